@@ -1,0 +1,1 @@
+"""Weft plans, compiles and runs AI agents on mixed hardware."""

@@ -1,0 +1,127 @@
+"""The narrow waist: all that the planner decided and assumed. Simulator and runtime read it, deriving nothing again."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from weft.core.program import Program
+from weft.core.units import Precision
+from weft.core.workload import Slo, Workload
+
+DEPLOYMENT_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Parallelism:
+    tp: int = 1
+    pp: int = 1
+    dp: int = 1
+    ep: int = 1
+
+    @property
+    def devices(self) -> int:
+        """Devices of one replica. Expert parallelism reuses the tp × dp devices."""
+        return self.tp * self.pp * self.dp
+
+    def __str__(self) -> str:
+        parts = [
+            f"{name}={size}" for name, size in (("tp", self.tp), ("pp", self.pp), ("dp", self.dp), ("ep", self.ep))
+        ]
+        return " ".join(part for part in parts if not part.endswith("=1")) or "1 device"
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """Equal replicas of one engine (or CPU worker). Prices are per replica-hour."""
+
+    name: str
+    device: str
+    zone: str
+    parallelism: Parallelism
+    replicas: int
+    batch_limit: int
+    usd_per_hour: float
+    utilisation: float
+    model: str | None = None
+    precision: Precision | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A step's pool and what the planner assumed of it there.
+
+    `latency_s` is one visit; `s_per_input_token` and `s_per_output_token` pace an emulated engine
+    (0 where they do not apply).
+    """
+
+    step: str
+    pool: str
+    visits: float
+    latency_s: float
+    usd_per_run: float
+    s_per_input_token: float
+    s_per_output_token: float
+    provenance: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Handoff:
+    """Bytes that move between two steps in different pools, once per visit of the target."""
+
+    source: str
+    target: str
+    link: str
+    visits: float
+    bytes_per_visit: float
+    latency_s: float
+    usd_per_run: float
+
+
+@dataclass(frozen=True, slots=True)
+class Alternative:
+    """The best fleet that uses one accelerator class only: its price, or why there is none."""
+
+    device: str
+    usd_per_hour: float | None
+    e2e_s: float | None
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the solver proved. `gap` is relative to the best bound; `slack_s` is how far a soft SLO is missed."""
+
+    objective: str
+    usd_per_hour: float
+    usd_per_run: float
+    e2e_s: float
+    gap: float
+    slack_s: float
+    solve_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """A plan that can be run: the placed program, its pools and routes, and the assumptions behind them."""
+
+    version: int
+    agent: str
+    source: str
+    program: Program
+    pools: tuple[Pool, ...]
+    routes: tuple[Route, ...]
+    handoffs: tuple[Handoff, ...]
+    answer: Answer
+    alternatives: tuple[Alternative, ...]
+    fleet: str
+    catalogue: str
+    finance: str
+    slo: Slo
+    workload: Workload
+    notes: Mapping[str, str]
+
+    def route(self, step: str) -> Route:
+        return next(route for route in self.routes if route.step == step)
+
+    def pool(self, name: str) -> Pool:
+        return next(pool for pool in self.pools if pool.name == name)

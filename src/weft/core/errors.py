@@ -1,0 +1,84 @@
+"""The exception tree.
+
+WeftError                     every refusal: subject, problem, way out
+├── InputError                what the user gave is wrong            (exit code 2)
+│   ├── CatalogError          unknown device, model, link, objective
+│   ├── FleetError            a fleet file says something impossible
+│   ├── ProgramError          an agent program cannot be read
+│   ├── IRError               a module does not parse or verify
+│   ├── CheckpointError       a model directory cannot be loaded
+│   ├── AudioError            a wav is silent, broken or not a wav
+│   ├── CorpusError           a corpus file is broken
+│   ├── ToolCallError         a model wrote a malformed tool call
+│   ├── MissingProgramError   an external program is not installed
+│   ├── PlanError             no placement can meet the request
+│   └── DeploymentError       a plan file is of another version or program
+└── RunError                  a run failed on the way                (exit code 1)
+    ├── NodeDiedError         a node process ended or stopped answering
+    ├── StepFailedError       a step raised on its node
+    └── WireError             a frame is malformed, oversized or not authentic
+"""
+
+
+class WeftError(Exception):
+    """One clear refusal: what it is about, what is wrong (value and limit), and the way out."""
+
+    exit_code = 1
+
+    def __init__(self, *, subject: str, problem: str, way_out: str) -> None:
+        super().__init__(subject, problem, way_out)
+        self.subject = subject
+        self.problem = problem
+        self.way_out = way_out
+
+    def __str__(self) -> str:
+        return f"{self.subject}: {self.problem}; {self.way_out}"
+
+
+class InputError(WeftError):
+    exit_code = 2
+
+
+class CatalogError(InputError): ...
+
+
+class FleetError(InputError): ...
+
+
+class ProgramError(InputError): ...
+
+
+class IRError(InputError): ...
+
+
+class CheckpointError(InputError): ...
+
+
+class AudioError(InputError): ...
+
+
+class CorpusError(InputError): ...
+
+
+class ToolCallError(InputError): ...
+
+
+class MissingProgramError(InputError): ...
+
+
+class PlanError(InputError): ...
+
+
+class DeploymentError(InputError): ...
+
+
+class RunError(WeftError): ...
+
+
+class NodeDiedError(RunError): ...
+
+
+class StepFailedError(RunError): ...
+
+
+class WireError(RunError): ...

@@ -1,0 +1,37 @@
+"""What happened in a run, simulated or live. Times are seconds since the run began."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class StepRecord:
+    """One visit of one step. `first_output_s` is when the first token or audio left; None where it does not stream."""
+
+    step: str
+    visit: int
+    node: str
+    device: str
+    started_s: float
+    ended_s: float
+    first_output_s: float | None = None
+    input_tokens: int = 0
+    output_tokens: int = 0
+    bytes_moved: int = 0
+    emulated: bool = False
+
+    @property
+    def duration_s(self) -> float:
+        return self.ended_s - self.started_s
+
+
+@dataclass(frozen=True, slots=True)
+class RequestRecord:
+    """One agent run."""
+
+    agent: str
+    steps: tuple[StepRecord, ...]
+    ended_s: float
+
+    @property
+    def emulated_devices(self) -> tuple[str, ...]:
+        return tuple(sorted({step.device for step in self.steps if step.emulated}))

@@ -1,0 +1,80 @@
+"""The agent as plain data: blocks of steps joined by jumps. No process but the compiler's reads IR; they read this.
+
+Inside a block a step starts when its inputs are there, so independent steps run side by side.
+A block ends in a `Terminator`: it returns values, or jumps to the target that the selector names.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class StepKind(StrEnum):
+    TRANSCRIBE = "transcribe"
+    SYNTHESIZE = "synthesize"
+    PREFILL = "prefill"
+    DECODE = "decode"
+    KV_TRANSFER = "kv_transfer"
+    SEARCH = "search"
+    APPLY = "apply"
+    CHOOSE = "choose"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One leaf of the agent: what a node runs. `attributes` are scalars (model, isl, osl, function, …)."""
+
+    name: str
+    kind: StepKind
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    attributes: Mapping[str, str | int | float]
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A jump to a block with values for its parameters, and how likely it is taken."""
+
+    block: str
+    arguments: tuple[str, ...]
+    probability: float
+
+
+@dataclass(frozen=True, slots=True)
+class Terminator:
+    """Return `returns` when `targets` is empty; else jump to `targets[selector value]`, or to the only target.
+
+    `at_most` bounds a loop: once the targets other than 0 have been taken that often in a run, target 0 is.
+    """
+
+    targets: tuple[Target, ...] = ()
+    selector: str | None = None
+    returns: tuple[str, ...] = ()
+    at_most: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    name: str
+    parameters: tuple[str, ...]
+    steps: tuple[Step, ...]
+    terminator: Terminator
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """An agent. `blocks[0]` is the entry; its parameters are the run's inputs."""
+
+    name: str
+    blocks: tuple[Block, ...]
+
+    @property
+    def entry(self) -> Block:
+        return self.blocks[0]
+
+    def block(self, name: str) -> Block:
+        return next(block for block in self.blocks if block.name == name)
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        return tuple(step for block in self.blocks for step in block.steps)
