@@ -1,0 +1,32 @@
+"""How an agent is written: declare typed steps, then compose them in an `@agent` function with `while` and `if`.
+
+The function is never executed: `weft.compiler.frontends.python` reads its source. Inside it, a statement assigns the
+result of a step; `while repeat(choice(...), probability=p, at_most=n)` loops; `if branch(choice(...), probability=p)`
+branches; `return` ends. `@data` and `@choice` functions are plain Python and run on a node's CPU.
+"""
+
+from weft.agent.control import branch, repeat
+from weft.agent.steps import Agent, Step, agent, choice, data, llm, search, synthesize, transcribe
+from weft.agent.toolcall import ToolCall, tool_call
+from weft.agent.values import Audio, Messages, Text
+from weft.core.message import Message
+
+__all__ = [
+    "Agent",
+    "Audio",
+    "Message",
+    "Messages",
+    "Step",
+    "Text",
+    "ToolCall",
+    "agent",
+    "branch",
+    "choice",
+    "data",
+    "llm",
+    "repeat",
+    "search",
+    "synthesize",
+    "tool_call",
+    "transcribe",
+]

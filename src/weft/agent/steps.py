@@ -1,0 +1,116 @@
+"""Declarations of steps and agents: names, types, sizes and the cost that a planner may assume.
+
+`core_s` is the time of one visit on one core of a server CPU; token counts are means per visit.
+"""
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Any, Generic, Literal, ParamSpec, TypeVar, get_type_hints
+
+from weft.agent.values import Audio, Messages, Text
+from weft.core.errors import ProgramError
+
+P = ParamSpec("P")
+R = TypeVar("R")
+T = TypeVar("T")
+Scalar = str | int | float
+Kind = Literal["transcribe", "llm", "search", "synthesize", "apply", "choose"]
+
+
+@dataclass(frozen=True)
+class Step(Generic[P, R]):
+    """A declared step. Inside an `@agent` function a call of it is one node of the graph."""
+
+    kind: Kind
+    takes: tuple[Any, ...]
+    gives: Any
+    attributes: Mapping[str, Scalar]
+    function: Callable[P, R] | None = None
+    name: str | None = None
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        if self.function is None:
+            raise ProgramError(
+                subject=f"step {self.name or self.kind!r}",
+                problem="was called outside an @agent function",
+                way_out="steps run where the plan puts them; compose them in an @agent function",
+            )
+        return self.function(*args, **kwargs)
+
+    def named(self, name: str) -> "Step[P, R]":
+        """The same step under another name, for a second place in the graph."""
+        return replace(self, name=name)
+
+
+@dataclass(frozen=True)
+class Agent(Generic[P, R]):
+    """An `@agent` function; the compiler reads `function`'s source."""
+
+    name: str
+    function: Callable[P, R]
+
+
+def agent(function: Callable[P, R]) -> Agent[P, R]:
+    return Agent(function.__name__, function)
+
+
+def transcribe(*, model: str = "tiny-stt", core_s: float) -> Step[[Audio], Text]:
+    """Speech to text."""
+    return Step("transcribe", (Audio,), Text, _scalars(model=model, core_s=core_s))
+
+
+def llm(*, model: str, isl: int, osl: int, max_tokens: int) -> Step[[Messages], Text]:
+    """A chat model: `isl` prompt tokens and `osl` reply tokens on average, never more than `max_tokens`."""
+    return Step("llm", (Messages,), Text, _scalars(model=model, isl=isl, osl=osl, max_tokens=max_tokens))
+
+
+def search(*, corpus: str, core_s: float) -> Step[[Text], Text]:
+    """Retrieval: the best passage of a corpus for a query."""
+    return Step("search", (Text,), Text, _scalars(corpus=corpus, core_s=core_s))
+
+
+def synthesize(*, voice: str = "en-us", core_s: float) -> Step[[Text], Audio]:
+    """Text to speech."""
+    return Step("synthesize", (Text,), Audio, _scalars(voice=voice, core_s=core_s))
+
+
+def data(function: Callable[P, R]) -> Step[P, R]:
+    """A pure Python function between steps."""
+    return _from_function("apply", function)
+
+
+def choice(function: Callable[P, bool]) -> Step[P, bool]:
+    """A pure Python predicate that a loop or branch turns on."""
+    return _from_function("choose", function)
+
+
+PYTHON_STEP_CORE_S = 1e-4  # a few string operations; declared so that the planner can place them
+
+
+def _from_function(kind: Kind, function: Callable[P, R]) -> Step[P, R]:
+    hints = get_type_hints(function)
+    gives = hints.pop("return", None)
+    parameters = list(inspect.signature(function).parameters)
+    missing = [name for name in parameters if name not in hints]
+    if missing or gives is None:
+        raise ProgramError(
+            subject=f"{function.__module__}.{function.__name__}",
+            problem=f"lacks type annotations for {missing or ['return']}",
+            way_out="annotate every parameter and the result",
+        )
+    takes = tuple(hints[name] for name in parameters)
+    attributes = _scalars(function=function.__name__, core_s=PYTHON_STEP_CORE_S)
+    return Step(kind, takes, gives, attributes, function, function.__name__)
+
+
+def _scalars(**attributes: Scalar) -> Mapping[str, Scalar]:
+    for name, value in attributes.items():
+        if not isinstance(value, str) and not value > 0:
+            raise ProgramError(
+                subject=f"step attribute {name}",
+                problem=f"is {value}, must be above 0",
+                way_out="give the mean of one visit",
+            )
+    return MappingProxyType(attributes)

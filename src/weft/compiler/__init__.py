@@ -1,0 +1,1 @@
+"""Agent program → MLIR → placed module → Deployment. The only importer of xDSL."""

@@ -1,0 +1,31 @@
+"""Plain Python values as MLIR attributes and back, for the dictionaries that passes hang on ops."""
+
+from collections.abc import Mapping
+
+from xdsl.dialects.builtin import DictionaryAttr, FloatAttr, IntegerAttr, StringAttr, f64, i64
+from xdsl.ir import Attribute
+
+Scalar = str | int | float
+
+
+def to_attribute(value: Scalar) -> Attribute:
+    if isinstance(value, str):
+        return StringAttr(value)
+    return IntegerAttr(value, i64) if isinstance(value, int) else FloatAttr(value, f64)
+
+
+def to_dictionary(values: Mapping[str, Scalar]) -> DictionaryAttr:
+    return DictionaryAttr({key: to_attribute(value) for key, value in values.items()})
+
+
+def to_scalar(attribute: Attribute) -> Scalar | None:
+    """None for attributes that are no scalars."""
+    if isinstance(attribute, StringAttr):
+        return attribute.data
+    return attribute.value.data if isinstance(attribute, IntegerAttr | FloatAttr) else None
+
+
+def scalars(attributes: Mapping[str, Attribute]) -> dict[str, Scalar]:
+    """The scalar ones among `attributes`."""
+    values = {key: to_scalar(attribute) for key, attribute in attributes.items()}
+    return {key: value for key, value in values.items() if value is not None}

@@ -1,0 +1,1 @@
+"""Agent programs in, modules out: one file per kind of program."""

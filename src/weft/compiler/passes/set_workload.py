@@ -1,0 +1,44 @@
+"""set-workload: sizes measured or forecast for a load replace the sizes that the program declares (isl, osl, core_s)."""
+
+from dataclasses import dataclass
+
+from xdsl.context import Context
+from xdsl.dialects.builtin import FloatAttr, IntegerAttr, ModuleOp, f64, i64
+from xdsl.passes import ModulePass
+
+from weft import catalog
+from weft.compiler.dialects.step import StepOp
+from weft.core.errors import ProgramError
+
+
+@dataclass(frozen=True)
+class SetWorkload(ModulePass):
+    name = "set-workload"
+
+    path: str
+
+    def apply(self, ctx: Context, op: ModuleOp) -> None:
+        steps = {step.step_name: step for step in op.walk() if isinstance(step, StepOp)}
+        for name, sizes in catalog.load_workload(self.path).steps.items():
+            if name not in steps:
+                raise _unknown(self.path, name, "step", sorted(steps))
+            for key, value in sizes.items():
+                self._set(steps[name], key, value)
+
+    def _set(self, step: StepOp, key: str, value: float) -> None:
+        match step.attributes.get(key):
+            case FloatAttr():
+                step.attributes[key] = FloatAttr(value, f64)
+            case IntegerAttr():
+                step.attributes[key] = IntegerAttr(round(value), i64)
+            case _:
+                known = [name for name, each in step.attributes.items() if isinstance(each, FloatAttr | IntegerAttr)]
+                raise _unknown(self.path, f"{step.step_name}.{key}", "size", sorted(known))
+
+
+def _unknown(path: str, name: str, what: str, known: list[str]) -> ProgramError:
+    return ProgramError(
+        subject=f"workload {path}",
+        problem=f"sets {name!r}, which is no {what} of the program",
+        way_out=f"use one of {known}",
+    )

@@ -1,0 +1,155 @@
+"""Which steps of a Program are ready, what a completion enables, where a run resumes: a fold over its events.
+
+One block is active at a time. Inside it every step whose inputs are known is ready at once; when all steps of the
+block are complete the terminator returns or jumps. The state is a function of (program, inputs, events) alone, so the
+event list is the durable form of a run: `AgentRun.resume` folds it again.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Self
+
+from weft.core.errors import ProgramError
+from weft.core.program import Block, Program, Step, Target
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """A step to start now. `visit` counts the runs of this step from 0."""
+
+    step: Step
+    visit: int
+    inputs: tuple[object, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """The one kind of event: a visit of a step produced its outputs."""
+
+    step: str
+    visit: int
+    outputs: tuple[object, ...]
+
+
+class AgentRun:
+    """One run of an agent. Call `start`, start what it returns, and report each end with `complete`."""
+
+    def __init__(self, program: Program, inputs: Mapping[str, object]) -> None:
+        _check_inputs(program, inputs)
+        self._program = program
+        self._values: dict[str, object] = dict(inputs)
+        self._visits: dict[str, int] = {}
+        self._taken: dict[str, int] = {}
+        self._waiting: dict[str, Step] = {}
+        self._running: dict[str, Ready] = {}
+        self._block: Block | None = None
+        self.events: list[Completed] = []
+        self.result: tuple[object, ...] | None = None
+
+    @classmethod
+    def resume(
+        cls, program: Program, inputs: Mapping[str, object], events: Iterable[Completed]
+    ) -> tuple[Self, list[Ready]]:
+        """The run as it was after `events`, and the steps that were under way."""
+        run = cls(program, inputs)
+        run.start()
+        for event in events:
+            run.complete(event)
+        return run, list(run._running.values())
+
+    def start(self) -> list[Ready]:
+        return self._enter(self._program.entry)
+
+    def complete(self, event: Completed) -> list[Ready]:
+        """Take in one completion; returns the steps it enabled (none when the run has ended)."""
+        ready = self._running.get(event.step)
+        if ready is None or ready.visit != event.visit:
+            raise _not_running(event)
+        if len(event.outputs) != len(ready.step.outputs):
+            raise _wrong_outputs(ready.step, event)
+        del self._running[event.step]
+        self.events.append(event)
+        self._values.update(zip(ready.step.outputs, event.outputs, strict=True))
+        enabled = self._start_ready_steps()
+        return enabled if self._running else self._leave()
+
+    def _enter(self, block: Block) -> list[Ready]:
+        self._block = block
+        self._waiting = {step.name: step for step in block.steps}
+        for step in block.steps:
+            for output in step.outputs:  # a revisit must not see the values of the visit before
+                self._values.pop(output, None)
+        enabled = self._start_ready_steps()
+        return enabled or self._leave()
+
+    def _start_ready_steps(self) -> list[Ready]:
+        enabled: list[Ready] = []
+        for step in list(self._waiting.values()):
+            if all(name in self._values for name in step.inputs):
+                visit = self._visits.get(step.name, 0)
+                self._visits[step.name] = visit + 1
+                ready = Ready(step, visit, tuple(self._values[name] for name in step.inputs))
+                self._running[step.name] = ready
+                del self._waiting[step.name]
+                enabled.append(ready)
+        return enabled
+
+    def _leave(self) -> list[Ready]:
+        block = self._block
+        assert block is not None
+        assert not self._waiting, f"{block.name}: {sorted(self._waiting)} wait for values no step makes"
+        if not block.terminator.targets:
+            self.result = tuple(self._values[name] for name in block.terminator.returns)
+            return []
+        target = self._choose_target(block)
+        arguments = [self._values[name] for name in target.arguments]
+        next_block = self._program.block(target.block)
+        self._values.update(zip(next_block.parameters, arguments, strict=True))
+        return self._enter(next_block)
+
+    def _choose_target(self, block: Block) -> Target:
+        terminator = block.terminator
+        if terminator.selector is None:
+            return terminator.targets[0]
+        label = self._values[terminator.selector]
+        if not isinstance(label, int) or not 0 <= label < len(terminator.targets):
+            raise _bad_label(block, label)
+        if label and terminator.at_most is not None and self._taken.get(block.name, 0) >= terminator.at_most:
+            label = 0
+        if label:
+            self._taken[block.name] = self._taken.get(block.name, 0) + 1
+        return terminator.targets[label]
+
+
+def _check_inputs(program: Program, inputs: Mapping[str, object]) -> None:
+    wanted = set(program.entry.parameters)
+    if set(inputs) != wanted:
+        raise ProgramError(
+            subject=f"agent {program.name!r}",
+            problem=f"takes inputs {sorted(wanted)}, got {sorted(inputs)}",
+            way_out="give exactly these inputs",
+        )
+
+
+def _not_running(event: Completed) -> ProgramError:
+    return ProgramError(
+        subject=f"step {event.step!r}",
+        problem=f"completion of visit {event.visit}, which is not running",
+        way_out="report each visit once, in the run that started it",
+    )
+
+
+def _wrong_outputs(step: Step, event: Completed) -> ProgramError:
+    return ProgramError(
+        subject=f"step {step.name!r}",
+        problem=f"gave {len(event.outputs)} outputs, {len(step.outputs)} are declared",
+        way_out=f"return one value for each of {list(step.outputs)}",
+    )
+
+
+def _bad_label(block: Block, label: object) -> ProgramError:
+    return ProgramError(
+        subject=f"block {block.name!r}",
+        problem=f"the choice gave {label!r}, there are {len(block.terminator.targets)} targets",
+        way_out=f"return an integer from 0 to {len(block.terminator.targets) - 1}",
+    )
