@@ -4,12 +4,13 @@ A bounded loop is a Markov chain over (block, how often each bound was used). Co
 reached are forgotten, so loops one after another add states and only nested ones multiply them.
 """
 
+import warnings
 from collections.abc import Callable, Sequence
 from functools import cache
 
 import numpy as np
 from scipy.sparse import csr_array, identity
-from scipy.sparse.linalg import spsolve
+from scipy.sparse.linalg import MatrixRankWarning, spsolve
 from xdsl.dialects import func
 from xdsl.ir import Block
 
@@ -40,7 +41,9 @@ def expected_visits(edges: Sequence[Sequence[tuple[int, float]]], bounds: Sequen
     matrix = csr_array((weights, (columns, rows)), shape=(len(states), len(states)))
     start = np.zeros(len(states))
     start[0] = 1.0
-    solved = np.atleast_1d(spsolve((identity(len(states)) - matrix).tocsc(), start))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", MatrixRankWarning)  # a singular matrix gives NaN, which is refused below
+        solved = np.atleast_1d(spsolve((identity(len(states)) - matrix).tocsc(), start))
     if not np.all(np.isfinite(solved)) or np.any(solved < -1e-9):
         raise _endless()
     visits = np.zeros(len(edges))

@@ -1,6 +1,6 @@
 """`kv`: moves of key-value caches between pools."""
 
-from xdsl.dialects.builtin import FloatAttr, StringAttr
+from xdsl.dialects.builtin import IntegerAttr, StringAttr
 from xdsl.ir import Dialect
 from xdsl.irdl import attr_def, irdl_op_definition, operand_def, result_def, traits_def
 from xdsl.traits import Pure
@@ -18,7 +18,7 @@ class TransferOp(StepOp):
 
     source = operand_def(KvType)
     link = attr_def(StringAttr)
-    bytes_moved = attr_def(FloatAttr, attr_name="bytes")
+    bytes_moved = attr_def(IntegerAttr, attr_name="bytes")
     moved = result_def(KvType)
 
     traits = traits_def(Pure())

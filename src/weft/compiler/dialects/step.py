@@ -1,7 +1,8 @@
 """What every step op carries: its name in the program, and what passes have learned of it.
 
 `visits` is the expected runs per agent run, `cost` its resource vector, `hint` a wish of the program's author;
-`pool` names the `fleet.pool` that runs it and `assumed` what the planner assumed there.
+`pool` names the `fleet.pool` that runs it, `assumed` what the planner assumed there, `handoff` the move of its input
+from another pool; `partition` groups steps that one artifact can hold.
 """
 
 from abc import ABC
@@ -19,6 +20,7 @@ class StepOp(IRDLOperation, ABC):
     pool = opt_attr_def(FlatSymbolRefAttrConstr)
     partition = opt_attr_def(StringAttr)
     assumed = opt_attr_def(DictionaryAttr)
+    handoff = opt_attr_def(DictionaryAttr)
 
     @property
     def step_name(self) -> str:

@@ -1,9 +1,10 @@
 """annotate-costs: every step learns its `cost`, the resources that one visit uses (θ of the paper), for any hardware.
 
 Model steps: `flops` and `memory_bytes` of a batch of one at 16 bits on one device, and `kv_bytes` of the prompt. Other
-steps: `core_s` on a server core. The planner prices devices, precisions and batches itself; this is for people and tools.
+steps: `core_s` on a server core. The planner prices devices, precisions and batches itself; this is for readers.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from xdsl.context import Context
@@ -29,7 +30,7 @@ class AnnotateCosts(ModulePass):
                 step.cost = to_dictionary(_resources(step))
 
 
-def _resources(step: StepOp) -> dict[str, float]:
+def _resources(step: StepOp) -> Mapping[str, int | float]:
     match step:
         case PrefillOp() | DecodeOp():
             return _model_resources(step)
@@ -39,7 +40,7 @@ def _resources(step: StepOp) -> dict[str, float]:
             return {}
 
 
-def _model_resources(step: SizedOp) -> dict[str, float]:
+def _model_resources(step: SizedOp) -> Mapping[str, int]:
     model = catalog.model(step.model.data)
     isl, osl = step.isl.value.data, step.osl.value.data
     if isinstance(step, PrefillOp):
@@ -47,7 +48,7 @@ def _model_resources(step: SizedOp) -> dict[str, float]:
     else:
         operators, times = decode_ops(model, Precision.FP16, isl + osl // 2, 1, Parallelism()), osl
     return {
-        "flops": times * sum(each.count * float(each.flops) for each in operators),
-        "memory_bytes": times * sum(each.count * float(each.bytes_moved) for each in operators),
-        "kv_bytes": model.kv_bytes_per_token(Precision.FP16) * isl,
+        "flops": round(times * sum(each.count * float(each.flops) for each in operators)),
+        "memory_bytes": round(times * sum(each.count * float(each.bytes_moved) for each in operators)),
+        "kv_bytes": round(model.kv_bytes_per_token(Precision.FP16) * isl),
     }

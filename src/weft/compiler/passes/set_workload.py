@@ -1,4 +1,4 @@
-"""set-workload: sizes measured or forecast for a load replace the sizes that the program declares (isl, osl, core_s)."""
+"""set-workload: the sizes of a load (isl, osl, core_s) replace those that the program declares."""
 
 from dataclasses import dataclass
 

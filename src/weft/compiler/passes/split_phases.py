@@ -1,6 +1,6 @@
 """split-phases: `llm.call` becomes `llm.prefill`, which makes the KV cache, and `llm.decode`, which reads it.
 
-The two lean on different resources (compute against memory bandwidth), so the planner may put them on different devices.
+The two lean on different resources (compute against memory bandwidth), so they may be put on different devices.
 The step `think` becomes `think.prefill` and `think.decode`; all its attributes go to both.
 """
 
@@ -38,4 +38,4 @@ class _SplitCall(RewritePattern):
             result_types=[TextType()],
         )
         prefill.kv.name_hint = f"{step}_kv"
-        rewriter.replace_matched_op([prefill, decode], [decode.reply])
+        rewriter.replace(op, [prefill, decode], [decode.reply])

@@ -1,0 +1,58 @@
+"""Small random checkpoints in the real format, made by transformers."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+
+VOCAB = 300
+SIZES = {
+    "vocab_size": VOCAB,
+    "hidden_size": 64,
+    "intermediate_size": 96,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 512,
+    "initializer_range": 0.3,  # wide enough that greedy tokens vary
+    "bos_token_id": None,
+    "eos_token_id": None,
+    "pad_token_id": None,
+}
+LLAMA3_ROPE = {
+    "rope_type": "llama3",
+    "rope_theta": 10000.0,
+    "factor": 8.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 64,
+}
+
+
+def llama(**changes: Any) -> Any:
+    return transformers.LlamaForCausalLM(transformers.LlamaConfig(**{**SIZES, **changes}))
+
+
+def mistral(**changes: Any) -> Any:
+    config = transformers.MistralConfig(**{**SIZES, "sliding_window": None, **changes})
+    return transformers.MistralForCausalLM(config)
+
+
+def qwen2(**changes: Any) -> Any:
+    model = transformers.Qwen2ForCausalLM(transformers.Qwen2Config(**{**SIZES, **changes}))
+    with torch.no_grad():  # transformers starts biases at zero, which would not test them
+        for name, parameter in model.named_parameters():
+            if name.endswith(".bias"):
+                parameter.normal_(std=0.3)
+    return model
+
+
+def qwen3(**changes: Any) -> Any:
+    return transformers.Qwen3ForCausalLM(transformers.Qwen3Config(**{**SIZES, "head_dim": 24, **changes}))
+
+
+def save(model: Any, directory: Path, **options: Any) -> Path:
+    model.generation_config = transformers.GenerationConfig()
+    model.save_pretrained(directory, **options)
+    return directory

@@ -1,0 +1,83 @@
+"""The torch engine against its oracle: transformers' logits and greedy tokens."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tests.runtime import checkpoints
+from weft.runtime.engines.checkpoint import read_config, read_weights
+from weft.runtime.engines.llama import Llama, expected_tensors
+from weft.runtime.engines.sequence_kv import SequenceKv
+from weft.runtime.engines.torch_engine import TorchEngine
+
+PROMPT = [3, 17, 250, 9, 44, 120, 8, 8, 61]
+STEPS = 64
+
+MODELS: dict[str, Callable[[], Any]] = {
+    "llama": checkpoints.llama,
+    "llama3 rope": lambda: checkpoints.llama(rope_parameters=checkpoints.LLAMA3_ROPE),
+    "linear rope": lambda: checkpoints.llama(
+        rope_parameters={"rope_type": "linear", "rope_theta": 10000.0, "factor": 4.0}
+    ),
+    "tied, all biases": lambda: checkpoints.llama(tie_word_embeddings=True, attention_bias=True, mlp_bias=True),
+    "qwen2": checkpoints.qwen2,
+    "qwen3": checkpoints.qwen3,
+    "mistral": checkpoints.mistral,
+    "mistral, sliding window": lambda: checkpoints.mistral(sliding_window=16),
+}
+
+
+@pytest.fixture(params=MODELS)
+def saved(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Any, Path]:
+    torch.manual_seed(1)
+    model = MODELS[request.param]().eval()
+    return model, checkpoints.save(model, tmp_path)
+
+
+def greedy(model: Any, prompt: list[int], steps: int) -> list[int]:
+    output = model.generate(
+        torch.tensor([prompt]), attention_mask=torch.ones(1, len(prompt)), max_new_tokens=steps, do_sample=False
+    )
+    return output[0, len(prompt) :].tolist()
+
+
+def test_tokens_and_logits_are_those_of_transformers(saved: tuple[Any, Path]) -> None:
+    model, directory = saved
+    engine = TorchEngine.load(directory)
+    prefilled = engine.prefill(PROMPT)
+    tokens = [prefilled.first_token, *engine.decode(prefilled.sequence, STEPS - 1, ())]
+    assert tokens == greedy(model, PROMPT, STEPS)
+    assert len(set(tokens)) > 8, "the checkpoint must not repeat itself, or this proves little"
+
+    config = read_config(directory)
+    ours = Llama(config, read_weights(directory, expected_tensors(config), torch.float32, "cpu"))
+    text = torch.tensor(PROMPT + tokens)
+    with torch.inference_mode():
+        logits = ours.logits(ours.forward(text, SequenceKv(config, torch.float32, torch.device("cpu"))))
+        assert torch.allclose(logits, model(text[None]).logits[0], atol=1e-4, rtol=0)
+
+
+def test_a_sequence_goes_on_in_another_engine(tmp_path: Path) -> None:
+    directory = checkpoints.save(checkpoints.qwen3(), tmp_path)
+    here, there = TorchEngine.load(directory), TorchEngine.load(directory)
+    prefilled = here.prefill(PROMPT)
+    moved = there.import_kv(here.export_kv(prefilled.sequence), prefilled.first_token)
+    here_tokens = list(here.decode(prefilled.sequence, STEPS, ()))
+    assert list(there.decode(moved, STEPS, ())) == here_tokens
+    # a stop token ends the reply and is not part of it
+    again = here.prefill(PROMPT)
+    assert list(here.decode(again.sequence, STEPS, {here_tokens[5]})) == here_tokens[: here_tokens.index(here_tokens[5])]
+
+
+def test_bfloat16_kv_moves_bit_for_bit(tmp_path: Path) -> None:
+    directory = checkpoints.save(checkpoints.llama(), tmp_path)
+    engine = TorchEngine.load(directory, dtype=torch.bfloat16)
+    prefilled = engine.prefill(PROMPT)
+    kv = engine.export_kv(prefilled.sequence)
+    again = engine.export_kv(engine.import_kv(kv, prefilled.first_token))
+    assert kv.shape == again.shape
+    assert kv.shape.dtype == "bfloat16"
+    assert all((a == b).all() for a, b in zip(kv.keys + kv.values, again.keys + again.values, strict=True))
