@@ -32,13 +32,13 @@ def graph(question: Text) -> Text:
 def _import(tmp_path: Path, body: str) -> str:
     path = tmp_path / "program.py"
     path.write_text(PRELUDE + "".join(f"    {line}\n" for line in body.splitlines()))
-    module = import_agent(load_agent(str(path)))
+    module = import_agent(load_agent(str(path)), str(path))
     verify(module, "imported")
     return print_module(module)
 
 
 def test_the_voice_agent_is_one_loop() -> None:
-    text = print_module(import_agent(load_agent(str(VOICE))))
+    text = print_module(import_agent(load_agent(str(VOICE)), str(VOICE)))
     assert text.count("cf.cond_br") == 1
     assert "agent.at_most = 3" in text
     assert 'llm.call "think"' in text
@@ -46,7 +46,7 @@ def test_the_voice_agent_is_one_loop() -> None:
 
 
 def test_printing_and_parsing_are_inverse() -> None:
-    text = print_module(import_agent(load_agent(f"{VOICE}:voice")))
+    text = print_module(import_agent(load_agent(f"{VOICE}:voice"), "voice"))
     assert print_module(parse_module(text, "again")) == text
 
 

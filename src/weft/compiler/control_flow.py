@@ -1,5 +1,6 @@
 """Upstream's terminators, read as jumps: where to, how likely, on which value, how often at most."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import cast
 
@@ -7,6 +8,7 @@ from xdsl.dialects import cf, func
 from xdsl.dialects.builtin import ArrayAttr, FloatAttr, IntegerAttr, ModuleOp
 from xdsl.ir import Attribute, Block, Operation, SSAValue
 
+from weft.compiler.dialects.step import StepOp
 from weft.core.errors import IRError
 
 
@@ -56,12 +58,24 @@ def jump_of(block: Block) -> Jump:
             )
 
 
+def steps_of(block: Block) -> Iterator[StepOp]:
+    return (op for op in block.ops if isinstance(op, StepOp))
+
+
+def block_name(block: Block) -> str:
+    """`entry`, the label in the text, or the block's first step: names come from the program."""
+    if block.parent is not None and block.parent.first_block is block:
+        return "entry"
+    first_step = next((step.step_name for step in steps_of(block)), "join")
+    return block.name_hint or first_step
+
+
 def _weights(end: Operation, count: int) -> tuple[float, ...]:
     weights = end.attributes.get("agent.weights")
     numbers = _floats(weights)
     if len(numbers) != count or any(number < 0 for number in numbers) or abs(sum(numbers) - 1) > 1e-6:
         raise IRError(
-            subject=f"{end.name} in block of {_first_step(end)!r}",
+            subject=f"{end.name} in block {block_name(end.parent) if end.parent else ''!r}",
             problem=f"agent.weights is {numbers}, needs {count} probabilities that sum to 1",
             way_out="give how likely each successor is, e.g. {agent.weights = [0.4, 0.6]}",
         )
@@ -78,8 +92,3 @@ def _floats(attribute: Attribute | None) -> list[float]:
 def _bound(end: Operation) -> int | None:
     bound = end.attributes.get("agent.at_most")
     return bound.value.data if isinstance(bound, IntegerAttr) else None
-
-
-def _first_step(end: Operation) -> str:
-    block = end.parent
-    return (block.name_hint if block else None) or "entry"

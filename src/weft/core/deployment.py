@@ -1,6 +1,5 @@
 """The narrow waist: all that the planner decided and assumed. Simulator and runtime read it, deriving nothing again."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from weft.core.program import Program
@@ -118,7 +117,6 @@ class Deployment:
     finance: str
     slo: Slo
     workload: Workload
-    notes: Mapping[str, str]
 
     def route(self, step: str) -> Route:
         return next(route for route in self.routes if route.step == step)

@@ -32,8 +32,8 @@ def load_agent(reference: str) -> Agent[Any, Any]:
     return agents[name] if name else next(iter(agents.values()))
 
 
-def import_agent(program: Agent[Any, Any]) -> ModuleOp:
-    """The agent as `builtin.module { func.func @name {agent.graph} }`, not yet verified."""
+def import_agent(program: Agent[Any, Any], reference: str) -> ModuleOp:
+    """The agent as `builtin.module { func.func @name {agent.graph} }`, not yet verified. It keeps its `reference`."""
     function = program.function
     path = Path(inspect.getsourcefile(function) or "<unknown>")
     lines, first_line = inspect.getsourcelines(function)
@@ -43,7 +43,7 @@ def import_agent(program: Agent[Any, Any]) -> ModuleOp:
     assert isinstance(definition, ast.FunctionDef)
     scope = {**function.__globals__, **inspect.getclosurevars(function).nonlocals}
     graph = GraphBuilder(str(path), scope).build(definition, inspect.get_annotations(function, eval_str=True))
-    graph.attributes["agent.source"] = StringAttr(f"{path}:{program.name}")
+    graph.attributes["agent.source"] = StringAttr(reference)
     return ModuleOp([graph])
 
 

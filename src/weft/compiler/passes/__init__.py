@@ -8,10 +8,11 @@ from weft.compiler.passes.annotate_costs import AnnotateCosts
 from weft.compiler.passes.block_frequency import BlockFrequency
 from weft.compiler.passes.insert_transfers import InsertTransfers
 from weft.compiler.passes.partition import Partition
+from weft.compiler.passes.place import Place
 from weft.compiler.passes.set_workload import SetWorkload
 from weft.compiler.passes.split_phases import SplitPhases
 
 PASSES: dict[str, Callable[[], type[ModulePass]]] = {
     each.name: (lambda each=each: each)
-    for each in (SetWorkload, BlockFrequency, SplitPhases, AnnotateCosts, Partition, InsertTransfers)
+    for each in (SetWorkload, BlockFrequency, SplitPhases, AnnotateCosts, Place, Partition, InsertTransfers)
 }

@@ -6,8 +6,7 @@ from xdsl.context import Context
 from xdsl.dialects.builtin import FloatAttr, ModuleOp, f64
 from xdsl.passes import ModulePass
 
-from weft.compiler.control_flow import agent_graph
-from weft.compiler.dialects.step import StepOp
+from weft.compiler.control_flow import agent_graph, steps_of
 from weft.compiler.frequency import block_visits
 
 
@@ -17,6 +16,5 @@ class BlockFrequency(ModulePass):
 
     def apply(self, ctx: Context, op: ModuleOp) -> None:
         for block, visits in block_visits(agent_graph(op)).items():
-            for step in block.ops:
-                if isinstance(step, StepOp):
-                    step.visits = FloatAttr(visits, f64)
+            for step in steps_of(block):
+                step.visits = FloatAttr(visits, f64)

@@ -1,0 +1,35 @@
+"""Options that several commands share, so that they read and mean the same everywhere."""
+
+from typing import Annotated
+
+import typer
+
+from weft.compiler.request import CompileRequest
+
+Agent = Annotated[str, typer.Argument(help="An agent program: file.py, file.py:name, or an .mlir module.")]
+Fleet = Annotated[str, typer.Option(help="A fleet of the catalogue, or a TOML file.")]
+Slo = Annotated[
+    str, typer.Option(help="An objective of the catalogue (interactive, relaxed, offline), or a TOML file.")
+]
+Workload = Annotated[str | None, typer.Option(help="A TOML file with rate_per_s and sizes of steps.")]
+Rate = Annotated[float, typer.Option(help="Agent runs per second that the fleet must carry.")]
+Finance = Annotated[str, typer.Option(help="How device-hours are priced: owned, paper, cloud.")]
+Catalogue = Annotated[str, typer.Option(help="Device figures: default, or paper (its Table 5 verbatim).")]
+Precisions = Annotated[list[str] | None, typer.Option("--precision", help="Allowed number formats [default: fp16].")]
+
+DEFAULTS = CompileRequest("")
+
+
+def compile_request(
+    agent: str,
+    fleet: str,
+    slo: str,
+    workload: str | None,
+    rate: float,
+    finance: str,
+    catalogue: str,
+    precisions: list[str] | None,
+) -> CompileRequest:
+    return CompileRequest(
+        agent, fleet, slo, finance, catalogue, rate, workload, tuple(precisions or DEFAULTS.precisions)
+    )

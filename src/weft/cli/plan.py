@@ -1,0 +1,61 @@
+"""`weft plan`: the cheapest fleet that meets an objective for an agent, with reasons."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from weft.cli.console import wide_console
+from weft.cli.options import (
+    DEFAULTS,
+    Agent,
+    Catalogue,
+    Finance,
+    Fleet,
+    Precisions,
+    Rate,
+    Slo,
+    Workload,
+    compile_request,
+)
+from weft.compiler.pipeline import compile_agent
+from weft.core.deployment import Deployment
+from weft.core.deployment_json import encode
+from weft.report.tables import alternatives_table, handoff_lines, plan_table, pool_table
+
+JsonPath = Annotated[Path | None, typer.Option("--json", help="Write the plan here ('-': standard output, no tables).")]
+
+
+def plan(
+    agent: Agent,
+    fleet: Fleet = DEFAULTS.fleet,
+    slo: Slo = DEFAULTS.slo,
+    workload: Workload = None,
+    rate: Rate = DEFAULTS.rate_per_s,
+    finance: Finance = DEFAULTS.finance,
+    catalogue: Catalogue = DEFAULTS.catalogue,
+    precision: Precisions = None,
+    json: JsonPath = None,
+) -> None:
+    """Plan an agent: which device runs each step, how many, at what cost, and why."""
+    request = compile_request(agent, fleet, slo, workload, rate, finance, catalogue, precision)
+    deployment = compile_agent(request)
+    if json == Path("-"):
+        typer.echo(encode(deployment), nl=False)
+        return
+    show_plan(deployment, wide_console())
+    if json is not None:
+        json.parent.mkdir(parents=True, exist_ok=True)
+        json.write_bytes(encode(deployment))
+
+
+def show_plan(deployment: Deployment, console: Console) -> None:
+    console.print(plan_table(deployment))
+    for line in handoff_lines(deployment):
+        console.print(f"KV cache {line}", highlight=False)
+    console.print()
+    console.print(pool_table(deployment))
+    console.print(alternatives_table(deployment))
+    provenance = ", ".join(sorted({route.provenance for route in deployment.routes}))
+    console.print(f"Step times come from: {provenance}. Not calibrated yet: see docs/critiques.md.", style="dim")

@@ -1,0 +1,110 @@
+"""The placed module → Deployment: the answer and the assumptions that the place pass wrote, as plain data."""
+
+from collections.abc import Iterator, Mapping
+from typing import TypeVar, cast
+
+import msgspec
+from xdsl.dialects.builtin import ArrayAttr, DictionaryAttr, ModuleOp, SymbolRefAttr
+from xdsl.ir import Attribute
+
+from weft.compiler.attributes import Scalar, scalars
+from weft.compiler.control_flow import agent_graph
+from weft.compiler.dialects.fleet import PoolOp
+from weft.compiler.dialects.kv import TransferOp
+from weft.compiler.dialects.step import StepOp
+from weft.compiler.emit import emit_program
+from weft.compiler.request import CompileRequest
+from weft.core.deployment import DEPLOYMENT_VERSION, Alternative, Answer, Deployment, Handoff, Parallelism, Pool, Route
+from weft.core.errors import IRError
+from weft.core.units import Precision
+
+T = TypeVar("T")
+
+
+def emit_deployment(module: ModuleOp, request: CompileRequest) -> Deployment:
+    steps = [op for op in agent_graph(module).walk() if isinstance(op, StepOp)]
+    return Deployment(
+        version=DEPLOYMENT_VERSION,
+        agent=agent_graph(module).sym_name.data,
+        source=request.agent,
+        program=emit_program(module),
+        pools=tuple(_pool(op) for op in module.ops if isinstance(op, PoolOp)),
+        routes=tuple(_route(step) for step in steps),
+        handoffs=tuple(_handoff(step) for step in steps if isinstance(step, TransferOp)),
+        answer=_convert(_dictionary(module, "fleet.answer"), Answer),
+        alternatives=tuple(_alternatives(module)),
+        fleet=request.fleet,
+        catalogue=request.catalogue,
+        finance=request.finance,
+        slo=request.slo_terms(),
+        workload=request.workload_terms(),
+    )
+
+
+def _pool(op: PoolOp) -> Pool:
+    values = scalars(op.attributes)
+    precision = values.get("precision")
+    return Pool(
+        name=str(values["sym_name"]),
+        device=str(values["device"]),
+        zone=str(values["zone"]),
+        parallelism=Parallelism(tp=int(values["tp"]), pp=int(values["pp"])),
+        replicas=int(values["replicas"]),
+        batch_limit=int(values["batch_limit"]),
+        usd_per_hour=float(values["usd_per_hour"]),
+        utilisation=float(values["utilisation"]),
+        model=str(values["model"]) if "model" in values else None,
+        precision=Precision(precision) if precision else None,
+    )
+
+
+def _route(step: StepOp) -> Route:
+    if step.assumed is None or step.visits is None or not isinstance(step.pool, SymbolRefAttr):
+        raise _not_placed(f"step {step.step_name!r}")
+    place = {"step": step.step_name, "pool": step.pool.string_value(), "visits": step.visits.value.data}
+    moved = {
+        "s_per_input_token": 0.0,
+        "s_per_output_token": 0.0,
+        "provenance": "datasheet",
+        "why": "takes the cache over",
+    }
+    return _convert((moved if isinstance(step, TransferOp) else {}) | place | scalars(step.assumed.data), Route)
+
+
+def _handoff(step: TransferOp) -> Handoff:
+    assumed = scalars(step.assumed.data) if step.assumed else {}
+    visits = step.visits.value.data if step.visits else 1.0
+    own = {
+        "target": step.step_name.replace(".kv", ".decode"),
+        "link": step.link.data,
+        "visits": visits,
+        "bytes_per_visit": float(step.bytes_moved.value.data),
+    }
+    return _convert(own | assumed, Handoff)
+
+
+def _alternatives(module: ModuleOp) -> Iterator[Alternative]:
+    rows = module.attributes.get("fleet.alternatives")
+    if isinstance(rows, ArrayAttr):
+        for row in cast("ArrayAttr[Attribute]", rows):
+            assert isinstance(row, DictionaryAttr)
+            yield _convert({"usd_per_hour": None, "e2e_s": None} | scalars(row.data), Alternative)
+
+
+def _dictionary(module: ModuleOp, name: str) -> Mapping[str, Scalar]:
+    attribute = module.attributes.get(name)
+    if not isinstance(attribute, DictionaryAttr):
+        raise _not_placed("module")
+    return scalars(attribute.data)
+
+
+def _convert(values: Mapping[str, object], into: type[T]) -> T:
+    """By field name; fields of the dataclass that are missing, and wrong types, are errors of the passes before."""
+    try:
+        return msgspec.convert(dict(values), into)
+    except msgspec.ValidationError as error:
+        raise _not_placed(f"{into.__name__}: {error}") from error
+
+
+def _not_placed(subject: str) -> IRError:
+    return IRError(subject=subject, problem="is not placed", way_out="run the place pass before emitting")

@@ -1,0 +1,67 @@
+"""Text → verified module, with one clear error; module → text."""
+
+from io import StringIO
+from pathlib import Path
+
+from xdsl.dialects.builtin import ModuleOp
+from xdsl.parser import Parser
+from xdsl.printer import Printer
+from xdsl.utils.exceptions import ParseError, VerifyException
+
+from weft.compiler.control_flow import agent_graph, jump_of, steps_of
+from weft.compiler.dialects import weft_context
+from weft.core.errors import IRError
+
+
+def parse_module(text: str, name: str) -> ModuleOp:
+    """Raises IRError with file, line and column for text that does not parse or verify."""
+    try:
+        module = Parser(weft_context(), text, name).parse_module()
+    except ParseError as error:
+        where = error.span.get_location()
+        subject = f"{name}:{where.line}:{where.col}"
+        raise IRError(subject=subject, problem=error.msg, way_out="mend the line, or load the dialect") from error
+    verify(module, name)
+    return module
+
+
+def read_module(path: Path) -> ModuleOp:
+    try:
+        text = path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise IRError(subject=str(path), problem=f"cannot be read: {error}", way_out="give an .mlir file") from error
+    return parse_module(text, str(path))
+
+
+def print_module(module: ModuleOp, *, generic: bool = False) -> str:
+    """`generic` prints what upstream tools read: no custom assembly, properties as attributes."""
+    stream = StringIO()
+    Printer(stream, print_generic_format=generic, print_properties_as_attributes=generic).print_op(module)
+    return stream.getvalue() + "\n"
+
+
+def verify(module: ModuleOp, name: str) -> None:
+    """xDSL's verifiers, and what only the whole graph shows: step names are unique, jumps are weighted."""
+    try:
+        module.verify()
+    except VerifyException as error:
+        raise IRError(subject=name, problem=str(error), way_out="mend the op that the message names") from error
+    _check_graph(module)
+
+
+def _check_graph(module: ModuleOp) -> None:
+    seen: set[str] = set()
+    for block in agent_graph(module).body.blocks:
+        jump_of(block)
+        for step in steps_of(block):
+            if step.step_name in seen:
+                raise _duplicate(step.step_name)
+            seen.add(step.step_name)
+
+
+def _duplicate(step: str) -> IRError:
+    return IRError(
+        subject=f"step {step!r}",
+        problem="stands in the graph twice",
+        way_out="give each step a name of its own",
+    )

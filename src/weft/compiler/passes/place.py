@@ -1,0 +1,103 @@
+"""place: every step gets a pool: the cheapest placement on a fleet that meets an objective.
+
+Module → placement problem → solver → attributes: `fleet.pool` ops, `pool` and `assumed` on each step, `handoff` on a
+decode whose cache comes from another pool, and `fleet.answer` and `fleet.alternatives` on the module.
+"""
+
+from dataclasses import dataclass
+
+from xdsl.context import Context
+from xdsl.dialects.builtin import ArrayAttr, ModuleOp, SymbolRefAttr
+from xdsl.passes import ModulePass
+
+from weft import catalog
+from weft.compiler.attributes import to_dictionary
+from weft.compiler.control_flow import agent_graph, steps_of
+from weft.compiler.placed import PlacedPools, alternative, assumption, handoff_attributes
+from weft.compiler.plan_request import flows, leaf_tasks, plan_blocks
+from weft.core.errors import InputError
+from weft.core.units import Precision
+from weft.plan.build import Planned, build
+from weft.plan.homogeneous import homogeneous
+from weft.plan.problem import Placement
+from weft.plan.requests import PlanRequest
+from weft.plan.solve import solve
+
+
+@dataclass(frozen=True)
+class Place(ModulePass):
+    """`compare` also plans each single-accelerator fleet, to show what the mix is worth."""
+
+    name = "place"
+
+    fleet: str = "default"
+    slo: str = "interactive"
+    finance: str = "owned"
+    catalogue: str = "default"
+    rate_per_s: float = 50.0
+    precisions: tuple[str, ...] = ("fp16",)
+    compare: bool = True
+
+    def apply(self, ctx: Context, op: ModuleOp) -> None:
+        request = self.request(op)
+        planned = build(request)
+        placement = solve(planned.problem)
+        _annotate(op, request, planned, placement)
+        if self.compare:
+            rivals = homogeneous(planned.problem)
+            op.attributes["fleet.alternatives"] = ArrayAttr([to_dictionary(alternative(rival)) for rival in rivals])
+
+    def request(self, module: ModuleOp) -> PlanRequest:
+        graph = agent_graph(module)
+        return PlanRequest(
+            tasks=leaf_tasks(graph, tuple(_precision(name) for name in self.precisions)),
+            flows=flows(graph),
+            blocks=plan_blocks(graph),
+            fleet=catalog.load_fleet(self.fleet, self.catalogue),
+            finance=catalog.finance(self.finance),
+            slo=catalog.slo(self.slo),
+            rate_per_s=_positive_rate(self.rate_per_s),
+        )
+
+
+def _annotate(module: ModuleOp, request: PlanRequest, planned: Planned, placement: Placement) -> None:
+    pools = PlacedPools(request, planned, placement)
+    for block in agent_graph(module).body.blocks:
+        for step in steps_of(block):
+            step.pool = SymbolRefAttr(pools.name_of(step.step_name))
+            step.assumed = to_dictionary(assumption(step.step_name, request, planned, placement))
+            moved = handoff_attributes(step, request, planned, placement)
+            if moved:
+                step.handoff = to_dictionary(moved)
+    first = module.body.block.first_op
+    assert first is not None
+    module.body.block.insert_ops_before(pools.operations(), first)
+    module.attributes["fleet.answer"] = to_dictionary(
+        {
+            "objective": str(planned.problem.objective),
+            "usd_per_hour": placement.usd_per_hour,
+            "usd_per_run": placement.usd_per_request,
+            "e2e_s": placement.e2e_s,
+            "gap": placement.gap,
+            "slack_s": placement.slack_s,
+            "solve_s": placement.solve_s,
+        }
+    )
+
+
+def _precision(name: str) -> Precision:
+    try:
+        return Precision(name)
+    except ValueError as error:
+        way_out = f"choose among {', '.join(Precision)}"
+        raise InputError(subject=f"precision {name!r}", problem="is not known", way_out=way_out) from error
+
+
+def _positive_rate(rate_per_s: float) -> float:
+    if not 0 < rate_per_s < float("inf"):
+        raise InputError(
+            subject="rate_per_s",
+            problem=f"is {rate_per_s}, must be above 0 and finite",
+            way_out="give the agent runs per second that the fleet must carry",
+        )
+    return rate_per_s

@@ -1,0 +1,55 @@
+"""The whole compiler on one page: agent program → module → passes → Deployment."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from xdsl.dialects.builtin import ModuleOp
+from xdsl.passes import ModulePass
+
+from weft.compiler.emit_deployment import emit_deployment
+from weft.compiler.frontends.python import import_agent, load_agent
+from weft.compiler.opt import run_passes
+from weft.compiler.parse import read_module, verify
+from weft.compiler.passes.annotate_costs import AnnotateCosts
+from weft.compiler.passes.block_frequency import BlockFrequency
+from weft.compiler.passes.insert_transfers import InsertTransfers
+from weft.compiler.passes.partition import Partition
+from weft.compiler.passes.place import Place
+from weft.compiler.passes.set_workload import SetWorkload
+from weft.compiler.passes.split_phases import SplitPhases
+from weft.compiler.request import CompileRequest
+from weft.core.deployment import Deployment
+
+AfterPass = Callable[[str, ModuleOp], None]
+"""Called with "import" and the name of each pass, and the module after it."""
+
+
+def compile_agent(request: CompileRequest, after_pass: AfterPass | None = None) -> Deployment:
+    module = import_module(request.agent)
+    if after_pass:
+        after_pass("import", module)
+    run_passes(module, passes_for(request), (lambda each, m: after_pass(each.name, m)) if after_pass else None)
+    return emit_deployment(module, request)
+
+
+def import_module(agent: str) -> ModuleOp:
+    """A Python agent program, or a module that was printed before."""
+    if agent.endswith(".mlir"):
+        return read_module(Path(agent))
+    module = import_agent(load_agent(agent), agent)
+    verify(module, agent)
+    return module
+
+
+def passes_for(request: CompileRequest) -> tuple[ModulePass, ...]:
+    sizes = (SetWorkload(request.workload),) if request.workload else ()
+    place = Place(
+        fleet=request.fleet,
+        slo=request.slo,
+        finance=request.finance,
+        catalogue=request.catalogue,
+        rate_per_s=request.workload_terms().rate_per_s,
+        precisions=request.precisions,
+        compare=request.compare,
+    )
+    return (*sizes, BlockFrequency(), SplitPhases(), AnnotateCosts(), place, Partition(), InsertTransfers())

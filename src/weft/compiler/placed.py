@@ -1,0 +1,134 @@
+"""What the planner chose, in the words that go onto the module: pools, assumptions, reasons."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+from xdsl.ir import Operation
+
+from weft.compiler.attributes import Scalar, to_attribute
+from weft.compiler.dialects.fleet import PoolOp
+from weft.compiler.dialects.llm import DecodeOp
+from weft.compiler.dialects.step import StepOp
+from weft.core.units import HOUR_S
+from weft.plan.build import Planned, link_or_none, moved_bytes
+from weft.plan.evaluate import occupied_usd
+from weft.plan.homogeneous import Homogeneous
+from weft.plan.options import Candidate
+from weft.plan.problem import Placement
+from weft.plan.requests import PlanRequest, TaskKind
+
+
+def chosen(step: str, planned: Planned, placement: Placement) -> Candidate:
+    return planned.candidates[step][placement.choice[step]]
+
+
+@dataclass(frozen=True)
+class PlacedPools:
+    """The pools in use, under names that people can say: `prefill-b200`, `cpu-epyc-9965`."""
+
+    request: PlanRequest
+    planned: Planned
+    placement: Placement
+
+    @cached_property
+    def _by_key(self) -> dict[str, tuple[str, Candidate]]:
+        """Planner's pool name → (our name, a candidate of the pool); the planner's own name where ours would clash."""
+        names: dict[str, tuple[str, Candidate]] = {}
+        for task in self.request.tasks:
+            candidate = chosen(task.name, self.planned, self.placement)
+            key = candidate.option.pool.name
+            short = f"{task.kind}-{candidate.group.device.id}"
+            taken = {name for other, (name, _) in names.items() if other != key}
+            names.setdefault(key, (key if short in taken else short, candidate))
+        return names
+
+    def name_of(self, step: str) -> str:
+        return self._by_key[chosen(step, self.planned, self.placement).option.pool.name][0]
+
+    def operations(self) -> list[Operation]:
+        return [self._operation(key, name, candidate) for key, (name, candidate) in self._by_key.items()]
+
+    def _operation(self, key: str, name: str, candidate: Candidate) -> Operation:
+        replicas = self.placement.replicas[key]
+        attributes: dict[str, Scalar] = {
+            "sym_name": name,
+            "device": candidate.group.device.id,
+            "zone": candidate.group.zone,
+            "tp": candidate.parallelism.tp,
+            "pp": candidate.parallelism.pp,
+            "replicas": replicas,
+            "batch_limit": candidate.batch,
+            "usd_per_hour": candidate.option.pool.usd_per_hour,
+            "utilisation": self._busy_replicas(key) / replicas,
+        }
+        model = next((t.model for t in self.request.tasks if self.name_of(t.name) == name and t.model), None)
+        if model is not None and candidate.precision is not None:
+            attributes |= {"model": model.id, "precision": str(candidate.precision)}
+        return PoolOp.build(attributes={key: to_attribute(value) for key, value in attributes.items()})
+
+    def _busy_replicas(self, key: str) -> float:
+        problem = self.planned.problem
+        users = [(t, chosen(t.name, self.planned, self.placement).option) for t in problem.tasks]
+        loads = [problem.load(task, option) for task, option in users if option.pool.name == key]
+        return sum(loads) * problem.max_utilisation
+
+
+def assumption(step: str, request: PlanRequest, planned: Planned, placement: Placement) -> Mapping[str, Scalar]:
+    """What the planner assumed of a step: see core.deployment.Route."""
+    task = next(task for task in request.tasks if task.name == step)
+    candidate = chosen(step, planned, placement)
+    return {
+        "latency_s": candidate.option.latency_s,
+        "usd_per_run": occupied_usd(planned.problem, task.visits, candidate.option),
+        "s_per_input_token": candidate.step_s / task.isl if task.kind is TaskKind.PREFILL else 0.0,
+        "s_per_output_token": candidate.step_s if task.kind is TaskKind.DECODE else 0.0,
+        "provenance": candidate.provenance,
+        "why": _why(step, planned, candidate),
+    }
+
+
+def handoff_attributes(
+    step: StepOp, request: PlanRequest, planned: Planned, placement: Placement
+) -> Mapping[str, Scalar] | None:
+    """The move of a decode's cache from its prefill; None for other steps."""
+    flow = next((flow for flow in request.flows if flow.target == step.step_name and flow.carries_kv), None)
+    if flow is None or not isinstance(step, DecodeOp):
+        return None
+    source, target = (chosen(name, planned, placement) for name in (flow.source, flow.target))
+    link = link_or_none(request.fleet, source.group.zone, target.group.zone)
+    assert link is not None, "the solver joins no zones without a link"
+    task = next(task for task in request.tasks if task.name == flow.source)
+    handoff = next(h for h in planned.problem.handoffs if (h.source, h.target) == (flow.source, flow.target))
+    return {
+        "link": link.id,
+        "bytes": round(moved_bytes(flow, task, source.precision)),
+        "source": flow.source,
+        "latency_s": handoff.latency_of(source.option, target.option),
+        "usd_per_run": handoff.visits * handoff.usd_of(source.option, target.option),
+    }
+
+
+def alternative(rival: Homogeneous) -> Mapping[str, Scalar]:
+    """See core.deployment.Alternative; numbers are missing where there is no placement."""
+    if rival.placement is None:
+        return {"device": rival.family, "reason": rival.reason}
+    numbers = {"usd_per_hour": rival.placement.usd_per_hour, "e2e_s": rival.placement.e2e_s}
+    return {"device": rival.family, **numbers, "reason": rival.reason}
+
+
+def _why(step: str, planned: Planned, candidate: Candidate) -> str:
+    """The step's own price on each device that could do it, occupied time only; whole replicas may turn the order."""
+    own: dict[str, float] = {}
+    for each in planned.candidates[step].values():
+        usd = each.option.busy_s * each.option.pool.usd_per_hour / HOUR_S
+        own[each.group.device.id] = min(usd, own.get(each.group.device.id, usd))
+    here = candidate.group.device.id
+    mine = candidate.option.busy_s * candidate.option.pool.usd_per_hour / HOUR_S
+    others = sorted((usd, device) for device, usd in own.items() if device != here)
+    if not others:
+        return "the only device that can"
+    usd, device = others[0]
+    if mine <= usd:
+        return f"cheapest of {len(own)} devices, then {device} {usd / mine - 1:+.0%}"
+    return f"whole replicas; {device} {usd / mine - 1:+.0%} if kept busy"

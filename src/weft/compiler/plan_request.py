@@ -1,0 +1,89 @@
+"""The module as the planner sees it: leaf tasks, what flows between them, blocks. The solver never sees IR."""
+
+from collections.abc import Iterator, Mapping
+
+from xdsl.dialects import func
+from xdsl.ir import Attribute, Block, BlockArgument, SSAValue
+
+from weft import catalog
+from weft.compiler.control_flow import block_name, jump_of, steps_of
+from weft.compiler.dialects.kv import KvType
+from weft.compiler.dialects.llm import DecodeOp, PrefillOp
+from weft.compiler.dialects.step import CpuOp, StepOp
+from weft.compiler.dialects.types import AudioType, MessagesType, TextType
+from weft.compiler.frequency import block_visits
+from weft.core.errors import IRError
+from weft.core.units import Precision
+from weft.plan.problem import Block as PlanBlock
+from weft.plan.requests import Flow, LeafTask, TaskKind
+
+BYTES_OF: Mapping[type[Attribute], float] = {TextType: 1e3, MessagesType: 4e3, AudioType: 96e3}
+"""What one value weighs on a wire: a paragraph, a short chat, three seconds of 16 kHz speech. Caches know their own."""
+
+
+def plan_blocks(graph: func.FuncOp) -> tuple[PlanBlock, ...]:
+    visits = block_visits(graph)
+    return tuple(PlanBlock(block_name(block), visits[block], _task_names(block)) for block in graph.body.blocks)
+
+
+def leaf_tasks(graph: func.FuncOp, precisions: tuple[Precision, ...]) -> tuple[LeafTask, ...]:
+    visits = block_visits(graph)
+    return tuple(_leaf_task(step, visits[block], precisions) for block in graph.body.blocks for step in steps_of(block))
+
+
+def flows(graph: func.FuncOp) -> tuple[Flow, ...]:
+    """Every value that a step takes from another step, through block arguments where it must."""
+    visits = block_visits(graph)
+    found = {
+        (source.step_name, step.step_name): Flow(
+            source.step_name,
+            step.step_name,
+            visits[block] if times is None else times,
+            block_name(block) if source.parent is block and times is None else None,
+            BYTES_OF.get(type(operand.type), 0.0),
+            carries_kv=isinstance(operand.type, KvType),
+        )
+        for block in graph.body.blocks
+        for step in steps_of(block)
+        for operand in step.operands
+        for source, times in _sources(operand, visits, set())
+    }
+    return tuple(found.values())
+
+
+def _sources(
+    value: SSAValue, visits: Mapping[Block, float], seen: set[SSAValue]
+) -> Iterator[tuple[StepOp, float | None]]:
+    """The steps that make a value, and how often it comes that way; None where it is used in place."""
+    if isinstance(value.owner, StepOp):
+        yield value.owner, None
+    if not isinstance(value, BlockArgument) or value in seen:
+        return
+    seen.add(value)
+    for origin, times in visits.items():
+        jump = jump_of(origin)
+        for (target, arguments), probability in zip(jump.targets, jump.probabilities, strict=True):
+            if target is value.block:
+                for source, _ in _sources(arguments[value.index], visits, seen):
+                    yield source, times * probability
+
+
+def _leaf_task(step: StepOp, visits: float, precisions: tuple[Precision, ...]) -> LeafTask:
+    match step:
+        case PrefillOp() | DecodeOp():
+            kind = TaskKind.PREFILL if isinstance(step, PrefillOp) else TaskKind.DECODE
+            model = catalog.model(step.model.data)
+            isl, osl = step.isl.value.data, step.osl.value.data
+            return LeafTask(step.step_name, kind, visits, model, isl, osl, precisions=precisions)
+        case CpuOp():
+            return LeafTask(step.step_name, TaskKind.CPU, visits, core_s=step.core_s.value.data)
+        case _:
+            raise IRError(
+                subject=f"step {step.step_name!r}",
+                problem=f"{step.name} is no leaf that can be placed",
+                way_out="run split-phases before place",
+            )
+
+
+def _task_names(block: Block) -> tuple[str, ...]:
+    return tuple(step.step_name for step in steps_of(block))

@@ -1,0 +1,30 @@
+"""What a user asks of the compiler: an agent, a fleet, an objective, a load."""
+
+from dataclasses import dataclass
+
+from weft import catalog
+from weft.core.workload import Slo, Workload
+
+
+@dataclass(frozen=True)
+class CompileRequest:
+    """`agent` is `file.py[:name]` or an `.mlir` file; names of the catalogue may be paths of TOML files."""
+
+    agent: str
+    fleet: str = "default"
+    slo: str = "interactive"
+    finance: str = "owned"
+    catalogue: str = "default"
+    rate_per_s: float = 50.0
+    workload: str | None = None
+    precisions: tuple[str, ...] = ("fp16",)
+    compare: bool = True
+
+    def slo_terms(self) -> Slo:
+        return catalog.slo(self.slo)
+
+    def workload_terms(self) -> Workload:
+        """The workload file's rate wins over `rate_per_s`."""
+        if self.workload is None:
+            return Workload("uniform", self.rate_per_s)
+        return catalog.load_workload(self.workload)

@@ -1,0 +1,107 @@
+"""Plans as rich tables, legible at 100 columns."""
+
+from rich import box
+from rich.table import Table
+
+from weft.core.deployment import Alternative, Deployment, Pool, Route
+from weft.core.program import StepKind
+from weft.core.units import pretty_seconds, pretty_si, pretty_usd
+
+
+def plan_table(deployment: Deployment) -> Table:
+    """One row a step: where it runs (tp: devices of a replica), how long a visit takes, its cost, and why there."""
+    table = Table(box=box.SIMPLE_HEAD, title=_title(deployment), title_justify="left", pad_edge=False)
+    for heading in ("step", "device"):
+        table.add_column(heading, no_wrap=True)
+    for heading in ("replicas", "tp", "batch", "ms", "visits", "$/1M runs"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("why", overflow="fold", min_width=22)
+    for route in deployment.routes:
+        table.add_row(*_plan_row(route, deployment.pool(route.pool)))
+    return table
+
+
+def _title(deployment: Deployment) -> str:
+    slo, answer = deployment.slo, deployment.answer
+    asked = [f"TTFT ≤ {pretty_seconds(slo.ttft_s)}"] if slo.ttft_s else []
+    asked += [f"TPOT ≤ {pretty_seconds(slo.tpot_s)}"] if slo.tpot_s else []
+    asked += [f"whole run ≤ {pretty_seconds(slo.e2e_s)}"] if slo.e2e_s else []
+    promise = f"{slo.name} ({', '.join(asked) or 'nothing asked of time'})"
+    return (
+        f"{deployment.agent} on fleet {deployment.fleet!r}: {promise}, {deployment.workload.rate_per_s:g} runs/s\n"
+        f"{pretty_usd(answer.usd_per_hour)}/h, {pretty_usd(answer.usd_per_run)}/run, "
+        f"{pretty_seconds(answer.e2e_s)} expected a run; solved in {pretty_seconds(answer.solve_s)}, "
+        f"gap {answer.gap:.2%} (finance: {deployment.finance}, device figures: {deployment.catalogue})"
+    )
+
+
+def _plan_row(route: Route, pool: Pool) -> tuple[str, ...]:
+    precision = pool.precision or ""
+    return (
+        route.step,
+        f"{pool.device} {precision}".strip(),
+        str(pool.replicas),
+        str(pool.parallelism.tp) if pool.model else "-",
+        str(pool.batch_limit) if pool.model else "-",
+        f"{route.latency_s * 1e3:,.1f}",
+        f"{route.visits:.2f}",
+        f"{route.usd_per_run * 1e6:,.2f}",
+        route.why,
+    )
+
+
+def pool_table(deployment: Deployment) -> Table:
+    """One row a pool: what is bought, how busy it is."""
+    table = Table(box=box.SIMPLE_HEAD, title="Pools", title_justify="left", pad_edge=False)
+    for heading in ("pool", "device", "zone"):
+        table.add_column(heading, no_wrap=True)
+    for heading in ("replicas", "devices", "busy", "$/h"):
+        table.add_column(heading, justify="right")
+    for pool in deployment.pools:
+        devices = pool.replicas * pool.parallelism.devices
+        cost = pretty_usd(pool.replicas * pool.usd_per_hour)
+        table.add_row(
+            pool.name, pool.device, pool.zone, str(pool.replicas), str(devices), f"{pool.utilisation:.0%}", cost
+        )
+    return table
+
+
+def alternatives_table(deployment: Deployment) -> Table:
+    """What the mix is worth beside the best fleet of each single accelerator."""
+    table = Table(box=box.SIMPLE_HEAD, title="Beside fleets of one accelerator", title_justify="left", pad_edge=False)
+    table.add_column("accelerator", no_wrap=True)
+    for heading in ("$/h", "against the plan", "run"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("remark", overflow="fold")
+    for alternative in sorted(deployment.alternatives, key=_cheapest_first):
+        table.add_row(*_alternative_row(alternative, deployment.answer.usd_per_hour))
+    return table
+
+
+def _cheapest_first(alternative: Alternative) -> tuple[float, str]:
+    usd = alternative.usd_per_hour
+    return (float("inf") if usd is None else usd, alternative.device)
+
+
+def _alternative_row(alternative: Alternative, plan_usd_per_hour: float) -> tuple[str, ...]:
+    if alternative.usd_per_hour is None or alternative.e2e_s is None:
+        return (alternative.device, "-", "-", "-", alternative.reason)
+    ratio = f"{alternative.usd_per_hour / plan_usd_per_hour - 1:+.0%}"
+    return (
+        alternative.device,
+        pretty_usd(alternative.usd_per_hour),
+        ratio,
+        pretty_seconds(alternative.e2e_s),
+        alternative.reason,
+    )
+
+
+def handoff_lines(deployment: Deployment) -> list[str]:
+    """`think.prefill → think.decode: 45.9 MB over roce-400g, 1.1 ms` for each cache that moves."""
+    moved = {step.name for step in deployment.program.steps if step.kind is StepKind.KV_TRANSFER}
+    return [
+        f"{each.source} → {each.target}: {pretty_si(each.bytes_per_visit, 'B')} over {each.link}, "
+        f"{pretty_seconds(each.latency_s)} a visit"
+        for each in deployment.handoffs
+        if moved
+    ]
