@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from weft import catalog
-from weft.core.errors import FleetError
+from weft.core.errors import CatalogError, FleetError
 
 GOOD = """\
 name = "test"            # 1
@@ -38,25 +38,25 @@ cloud_usd_per_hour = 1.2 # 25
 BROKEN = [  # (what is replaced, by what, line of the error, what it says)
     ("count = 8 ", "count = 0", 17, ["`count` of [[group]] number 1 is 0", ">= 1"]),
     ("count = 8 ", "count = -3", 17, ["-3", ">= 1"]),
-    ("count = 8 ", "count = true", 17, ["true", "int"]),
-    ("count = 8 ", "count = 2.5", 17, ["2.5", "int"]),
-    ("count = 8 ", 'count = "8"', 17, ["'8'", "int"]),
+    ("count = 8 ", "count = true", 17, ["true", "expected a whole number, got bool"]),
+    ("count = 8 ", "count = 2.5", 17, ["2.5", "whole number"]),
+    ("count = 8 ", 'count = "8"', 17, ["'8'", "whole number, got text"]),
     ("count = 8 ", "count = 99999999999999999999999", 17, ["99999", "<= 1000000000"]),
     ("count = 8 ", "cuont = 8", 17, ["`cuont`", "did you mean `count`?"]),
     ("count = 8 ", "", 15, ["`count` of [[group]] number 1 is missing"]),
-    ("count = 4 ", "count = 1979-05-27", 22, ["number 2", "int"]),
+    ("count = 4 ", "count = 1979-05-27", 22, ["number 2", "whole number"]),
     ("7500", "nan", 24, ["nan", ">= 0"]),
     ("7500", "inf", 24, ["inf", "<="]),
     ("7500", "-1", 24, ["-1", ">= 0"]),
-    ("7500", "true", 24, ["true", "float"]),
+    ("7500", "true", 24, ["true", "expected a number, got bool"]),
     ("1.2 ", "0", 25, ["`cloud_usd_per_hour`", "> 0"]),
     ('"h100" ', '"h1000"', 16, ["'h1000'", "h100-sxm"]),
     ('"h100" ', '""', 16, ["''", ">= 1"]),
-    ('"h100" ', "[]", 16, ["[]", "str"]),
+    ('"h100" ', "[]", 16, ["[]", "text"]),
     ('zone = "a"', 'zone = "c"', 18, ["'c'", "[[zone]]"]),
     ('name = "b"', 'name = "a"', 8, ["repeats a"]),
     ('link = "roce-400g"', 'link = "roce-40g"', 5, ["'roce-40g'", "roce-400g"]),
-    ('["a", "b"]', '["a", "x"]', 12, ["'x'", "did you mean"]),
+    ('["a", "b"]', '["a", "x"]', 12, ["entry 2 of `between` of [[link]] number 1 is 'x'", "did you mean"]),
     ('["a", "b"]', '["a", "a"]', 12, ["to itself"]),
     ('["a", "b"]', '["a"]', 12, ["length >= 2"]),
     ('link = "wan-10g"', "", 11, ["`link` of [[link]] number 1 is missing"]),
@@ -165,3 +165,8 @@ def test_the_papers_fleet_has_the_papers_devices_and_cpus() -> None:
 def test_a_fleet_of_devices_that_a_profile_lacks_is_refused() -> None:
     with pytest.raises(FleetError, match="profile 'paper'"):
         catalog.load_fleet("default", "paper")
+
+
+def test_an_unknown_profile_is_not_the_files_fault() -> None:
+    with pytest.raises(CatalogError, match="profile 'pape'"):
+        catalog.load_fleet("default", "pape")

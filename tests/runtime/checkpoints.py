@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import tokenizers
 import torch
 import transformers
 
@@ -56,3 +57,30 @@ def save(model: Any, directory: Path, **options: Any) -> Path:
     model.generation_config = transformers.GenerationConfig()
     model.save_pretrained(directory, **options)
     return directory
+
+
+CHAT_TEMPLATE = (
+    "{% for message in messages %}<|{{ message.role }}|>{{ message.content }}<|end|>{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>{% endif %}"
+)
+SPECIAL = ["<|end|>", "<|user|>", "<|assistant|>", "<|tool|>", "<|system|>"]
+
+
+def save_tokenizer(directory: Path) -> Path:
+    """One token per byte: every text has tokens, and a character may need several."""
+    letters = sorted(tokenizers.pre_tokenizers.ByteLevel.alphabet())
+    vocab = {token: index for index, token in enumerate(letters + SPECIAL)}
+    inner = tokenizers.Tokenizer(tokenizers.models.BPE(vocab=vocab, merges=[]))
+    inner.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    inner.decoder = tokenizers.decoders.ByteLevel()
+    outer = transformers.PreTrainedTokenizerFast(
+        tokenizer_object=inner, eos_token="<|end|>", additional_special_tokens=SPECIAL, chat_template=CHAT_TEMPLATE
+    )
+    outer.save_pretrained(directory)
+    return directory
+
+
+def chat_model(directory: Path, **changes: Any) -> Path:
+    """A whole model directory, as a node wants it; the same for the same arguments."""
+    torch.manual_seed(7)
+    return save_tokenizer(save(llama(**changes), directory))

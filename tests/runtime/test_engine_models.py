@@ -69,7 +69,9 @@ def test_a_sequence_goes_on_in_another_engine(tmp_path: Path) -> None:
     assert list(there.decode(moved, STEPS, ())) == here_tokens
     # a stop token ends the reply and is not part of it
     again = here.prefill(PROMPT)
-    assert list(here.decode(again.sequence, STEPS, {here_tokens[5]})) == here_tokens[: here_tokens.index(here_tokens[5])]
+    assert (
+        list(here.decode(again.sequence, STEPS, {here_tokens[5]})) == here_tokens[: here_tokens.index(here_tokens[5])]
+    )
 
 
 def test_bfloat16_kv_moves_bit_for_bit(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ import sys
 import typer
 from rich.console import Console
 
-from weft.cli import catalog, opt, plan
+from weft.cli import catalog, demo, opt, plan, run
 from weft.core.errors import WeftError
 
 app = typer.Typer(
@@ -16,6 +16,8 @@ app = typer.Typer(
 )
 app.add_typer(catalog.app, name="catalog")
 app.command("plan")(plan.plan)
+app.command("run")(run.run)
+app.command("demo")(demo.demo)
 app.command("opt")(opt.opt)
 
 

@@ -35,7 +35,9 @@ def emit_program(module: ModuleOp) -> Program:
     graph = agent_graph(module)
     names = {block: block_name(block) for block in graph.body.blocks}
     values = _name_values(graph, names)
-    return Program(graph.sym_name.data, tuple(_emit_block(block, names, values) for block in graph.body.blocks))
+    blocks = tuple(_emit_block(block, names, values) for block in graph.body.blocks)
+    types = tuple(each.name.removeprefix("agent.") for each in graph.function_type.inputs)
+    return Program(graph.sym_name.data, blocks, types)
 
 
 def _name_values(graph: func.FuncOp, blocks: dict[Block, str]) -> dict[SSAValue, str]:

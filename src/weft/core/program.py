@@ -63,10 +63,11 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """An agent. `blocks[0]` is the entry; its parameters are the run's inputs."""
+    """An agent. `blocks[0]` is the entry; its parameters are the run's inputs, of `input_types` (audio, text, …)."""
 
     name: str
     blocks: tuple[Block, ...]
+    input_types: tuple[str, ...] = ()
 
     @property
     def entry(self) -> Block:

@@ -2,7 +2,7 @@
 
 from enum import StrEnum
 
-KILO, MEGA, GIGA, TERA = 1e3, 1e6, 1e9, 1e12
+KILO, MEGA, GIGA, TERA, PETA = 1e3, 1e6, 1e9, 1e12, 1e15
 KIB, MIB, GIB = 1024, 1024**2, 1024**3
 HOUR_S = 3600.0
 
@@ -29,7 +29,7 @@ _BYTES_PER_ELEMENT = {
     Precision.FP4: 0.5,
 }
 
-_SI_PREFIXES = ((TERA, "T"), (GIGA, "G"), (MEGA, "M"), (KILO, "k"))
+_SI_PREFIXES = ((PETA, "P"), (TERA, "T"), (GIGA, "G"), (MEGA, "M"), (KILO, "k"))
 
 
 def pretty_si(value: float, unit: str) -> str:

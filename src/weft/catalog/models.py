@@ -1,0 +1,54 @@
+"""Language models of the catalogue."""
+
+from collections.abc import Mapping
+from functools import cache
+from types import MappingProxyType
+
+from weft.catalog.hardware import HERE, source_of
+from weft.catalog.names import index, resolve
+from weft.catalog.rows import ModelFile, ModelRow
+from weft.catalog.toml import read_toml
+from weft.core.errors import CatalogError
+from weft.core.model import Experts, ModelSpec
+from weft.core.units import GIGA
+
+
+def models() -> Mapping[str, ModelSpec]:
+    """Every model by id."""
+    return _model_table()[0]
+
+
+def model(name: str) -> ModelSpec:
+    """One model by id, name or alias; a repository's owner ("meta-llama/") is ignored."""
+    table, ids = _model_table()
+    return table[resolve("model", name, ids)]
+
+
+@cache
+def _model_table() -> tuple[Mapping[str, ModelSpec], Mapping[str, str]]:
+    rows = read_toml(HERE / "models.toml", CatalogError).convert(ModelFile).model
+    ids = index("model", ((row.id, (row.name, *row.aliases)) for row in rows))
+    return MappingProxyType({row.id: _model(row) for row in rows}), ids
+
+
+def _model(row: ModelRow) -> ModelSpec:
+    experts = row.experts
+    return ModelSpec(
+        id=row.id,
+        name=row.name,
+        layers=row.layers,
+        d_model=row.d_model,
+        heads=row.heads,
+        kv_heads=row.kv_heads,
+        head_dim=row.head_dim,
+        ffn=row.ffn,
+        vocab=row.vocab,
+        context=row.context,
+        params_total=row.params_total_b * GIGA,
+        params_active=row.params_active_b * GIGA,
+        kv_bytes_per_token_fp16=row.kv_bytes_per_token_fp16,
+        attention=row.attention,
+        tied_embeddings=row.tied_embeddings,
+        experts=experts and Experts(experts.count, experts.active, experts.shared, experts.ffn, experts.dense_layers),
+        source=source_of(row),
+    )

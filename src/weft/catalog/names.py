@@ -1,0 +1,45 @@
+"""Names as people write them ("H100", "AMD Instinct MI300X", "meta-llama/Llama-3.1-8B-Instruct") become ids."""
+
+import difflib
+import re
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+
+from weft.core.errors import CatalogError
+
+_FILLER = frozenset(
+    {"nvidia", "amd", "intel", "google", "aws", "amazon", "apple", "instinct", "tesla", "geforce", "radeon"}
+    | {"meta", "instruct", "hf", "it", "chat"}
+)
+_OWNER = re.compile(r"^[\w.-]+/(?=[^/]+$)")  # meta-llama/
+
+
+def normalise(name: str) -> str:
+    """Case, spaces, dashes, a repository's owner, vendor and fine-tuning words do not tell rows apart."""
+    words = re.findall(r"[a-z0-9.]+", _OWNER.sub("", name.lower()))
+    return "".join(word for word in words if word not in _FILLER) or "".join(words)
+
+
+def index(kind: str, spellings: Iterable[tuple[str, Iterable[str]]]) -> Mapping[str, str]:
+    """Normalised spelling -> id. Two rows that answer to one spelling are a mistake in the catalogue."""
+    ids: dict[str, str] = {}
+    for row_id, names in spellings:
+        for name in (row_id, *names):
+            if ids.setdefault(normalise(name), row_id) != row_id:
+                problem = f"{name!r} also names {ids[normalise(name)]!r}"
+                raise CatalogError(subject=f"{kind} {row_id!r}", problem=problem, way_out="rename one of the two")
+    return MappingProxyType(ids)
+
+
+def resolve(kind: str, name: str, ids: Mapping[str, str], of: str = "the catalogue") -> str:
+    found = ids.get(normalise(name))
+    if found is None:
+        problem = f"none of the {len(set(ids.values()))} {kind}s of {of}"
+        raise CatalogError(subject=f"{kind} {name!r}", problem=problem, way_out=did_you_mean(name, ids))
+    return found
+
+
+def did_you_mean(name: str, ids: Mapping[str, str]) -> str:
+    near = difflib.get_close_matches(normalise(name), ids, n=len(ids), cutoff=0.0)
+    nearest = list(dict.fromkeys(ids[spelling] for spelling in near))[:3]
+    return f"the nearest are {', '.join(nearest)}"

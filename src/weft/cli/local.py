@@ -1,0 +1,112 @@
+"""Running an agent once on this machine: the deployment's pools become processes here."""
+
+import asyncio
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+
+from weft.control.backends.local import LocalFleet
+from weft.core.deployment import Deployment
+from weft.core.errors import InputError
+from weft.core.program import StepKind
+from weft.report.transcript import Line, Transcript
+from weft.runtime.steps.audio import Audio, read_wav
+from weft.runtime.steps.synthesize import EspeakSynthesizer
+from weft.runtime.values import Value
+from weft.serve.events import RunEvent, StepEnded
+from weft.serve.placement import LocalModels, node_specs
+from weft.serve.run import RunOutcome, run_agent
+
+ASSETS = Path(str(files("weft"))) / "assets"
+MARKS = {
+    StepKind.TRANSCRIBE: "heard",
+    StepKind.PREFILL: "read",
+    StepKind.KV_TRANSFER: "moved",
+    StepKind.DECODE: "wrote",
+    StepKind.SEARCH: "found",
+    StepKind.SYNTHESIZE: "spoke",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class LocalRun:
+    outcome: RunOutcome
+    transcript: Transcript
+
+
+def local_models(model: Path | None, stt: Path | None, corpus: Path | None) -> LocalModels:
+    """The shipped small models and corpus, or what the user gives in their place."""
+    return LocalModels(
+        model_dir=model or ASSETS / "tiny-llama",
+        stt_dir=stt or ASSETS / "tiny-stt",
+        corpus=corpus or ASSETS / "corpus.jsonl",
+    )
+
+
+def spoken(text: str) -> bytes:
+    """A question as a wav file, by espeak-ng."""
+    pieces = list(EspeakSynthesizer().synthesize(text))
+    return Audio(np.concatenate([piece.samples for piece in pieces]), pieces[0].rate_hz).to_wav_bytes()
+
+
+def agent_input(deployment: Deployment, text: str | None, wav: Path | None) -> dict[str, Value]:
+    """The agent's one input from --text or --wav; text is spoken to an agent that listens."""
+    program = deployment.program
+    if len(program.input_types) != 1 or program.input_types[0] not in ("audio", "text"):
+        raise _unfit(f"takes {list(program.input_types)}", "run agents with one input, audio or text")
+    if (text is None) == (wav is None):
+        raise _unfit("needs exactly one of --text and --wav", "give one of them")
+    wants_audio = program.input_types[0] == "audio"
+    if wav is not None and not wants_audio:
+        raise _unfit("takes text, --wav is sound", "use --text")
+    if wav is not None:
+        return {program.entry.parameters[0]: read_wav(wav).to_wav_bytes()}
+    assert text is not None
+    return {program.entry.parameters[0]: spoken(text) if wants_audio else text}
+
+
+def run_locally(
+    deployment: Deployment, models: LocalModels, inputs: dict[str, Value], console: Console, *, emulate: bool
+) -> LocalRun:
+    """Starts the nodes, runs the agent once, stops them; tells on `console` what happens."""
+    return asyncio.run(_run(deployment, models, inputs, console, emulate))
+
+
+async def _run(
+    deployment: Deployment, models: LocalModels, inputs: dict[str, Value], console: Console, emulate: bool
+) -> LocalRun:
+    transcript = Transcript(deployment.program)
+    specs = node_specs(deployment, models, emulate=emulate)
+    with console.status(f"starting {len(specs)} node processes: {', '.join(spec.name for spec in specs)}") as status:
+        async with LocalFleet(specs) as fleet:
+            status.update("running the agent")
+
+            def on_event(event: RunEvent) -> None:
+                if isinstance(event, StepEnded) and (line := transcript.add(event)):
+                    _tell(console, line)
+
+            outcome = await run_agent(deployment, fleet.clients, inputs, on_event)
+    return LocalRun(outcome, transcript)
+
+
+def hardware_sentence(deployment: Deployment, emulate: bool) -> str:
+    """What really ran: every output of a run carries it."""
+    devices = ", ".join(sorted({pool.device for pool in deployment.pools}))
+    where = "Every node is a process on this machine's CPU, running small models"
+    if emulate:
+        return f"{where}, slowed to the planned pace of the emulated devices: {devices} (emulated, not measured)."
+    return f"{where}; its times are this CPU's. The plan's devices ({devices}) are not here, and not emulated."
+
+
+def _tell(console: Console, line: Line) -> None:
+    where = f"{line.record.duration_s:6.3f} s on {line.record.node}"
+    console.print(f"  [bold]{MARKS[line.kind]:>6}[/]  ", end="")
+    console.print(line.text, style="default", markup=False, highlight=False, end="  ")
+    console.print(f"({line.step}, {where.strip()})", style="dim", markup=False, highlight=False)
+
+
+def _unfit(problem: str, way_out: str) -> InputError:
+    return InputError(subject="weft run", problem=problem, way_out=way_out)

@@ -1,0 +1,111 @@
+"""`weft run`: plan an agent and run it once on this machine."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from weft.cli.console import wide_console
+from weft.cli.local import LocalRun, agent_input, hardware_sentence, local_models, run_locally
+from weft.cli.options import (
+    DEFAULTS,
+    Agent,
+    Catalogue,
+    Finance,
+    Fleet,
+    Precisions,
+    Rate,
+    Slo,
+    Workload,
+    compile_request,
+)
+from weft.compiler.parse import print_module
+from weft.compiler.pipeline import compile_agent
+from weft.compiler.request import CompileRequest
+from weft.core.deployment import Deployment
+from weft.core.units import pretty_seconds
+from weft.report.bundle import write_bundle
+from weft.runtime.values import Value
+from weft.serve.placement import LocalModels
+
+Text = Annotated[str | None, typer.Option(help="What to ask; an agent that listens hears it spoken.")]
+Wav = Annotated[Path | None, typer.Option(help="A recorded question.")]
+Model = Annotated[
+    Path | None, typer.Option(help="A Hugging Face Llama, Mistral, Qwen2 or Qwen3 directory for every LLM.")
+]
+Stt = Annotated[Path | None, typer.Option(help="A Hugging Face Wav2Vec2-CTC or Whisper directory.")]
+Corpus = Annotated[Path | None, typer.Option(help="JSON lines with id, title, spoken, text.")]
+Emulate = Annotated[bool, typer.Option("--emulate", help="Slow each node to the planned pace of its device.")]
+Out = Annotated[Path, typer.Option(help="Folder for the answer, plan, IR, figures and report.")]
+
+
+def run(
+    agent: Agent,
+    text: Text = None,
+    wav: Wav = None,
+    model: Model = None,
+    stt: Stt = None,
+    corpus: Corpus = None,
+    emulate: Emulate = False,
+    out: Out = Path("out"),
+    fleet: Fleet = DEFAULTS.fleet,
+    slo: Slo = DEFAULTS.slo,
+    workload: Workload = None,
+    rate: Rate = DEFAULTS.rate_per_s,
+    finance: Finance = DEFAULTS.finance,
+    catalogue: Catalogue = DEFAULTS.catalogue,
+    precision: Precisions = None,
+) -> None:
+    """Plan an agent, start its nodes here as processes, ask it one question, write what happened."""
+    request = compile_request(agent, fleet, slo, workload, rate, finance, catalogue, precision)
+    console = wide_console()
+    deployment, passes = plan_with_passes(request)
+    inputs = agent_input(deployment, text, wav)
+    run_and_report(deployment, passes, inputs, local_models(model, stt, corpus), console, out, text, emulate=emulate)
+
+
+def plan_with_passes(request: CompileRequest) -> tuple[Deployment, list[tuple[str, str]]]:
+    """The plan, and the module's text after each pass."""
+    passes: list[tuple[str, str]] = []
+    deployment = compile_agent(request, lambda name, module: passes.append((name, print_module(module))))
+    return deployment, passes
+
+
+def run_and_report(
+    deployment: Deployment,
+    passes: list[tuple[str, str]],
+    inputs: dict[str, Value],
+    models: LocalModels,
+    console: Console,
+    out: Path,
+    question: str | None,
+    *,
+    emulate: bool,
+) -> LocalRun:
+    hardware = hardware_sentence(deployment, emulate)
+    console.print(hardware, style="yellow")
+    finished = run_locally(deployment, models, inputs, console, emulate=emulate)
+    _tell_lateness(finished, console)
+    answer = finished.outcome.values[0]
+    with console.status("writing figures and report"):
+        names = write_bundle(
+            out,
+            deployment,
+            finished.outcome.record,
+            finished.transcript,
+            answer_wav=answer if isinstance(answer, bytes) else b"",
+            passes=passes,
+            question=question,
+            hardware=hardware,
+        )
+    console.print(f"\nThe run took {pretty_seconds(finished.outcome.record.ended_s)} here. {out}/: {', '.join(names)}")
+    return finished
+
+
+def _tell_lateness(finished: LocalRun, console: Console) -> None:
+    """An emulated device that this machine cannot keep up with is told, not hidden."""
+    for step, late_s in finished.outcome.late_s.items():
+        console.print(
+            f"{step}: this machine was {pretty_seconds(late_s)} slower than the emulated pace", style="yellow"
+        )

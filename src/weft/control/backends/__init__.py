@@ -1,0 +1,1 @@
+"""Where node processes come from; local: child processes of this one."""

@@ -1,0 +1,74 @@
+"""Seconds of messages inside one replica: all-reduce of tensor parallelism, send of pipeline parallelism.
+
+Inside a scale-up domain the better of two algorithms counts, as in the libraries: one-shot (every device reads all
+others: one latency, (p−1) vectors) and ring (2(p−1) latencies, 2(p−1)/p vectors). Beyond the domain the ring runs
+inside each domain first and then between domains over the network link.
+"""
+
+import math
+
+import numpy as np
+
+from weft.core.errors import PlanError
+from weft.core.hardware import Device, Link
+from weft.cost.ops import Floats
+from weft.cost.roofline import DEFAULT_EFFICIENCY, Efficiency
+
+
+def all_reduce_s(
+    message_bytes: Floats | float,
+    devices: int,
+    device: Device,
+    link: Link | None = None,
+    efficiency: Efficiency = DEFAULT_EFFICIENCY,
+) -> Floats:
+    """Sum a vector of `message_bytes` over `devices`; `link` joins scale-up domains and is needed only beyond one."""
+    size = np.asarray(message_bytes, dtype=np.float64)
+    if devices <= 1:
+        return np.zeros_like(size)
+    local = min(devices, scale_up_devices(device))
+    inside_s = _scale_up_all_reduce_s(size, local, device, efficiency) if local > 1 else np.zeros_like(size)
+    domains = math.ceil(devices / local)
+    if domains == 1:
+        return inside_s
+    path = _required(link, device, devices)
+    hop_s = max(path.latency_s, efficiency.ring_hop_s)
+    return inside_s + _ring_s(size / local, domains, path.bytes_per_s * efficiency.ring_peak, hop_s)
+
+
+def send_s(
+    message_bytes: Floats | float, device: Device, link: Link | None, efficiency: Efficiency = DEFAULT_EFFICIENCY
+) -> Floats:
+    """Hand activations to the next pipeline stage: over the link where there is one, else inside the domain."""
+    size = np.asarray(message_bytes, dtype=np.float64)
+    if link is None and device.scale_up is not None:
+        return efficiency.one_shot_floor_s + size / (device.scale_up.bytes_per_s * efficiency.ring_peak)
+    path = _required(link, device, 2)
+    return path.latency_s + size / (path.bytes_per_s * efficiency.ring_peak)
+
+
+def scale_up_devices(device: Device) -> int:
+    """How many devices one scale-up domain joins; 1 where there is no such network."""
+    return device.scale_up.max_devices if device.scale_up else 1
+
+
+def _scale_up_all_reduce_s(size: Floats, devices: int, device: Device, efficiency: Efficiency) -> Floats:
+    assert device.scale_up is not None
+    rate = device.scale_up.bytes_per_s
+    one_shot_s = efficiency.one_shot_floor_s + (devices - 1) * size / (rate * efficiency.one_shot_peak)
+    return np.minimum(one_shot_s, _ring_s(size, devices, rate * efficiency.ring_peak, efficiency.ring_hop_s))
+
+
+def _ring_s(size: Floats, members: int, bytes_per_s: float, hop_s: float) -> Floats:
+    steps = 2 * (members - 1)
+    return steps * hop_s + steps / members * size / bytes_per_s
+
+
+def _required(link: Link | None, device: Device, devices: int) -> Link:
+    if link is None:
+        raise PlanError(
+            subject=f"{device.id} x {devices}",
+            problem=f"its scale-up network joins {scale_up_devices(device)} and no link joins more",
+            way_out="use a smaller replica or give the link between the machines",
+        )
+    return link

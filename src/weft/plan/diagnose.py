@@ -1,0 +1,106 @@
+"""Why a problem has no placement: which constraints clash, and the smallest relaxation of each.
+
+The problem is solved again with one kind of constraint relaxed and the violation as the cost: lateness with the
+inventory kept, then the inventory with the limit kept, then both.
+"""
+
+from dataclasses import dataclass
+
+from weft.core.errors import PlanError
+from weft.core.units import pretty_seconds
+from weft.plan.evaluate import Proof, placement
+from weft.plan.formulation import Formulation
+from weft.plan.problem import Placement, PlacementProblem
+
+ENOUGH_GAP = 1e-4
+LATENESS_WEIGHT = 1e-3
+"""Devices per second late, where both are relaxed: devices decide, lateness breaks ties."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Relaxed:
+    placement: Placement
+    missing: dict[str, int]
+    """Device class → devices beyond the inventory."""
+
+
+def refusal(problem: PlacementProblem, time_limit_s: float) -> PlanError:
+    """The error to raise for a problem that has no placement."""
+    late = _relaxed(problem, time_limit_s, lateness=True, excess=False)
+    short = _relaxed(problem, time_limit_s, lateness=False, excess=True)
+    if late is not None:
+        return _too_late(problem, late, short)
+    if short is not None:
+        return _too_few(problem, short)
+    both = _relaxed(problem, time_limit_s, lateness=True, excess=True)
+    return _forbidden(problem) if both is None else _late_and_few(problem, both)
+
+
+def _relaxed(problem: PlacementProblem, time_limit_s: float, *, lateness: bool, excess: bool) -> _Relaxed | None:
+    formulation = Formulation(problem)
+    cost: list[tuple[int, float]] = []
+    if lateness:
+        formulation.allow_lateness()
+        cost.append((formulation.slack, LATENESS_WEIGHT if excess else 1.0))
+    if excess:
+        formulation.allow_excess()
+        cost.extend((variable, 1.0) for variable in formulation.excess.values())
+    solution = formulation.model.minimise(cost, time_limit_s, ENOUGH_GAP)
+    if not solution.values:
+        return None
+    missing = {name: round(solution.values[variable]) for name, variable in formulation.excess.items()}
+    answer = placement(problem, formulation.choice(solution), Proof(0.0, 0.0))
+    return _Relaxed(answer, {name: count for name, count in missing.items() if count})
+
+
+def _too_late(problem: PlacementProblem, late: _Relaxed, short: _Relaxed | None) -> PlanError:
+    more = f", or add {_devices(short)}" if short else ", or add faster devices"
+    return PlanError(
+        subject="end-to-end time",
+        problem=f"{_asked(problem)} asked, best is {_reached(late)} with this fleet",
+        way_out=f"raise e2e_s to {_round_up(late.placement.e2e_s)}{more}",
+    )
+
+
+def _too_few(problem: PlacementProblem, short: _Relaxed) -> PlanError:
+    return PlanError(
+        subject="inventory",
+        problem=f"{problem.rate_per_s:g} requests/s at utilisation {problem.max_utilisation:g} need at least "
+        f"{_devices(short)} more than there are",
+        way_out=f"add {_devices(short)}, lower the rate, or loosen the SLO",
+    )
+
+
+def _late_and_few(problem: PlacementProblem, both: _Relaxed) -> PlanError:
+    return PlanError(
+        subject="inventory and end-to-end time",
+        problem=f"{problem.rate_per_s:g} requests/s need at least {_devices(both)} more than there are, and even then "
+        f"the best is {_reached(both)} of {_asked(problem)} asked",
+        way_out="add devices or lower the rate, and raise e2e_s",
+    )
+
+
+def _forbidden(problem: PlacementProblem) -> PlanError:
+    steps = ", ".join(f"{handoff.source} → {handoff.target}" for handoff in problem.handoffs)
+    return PlanError(
+        subject="hand-offs",
+        problem=f"no choice of options can be joined along {steps}",
+        way_out="add links between the zones, or a precision that both sides run",
+    )
+
+
+def _devices(relaxed: _Relaxed) -> str:
+    return ", ".join(f"{count} {name}" for name, count in sorted(relaxed.missing.items()))
+
+
+def _asked(problem: PlacementProblem) -> str:
+    return pretty_seconds(problem.e2e_limit_s or 0.0)
+
+
+def _reached(relaxed: _Relaxed) -> str:
+    return pretty_seconds(relaxed.placement.e2e_s)
+
+
+def _round_up(seconds: float) -> str:
+    """Three digits, never below: the value can be typed back in."""
+    return f"{seconds * 1.0005:.3g}" if float(f"{seconds:.3g}") < seconds else f"{seconds:.3g}"

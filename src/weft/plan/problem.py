@@ -1,0 +1,162 @@
+"""A placement problem and its answer as plain numbers. The solver sees neither IR nor models nor devices.
+
+An agent run visits each task `visits` times in expectation. Blocks are the straight stretches of the agent: inside
+one, tasks wait only for the hand-offs that lie in it, so its time is its longest path. The expected end-to-end time is
+
+    Σ_blocks visits · longest path  +  Σ_hand-offs between blocks visits · latency
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from graphlib import TopologicalSorter
+
+
+class Objective(StrEnum):
+    USD_PER_HOUR = "usd_per_hour"
+    """Whole replicas, as bought or rented."""
+
+    USD_PER_REQUEST = "usd_per_request"
+    """Occupied time only, as if replicas could be had in fractions: the paper's form."""
+
+
+@dataclass(frozen=True, slots=True)
+class PoolSpec:
+    """What a replica is. Options that name an equal pool share its replicas.
+
+    `device_class` is the key of the inventory (device and zone). `family` is the accelerator that a homogeneous
+    comparison varies; None for pools that every fleet may use (CPU work).
+    """
+
+    name: str
+    device_class: str
+    devices_per_replica: int
+    usd_per_hour: float
+    family: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One way to run a task. A visit takes `latency_s` and occupies one replica for `busy_s` (less when batched).
+
+    `port` is all that hand-offs know of an option: their latency and price depend on the two ports only.
+    """
+
+    name: str
+    pool: PoolSpec
+    latency_s: float
+    busy_s: float
+    usd_per_visit: float = 0.0
+    port: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    name: str
+    visits: float
+    options: tuple[Option, ...]
+
+
+PerPortPair = Mapping[tuple[str, str], float]
+
+
+@dataclass(frozen=True, slots=True)
+class Handoff:
+    """`target` waits for `source`, and something moves between them. Maps go from (source port, target port) to seconds
+    or dollars a visit; a pair that is missing costs nothing, an infinite latency forbids the pair.
+
+    `block` names the block whose longest path it lies on; None: it joins two blocks (or a block to itself, in a loop).
+    """
+
+    source: str
+    target: str
+    visits: float
+    block: str | None
+    latency_s: PerPortPair = field(default_factory=dict[tuple[str, str], float])
+    usd_per_visit: PerPortPair = field(default_factory=dict[tuple[str, str], float])
+
+    def latency_of(self, source: Option, target: Option) -> float:
+        return self.latency_s.get((source.port, target.port), 0.0)
+
+    def usd_of(self, source: Option, target: Option) -> float:
+        return self.usd_per_visit.get((source.port, target.port), 0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    name: str
+    visits: float
+    tasks: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PlacementProblem:
+    """Without a `penalty_usd_per_s` the end-to-end limit is hard; with one, a request pays for each second it is late.
+
+    A device class that is missing from `inventory` is unlimited.
+    """
+
+    tasks: tuple[Task, ...]
+    handoffs: tuple[Handoff, ...]
+    blocks: tuple[Block, ...]
+    rate_per_s: float
+    inventory: Mapping[str, int] = field(default_factory=dict[str, int])
+    max_utilisation: float = 0.8
+    e2e_limit_s: float | None = None
+    penalty_usd_per_s: float | None = None
+    objective: Objective = Objective.USD_PER_HOUR
+
+    def task(self, name: str) -> Task:
+        return next(task for task in self.tasks if task.name == name)
+
+    def order(self, block: Block) -> tuple[str, ...]:
+        """The block's tasks, each after those it waits for."""
+        waits_for: dict[str, set[str]] = {task: set() for task in block.tasks}
+        for handoff in self.inside(block):
+            waits_for[handoff.target].add(handoff.source)
+        return tuple(TopologicalSorter(waits_for).static_order())
+
+    def inside(self, block: Block) -> tuple[Handoff, ...]:
+        return tuple(handoff for handoff in self.handoffs if handoff.block == block.name)
+
+    @property
+    def between(self) -> tuple[Handoff, ...]:
+        """Hand-offs that join blocks."""
+        return tuple(handoff for handoff in self.handoffs if handoff.block is None)
+
+    def load(self, task: Task, option: Option) -> float:
+        """Replicas that the task keeps busy under this option, at the allowed utilisation."""
+        return self.rate_per_s * task.visits * option.busy_s / self.max_utilisation
+
+    @property
+    def hard_limit(self) -> bool:
+        return self.e2e_limit_s is not None and self.penalty_usd_per_s is None
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """`choice`: task → option name; `replicas`: pool name → count.
+
+    `usd_per_hour` prices whole replicas plus what moves; `usd_per_request` prices what one request occupies (at the
+    allowed utilisation) plus what it moves. `objective` is the one that was minimised, with the penalty for `slack_s`.
+    """
+
+    choice: Mapping[str, str]
+    replicas: Mapping[str, int]
+    objective: float
+    usd_per_hour: float
+    usd_per_request: float
+    e2e_s: float
+    slack_s: float
+    gap: float
+    solve_s: float
+
+
+ROUNDING = 1e-6
+"""A load that exceeds a whole number by no more than this is that number: what the solver cannot tell apart either."""
+
+
+def whole_replicas(load: float) -> int:
+    """Replicas for a load; a chosen pool has at least one."""
+    return max(1, math.ceil(load - ROUNDING))

@@ -1,0 +1,98 @@
+"""Drop pools that no optimal placement needs, before the solver sees them. Exact: the optimum does not change.
+
+A pool is dropped when moving whatever it serves to another pool never hurts: for every set of its tasks, the other one
+needs no more dollars and no more devices (in whole replicas), and each of the tasks is no slower there. Pools are
+compared at the same port, and across device classes only where neither is limited by the inventory.
+"""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from weft.core.units import HOUR_S
+from weft.plan.evaluate import occupied_usd
+from weft.plan.problem import ROUNDING, Objective, Option, PlacementProblem, PoolSpec, Task
+
+MOST_TASKS = 8
+"""Pools that more tasks share are kept: the sets of their tasks are too many to compare."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Served:
+    """One pool with its option for each task that may use it."""
+
+    pool: PoolSpec
+    by_task: Mapping[str, Option]
+
+
+def pruned(problem: PlacementProblem) -> PlacementProblem:
+    """The same problem with fewer options."""
+    rivals: defaultdict[tuple[str, str], list[_Served]] = defaultdict(list)
+    for served in _served(problem):
+        ports = {option.port for option in served.by_task.values()}
+        if len(ports) == 1:
+            limited = served.pool.device_class if served.pool.device_class in problem.inventory else ""
+            rivals[limited, ports.pop()].append(served)
+    dropped = {pool for group in rivals.values() for pool in _dropped(problem, group)}
+    return replace(problem, tasks=tuple(_without(task, dropped) for task in problem.tasks))
+
+
+def _without(task: Task, dropped: set[PoolSpec]) -> Task:
+    return replace(task, options=tuple(option for option in task.options if option.pool not in dropped))
+
+
+def _served(problem: PlacementProblem) -> list[_Served]:
+    """Pools that may be compared: those in which no task has two options."""
+    options: defaultdict[PoolSpec, list[tuple[str, Option]]] = defaultdict(list)
+    for task in problem.tasks:
+        for option in task.options:
+            options[option.pool].append((task.name, option))
+    pools = [_Served(pool, dict(pairs)) for pool, pairs in options.items() if len(dict(pairs)) == len(pairs)]
+    return [served for served in pools if len(served.by_task) <= MOST_TASKS]
+
+
+def _dropped(problem: PlacementProblem, group: Sequence[_Served]) -> list[PoolSpec]:
+    """Of two equal pools the later one goes, so one of them stays."""
+    tasks = [task for task in problem.tasks if any(task.name in served.by_task for served in group)]
+    if len(tasks) > MOST_TASKS:
+        return []
+    effects = np.array([_effects(problem, tasks, served) for served in group])
+    no_worse = np.all(effects[:, None, :] <= effects[None, :, :], axis=2)
+    order = np.arange(len(group))
+    replaces = no_worse & (~no_worse.T | (order[:, None] < order[None, :]))
+    gone = {int(index) for index in np.flatnonzero(np.any(replaces, axis=0))}
+    return [served.pool for index, served in enumerate(group) if index in gone]
+
+
+def _effects(problem: PlacementProblem, tasks: Sequence[Task], served: _Served) -> NDArray[np.float64]:
+    """Seconds for each task; dollars and devices for each set of tasks; infinite where the pool does not serve one."""
+    pairs = [(task, served.by_task.get(task.name)) for task in tasks]
+    seconds = np.array([option.latency_s if option else np.inf for _, option in pairs])
+    loads = np.array([problem.load(task, option) if option else 0.0 for task, option in pairs])
+    paid_usd = np.array([_paid_usd(problem, task, option) if option else 0.0 for task, option in pairs])
+    sets = _subsets(len(tasks))
+    replicas = np.maximum(1.0, np.ceil(sets @ loads - ROUNDING))
+    hourly = problem.objective is Objective.USD_PER_HOUR
+    usd = sets @ paid_usd + (replicas * served.pool.usd_per_hour if hourly else 0.0)
+    limited = served.pool.device_class in problem.inventory
+    devices = replicas * (served.pool.devices_per_replica if limited else 0)
+    unserved = sets @ np.isinf(seconds) > 0
+    return np.concatenate([seconds, np.where(unserved, np.inf, usd), np.where(unserved, np.inf, devices)])
+
+
+def _paid_usd(problem: PlacementProblem, task: Task, option: Option) -> float:
+    """What grows with the visits, in the unit of the objective."""
+    visits_usd = task.visits * option.usd_per_visit
+    if problem.objective is Objective.USD_PER_HOUR:
+        return HOUR_S * problem.rate_per_s * visits_usd
+    return occupied_usd(problem, task.visits, option) + visits_usd
+
+
+def _subsets(count: int) -> NDArray[np.float64]:
+    """(sets, count): every non-empty set of tasks, as rows of 0 and 1."""
+    sets = [chosen for size in range(1, count + 1) for chosen in combinations(range(count), size)]
+    return np.array([[float(index in chosen) for index in range(count)] for chosen in sets])

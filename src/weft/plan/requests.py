@@ -1,0 +1,61 @@
+"""What is to be placed: the agent's leaf tasks and what flows between them, the fleet, the money, the objective."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from weft.core.hardware import Finance, Fleet
+from weft.core.model import ModelSpec
+from weft.core.units import Precision
+from weft.core.workload import Slo
+from weft.plan.problem import Block, Objective
+
+
+class TaskKind(StrEnum):
+    PREFILL = "prefill"
+    DECODE = "decode"
+    CPU = "cpu"
+
+
+@dataclass(frozen=True, slots=True)
+class LeafTask:
+    """One step of the agent. LLM phases have a model, token counts and the precisions they may run in; CPU work has
+    `core_s`, the seconds it takes one core."""
+
+    name: str
+    kind: TaskKind
+    visits: float
+    model: ModelSpec | None = None
+    isl: int = 0
+    osl: int = 0
+    core_s: float = 0.0
+    precisions: tuple[Precision, ...] = (Precision.FP16,)
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """`target` needs what `source` made: `bytes_per_visit`, or the prompt's KV cache if `carries_kv`.
+
+    `block` names the block that both tasks stand in, in this order; None for a flow from one block to the next or back
+    to the start of the same.
+    """
+
+    source: str
+    target: str
+    visits: float
+    block: str | None
+    bytes_per_visit: float = 0.0
+    carries_kv: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PlanRequest:
+    tasks: tuple[LeafTask, ...]
+    flows: tuple[Flow, ...]
+    blocks: tuple[Block, ...]
+    fleet: Fleet
+    finance: Finance
+    slo: Slo
+    rate_per_s: float
+    max_utilisation: float = 0.8
+    objective: Objective = Objective.USD_PER_HOUR
+    penalty_usd_per_s: float | None = None

@@ -1,0 +1,1 @@
+"""Engines: one Protocol (base) and its implementations."""

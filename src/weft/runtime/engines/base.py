@@ -1,0 +1,51 @@
+"""What every engine does: prefill, decode, and hand its KV cache to another engine.
+
+A sequence is a number that the engine gives out; it lives until `release`. Methods block and may be called from
+several threads, for one sequence from one thread at a time. Decoding is greedy.
+"""
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from weft.runtime.kv.cache import KvCache
+
+
+@dataclass(frozen=True, slots=True)
+class Prefilled:
+    sequence: int
+    first_token: int
+
+
+class Engine(Protocol):
+    @property
+    def model_hash(self) -> str:
+        """Of config and weights: KV moves only between engines that agree on it."""
+        ...
+
+    @property
+    def emulated(self) -> bool:
+        """True if times are made up to match a device that is not there."""
+        ...
+
+    def prefill(self, tokens: Sequence[int]) -> Prefilled:
+        """Takes a prompt in; the first token of the reply comes with it."""
+        ...
+
+    def decode(self, sequence: int, max_tokens: int, stop_tokens: Collection[int]) -> Iterator[int]:
+        """The tokens after the first, at most `max_tokens`; a stop token ends them and is not given."""
+        ...
+
+    def export_kv(self, sequence: int) -> KvCache: ...
+
+    def import_kv(self, kv: KvCache, first_token: int) -> int:
+        """A new sequence that goes on where the exported one stood."""
+        ...
+
+    def release(self, sequence: int) -> None:
+        """Forgets a sequence; one that is not there is fine."""
+        ...
+
+    def late_s(self, sequence: int) -> float:
+        """How far the sequence's last prefill or decode fell behind the pace; 0 for an engine that has none."""
+        ...

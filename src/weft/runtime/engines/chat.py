@@ -1,0 +1,86 @@
+# pyright: standard
+"""Between messages and tokens: the checkpoint's own tokenizer and chat template."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from transformers import AutoTokenizer
+
+from weft.core.errors import CheckpointError
+from weft.core.message import Message
+
+REPLACEMENT = "\ufffd"  # what a tokenizer shows for a character whose bytes are not all there yet
+
+
+class Chat:
+    def __init__(self, tokenizer: Any, stop_tokens: frozenset[int]) -> None:
+        self._tokenizer = tokenizer
+        self.stop_tokens = stop_tokens
+
+    @classmethod
+    def load(cls, directory: Path) -> "Chat":
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True)
+        except (OSError, ValueError, ImportError) as error:
+            raise CheckpointError(
+                subject=str(directory),
+                problem=f"has no tokenizer that loads ({error})",
+                way_out="add the tokenizer.json and tokenizer_config.json the model was saved with",
+            ) from error
+        if not tokenizer.chat_template:
+            raise CheckpointError(
+                subject=str(directory),
+                problem="has no chat template",
+                way_out="add chat_template to tokenizer_config.json, or use the instruction-tuned model",
+            )
+        return cls(tokenizer, _stop_tokens(directory, tokenizer.eos_token_id))
+
+    def encode(self, messages: Sequence[Message]) -> list[int]:
+        """The prompt that asks for the assistant's next turn."""
+        conversation = [{"role": message.role, "content": message.content} for message in messages]
+        text = self._tokenizer.apply_chat_template(conversation, tokenize=False, add_generation_prompt=True)
+        return self._tokenizer.encode(text, add_special_tokens=False)  # the template has written them
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        return self._tokenizer.decode(tokens, skip_special_tokens=True)
+
+
+class TextStream:
+    """Tokens → pieces of text. A piece waits until its last character is whole; joined pieces are the reply."""
+
+    def __init__(self, chat: Chat) -> None:
+        self._chat = chat
+        self._tokens: list[int] = []
+        self._context = 0  # tokens from here are decoded again: what they become depends on their neighbours
+        self._given = 0  # tokens whose text has been given
+        self.text = ""
+
+    def push(self, token: int) -> str:
+        self._tokens.append(token)
+        return self._take(final=False)
+
+    def finish(self) -> str:
+        """What was still held back."""
+        return self._take(final=True)
+
+    def _take(self, *, final: bool) -> str:
+        before = self._chat.decode(self._tokens[self._context : self._given])
+        after = self._chat.decode(self._tokens[self._context :])
+        if after.endswith(REPLACEMENT) and not final:
+            return ""
+        self._context, self._given = self._given, len(self._tokens)
+        piece = after[len(before) :]
+        self.text += piece
+        return piece
+
+
+def _stop_tokens(directory: Path, eos: int | None) -> frozenset[int]:
+    """The tokenizer's end token and those of generation_config.json (chat models often have several)."""
+    stops = {eos} if eos is not None else set()
+    path = directory / "generation_config.json"
+    if path.is_file():
+        named = json.loads(path.read_text("utf-8")).get("eos_token_id")
+        stops.update(named if isinstance(named, list) else [named] if named is not None else [])
+    return frozenset(stops)

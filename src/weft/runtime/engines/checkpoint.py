@@ -1,0 +1,102 @@
+# pyright: standard
+"""Reading a Hugging Face model directory: config.json, one or more safetensors files, a hash over both."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+
+from weft.core.errors import CheckpointError
+from weft.runtime.engines.config import ModelConfig, parse_config
+
+CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
+NAMES_LISTED = 5  # tensor names an error lists
+
+
+def read_config(directory: Path) -> ModelConfig:
+    return parse_config(_read_json(directory / CONFIG), str(directory / CONFIG))
+
+
+def read_weights(
+    directory: Path, expected: Mapping[str, tuple[int, ...]], dtype: torch.dtype, device: str
+) -> dict[str, torch.Tensor]:
+    """The tensors named in `expected`, all there and of these shapes."""
+    weights: dict[str, torch.Tensor] = {}
+    for file in weight_files(directory):
+        weights |= _read_file(file, expected, dtype, device)
+    missing = [name for name in expected if name not in weights]
+    if missing:
+        raise _missing(directory, missing)
+    for name, shape in expected.items():
+        _check_shape(directory, name, tuple(weights[name].shape), shape)
+    return weights
+
+
+def weight_files(directory: Path) -> list[Path]:
+    """In a fixed order; a sharded checkpoint's index names them."""
+    if not (directory / INDEX).is_file():
+        return [_existing(directory / WEIGHTS)]
+    shards = _read_json(directory / INDEX).get("weight_map", {}).values()
+    return [_existing(directory / shard) for shard in sorted(set(shards))]
+
+
+def hash_model(directory: Path) -> str:
+    """Of every byte of config and weights: two fine-tunes of one model must not take each other's KV."""
+    digest = hashlib.sha256()
+    for path in (_existing(directory / CONFIG), *weight_files(directory)):
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()
+
+
+def _read_file(path: Path, names: Iterable[str], dtype: torch.dtype, device: str) -> dict[str, torch.Tensor]:
+    try:
+        with safe_open(path, framework="pt", device=device) as file:
+            present = set(file.keys())
+            return {name: file.get_tensor(name).to(dtype) for name in names if name in present}
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(
+            subject=str(path), problem=f"is not a whole safetensors file ({error})", way_out="copy or download it again"
+        ) from error
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(_existing(path).read_text("utf-8"))
+    except ValueError as error:
+        raise CheckpointError(
+            subject=str(path), problem=f"is not JSON ({error})", way_out="copy or download it again"
+        ) from error
+    if not isinstance(value, dict):
+        raise CheckpointError(subject=str(path), problem="is not a JSON object", way_out="copy or download it again")
+    return value
+
+
+def _existing(path: Path) -> Path:
+    if not path.is_file():
+        raise CheckpointError(
+            subject=str(path), problem="does not exist", way_out="give a directory in Hugging Face format"
+        )
+    return path
+
+
+def _missing(directory: Path, names: list[str]) -> CheckpointError:
+    listed = ", ".join(names[:NAMES_LISTED]) + (", …" if len(names) > NAMES_LISTED else "")
+    return CheckpointError(
+        subject=str(directory),
+        problem=f"lacks {len(names)} tensors: {listed}",
+        way_out="use weights that were saved with this config.json",
+    )
+
+
+def _check_shape(directory: Path, name: str, shape: tuple[int, ...], expected: tuple[int, ...]) -> None:
+    if shape != expected:
+        raise CheckpointError(
+            subject=f"{directory}: {name}",
+            problem=f"has shape {shape}, config.json makes it {expected}",
+            way_out="use weights that were saved with this config.json",
+        )

@@ -1,0 +1,76 @@
+"""A real engine slowed to the pace that the planner assumed of a device you do not have.
+
+It can only wait. Where the real machine is slower than the pace, `late_s` says by how much.
+"""
+
+import time
+from collections.abc import Callable, Collection, Iterator, Sequence
+
+import msgspec
+
+from weft.runtime.engines.base import Engine, Prefilled
+from weft.runtime.kv.cache import KvCache
+
+
+class Pace(msgspec.Struct, frozen=True):
+    """What a Route assumes of one step; `latency_s` paces steps that have no tokens."""
+
+    s_per_input_token: float = 0.0
+    s_per_output_token: float = 0.0
+    latency_s: float = 0.0
+
+
+class EmulatedEngine:
+    def __init__(
+        self,
+        inner: Engine,
+        pace: Pace,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._inner = inner
+        self._pace = pace
+        self._clock = clock
+        self._sleep = sleep
+        self._late_s: dict[int, float] = {}
+
+    @property
+    def model_hash(self) -> str:
+        return self._inner.model_hash
+
+    @property
+    def emulated(self) -> bool:
+        return True
+
+    def prefill(self, tokens: Sequence[int]) -> Prefilled:
+        started_s = self._clock()
+        prefilled = self._inner.prefill(tokens)
+        self._late_s[prefilled.sequence] = self._wait_until(started_s + len(tokens) * self._pace.s_per_input_token)
+        return prefilled
+
+    def decode(self, sequence: int, max_tokens: int, stop_tokens: Collection[int]) -> Iterator[int]:
+        started_s = self._clock()
+        for count, token in enumerate(self._inner.decode(sequence, max_tokens, stop_tokens), start=1):
+            # due times count from the start, so that one slow token is caught up and the mean gap is the pace's
+            self._late_s[sequence] = self._wait_until(started_s + count * self._pace.s_per_output_token)
+            yield token
+
+    def export_kv(self, sequence: int) -> KvCache:
+        return self._inner.export_kv(sequence)
+
+    def import_kv(self, kv: KvCache, first_token: int) -> int:
+        return self._inner.import_kv(kv, first_token)
+
+    def release(self, sequence: int) -> None:
+        self._late_s.pop(sequence, None)
+        self._inner.release(sequence)
+
+    def late_s(self, sequence: int) -> float:
+        return self._late_s.get(sequence, 0.0)
+
+    def _wait_until(self, due_s: float) -> float:
+        """Waits; returns how late it already was."""
+        ahead_s = due_s - self._clock()
+        if ahead_s > 0:
+            self._sleep(ahead_s)
+        return max(0.0, -ahead_s)

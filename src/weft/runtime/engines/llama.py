@@ -1,0 +1,179 @@
+# pyright: standard
+"""The Llama family (Llama, Mistral, Qwen2, Qwen3) on torch: one forward pass over a prompt or over one token.
+
+Shapes are (tokens, …) inside a sequence; there is no batch dimension. Q, K, V and gate, up are joined into one matmul.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from weft.runtime.engines.config import ModelConfig, Rope
+from weft.runtime.engines.sequence_kv import SequenceKv
+
+
+@dataclass(frozen=True, slots=True)
+class Linear:
+    weight: Tensor
+    bias: Tensor | None
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return functional.linear(x, self.weight, self.bias)
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    input_norm: Tensor
+    qkv: Linear
+    q_norm: Tensor | None
+    k_norm: Tensor | None
+    output: Linear
+    mlp_norm: Tensor
+    gate_up: Linear
+    down: Linear
+
+
+class Llama:
+    """Weights by their checkpoint names → hidden states and logits."""
+
+    def __init__(self, config: ModelConfig, weights: Mapping[str, Tensor]) -> None:
+        self.config = config
+        self._embedding = weights["model.embed_tokens.weight"]
+        self._layers = [_layer(config, weights, index) for index in range(config.layers)]
+        self._norm = weights["model.norm.weight"]
+        self._head = self._embedding if config.tied_embeddings else weights["lm_head.weight"]
+        self._frequencies = _rope_frequencies(config.rope, config.head_dim).to(self._embedding.device)
+
+    def forward(self, tokens: Tensor, kv: SequenceKv) -> Tensor:
+        """(tokens,) after those in `kv` → hidden states (tokens, d_model); their K and V are appended to `kv`."""
+        start = kv.grow(len(tokens))
+        rotation = self._rotation(start, len(tokens))
+        mask = self._mask(start, len(tokens))
+        x = functional.embedding(tokens, self._embedding)
+        for index, layer in enumerate(self._layers):
+            x = x + self._attend(layer, index, self._normed(x, layer.input_norm), rotation, mask, kv)
+            gate, up = layer.gate_up(self._normed(x, layer.mlp_norm)).chunk(2, dim=-1)
+            x = x + layer.down(functional.silu(gate) * up)
+        return self._normed(x, self._norm)
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """(…, d_model) → (…, vocab)."""
+        return functional.linear(hidden, self._head)
+
+    def _attend(
+        self, layer: Layer, index: int, x: Tensor, rotation: tuple[Tensor, Tensor], mask: Tensor | None, kv: SequenceKv
+    ) -> Tensor:
+        config = self.config
+        heads = layer.qkv(x).view(len(x), config.heads + 2 * config.kv_heads, config.head_dim).transpose(0, 1)
+        q, k, v = heads.split((config.heads, config.kv_heads, config.kv_heads))
+        if layer.q_norm is not None and layer.k_norm is not None:
+            q, k = self._normed(q, layer.q_norm), self._normed(k, layer.k_norm)
+        keys, values = kv.store(index, _rotate(k, rotation), v)
+        attended = functional.scaled_dot_product_attention(
+            _rotate(q, rotation)[None], keys[None], values[None], attn_mask=mask, enable_gqa=True
+        )
+        return layer.output(attended[0].transpose(0, 1).reshape(len(x), -1))
+
+    def _rotation(self, start: int, count: int) -> tuple[Tensor, Tensor]:
+        """cos and sin (tokens, head_dim) of the positions from `start`; float32 until the last moment."""
+        positions = torch.arange(start, start + count, device=self._frequencies.device, dtype=torch.float32)
+        angles = torch.outer(positions, self._frequencies).repeat(1, 2)
+        return angles.cos().to(self._embedding.dtype), angles.sin().to(self._embedding.dtype)
+
+    def _mask(self, start: int, count: int) -> Tensor | None:
+        """(tokens, all tokens), true where one sees the other; None where all are seen."""
+        window = self.config.window
+        total = start + count
+        if count == 1 and (window is None or total <= window):
+            return None
+        rows = torch.arange(start, total, device=self._embedding.device)[:, None]
+        columns = torch.arange(total, device=self._embedding.device)[None]
+        seen = columns <= rows
+        return seen if window is None else seen & (columns > rows - window)
+
+    def _normed(self, x: Tensor, weight: Tensor) -> Tensor:
+        normed = functional.rms_norm(x.float(), weight.shape, eps=self.config.norm_eps)
+        return weight * normed.to(x.dtype)
+
+
+def expected_tensors(config: ModelConfig) -> dict[str, tuple[int, ...]]:
+    """Name → shape of every tensor that a checkpoint of this config must hold."""
+    tensors: dict[str, tuple[int, ...]] = {
+        "model.embed_tokens.weight": (config.vocab, config.d_model),
+        "model.norm.weight": (config.d_model,),
+    }
+    if not config.tied_embeddings:
+        tensors["lm_head.weight"] = (config.vocab, config.d_model)
+    for index in range(config.layers):
+        tensors |= {f"model.layers.{index}.{name}": shape for name, shape in _layer_tensors(config).items()}
+    return tensors
+
+
+def _layer_tensors(config: ModelConfig) -> dict[str, tuple[int, ...]]:
+    q_width, kv_width = config.heads * config.head_dim, config.kv_heads * config.head_dim
+    linears = {
+        "self_attn.q_proj": (q_width, config.d_model, config.qkv_bias),
+        "self_attn.k_proj": (kv_width, config.d_model, config.qkv_bias),
+        "self_attn.v_proj": (kv_width, config.d_model, config.qkv_bias),
+        "self_attn.o_proj": (config.d_model, q_width, config.output_bias),
+        "mlp.gate_proj": (config.ffn, config.d_model, config.mlp_bias),
+        "mlp.up_proj": (config.ffn, config.d_model, config.mlp_bias),
+        "mlp.down_proj": (config.d_model, config.ffn, config.mlp_bias),
+    }
+    tensors: dict[str, tuple[int, ...]] = {
+        f"{name}.weight": (rows, width) for name, (rows, width, _) in linears.items()
+    }
+    tensors |= {f"{name}.bias": (rows,) for name, (rows, _, biased) in linears.items() if biased}
+    tensors |= {f"{name}.weight": (config.d_model,) for name in ("input_layernorm", "post_attention_layernorm")}
+    if config.qk_norm:
+        tensors |= {f"self_attn.{name}.weight": (config.head_dim,) for name in ("q_norm", "k_norm")}
+    return tensors
+
+
+def _layer(config: ModelConfig, weights: Mapping[str, Tensor], index: int) -> Layer:
+    prefix = f"model.layers.{index}."
+
+    def linear(*names: str) -> Linear:
+        biases = [weights[f"{prefix}{name}.bias"] for name in names if f"{prefix}{name}.bias" in weights]
+        joined = torch.cat([weights[f"{prefix}{name}.weight"] for name in names])
+        return Linear(joined, torch.cat(biases) if biases else None)
+
+    return Layer(
+        input_norm=weights[f"{prefix}input_layernorm.weight"],
+        qkv=linear("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
+        q_norm=weights.get(f"{prefix}self_attn.q_norm.weight"),
+        k_norm=weights.get(f"{prefix}self_attn.k_norm.weight"),
+        output=linear("self_attn.o_proj"),
+        mlp_norm=weights[f"{prefix}post_attention_layernorm.weight"],
+        gate_up=linear("mlp.gate_proj", "mlp.up_proj"),
+        down=linear("mlp.down_proj"),
+    )
+
+
+def _rotate(x: Tensor, rotation: tuple[Tensor, Tensor]) -> Tensor:
+    """(heads, tokens, head_dim) turned by its positions; the two halves of a head are the axes (Hugging Face)."""
+    cos, sin = rotation
+    first, second = x.chunk(2, dim=-1)
+    return x * cos + torch.cat((-second, first), dim=-1) * sin
+
+
+def _rope_frequencies(rope: Rope, head_dim: int) -> Tensor:
+    """(head_dim / 2,) radians per position."""
+    frequencies = 1.0 / rope.theta ** (torch.arange(0, head_dim, 2, dtype=torch.float32) / head_dim)
+    if rope.type == "linear":
+        return frequencies / rope.factor
+    if rope.type == "llama3":
+        return _llama3_frequencies(rope, frequencies)
+    return frequencies
+
+
+def _llama3_frequencies(rope: Rope, frequencies: Tensor) -> Tensor:
+    """Long waves are stretched by `factor`, short ones kept, those between are blended."""
+    waves = 2 * math.pi / frequencies
+    blend = (rope.original_context / waves - rope.low_freq_factor) / (rope.high_freq_factor - rope.low_freq_factor)
+    kept = blend.clamp(0.0, 1.0)
+    return kept * frequencies + (1 - kept) * frequencies / rope.factor

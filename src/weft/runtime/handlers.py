@@ -1,0 +1,209 @@
+"""How a node runs each kind of step: one function a kind, in the table at the end.
+
+Blocking work goes to threads. Inputs are found by type, so a step may also take values it does not need.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TypeVar, cast
+
+import msgspec
+
+from weft.core.errors import StepFailedError
+from weft.core.message import Message
+from weft.core.program import StepKind
+from weft.runtime.engines.base import Engine
+from weft.runtime.messages import Call, StepMetrics
+from weft.runtime.peers import Peers
+from weft.runtime.services import Services, not_served
+from weft.runtime.threads import in_thread, iterate_in_thread
+from weft.runtime.values import KvHandle, Value, as_value
+
+DEFAULT_MAX_TOKENS = 256
+PASSAGES = 1
+NOTHING_FOUND = "nothing was found"
+NO_METRICS = StepMetrics()
+TOKEN_PACED = (StepKind.PREFILL, StepKind.DECODE)  # their engine keeps the pace
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One visit of a step, and what its handler needs to run it."""
+
+    services: Services
+    peers: Peers
+    address: str  # of this node, for the handles it gives out
+    call: Call
+    inputs: tuple[Value, ...]
+    emit_token: Callable[[int, str], Awaitable[None]]
+    emit_audio: Callable[[bytes], Awaitable[None]]
+
+    def input(self, kind: type[T]) -> T:
+        for value in self.inputs:
+            if isinstance(value, kind):
+                return value
+        raise StepFailedError(
+            subject=f"step {self.call.step!r}",
+            problem=f"got {[type(value).__name__ for value in self.inputs]}, needs {kind.__name__}",
+            way_out="check the types that the agent passes to it",
+        )
+
+    def attribute(self, name: str, default: int) -> int:
+        return int(self.call.attributes.get(name, default))
+
+    @property
+    def engine(self) -> Engine:
+        return self.services.engine_of(self.call.step)
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    outputs: tuple[Value, ...]
+    metrics: StepMetrics = NO_METRICS
+
+
+Handler = Callable[[Job], Awaitable[Done]]
+
+
+async def run_job(job: Job) -> Done:
+    """Runs the step; an emulated one that has no tokens is held until the time that its route assumed."""
+    if job.call.kind not in job.services.spec.kinds:
+        raise not_served(job.call.step, job.services.spec)
+    loop = asyncio.get_running_loop()
+    started_s = loop.time()
+    done = await HANDLERS[job.call.kind](job)
+    pace = job.services.spec.paces.get(job.call.step)
+    if pace is None or job.call.kind in TOKEN_PACED:
+        return done
+    ahead_s = started_s + pace.latency_s - loop.time()
+    await asyncio.sleep(max(0.0, ahead_s))
+    metrics = msgspec.structs.replace(done.metrics, emulated=True, late_s=max(0.0, -ahead_s))
+    return Done(done.outputs, metrics)
+
+
+async def prefill(job: Job) -> Done:
+    from weft.runtime.engines.chat import TextStream
+
+    chat, engine = job.services.need(job.services.chat, job.call.step), job.engine
+    messages = _messages(job)
+    prompt = await in_thread(lambda: chat.encode(messages))
+    prefilled = await in_thread(lambda: engine.prefill(prompt), lambda late: engine.release(late.sequence))
+    handle = KvHandle(job.address, prefilled.sequence, prefilled.first_token, len(prompt))
+    if prefilled.first_token not in chat.stop_tokens:
+        await job.emit_token(prefilled.first_token, TextStream(chat).push(prefilled.first_token))
+    late_s = engine.late_s(prefilled.sequence)
+    return Done((handle,), StepMetrics(len(prompt), 1, 0, engine.emulated, late_s))
+
+
+async def transfer_kv(job: Job) -> Done:
+    """Pulls the cache from the node that has it; that node then forgets it."""
+    handle, engine = job.input(KvHandle), job.engine
+    if handle.address == job.address:
+        return Done((handle,))
+    source = await job.peers.get(handle.address)
+    kv, moved_bytes = await source.fetch_kv(handle.sequence, engine.model_hash)
+    sequence = await in_thread(lambda: engine.import_kv(kv, handle.first_token), engine.release)
+    await source.release(handle.sequence)
+    moved = KvHandle(job.address, sequence, handle.first_token, handle.tokens)
+    return Done((moved,), StepMetrics(bytes_moved=moved_bytes))
+
+
+async def decode(job: Job) -> Done:
+    from weft.runtime.engines.chat import TextStream
+
+    handle, engine = job.input(KvHandle), job.engine
+    chat = job.services.need(job.services.chat, job.call.step)
+    if handle.address != job.address:
+        raise StepFailedError(
+            subject=f"step {job.call.step!r}",
+            problem=f"its KV is on {handle.address}, not on this node",
+            way_out="put a kv_transfer step before it on this pool",
+        )
+    stream, count = TextStream(chat), 0
+    if handle.first_token not in chat.stop_tokens:
+        stream.push(handle.first_token)  # its text went out with the prefill
+    further = job.attribute("max_tokens", DEFAULT_MAX_TOKENS) - 1
+    try:
+        async with contextlib.aclosing(
+            iterate_in_thread(engine.decode(handle.sequence, further, chat.stop_tokens))
+        ) as tokens:
+            async for token in tokens:
+                count += 1
+                await job.emit_token(token, stream.push(token))
+        late_s = engine.late_s(handle.sequence)
+    finally:
+        engine.release(handle.sequence)
+    stream.finish()
+    return Done((stream.text,), StepMetrics(0, count, 0, engine.emulated, late_s))
+
+
+async def transcribe(job: Job) -> Done:
+    from weft.runtime.steps.audio import Audio
+
+    transcriber = job.services.need(job.services.transcriber, job.call.step)
+    wav = job.input(bytes)
+    text = await in_thread(lambda: transcriber.transcribe(Audio.from_wav_bytes(wav)))
+    return Done((text,))
+
+
+async def search(job: Job) -> Done:
+    retriever = job.services.need(job.services.retriever, job.call.step)
+    query, count = job.input(str), job.attribute("k", PASSAGES)
+    passages = await in_thread(lambda: retriever.search(query, count))
+    return Done(("\n".join(f"{passage.title}: {passage.text}" for passage in passages) or NOTHING_FOUND,))
+
+
+async def synthesize(job: Job) -> Done:
+    import numpy as np
+
+    from weft.runtime.steps.audio import Audio
+    from weft.runtime.steps.synthesize import EspeakSynthesizer
+
+    voice = str(job.call.attributes.get("voice", "en-us"))
+    pieces: list[Audio] = []
+    sentences = EspeakSynthesizer(voice).synthesize(job.input(str))
+    async with contextlib.aclosing(iterate_in_thread(sentences)) as spoken:
+        async for piece in spoken:
+            pieces.append(piece)
+            await job.emit_audio(piece.to_wav_bytes())
+    whole = Audio(np.concatenate([piece.samples for piece in pieces]), pieces[0].rate_hz)
+    return Done((whole.to_wav_bytes(),))
+
+
+async def apply(job: Job) -> Done:
+    result = await _call_function(job)
+    results = cast("tuple[object, ...]", result) if job.call.outputs > 1 else (result,)
+    return Done(tuple(as_value(item, f"function of step {job.call.step!r}") for item in results))
+
+
+async def choose(job: Job) -> Done:
+    return Done((int(bool(await _call_function(job))),))
+
+
+async def _call_function(job: Job) -> object:
+    function = job.services.function(str(job.call.attributes.get("function")), job.call.step)
+    return await in_thread(lambda: function(*job.inputs))
+
+
+def _messages(job: Job) -> tuple[Message, ...]:
+    """A text alone is what the user says."""
+    for value in job.inputs:
+        if isinstance(value, tuple):
+            return value
+    return (Message("user", job.input(str)),)
+
+
+HANDLERS: dict[StepKind, Handler] = {
+    StepKind.TRANSCRIBE: transcribe,
+    StepKind.PREFILL: prefill,
+    StepKind.KV_TRANSFER: transfer_kv,
+    StepKind.DECODE: decode,
+    StepKind.SEARCH: search,
+    StepKind.SYNTHESIZE: synthesize,
+    StepKind.APPLY: apply,
+    StepKind.CHOOSE: choose,
+}

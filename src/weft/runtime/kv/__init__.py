@@ -1,0 +1,1 @@
+"""The KV cache outside an engine: its wire format."""

@@ -1,0 +1,140 @@
+"""Everything that nodes and their drivers say to each other. A frame is one of these and, for some, raw payload bytes.
+
+`id` joins an answer to its question and is the asker's choice. Whoever asks Call gets Token and Chunk frames and then
+one Result or Failure; KvFetch gets KvHeader, then a KvLayer per layer; Ping gets Pong; Hello gets Ready.
+"""
+
+import msgspec
+
+from weft.core.errors import WireError
+from weft.core.program import StepKind
+from weft.runtime.values import WireValue
+
+PROTOCOL_VERSION = 1
+
+
+class NodeInfo(msgspec.Struct, frozen=True):
+    name: str
+    device: str
+    kinds: tuple[StepKind, ...]
+    emulated: bool
+    model_hash: str | None
+    pid: int
+    load_s: float
+
+
+class StepMetrics(msgspec.Struct, frozen=True):
+    """`late_s` is how far an emulated step fell behind its pace."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    bytes_moved: int = 0
+    emulated: bool = False
+    late_s: float = 0.0
+
+
+class Hello(msgspec.Struct, frozen=True, tag="hello"):
+    id: int
+    version: int = PROTOCOL_VERSION
+
+
+class Ready(msgspec.Struct, frozen=True, tag="ready"):
+    id: int
+    info: NodeInfo
+
+
+class Ping(msgspec.Struct, frozen=True, tag="ping"):
+    id: int
+
+
+class Pong(msgspec.Struct, frozen=True, tag="pong"):
+    id: int
+
+
+class Call(msgspec.Struct, frozen=True, tag="call"):
+    """Run a step. The payload is the audio among `inputs`; `outputs` is how many values are due."""
+
+    id: int
+    step: str
+    kind: StepKind
+    attributes: dict[str, str | int | float]
+    inputs: tuple[WireValue, ...]
+    outputs: int
+
+
+class Cancel(msgspec.Struct, frozen=True, tag="cancel"):
+    id: int
+
+
+class Token(msgspec.Struct, frozen=True, tag="token"):
+    """One token of a reply; `text` is empty while a character is not whole."""
+
+    id: int
+    token: int
+    text: str
+
+
+class Chunk(msgspec.Struct, frozen=True, tag="chunk"):
+    """A piece of speech; the payload is a wav file of its own."""
+
+    id: int
+
+
+class Result(msgspec.Struct, frozen=True, tag="result"):
+    id: int
+    outputs: tuple[WireValue, ...]
+    metrics: StepMetrics
+
+
+class Failure(msgspec.Struct, frozen=True, tag="failure"):
+    id: int
+    subject: str
+    problem: str
+    way_out: str
+
+
+class KvFetch(msgspec.Struct, frozen=True, tag="kv_fetch"):
+    id: int
+    sequence: int
+
+
+class KvHeader(msgspec.Struct, frozen=True, tag="kv_header"):
+    """The payload is the prelude of the KV wire format."""
+
+    id: int
+
+
+class KvLayer(msgspec.Struct, frozen=True, tag="kv_layer"):
+    """The payload is one chunk of the KV wire format."""
+
+    id: int
+
+
+class Release(msgspec.Struct, frozen=True, tag="release"):
+    id: int
+    sequence: int
+
+
+class Shutdown(msgspec.Struct, frozen=True, tag="shutdown"):
+    id: int
+
+
+Request = Hello | Ping | Call | Cancel | KvFetch | Release | Shutdown
+Reply = Ready | Pong | Token | Chunk | Result | Failure | KvHeader | KvLayer
+Wire = Request | Reply
+
+_decoder = msgspec.msgpack.Decoder(Wire)
+_encoder = msgspec.msgpack.Encoder()
+
+
+def encode(message: Wire) -> bytes:
+    return _encoder.encode(message)
+
+
+def decode(data: memoryview) -> Wire:
+    try:
+        return _decoder.decode(data)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise WireError(
+            subject="frame header", problem=f"is malformed ({error})", way_out="both sides must run the same weft"
+        ) from error

@@ -1,0 +1,38 @@
+"""Connections that a node keeps to the nodes it pulls KV from: one each, made when first needed."""
+
+import asyncio
+
+from weft.core.errors import NodeDiedError
+from weft.runtime.client import NodeClient
+from weft.runtime.transport.base import Transport
+
+CONNECT_TIMEOUT_S = 2.0
+
+
+class Peers:
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+        self._clients: dict[str, NodeClient] = {}
+        self._connecting = asyncio.Lock()
+
+    async def get(self, address: str) -> NodeClient:
+        async with self._connecting:
+            known = self._clients.get(address)
+            if known is None or known.died.done():
+                self._clients[address] = known = await self._connect(address)
+            return known
+
+    async def close(self) -> None:
+        for client in self._clients.values():
+            await client.close()
+
+    async def _connect(self, address: str) -> NodeClient:
+        try:
+            opening = NodeClient.open(address, self._transport, address)
+            return await asyncio.wait_for(opening, CONNECT_TIMEOUT_S)
+        except (OSError, TimeoutError) as error:
+            raise NodeDiedError(
+                subject=f"node at {address}",
+                problem=f"cannot be reached for its KV ({error or 'no answer'})",
+                way_out="look at its stderr; then run again",
+            ) from error

@@ -1,0 +1,133 @@
+"""What a node has loaded to serve its steps: engine and chat, transcriber, retriever, the agent's functions."""
+
+import importlib.util
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from weft.core.errors import ProgramError, RunError, StepFailedError
+from weft.core.program import StepKind
+from weft.runtime.engines.base import Engine
+from weft.runtime.engines.emulated import EmulatedEngine
+from weft.runtime.spec import NodeSpec
+
+if TYPE_CHECKING:
+    from weft.runtime.engines.chat import Chat
+    from weft.runtime.steps.search import Retriever
+    from weft.runtime.steps.transcribe import Transcriber
+
+LLM_KINDS = (StepKind.PREFILL, StepKind.KV_TRANSFER, StepKind.DECODE)
+PYTHON_KINDS = (StepKind.APPLY, StepKind.CHOOSE)
+
+T = TypeVar("T")
+Functions = Mapping[str, Callable[..., object]]
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    spec: NodeSpec
+    engine: Engine | None = None
+    chat: "Chat | None" = None
+    transcriber: "Transcriber | None" = None
+    retriever: "Retriever | None" = None
+    functions: Functions = field(default_factory=dict[str, Callable[..., object]])
+
+    @property
+    def model_hash(self) -> str | None:
+        return None if self.engine is None else self.engine.model_hash
+
+    def engine_of(self, step: str) -> Engine:
+        """The engine, at the pace that the plan gives this step."""
+        engine = self.need(self.engine, step)
+        pace = self.spec.paces.get(step)
+        return engine if pace is None else EmulatedEngine(engine, pace)
+
+    def need(self, service: T | None, step: str) -> T:
+        if service is None:
+            raise not_served(step, self.spec)
+        return service
+
+    def function(self, name: str, step: str) -> Callable[..., object]:
+        return self.need(self.functions.get(name), step)
+
+
+def not_served(step: str, spec: NodeSpec) -> StepFailedError:
+    return StepFailedError(
+        subject=f"step {step!r}",
+        problem=f"came to node {spec.name!r}, which serves {', '.join(spec.kinds)} and has loaded no more",
+        way_out="send it to the pool that its route names",
+    )
+
+
+def load_services(spec: NodeSpec) -> Services:
+    engine, chat = _load_llm(spec) if _serves(spec, LLM_KINDS) else (None, None)
+    return Services(
+        spec,
+        engine,
+        chat,
+        transcriber=_load_transcriber(spec) if _serves(spec, (StepKind.TRANSCRIBE,)) else None,
+        retriever=_load_retriever(spec) if _serves(spec, (StepKind.SEARCH,)) else None,
+        functions=_load_functions(spec) if _serves(spec, PYTHON_KINDS) else {},
+    )
+
+
+def load_functions(source: str) -> dict[str, Callable[..., object]]:
+    """The callables of an agent's file ("path.py:agent"), plain: a decorator's `.function` is what it decorates."""
+    path = Path(source.rsplit(":", 1)[0])
+    module_spec = importlib.util.spec_from_file_location(f"weft_agent_{path.stem}", path)
+    if module_spec is None or module_spec.loader is None or not path.is_file():
+        raise ProgramError(
+            subject=f"agent {source!r}", problem="is not a Python file", way_out='give it as "path.py:agent"'
+        )
+    module = importlib.util.module_from_spec(module_spec)
+    module_spec.loader.exec_module(module)
+    plain = {name: getattr(value, "function", value) for name, value in vars(module).items()}
+    return {name: value for name, value in plain.items() if callable(value)}
+
+
+def _serves(spec: NodeSpec, kinds: Collection[StepKind]) -> bool:
+    return any(kind in spec.kinds for kind in kinds)
+
+
+def _given(value: str | None, what: str, spec: NodeSpec) -> str:
+    if value is None:
+        raise RunError(
+            subject=f"node {spec.name!r}",
+            problem=f"serves {', '.join(spec.kinds)} without {what}",
+            way_out=f"give {what} in its NodeSpec",
+        )
+    return value
+
+
+# The loaders import inside: torch, transformers and speech take seconds, and a node pays only for what it serves.
+
+
+def _load_llm(spec: NodeSpec) -> "tuple[Engine, Chat]":
+    import torch
+
+    from weft.runtime.engines.chat import Chat
+    from weft.runtime.engines.torch_engine import TorchEngine
+
+    torch.set_num_threads(spec.threads)
+    directory = Path(_given(spec.model_dir, "model_dir", spec))
+    return TorchEngine.load(directory), Chat.load(directory)
+
+
+def _load_functions(spec: NodeSpec) -> Functions:
+    return load_functions(_given(spec.agent_source, "agent_source", spec))
+
+
+def _load_transcriber(spec: NodeSpec) -> "Transcriber":
+    import torch
+
+    from weft.runtime.steps.transcribe import load_transcriber
+
+    torch.set_num_threads(spec.threads)
+    return load_transcriber(Path(_given(spec.stt_dir, "stt_dir", spec)))
+
+
+def _load_retriever(spec: NodeSpec) -> "Retriever":
+    from weft.runtime.steps.search import Bm25Retriever, load_corpus
+
+    return Bm25Retriever(load_corpus(Path(_given(spec.corpus, "corpus", spec))))

@@ -1,0 +1,138 @@
+"""The answering side of a connection: one peer of a node, and its questions under way."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from weft.core.errors import RunError, StepFailedError, WeftError, WireError
+from weft.runtime import messages
+from weft.runtime.handlers import Job, run_job
+from weft.runtime.kv.wire import encode_layer, encode_prelude
+from weft.runtime.messages import Call, KvFetch, NodeInfo
+from weft.runtime.peers import Peers
+from weft.runtime.services import Services
+from weft.runtime.threads import in_thread
+from weft.runtime.transport.base import Connection, Frame
+from weft.runtime.values import pack, unpack
+
+_log = logging.getLogger(__name__)
+
+
+class Session:
+    def __init__(
+        self,
+        connection: Connection,
+        services: Services,
+        peers: Peers,
+        info: NodeInfo,
+        address: str,
+        shut_down: Callable[[], None],
+    ) -> None:
+        self._connection = connection
+        self._services = services
+        self._peers = peers
+        self._info = info
+        self._address = address
+        self._shut_down = shut_down
+        self._tasks: dict[int, asyncio.Task[None]] = {}
+
+    async def run(self) -> None:
+        """Answers until the peer leaves or sends something malformed; then cancels what it asked for."""
+        try:
+            while True:
+                await self._take(await self._connection.receive())
+        except ConnectionError:
+            pass
+        except WireError as error:
+            _log.warning("dropped a peer: %s", error)
+        finally:
+            await self._end()
+
+    async def _end(self) -> None:
+        tasks = list(self._tasks.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._connection.close()
+
+    async def _take(self, frame: Frame) -> None:
+        match frame.message:
+            case messages.Hello(id, version):
+                await self._welcome(id, version)
+            case messages.Ping(id):
+                await self._connection.send(Frame(messages.Pong(id)))
+            case Call() as call:
+                self._begin(call.id, self._run_step(call, frame.data))
+            case KvFetch() as fetch:
+                self._begin(fetch.id, self._send_kv(fetch))
+            case messages.Cancel(id):
+                if id in self._tasks:
+                    self._tasks[id].cancel()
+            case messages.Release(_, sequence):
+                self._release(sequence)
+            case messages.Shutdown():
+                self._shut_down()
+            case other:
+                raise WireError(
+                    subject="peer", problem=f"sent {type(other).__name__} unasked", way_out="let nodes answer only"
+                )
+
+    def _begin(self, id: int, work: Coroutine[Any, Any, None]) -> None:
+        if id in self._tasks:
+            work.close()
+            raise WireError(subject="peer", problem=f"used id {id} twice", way_out="count ids up")
+        task = asyncio.create_task(self._guard(id, work))
+        self._tasks[id] = task
+        task.add_done_callback(lambda _: self._tasks.pop(id, None))
+
+    async def _guard(self, id: int, work: Coroutine[Any, Any, None]) -> None:
+        """Whatever goes wrong in a step is the asker's to know and does not end the node."""
+        try:
+            await work
+        except ConnectionError:
+            pass  # the peer left; run() ends the session
+        except WeftError as error:
+            await self._fail(id, error)
+        except Exception as error:
+            _log.exception("a step failed")
+            problem = f"{type(error).__name__}: {error}"
+            way_out = "the traceback is in the node's stderr"
+            await self._fail(id, StepFailedError(subject="its code", problem=problem, way_out=way_out))
+
+    async def _fail(self, id: int, error: WeftError) -> None:
+        failure = messages.Failure(id, error.subject, error.problem, error.way_out)
+        await self._connection.send(Frame(failure))
+
+    async def _welcome(self, id: int, version: int) -> None:
+        if version != messages.PROTOCOL_VERSION:
+            problem = f"speaks protocol {version}, this node {messages.PROTOCOL_VERSION}"
+            raise WireError(subject="peer", problem=problem, way_out="run the same version of weft everywhere")
+        await self._connection.send(Frame(messages.Ready(id, self._info)))
+
+    async def _run_step(self, call: Call, payload: memoryview) -> None:
+        async def emit_token(token: int, text: str) -> None:
+            await self._connection.send(Frame(messages.Token(call.id, token, text)))
+
+        async def emit_audio(wav: bytes) -> None:
+            await self._connection.send(Frame(messages.Chunk(call.id), (wav,)))
+
+        inputs = unpack(call.inputs, payload)
+        job = Job(self._services, self._peers, self._address, call, inputs, emit_token, emit_audio)
+        done = await run_job(job)
+        header, audio = pack(done.outputs)
+        await self._connection.send(Frame(messages.Result(call.id, header, done.metrics), audio))
+
+    async def _send_kv(self, fetch: KvFetch) -> None:
+        engine = self._services.engine
+        if engine is None:
+            raise RunError(subject=self._info.name, problem="holds no KV", way_out="fetch it where it was prefilled")
+        kv = await in_thread(lambda: engine.export_kv(fetch.sequence))
+        await self._connection.send(Frame(messages.KvHeader(fetch.id), (encode_prelude(kv.shape),)))
+        for layer in range(kv.shape.layers):
+            chunk = await in_thread(lambda layer=layer: encode_layer(kv, layer))
+            await self._connection.send(Frame(messages.KvLayer(fetch.id), chunk))
+
+    def _release(self, sequence: int) -> None:
+        if self._services.engine is not None:
+            self._services.engine.release(sequence)

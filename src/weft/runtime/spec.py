@@ -1,0 +1,39 @@
+"""What a node process is told when it starts (one JSON line on its stdin) and what it answers (one on its stdout)."""
+
+import msgspec
+
+from weft.core.program import StepKind
+from weft.runtime.engines.emulated import Pace
+
+MAX_SPEC_BYTES = 1024**2
+
+
+class NodeSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`secret` is hex, the same for the nodes of one run. `paces` has an entry for each step that is emulated."""
+
+    name: str
+    device: str
+    kinds: tuple[StepKind, ...]
+    secret: str
+    model_dir: str | None = None
+    stt_dir: str | None = None
+    corpus: str | None = None
+    agent_source: str | None = None  # "path.py:agent"; its functions run as APPLY and CHOOSE
+    paces: dict[str, Pace] = {}
+    threads: int = 1
+
+
+class Started(msgspec.Struct, frozen=True, tag="started"):
+    address: str
+
+
+class NotStarted(msgspec.Struct, frozen=True, tag="not_started"):
+    """The error that kept it from starting; `error` is a class of weft.core.errors."""
+
+    error: str
+    subject: str
+    problem: str
+    way_out: str
+
+
+StartReport = Started | NotStarted

@@ -1,0 +1,1 @@
+"""How frames move between processes: one Protocol (base), in memory and over TCP."""

@@ -1,0 +1,56 @@
+"""How frames move: connections between two peers, made by a transport. A frame arrives whole and in order or not."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from weft.runtime.messages import Wire
+
+Buffer = bytes | bytearray | memoryview
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """A message and raw bytes. The payload may be in parts, so that a sender need not join what lies apart."""
+
+    message: Wire
+    payload: tuple[Buffer, ...] = ()
+
+    @property
+    def data(self) -> memoryview:
+        """The payload in one piece; a received frame's is one already."""
+        if len(self.payload) == 1:
+            return memoryview(self.payload[0])
+        return memoryview(b"".join(self.payload))
+
+
+class Connection(Protocol):
+    """Either side may send from several tasks; one task receives. A cancelled `receive` ends the connection."""
+
+    async def send(self, frame: Frame) -> None:
+        """Waits while the peer is behind. ConnectionError when the peer has gone."""
+        ...
+
+    async def receive(self) -> Frame:
+        """ConnectionError when the peer has gone; WireError when it sent something malformed."""
+        ...
+
+    async def close(self) -> None: ...
+
+
+class Listener(Protocol):
+    @property
+    def address(self) -> str: ...
+
+    async def close(self) -> None: ...
+
+
+OnConnection = Callable[[Connection], Awaitable[None]]
+
+
+class Transport(Protocol):
+    async def listen(self, on_connection: OnConnection) -> Listener:
+        """Runs `on_connection` for each peer that connects and proves that it belongs to this run."""
+        ...
+
+    async def connect(self, address: str) -> Connection: ...

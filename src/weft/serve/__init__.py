@@ -1,0 +1,1 @@
+"""Driving agent runs on live nodes."""

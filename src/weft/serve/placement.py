@@ -1,0 +1,57 @@
+"""Which nodes a deployment asks for on this machine: one per pool, told what its steps need."""
+
+import secrets
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from weft.core.deployment import Deployment, Pool, Route
+from weft.core.program import Step, StepKind
+from weft.runtime.engines.emulated import Pace
+from weft.runtime.services import LLM_KINDS, PYTHON_KINDS
+from weft.runtime.spec import NodeSpec
+
+
+@dataclass(frozen=True, slots=True)
+class LocalModels:
+    """What is on this disk. A language model stands in for whatever model the plan was made for."""
+
+    model_dir: Path | None = None
+    stt_dir: Path | None = None
+    corpus: Path | None = None
+
+
+def node_specs(deployment: Deployment, models: LocalModels, *, emulate: bool) -> tuple[NodeSpec, ...]:
+    """One node per pool, named like it, whatever the pool's replicas; all share one fresh secret.
+
+    With `emulate` every step keeps the pace that its route assumed, and its records say so.
+    """
+    secret = secrets.token_hex(32)
+    steps = {step.name: step for step in deployment.program.steps}
+    return tuple(_node_spec(deployment, pool, steps.values(), models, secret, emulate) for pool in deployment.pools)
+
+
+def _node_spec(
+    deployment: Deployment, pool: Pool, steps: Iterable[Step], models: LocalModels, secret: str, emulate: bool
+) -> NodeSpec:
+    routes = {route.step: route for route in deployment.routes if route.pool == pool.name}
+    kinds = {step.kind for step in steps if step.name in routes}
+
+    def if_serving(wanted: Iterable[StepKind], value: Path | str | None) -> str | None:
+        return str(value) if value is not None and kinds & set(wanted) else None
+
+    return NodeSpec(
+        name=pool.name,
+        device=pool.device,
+        kinds=tuple(sorted(kinds)),
+        secret=secret,
+        model_dir=if_serving(LLM_KINDS, models.model_dir),
+        stt_dir=if_serving((StepKind.TRANSCRIBE,), models.stt_dir),
+        corpus=if_serving((StepKind.SEARCH,), models.corpus),
+        agent_source=if_serving(PYTHON_KINDS, deployment.source),
+        paces={step: _pace(route) for step, route in routes.items()} if emulate else {},
+    )
+
+
+def _pace(route: Route) -> Pace:
+    return Pace(route.s_per_input_token, route.s_per_output_token, route.latency_s)

@@ -1,0 +1,25 @@
+"""What all tests share: `--golden` rewrites golden files, and the `golden` fixture compares with them."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--golden", action="store_true", help="rewrite golden files instead of comparing with them")
+
+
+@pytest.fixture
+def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
+    """`golden("plan.txt", text)`: the text equals golden/plan.txt beside the test file."""
+
+    def compare(name: str, text: str) -> None:
+        path = Path(request.path).parent / "golden" / name
+        if request.config.getoption("--golden"):
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+        assert path.exists(), f"{path} is missing; make golden writes it"
+        assert text == path.read_text(encoding="utf-8"), f"{path} differs; if that is meant, run make golden"
+
+    return compare

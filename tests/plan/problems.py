@@ -1,0 +1,106 @@
+"""Random small placement problems for property tests. Numbers lie on grids, so that no verdict hangs on rounding."""
+
+import math
+from typing import Any
+
+from hypothesis import strategies as st
+from hypothesis.strategies import DrawFn
+
+from weft.plan.problem import Block, Handoff, Objective, Option, PlacementProblem, PoolSpec, Task
+
+PORTS = ("a", "b")
+CLASSES = ("fast", "cheap", "cpu")
+FAMILIES = {"fast": "fast", "cheap": "cheap", "cpu": None}
+
+
+def grid(highest: int, step: float = 0.1) -> st.SearchStrategy[float]:
+    return st.integers(0, highest).map(lambda value: round(value * step, 6))
+
+
+@st.composite
+def pool_specs(draw: DrawFn) -> list[PoolSpec]:
+    classes = draw(st.lists(st.sampled_from(CLASSES), min_size=2, max_size=6))
+    return [
+        PoolSpec(f"pool{index}", name, draw(st.integers(1, 4)), draw(grid(50)) + 0.1, FAMILIES[name])
+        for index, name in enumerate(classes)
+    ]
+
+
+@st.composite
+def aligned_tasks(draw: DrawFn, name: str, visits: float, pools: list[PoolSpec]) -> Task:
+    """One option for each of some pools, at the pool's port: what several calls of one model look like."""
+    chosen = draw(st.lists(st.sampled_from(range(len(pools))), min_size=2, max_size=4, unique=True))
+    options = tuple(
+        Option(f"{name}.{index}", pools[index], draw(grid(20)), draw(grid(15)), port=PORTS[index % 2])
+        for index in chosen
+    )
+    return Task(name, visits, options)
+
+
+@st.composite
+def tasks(draw: DrawFn, name: str, visits: float, pools: list[PoolSpec]) -> Task:
+    """Any options; several may share a pool, with each other and with other tasks."""
+    options = tuple(
+        Option(
+            name=f"{name}.{index}",
+            pool=draw(st.sampled_from(pools)),
+            latency_s=draw(grid(20)),
+            busy_s=draw(grid(15)),
+            usd_per_visit=draw(grid(5, 0.001)),
+            port=draw(st.sampled_from(PORTS)),
+        )
+        for index in range(draw(st.integers(2, 4)))
+    )
+    return Task(name, visits, options)
+
+
+@st.composite
+def handoffs(draw: DrawFn, source: str, target: str, visits: float, block: str | None) -> Handoff:
+    pairs = [(a, b) for a in PORTS for b in PORTS]
+    latency = st.one_of(grid(5), grid(5), grid(5), st.just(math.inf))
+    return Handoff(
+        source,
+        target,
+        visits,
+        block,
+        latency_s={pair: draw(latency) for pair in draw(st.sets(st.sampled_from(pairs)))},
+        usd_per_visit={pair: draw(grid(5, 0.001)) for pair in draw(st.sets(st.sampled_from(pairs)))},
+    )
+
+
+@st.composite
+def problems(draw: DrawFn, **fixed: Any) -> PlacementProblem:
+    """2-5 tasks in 1-3 blocks with loops; hand-offs inside blocks (acyclic) and between any two tasks."""
+    names = [f"t{index}" for index in range(draw(st.integers(2, 5)))]
+    homes = {name: draw(st.integers(0, 2)) for name in names}
+    visits = {home: draw(st.sampled_from((0.4, 1.0, 2.5))) for home in range(3)}
+    pools = draw(pool_specs())
+    task = draw(st.sampled_from((tasks, aligned_tasks)))
+    pairs = [(a, b) for a in names for b in names]
+    moved = draw(st.lists(st.sampled_from(pairs), max_size=5))
+    links = [draw(handoffs(a, b, *_where(a, b, homes, visits))) for a, b in moved]
+    return PlacementProblem(
+        tasks=tuple(draw(task(name, visits[homes[name]], pools)) for name in names),
+        handoffs=tuple(links),
+        blocks=tuple(
+            Block(f"b{home}", visits[home], tuple(name for name in names if homes[name] == home))
+            for home in sorted(set(homes.values()))
+        ),
+        **{**_terms(draw), **fixed},
+    )
+
+
+def _where(source: str, target: str, homes: dict[str, int], visits: dict[int, float]) -> tuple[float, str | None]:
+    inside = homes[source] == homes[target] and source < target
+    return visits[homes[target]], f"b{homes[target]}" if inside else None
+
+
+def _terms(draw: DrawFn) -> dict[str, Any]:
+    return {
+        "rate_per_s": draw(st.sampled_from((0.1, 1.0, 7.0))),
+        "inventory": draw(st.dictionaries(st.sampled_from(CLASSES), st.integers(0, 40))),
+        "max_utilisation": draw(st.sampled_from((0.5, 0.8, 1.0))),
+        "e2e_limit_s": draw(st.one_of(st.none(), grid(100))),
+        "penalty_usd_per_s": draw(st.one_of(st.none(), st.none(), grid(10, 0.01))),
+        "objective": draw(st.sampled_from(list(Objective))),
+    }

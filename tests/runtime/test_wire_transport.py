@@ -1,0 +1,212 @@
+"""Both transports do the same; TCP also refuses strangers and nonsense."""
+
+import asyncio
+import contextlib
+import secrets
+import socket
+import struct
+from collections.abc import AsyncGenerator
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from weft.core.errors import WireError
+from weft.core.message import Message
+from weft.core.program import StepKind
+from weft.runtime import messages
+from weft.runtime.transport import framing
+from weft.runtime.transport.base import Connection, Frame, Transport
+from weft.runtime.transport.memory import FRAMES_IN_FLIGHT, MemoryTransport
+from weft.runtime.transport.tcp import TcpConnection, TcpTransport
+from weft.runtime.values import KvHandle, Value, as_value, pack, unpack
+
+SECRET = secrets.token_bytes(32)
+
+
+@pytest.fixture(params=["memory", "tcp"])
+def transport(request: pytest.FixtureRequest) -> Transport:
+    return MemoryTransport() if request.param == "memory" else TcpTransport(SECRET)
+
+
+@contextlib.asynccontextmanager
+async def connected(transport: Transport) -> AsyncGenerator[tuple[Connection, Connection], None]:
+    """Both ends of one connection."""
+    accepted: asyncio.Queue[Connection] = asyncio.Queue()
+    ended = asyncio.Event()
+
+    async def on_connection(connection: Connection) -> None:
+        accepted.put_nowait(connection)
+        await ended.wait()
+
+    listener = await transport.listen(on_connection)
+    client = await transport.connect(listener.address)
+    try:
+        yield client, await accepted.get()
+    finally:
+        ended.set()
+        await client.close()
+        await listener.close()
+
+
+async def test_frames_arrive_whole_and_in_order(transport: Transport) -> None:
+    async with connected(transport) as (client, server):
+        parts = (secrets.token_bytes(3_000_000), b"", secrets.token_bytes(5))
+        sending = asyncio.gather(*(client.send(Frame(messages.Chunk(id), parts)) for id in range(5)))
+        for id in range(5):
+            frame = await server.receive()
+            assert frame.message == messages.Chunk(id)
+            assert frame.data == b"".join(parts)
+        await sending
+        await server.send(Frame(messages.Token(9, 4, "ä")))
+        answer = await client.receive()
+        assert answer.message == messages.Token(9, 4, "ä")
+        assert len(answer.data) == 0
+
+
+async def test_a_reader_that_is_behind_holds_the_sender(transport: Transport) -> None:
+    async with connected(transport) as (client, server):
+        sent = 0
+
+        async def flood() -> None:
+            nonlocal sent
+            for id in range(100):
+                await client.send(Frame(messages.Chunk(id), (bytes(1_000_000),)))
+                sent += 1
+
+        flooding = asyncio.create_task(flood())
+        await asyncio.sleep(0.2)
+        assert sent <= FRAMES_IN_FLIGHT + 1
+        for _ in range(100):
+            await server.receive()
+        await flooding
+
+
+async def test_both_ends_see_the_end(transport: Transport) -> None:
+    async with connected(transport) as (client, server):
+        await server.close()
+        with pytest.raises(ConnectionError):
+            await client.receive()
+        with pytest.raises(ConnectionError):
+            while True:
+                await client.send(Frame(messages.Ping(1)))
+
+
+async def test_nobody_listens() -> None:
+    for transport, address in ((MemoryTransport(), "memory:7"), (TcpTransport(SECRET), "127.0.0.1:1")):
+        with pytest.raises(ConnectionError):
+            await transport.connect(address)
+
+
+async def test_small_frames_leave_at_once() -> None:
+    async with connected(TcpTransport(SECRET)) as ends:
+        for end in ends:
+            assert isinstance(end, TcpConnection)
+            assert end.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
+def test_a_weak_secret_is_refused() -> None:
+    with pytest.raises(WireError, match="at least 32"):
+        TcpTransport(b"secret")
+
+
+async def test_strangers_are_refused_and_reach_no_handler() -> None:
+    reached = 0
+
+    async def on_connection(connection: Connection) -> None:
+        nonlocal reached
+        reached += 1
+
+    listener = await TcpTransport(SECRET).listen(on_connection)
+    assert listener.address.startswith("127.0.0.1:")
+    with pytest.raises((WireError, ConnectionError)):
+        await TcpTransport(secrets.token_bytes(32)).connect(listener.address)
+    host, port = listener.address.split(":")
+    for noise in (b"GET / HTTP/1.1\r\n\r\n" * 10, secrets.token_bytes(4096)):
+        reader, writer = await asyncio.open_connection(host, int(port))
+        writer.write(noise)
+        with contextlib.suppress(ConnectionError):
+            assert len(await asyncio.wait_for(reader.read(), 2)) <= 64  # a challenge and a proof, no more
+        writer.close()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
+    await (await TcpTransport(SECRET).connect(listener.address)).close()
+    await listener.close()
+    assert reached == 1
+
+
+async def test_a_peer_that_mirrors_our_proof_is_refused() -> None:
+    async def mirror(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+            for _ in range(2):
+                writer.write(await reader.readexactly(32))
+        writer.close()
+
+    server = await asyncio.start_server(mirror, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    with pytest.raises(WireError, match="does not know"):
+        await TcpTransport(SECRET).connect(f"127.0.0.1:{port}")
+    server.close()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        struct.pack("<IQ", 0, 0),
+        struct.pack("<IQ", 2**32 - 1, 0),
+        struct.pack("<IQ", 10, 2**40),
+        struct.pack("<IQ", 3, 0) + b"\xc1\xff\x00",
+        struct.pack("<IQ", 1, 0) + b"\x80",
+    ],
+)
+async def test_malformed_frames_are_wire_errors(data: bytes) -> None:
+    async with connected(TcpTransport(SECRET)) as (client, server):
+        assert isinstance(client, TcpConnection)
+        client.write(data)
+        with pytest.raises(WireError):
+            await server.receive()
+
+
+@given(st.binary(max_size=300))
+def test_a_header_of_noise_is_a_wire_error_or_a_message(noise: bytes) -> None:
+    with contextlib.suppress(WireError):
+        messages.decode(memoryview(noise))
+
+
+VALUES = st.lists(
+    st.one_of(
+        st.text(),
+        st.integers(-(2**63), 2**63 - 1),
+        st.binary(),
+        st.lists(st.builds(Message, st.sampled_from(["user", "tool"]), st.text()), max_size=3).map(tuple),
+        st.builds(KvHandle, st.text(), st.integers(0, 9), st.integers(0, 9), st.integers(0, 9)),
+    )
+)
+
+
+@given(VALUES)
+def test_values_survive_the_wire(values: list[Value]) -> None:
+    header, audio = pack(values)
+    call = messages.Call(1, "s", StepKind.APPLY, {"isl": 3, "x": 1.5, "f": "g"}, header, 1)
+    prefix, *payload = framing.encode(Frame(call, audio))
+    header_bytes, payload_bytes = framing.read_prefix(prefix[: framing.PREFIX.size])
+    body = memoryview(b"".join([prefix, *payload])[framing.PREFIX.size :])
+    assert len(body) == header_bytes + payload_bytes
+    frame = framing.decode(body, header_bytes)
+    assert isinstance(frame.message, messages.Call)
+    assert unpack(frame.message.inputs, frame.data) == tuple(values)
+    assert frame.message == call
+
+
+def test_audio_that_does_not_fill_the_payload_is_refused() -> None:
+    header, _ = pack([b"abc"])
+    with pytest.raises(WireError, match="take 3 bytes of audio, the frame carries 4"):
+        unpack(header, memoryview(b"abcd"))
+
+
+def test_what_functions_may_return() -> None:
+    assert as_value(True, "f") == 1
+    assert as_value([Message("user", "x")], "f") == (Message("user", "x"),)
+    for wrong in (None, 1.5, ["x"], {"a": 1}):
+        with pytest.raises(TypeError, match="f returned"):
+            as_value(wrong, "f")
