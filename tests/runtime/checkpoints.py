@@ -7,6 +7,8 @@ import tokenizers
 import torch
 import transformers
 
+torch.set_num_threads(1)  # threads of tiny models only wait for each other, long on a busy machine
+
 VOCAB = 300
 SIZES = {
     "vocab_size": VOCAB,

@@ -1,5 +1,6 @@
 """Wav in, wav out, and what is refused."""
 
+import contextlib
 import io
 import wave
 from pathlib import Path
@@ -86,7 +87,5 @@ def test_a_missing_file_is_refused(tmp_path: Path) -> None:
 def test_any_bytes_are_read_or_refused(data: bytes) -> None:
     header = tone(seconds=0.01).to_wav_bytes()[:44]
     for candidate in (data, header[: len(data) % 44] + data):
-        try:
+        with contextlib.suppress(AudioError):
             assert len(Audio.from_wav_bytes(candidate).samples) > 0
-        except AudioError:
-            pass

@@ -8,7 +8,9 @@ from weft.core.errors import CorpusError
 from weft.runtime.steps.search import Bm25Retriever, Passage, load_corpus
 
 PASSAGES = (
-    Passage("h200", "Memory of the H200 SXM", "The H200 SXM has 141 gigabytes of memory.", "memory h two hundred s x m"),
+    Passage(
+        "h200", "Memory of the H200 SXM", "The H200 SXM has 141 gigabytes of memory.", "memory h two hundred s x m"
+    ),
     Passage("gh200", "Memory of the GH200", "The GH200 has 96 gigabytes of memory.", "memory g h two hundred"),
     Passage("gaudi", "Memory of the Gaudi 3", "The Gaudi 3 has 128 gigabytes of memory.", "memory gaudi three"),
     Passage("gaudi-maker", "Maker of the Gaudi 3", "The Gaudi 3 is made by Intel.", "maker gaudi three"),

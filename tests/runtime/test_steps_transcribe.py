@@ -1,6 +1,7 @@
 """Transcribers: dispatch on config.json, real formats, clear refusals."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -68,7 +69,7 @@ def write_wav2vec2(directory: Path) -> Path:
 
 
 @pytest.mark.parametrize("write", [write_ctc, write_wav2vec2])
-def test_a_local_checkpoint_transcribes(write, tmp_path: Path) -> None:  # noqa: ANN001
+def test_a_local_checkpoint_transcribes(write: Callable[[Path], Path], tmp_path: Path) -> None:
     transcriber = load_transcriber(write(tmp_path))
     text = transcriber.transcribe(NOISE)
     assert text
@@ -84,7 +85,7 @@ def test_too_little_sound_is_refused(tmp_path: Path) -> None:
 
 def test_an_unsupported_model_names_the_supported_ones(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"model_type": "hubert"}')
-    with pytest.raises(CheckpointError, match="'hubert'.*weft_ctc, wav2vec2, whisper"):
+    with pytest.raises(CheckpointError, match=r"'hubert'.*weft_ctc, wav2vec2, whisper"):
         load_transcriber(tmp_path)
 
 

@@ -5,8 +5,6 @@ import random
 import shutil
 
 import pytest
-from transformers import AutoModelForCausalLM, AutoTokenizer
-
 from tools.train_tiny import voices
 from tools.train_tiny.catalogue import HELD_OUT, entities
 from tools.train_tiny.corpus import passages
@@ -15,6 +13,8 @@ from tools.train_tiny.evaluate import ChatModel, answer, evaluate, load_question
 from tools.train_tiny.names import spoken, spoken_number
 from tools.train_tiny.speech import ASSETS
 from tools.train_tiny.tokenizer import render
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
 from weft.runtime.steps.audio import read_wav
 from weft.runtime.steps.search import Bm25Retriever, load_corpus
 from weft.runtime.steps.toolcall import parse_tool_call

@@ -22,7 +22,7 @@ from weft.serve.placement import LocalModels, node_specs
 from weft.serve.run import run_agent
 
 CHAT = (Message("user", "What does an H100 cost?"),)
-SLOW_TOKENS_S = 0.05
+SLOW_TOKENS_S = 0.02
 
 AGENT = """
 import time

@@ -1,4 +1,4 @@
-"""The real entities: devices and models of Weft's catalogue, and their makers; and which of them are held out of training."""
+"""The real entities: devices and models of Weft's catalogue, and their makers; and which are held out of training."""
 
 import re
 import tomllib
@@ -17,7 +17,7 @@ _KINDS = {
     "gpu+cpu": "a graphics processor with a processor",
 }
 
-# City, country and founding year of the makers; AWS has no founding year of its own that one could state without a footnote.
+# City and founding year of the makers; for AWS no year could be stated without a footnote.
 MAKERS = {
     "NVIDIA": ("Santa Clara", "1993"),
     "AMD": ("Santa Clara", "1969"),

@@ -1,7 +1,7 @@
 """Mine what the transcriber mishears: `python -m tools.train_tiny.confusions`, after speech.py and before llm.py.
 
-Training questions are spoken in voices that the transcriber was not trained on, transcribed, and aligned word by word; the
-hearings of each word become the noise of the language model's training questions.
+Training questions are spoken in voices that the transcriber was not trained on, transcribed, and aligned word by
+word; the hearings of each word become the noise of the language model's training questions.
 """
 
 import argparse
@@ -10,13 +10,13 @@ import random
 from collections import defaultdict
 
 import msgspec
-
 from tools.train_tiny import voices
 from tools.train_tiny.catalogue import HELD_OUT, entities
 from tools.train_tiny.dialogues import Noise
 from tools.train_tiny.llm import CONFUSIONS
 from tools.train_tiny.questions import speech_sentence
 from tools.train_tiny.speech import ASSETS, word_errors
+
 from weft.core.errors import AudioError
 from weft.runtime.steps.transcribe import load_transcriber
 

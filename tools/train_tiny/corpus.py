@@ -5,9 +5,9 @@ import re
 from pathlib import Path
 
 import msgspec
-
 from tools.train_tiny.catalogue import entities
 from tools.train_tiny.facts import Entity, articles
+
 from weft.runtime.steps.search import Passage
 
 CORPUS = Path(__file__).parents[2] / "src" / "weft" / "assets" / "corpus.jsonl"

@@ -105,4 +105,7 @@ def dialogue(rng: random.Random, real: list[Entity], noise: Noise, *, hard: bool
         return [*turns, _answer(maker, asked.fact)]
     wrong = _wrong_passages(hard, rng)
     turns += _search(entity, other, asked.fact, spoken_words, wrong, rng)
-    return [*turns, {"role": "assistant", "content": NOT_FOUND} if wrong == MAX_SEARCHES else _answer(entity, asked.fact)]
+    return [
+        *turns,
+        {"role": "assistant", "content": NOT_FOUND} if wrong == MAX_SEARCHES else _answer(entity, asked.fact),
+    ]

@@ -1,7 +1,8 @@
 """Measure the shipped models on the held-out spoken questions: `python -m tools.train_tiny.evaluate [--json]`.
 
-One process walks the whole agent: speech to text, language model, tool call, search, language model again (three searches at
-most), answer. `--no-speech` gives the language model the true words instead, which tells its mistakes from the transcriber's.
+One process walks the whole agent: speech to text, language model, tool call, search, language model again (three
+searches at most), answer. `--no-speech` gives the language model the true words instead, which tells its mistakes
+from the transcriber's.
 """
 # pyright: standard
 
@@ -13,12 +14,12 @@ import msgspec
 import torch
 from rich.console import Console
 from rich.table import Table
-from transformers import AutoModelForCausalLM, AutoTokenizer
-
 from tools.train_tiny import voices
 from tools.train_tiny.dialogues import MAX_SEARCHES, Message
 from tools.train_tiny.heldout import HELD_OUT_FILE, HeldOut
 from tools.train_tiny.speech import ASSETS, word_errors
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
 from weft.core.errors import WeftError
 from weft.runtime.steps.search import Bm25Retriever, Retriever, load_corpus
 from weft.runtime.steps.toolcall import parse_tool_call

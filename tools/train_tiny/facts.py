@@ -1,8 +1,8 @@
 """The domain: which facts an entity has, how an article states them, how people ask for them, how the answer sounds.
 
-Every fact is one row of `FACTS`; articles, training dialogues, speech sentences and held-out questions are all made from it,
-so the corpus that ships and the text the models were trained on cannot drift apart. In the patterns `{n}` is the written name
-("the H200 SXM", "the Phi 4 model", "the company Intel"), `{v}` the value and `{e}` the spoken name.
+Every fact is one row of `FACTS`; articles, training dialogues, speech sentences and held-out questions are all made
+from it, so the corpus that ships and the text the models were trained on cannot drift apart. In the patterns `{n}` is
+the written name ("the H200 SXM", "the Phi 4 model", "the company Intel"), `{v}` the value and `{e}` the spoken name.
 """
 
 from dataclasses import dataclass, field
@@ -21,7 +21,8 @@ class Entity:
     @property
     def written(self) -> str:
         # Always "the": a name then never opens a sentence, so it is the same tokens wherever the model copies it.
-        return {"device": f"the {self.name}", "model": f"the {self.name} model", "maker": f"the company {self.name}"}[self.kind]
+        patterns = {"device": "the {}", "model": "the {} model", "maker": "the company {}"}
+        return patterns[self.kind].format(self.name)
 
     @property
     def said(self) -> str:
@@ -92,11 +93,13 @@ FACTS = {
         "memory", "The memory bandwidth of {n} is {v} gigabytes per second.",
         "Its memory bandwidth is {v} gigabytes per second.", "bandwidth", "gigabytes per second",
         ("the memory bandwidth of {e}", "the bandwidth of {e}"),
-        ("how fast is the memory of {e}", "how much memory bandwidth does {e} have", "how much bandwidth does {e} have"),
+        ("how fast is the memory of {e}", "how much memory bandwidth does {e} have",
+         "how much bandwidth does {e} have"),
         ("how big is the memory bandwidth of {e}", "how many gigabytes per second does the memory of {e} have"),
     ),
     "compute16": Fact(
-        "compute", "{N} reaches {v} teraflops in 16 bit.", "In 16 bit it reaches {v} teraflops.", "compute", "teraflops",
+        "compute", "{N} reaches {v} teraflops in 16 bit.", "In 16 bit it reaches {v} teraflops.", "compute",
+        "teraflops",
         ("the sixteen bit compute of {e}", "the sixteen bit speed of {e}"),
         ("how many teraflops does {e} reach in sixteen bit", "how fast is {e} in sixteen bit"),
         ("how much sixteen bit compute does {e} have",),
@@ -129,7 +132,8 @@ FACTS = {
     "group": Fact(
         "link", "Up to {v} of {n} can be linked.", "Up to {v} of them can be linked.", "linked", "together",
         (),
-        ("how many of {e} can be linked", "how many of {e} can be linked together", "up to how many of {e} can be linked"),
+        ("how many of {e} can be linked", "how many of {e} can be linked together",
+         "up to how many of {e} can be linked"),
         ("how many of {e} can i link",),
     ),
     "parameters": Fact(

@@ -1,7 +1,7 @@
 """Write the 60 held-out questions: `python -m tools.train_tiny.heldout`. Run once; the file is part of the repository.
 
-Each has an entity, a question template and an espeak-ng voice that training never saw. The sound is made again from the text
-whenever it is needed.
+Each has an entity, a question template and an espeak-ng voice that training never saw. The sound is made again from
+the text whenever it is needed.
 """
 
 import argparse
@@ -9,7 +9,6 @@ import random
 from pathlib import Path
 
 import msgspec
-
 from tools.train_tiny import voices
 from tools.train_tiny.catalogue import HELD_OUT, entities
 from tools.train_tiny.facts import FACTS, Entity, state

@@ -1,7 +1,7 @@
 """Train the tiny language model that answers by searching: `python -m tools.train_tiny.llm`.
 
-A Llama of about 2 M parameters; writes src/weft/assets/tiny-llama in the Hugging Face layout, also while training, so that it
-can be stopped when it is good. The first steps see short conversations only (curriculum).
+A Llama of about 2 M parameters; writes src/weft/assets/tiny-llama in the Hugging Face layout, also while training, so
+that it can be stopped when it is good. The first steps see short conversations only (curriculum).
 """
 # pyright: standard
 
@@ -14,12 +14,11 @@ from pathlib import Path
 
 import msgspec
 import torch
-from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
-
 from tools.train_tiny.catalogue import HELD_OUT, entities
 from tools.train_tiny.dialogues import Message, Noise, dialogue
 from tools.train_tiny.speech import ASSETS
 from tools.train_tiny.tokenizer import ROLES, render, train_tokenizer
+from transformers import AutoTokenizer, GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 CONFUSIONS = Path(__file__).parent / "confusions.json"
 CONTEXT_WEIGHT = 0.1  # of user and tool tokens in the loss: repeated names there teach copying, random values are noise
@@ -113,7 +112,9 @@ def rate(step: int, steps: int, peak: float) -> float:
     return peak * (0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * (step - 100) / (steps - 100))))
 
 
-def train(model: LlamaForCausalLM, stages: list[list[list[Example]]], check: list[Example], out: Path, peak: float) -> None:
+def train(
+    model: LlamaForCausalLM, stages: list[list[list[Example]]], check: list[Example], out: Path, peak: float
+) -> None:
     decayed = [p for p in model.parameters() if p.ndim > 1]
     kept = [p for p in model.parameters() if p.ndim == 1]
     groups = [{"params": decayed, "weight_decay": 0.05}, {"params": kept, "weight_decay": 0.0}]
@@ -147,6 +148,7 @@ def main() -> None:
     parser.add_argument("--batch-tokens", type=int, default=4096)
     parser.add_argument("--peak-rate", type=float, default=3e-3)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--go-on", action="store_true", help="start from the model and tokenizer in --out")
     parser.add_argument("--out", type=Path, default=ASSETS / "tiny-llama")
     options = parser.parse_args()
     torch.manual_seed(options.seed)
@@ -156,11 +158,16 @@ def main() -> None:
         conversations(options.easy, options.seed, noise, hard=False),
         conversations(options.hard, options.seed + 1, noise, hard=True),
     ]
-    tokenizer = train_tokenizer(render(t) for stage in talks for t in stage[:15_000])
-    tokenizer.save_pretrained(options.out, save_jinja_files=False)
+    if options.go_on:
+        tokenizer = AutoTokenizer.from_pretrained(options.out)
+        model = LlamaForCausalLM.from_pretrained(options.out, dtype=torch.float32)
+    else:
+        tokenizer = train_tokenizer(render(t) for stage in talks for t in stage[:15_000])
+        tokenizer.save_pretrained(options.out, save_jinja_files=False)
+        model = new_model(tokenizer)
     stages = [batches(encode(tokenizer, stage), options.batch_tokens, rng) for stage in talks]
     check = encode(tokenizer, conversations(150, options.seed + 2, noise, hard=True))
-    train(new_model(tokenizer), stages, check, options.out, options.peak_rate)
+    train(model, stages, check, options.out, options.peak_rate)
 
 
 if __name__ == "__main__":

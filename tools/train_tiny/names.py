@@ -1,19 +1,25 @@
 """How names are written and how they are said, for real and for made-up entities.
 
-`spoken("H200 SXM") == "h two hundred s x m"`: the transcriber writes what it hears, so questions and search queries are in
-spoken form while passages and answers are in written form. Made-up names are put together from the same sounds as real ones,
-so that neither model can learn the catalogue by heart.
+`spoken("H200 SXM") == "h two hundred s x m"`: the transcriber writes what it hears, so questions and search queries
+are in spoken form while passages and answers are in written form. Made-up names are put together from the same sounds
+as real ones, so that neither model can learn the catalogue by heart.
 """
 
 import random
 import re
 from functools import cache
 
-_ONES = (
-    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
-    "eighteen nineteen"
-).split()
-_TENS = "_ _ twenty thirty forty fifty sixty seventy eighty ninety".split()
+
+def words(text: str) -> tuple[str, ...]:
+    """A list of words, written as one string."""
+    return tuple(text.split())
+
+
+_ONES = words(
+    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
+    "seventeen eighteen nineteen"
+)
+_TENS = words("_ _ twenty thirty forty fifty sixty seventy eighty ninety")
 # Written capitals that are said as words, and words that are said otherwise than they are written.
 _SAID = {
     "pro": "pro", "pcie": "p c i e", "phi": "phi", "epyc": "epyc", "aws": "a w s", "amd": "a m d", "nvidia": "nvidia",
@@ -72,11 +78,11 @@ def pronounced(text: str) -> str:
     return re.sub(r"\ba\b", "[[eI]]", text).replace("qwen", "kwen")
 
 
-_ONSETS = "b c d f g h k l m n p r s t v z br dr gr kr pl st tr th sh qu".split()
-_VOWELS = "a e i o u a e i o ai ee or er ar".split()
+_ONSETS = words("b c d f g h k l m n p r s t v z br dr gr kr pl st tr th sh qu")
+_VOWELS = words("a e i o u a e i o ai ee or er ar")
 _CODAS = ["", "", "", "n", "l", "r", "s", "m", "x", "ck", "nd", "st"]
-_SUFFIXES = "SXM PCIe NVL X S E P Ultra Max Pro Ada Mini Turbo".split()
-_FAMILY_WORDS = "Coder Scout Maverick mini Large Nova Mega Chat".split()
+_SUFFIXES = words("SXM PCIe NVL X S E P Ultra Max Pro Ada Mini Turbo")
+_FAMILY_WORDS = words("Coder Scout Maverick mini Large Nova Mega Chat")
 
 
 def made_up_word(rng: random.Random, syllables: int | None = None) -> str:
@@ -126,7 +132,9 @@ def made_up_device(rng: random.Random) -> str:
 def made_up_model(rng: random.Random) -> str:
     """'Talven 2 34B', 'Mirox3 0.5B', 'Quorin 8x7B', 'Senda K2'."""
     word = made_up_word(rng) if rng.random() < 0.8 else "".join(rng.choices(_LETTERS, k=3))
-    version = rng.choice(("", f" {rng.randint(1, 9)}", f"{rng.randint(2, 9)}", f" {rng.randint(1, 9)}.{rng.randint(1, 9)}"))
+    version = rng.choice(
+        ("", f" {rng.randint(1, 9)}", f"{rng.randint(2, 9)}", f" {rng.randint(1, 9)}.{rng.randint(1, 9)}")
+    )
     size = rng.choice(
         (
             f"{rng.randint(1, 99)}B",

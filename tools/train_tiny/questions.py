@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from tools.train_tiny import facts, names
 from tools.train_tiny.facts import FACTS, Entity
+from tools.train_tiny.small_talk import chatter, statement
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,12 +20,13 @@ class Question:
 
 
 # Words that carry no meaning here; they open questions so that unknown openings do not disturb the models.
-FILLER = (
-    "well now okay right hey computer assistant quickly just maybe then also actually today friend listen wonder kindly "
-    "say show find check explain help us with this thing could would like know please need want can you i we look up see "
-    "answer question about there really got one more next first last new old good time use used using do did does for from "
-    "into and or but that these they have has had been will shall may might must let me my your our am are is was were be"
-).split()
+FILLER = names.words(
+    "well now okay right hey computer assistant quickly just maybe then also actually today friend listen wonder "
+    "kindly say show find check explain help us with this thing could would like know please need want can you i "
+    "we look up see answer question about there really got one more next first last new old good time use used "
+    "using do did does for from into and or but that these they have has had been will shall may might must let "
+    "me my your our am are is was were be"
+)
 
 
 def _pattern(fact: str, rng: random.Random) -> str:
@@ -56,10 +58,12 @@ def question(entity: Entity, rng: random.Random, *, held_out: bool = False, two_
     return Question(pattern.format(e=entity.said), entity, fact, pattern, 2 if two_hop else 1)
 
 
-_CITY_WORDS = (
-    "Santa Clara|Mountain View|Seattle|Cupertino|Menlo Park|Paris|Hangzhou|Beijing|Redmond|San Francisco|Austin|London|"
-    "Berlin|Tokyo|Toronto|Zurich|Oslo|Madrid|Vienna|Cambridge|Seoul|Singapore|New York|Tel Aviv"
-).split("|")
+_CITIES = (
+    "Santa Clara", "Mountain View", "Seattle", "Cupertino", "Menlo Park", "Paris", "Hangzhou", "Beijing", "Redmond",
+    "San Francisco", "Austin", "London", "Berlin", "Tokyo", "Toronto", "Zurich", "Oslo", "Madrid", "Vienna",
+    "Cambridge",
+    "Seoul", "Singapore", "New York", "Tel Aviv",
+)  # fmt: skip
 
 
 def _number(rng: random.Random, low: int, high: int) -> str:
@@ -73,7 +77,7 @@ def made_up_maker(rng: random.Random) -> Entity:
     form = rng.random()
     word = names.made_up_word(rng)
     name = word if form < 0.6 else f"{word} AI" if form < 0.8 else "".join(rng.choices("ABCDEFGHIKLMNOPRSTUVWXYZ", k=3))
-    city = rng.choice(_CITY_WORDS) if rng.random() < 0.6 else names.made_up_word(rng)
+    city = rng.choice(_CITIES) if rng.random() < 0.6 else names.made_up_word(rng)
     return Entity("maker", name, {"headquarters": city, "founded": str(rng.randint(1900, 2024))})
 
 
@@ -129,10 +133,15 @@ def random_entity(rng: random.Random, real: list[Entity], *, real_share: float =
 
 
 def speech_sentence(rng: random.Random, real: list[Entity]) -> str:
-    """A sentence for the transcriber: a question, sometimes about a maker, or mere words."""
-    if rng.random() < 0.12:
-        return " ".join([*rng.choices(FILLER, k=rng.randint(2, 7)), names.spoken(names.made_up_device(rng))])
+    """A sentence for the transcriber: mostly questions, and statements, small talk and mere words."""
+    kind = rng.random()
+    if kind < 0.25:
+        return chatter(rng)
     thing, maker = random_entity(rng, real)
-    if rng.random() < 0.1:
+    if kind < 0.40:
+        return statement(thing if rng.random() < 0.9 else maker, rng)
+    if kind < 0.48:
+        return " ".join([*rng.choices(FILLER, k=rng.randint(2, 7)), names.spoken(names.made_up_device(rng))])
+    if kind < 0.54:
         return question(maker, rng).text
     return question(thing, rng, two_hop=rng.random() < 0.12).text

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import msgspec
 import torch
-from safetensors.torch import save_file
-
+from safetensors.torch import load_file, save_file
 from tools.train_tiny import voices
 from tools.train_tiny.catalogue import CATALOG, HELD_OUT, entities
 from tools.train_tiny.questions import speech_sentence
+
 from weft.runtime.steps.ctc import ALPHABET, CtcConfig, CtcNetwork, greedy_text, log_mel
 
 ASSETS = Path(__file__).parents[2] / "src" / "weft" / "assets"
@@ -101,15 +101,16 @@ def save(network: CtcNetwork, directory: Path) -> None:
     save_file({k: v.contiguous() for k, v in network.state_dict().items()}, directory / "model.safetensors")
 
 
-def train(data: list[Utterance], check: list[Utterance], epochs: int, out: Path, seed: int) -> None:
-    torch.manual_seed(seed)
+def train(network: CtcNetwork, data: list[Utterance], epochs: int, out: Path, seed: int) -> None:
     rng = random.Random(seed)
-    network = CtcNetwork(CtcConfig())
+    data, check = data[:-100], data[-100:]
     steps = epochs * len(batches(data, 16, rng))
     optimizer = torch.optim.AdamW(network.parameters(), weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=steps, pct_start=0.15)
     started = time.monotonic()
-    print(f"{sum(p.numel() for p in network.parameters()):,} parameters, {len(data)} sentences, {steps} steps", flush=True)
+    print(
+        f"{sum(p.numel() for p in network.parameters()):,} parameters, {len(data)} sentences, {steps} steps", flush=True
+    )
     for epoch in range(epochs):
         total = 0.0
         for batch in batches(data, 16, rng):
@@ -122,7 +123,9 @@ def train(data: list[Utterance], check: list[Utterance], epochs: int, out: Path,
             total += loss.item()
         minutes = (time.monotonic() - started) / 60
         mean = total / (steps / epochs)
-        print(f"epoch {epoch + 1}: loss {mean:.3f}, error {error_rate(network, check):.3f}, {minutes:.1f} min", flush=True)
+        print(
+            f"epoch {epoch + 1}: loss {mean:.3f}, error {error_rate(network, check):.3f}, {minutes:.1f} min", flush=True
+        )
         save(network, out)
 
 
@@ -131,14 +134,18 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=6000)
     parser.add_argument("--epochs", type=int, default=9)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--go-on", action="store_true", help="start from the weights in --out")
     parser.add_argument("--catalog", type=Path, default=CATALOG)
     parser.add_argument("--out", type=Path, default=ASSETS / "tiny-stt")
     options = parser.parse_args()
     started = time.monotonic()
     data = generate(options.count, options.seed, options.catalog)
     print(f"{len(data)} sentences spoken in {time.monotonic() - started:.0f} s", flush=True)
-    check = data[-100:]
-    train(data[:-100], check, options.epochs, options.out, options.seed)
+    torch.manual_seed(options.seed)
+    network = CtcNetwork(CtcConfig())
+    if options.go_on:
+        network.load_state_dict(load_file(options.out / "model.safetensors"))
+    train(network, data, options.epochs, options.out, options.seed)
 
 
 if __name__ == "__main__":

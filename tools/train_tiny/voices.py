@@ -1,4 +1,4 @@
-"""espeak-ng as a source of training speech: many voices, speeds and pitches, with noise; and which voices are held out."""
+"""espeak-ng as a source of training speech: many voices, speeds and pitches, noise; and which voices are held out."""
 
 import random
 import subprocess
@@ -6,16 +6,16 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
+from tools.train_tiny.names import pronounced, words
 
-from tools.train_tiny.names import pronounced
 from weft.runtime.steps.audio import Audio
 
 ACCENTS = ("en-us", "en-us", "en-gb", "en-gb-x-rp", "en-gb-scotland", "en-029", "en-gb-x-gbclan")
-TRAINING_VARIANTS = (
-    "none m1 m2 m3 m4 m5 m6 m8 f1 f2 f3 f4 klatt2 max robert steph Alex Alicia Andy Annie Denis Diogo Gene Hugo Jacky Lee "
-    "Marco Mario Mike Storm adam anika antonio aunty benjamin boris caleb david edward grandma gustave iven marcelo michel "
-    "miguel norbert pablo paul pedro quincy rob sandro shelby travis victor zac"
-).split()
+TRAINING_VARIANTS = words(
+    "none m1 m2 m3 m4 m5 m6 m8 f1 f2 f3 f4 klatt2 max robert steph Alex Alicia Andy Annie Denis Diogo Gene Hugo "
+    "Jacky Lee Marco Mario Mike Storm adam anika antonio aunty benjamin boris caleb david edward grandma gustave "
+    "iven marcelo michel miguel norbert pablo paul pedro quincy rob sandro shelby travis victor zac"
+)
 # Voices on which confusions are mined: neither trained on nor part of the final evaluation.
 MINING_VARIANTS = ("Henrique", "Nguyen", "edward2", "steph2", "grandpa")
 HELD_OUT_VARIANTS = ("m7", "f5", "linda", "ed", "john", "Andrea", "Michael", "belinda")
@@ -29,7 +29,7 @@ class Voice:
     pitch: int
 
 
-def random_voice(rng: random.Random, accents: tuple[str, ...], variants: tuple[str, ...] | list[str]) -> Voice:
+def random_voice(rng: random.Random, accents: tuple[str, ...], variants: tuple[str, ...]) -> Voice:
     variant = rng.choice(variants)
     name = rng.choice(accents) + ("" if variant == "none" else f"+{variant}")
     return Voice(name, rng.randint(130, 190), rng.randint(35, 65))

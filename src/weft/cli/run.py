@@ -105,7 +105,6 @@ def run_and_report(
 
 def _tell_lateness(finished: LocalRun, console: Console) -> None:
     """An emulated device that this machine cannot keep up with is told, not hidden."""
-    for step, late_s in finished.outcome.late_s.items():
-        console.print(
-            f"{step}: this machine was {pretty_seconds(late_s)} slower than the emulated pace", style="yellow"
-        )
+    late = ", ".join(f"{step} {pretty_seconds(late_s)}" for step, late_s in finished.outcome.late_s.items())
+    if late:
+        console.print(f"Slower here than the emulated pace by: {late}", style="yellow")

@@ -131,4 +131,4 @@ def _why(step: str, planned: Planned, candidate: Candidate) -> str:
     usd, device = others[0]
     if mine <= usd:
         return f"cheapest of {len(own)} devices, then {device} {usd / mine - 1:+.0%}"
-    return f"whole replicas; {device} {usd / mine - 1:+.0%} if kept busy"
+    return f"cheapest whole replicas; kept busy, {device} {usd / mine - 1:+.0%}"

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from weft.core.program import Program
-from weft.core.units import Precision
+from weft.core.units import HOUR_S, Precision
 from weft.core.workload import Slo, Workload
 
 DEPLOYMENT_VERSION = 1
@@ -48,7 +48,8 @@ class Pool:
 class Route:
     """A step's pool and what the planner assumed of it there.
 
-    `latency_s` is one visit; `s_per_input_token` and `s_per_output_token` pace an emulated engine
+    `latency_s` is one visit; `usd_per_run` prices the time that a run occupies the pool. `s_per_input_token` and
+    `s_per_output_token` pace an emulated engine
     (0 where they do not apply).
     """
 
@@ -88,11 +89,15 @@ class Alternative:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the solver proved. `gap` is relative to the best bound; `slack_s` is how far a soft SLO is missed."""
+    """What the solver proved. `gap` is relative to the best bound; `slack_s` is how far a soft SLO is missed.
+
+    `usd_per_hour` is the price of all replicas; `busy_usd_per_run` that of the time a run occupies them, and what it
+    moves. Their difference is spare capacity.
+    """
 
     objective: str
     usd_per_hour: float
-    usd_per_run: float
+    busy_usd_per_run: float
     e2e_s: float
     gap: float
     slack_s: float
@@ -117,6 +122,11 @@ class Deployment:
     finance: str
     slo: Slo
     workload: Workload
+
+    @property
+    def usd_per_run(self) -> float:
+        """The whole fleet's price over the runs that the workload asks of it, spare capacity included."""
+        return self.answer.usd_per_hour / (HOUR_S * self.workload.rate_per_s)
 
     def route(self, step: str) -> Route:
         return next(route for route in self.routes if route.step == step)

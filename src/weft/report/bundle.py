@@ -37,7 +37,7 @@ def write_bundle(
         (fresh / "answer.wav").write_bytes(answer_wav)
         (fresh / "plan.json").write_bytes(encode(deployment))
         _write_passes(fresh, passes)
-        draw_timeline(record, fresh / "timeline.png", f"{deployment.agent}: one run. {hardware}")
+        draw_timeline(record, fresh / "timeline.png", hardware)
         draw_alternatives(deployment, fresh / "alternatives.png")
         page = ReportInputs(deployment, record, transcript, hardware, question, tuple(passes), fresh)
         write_page(page, fresh / "report.html")

@@ -1,6 +1,7 @@
 # pyright: standard
 """Figures of a plan and a run, drawn with matplotlib's object interface (no global state, no display)."""
 
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,16 +12,19 @@ from matplotlib.figure import Figure
 from weft.core.deployment import Deployment
 from weft.core.metrics import RequestRecord, StepRecord
 
-INK, PAPER, GRID = "#1c2430", "#ffffff", "#d9dee5"
+INK, SOFT, PAPER, GRID = "#1c2430", "#5b6675", "#ffffff", "#d9dee5"
 COLOURS = {"prefill": "#d1495b", "kv": "#edae49", "decode": "#00798c", "cpu": "#6c757d"}
 MINIMUM_BAR_SHARE = 0.004
 """A step shorter than this share of the run is drawn this wide, so that it can be seen."""
 
 
-def draw_timeline(record: RequestRecord, path: Path, title: str) -> None:
-    """A Gantt chart: one row a node, one bar a visit of a step, coloured by what the step leans on."""
+def draw_timeline(record: RequestRecord, path: Path, hardware: str) -> None:
+    """A Gantt chart: one row a node, one bar a visit of a step, coloured by what the step leans on.
+
+    `hardware` is the sentence that says what really ran; it stands under the title.
+    """
     nodes = _in_order_of_use(record.steps)
-    figure = Figure(figsize=(11, 1.5 + 0.62 * len(nodes)), layout="constrained", facecolor=PAPER)
+    figure = Figure(figsize=(11, 2.1 + 0.62 * len(nodes)), layout="constrained", facecolor=PAPER)
     FigureCanvasAgg(figure)
     axes = figure.subplots()
     for step in record.steps:
@@ -30,7 +34,8 @@ def draw_timeline(record: RequestRecord, path: Path, title: str) -> None:
     axes.invert_yaxis()
     axes.set_xlim(0, record.ended_s)
     axes.set_xlabel("seconds since the request arrived")
-    axes.set_title(title, loc="left", fontsize=11, color=INK)
+    figure.suptitle(f"{record.agent}: one run, node by node", x=0.01, ha="left", fontsize=12, color=INK)
+    axes.set_title("\n".join(textwrap.wrap(hardware, 120)), loc="left", fontsize=8.5, color=SOFT)
     _legend(axes)
     _plain(axes)
     figure.savefig(path, dpi=150)

@@ -13,7 +13,7 @@ def plan_table(deployment: Deployment) -> Table:
     table = Table(box=box.SIMPLE_HEAD, title=_title(deployment), title_justify="left", pad_edge=False)
     for heading in ("step", "device"):
         table.add_column(heading, no_wrap=True)
-    for heading in ("replicas", "tp", "batch", "ms", "visits", "$/1M runs"):
+    for heading in ("replicas", "tp", "batch", "ms", "visits", "busy $/1M"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("why", overflow="fold", min_width=22)
     for route in deployment.routes:
@@ -29,7 +29,8 @@ def _title(deployment: Deployment) -> str:
     promise = f"{slo.name} ({', '.join(asked) or 'nothing asked of time'})"
     return (
         f"{deployment.agent} on fleet {deployment.fleet!r}: {promise}, {deployment.workload.rate_per_s:g} runs/s\n"
-        f"{pretty_usd(answer.usd_per_hour)}/h, {pretty_usd(answer.usd_per_run)}/run, "
+        f"{pretty_usd(answer.usd_per_hour)}/h, {pretty_usd(deployment.usd_per_run * 1e6)} a million runs "
+        f"({pretty_usd(answer.busy_usd_per_run * 1e6)} of it busy), "
         f"{pretty_seconds(answer.e2e_s)} expected a run; solved in {pretty_seconds(answer.solve_s)}, "
         f"gap {answer.gap:.2%} (finance: {deployment.finance}, device figures: {deployment.catalogue})"
     )

@@ -11,6 +11,9 @@ from weft.runtime.engines.emulated import Pace
 from weft.runtime.services import LLM_KINDS, PYTHON_KINDS
 from weft.runtime.spec import NodeSpec
 
+HERE = "this machine's CPU"
+"""What a node that is not emulated runs on, whatever device the plan gives its pool."""
+
 
 @dataclass(frozen=True, slots=True)
 class LocalModels:
@@ -42,7 +45,7 @@ def _node_spec(
 
     return NodeSpec(
         name=pool.name,
-        device=pool.device,
+        device=f"{pool.device} (emulated)" if emulate else HERE,
         kinds=tuple(sorted(kinds)),
         secret=secret,
         model_dir=if_serving(LLM_KINDS, models.model_dir),

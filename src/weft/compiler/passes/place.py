@@ -76,7 +76,7 @@ def _annotate(module: ModuleOp, request: PlanRequest, planned: Planned, placemen
         {
             "objective": str(planned.problem.objective),
             "usd_per_hour": placement.usd_per_hour,
-            "usd_per_run": placement.usd_per_request,
+            "busy_usd_per_run": placement.usd_per_request,
             "e2e_s": placement.e2e_s,
             "gap": placement.gap,
             "slack_s": placement.slack_s,

@@ -18,8 +18,8 @@ _WAV_HEADER_BYTES = 44
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[A-Z0-9])")
 _UNITS = {
     "GB/s": "gigabytes per second", "TB/s": "terabytes per second", "Gbit/s": "gigabits per second",
-    "GB": "gigabytes", "TB": "terabytes", "MB": "megabytes", "TFLOPS": "teraflops", "ms": "milliseconds", "kW": "kilowatts",
-    "W": "watts",
+    "GB": "gigabytes", "TB": "terabytes", "MB": "megabytes", "TFLOPS": "teraflops", "ms": "milliseconds",
+    "kW": "kilowatts", "W": "watts",
 }  # fmt: skip
 _QUANTITY = re.compile(rf"(?<=\d)\s?({'|'.join(map(re.escape, _UNITS))})(?![\w/])")
 _THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}\b)")

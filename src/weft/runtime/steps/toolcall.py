@@ -15,7 +15,7 @@ class ToolCall(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def parse_tool_call(reply: str) -> ToolCall | None:
-    """The call that a reply makes; None for prose. A reply that opens like a call must be one, whole and nothing else."""
+    """The call that a reply makes; None for prose. A reply that opens like a call must be one and nothing else."""
     text = reply.strip()
     if not text.startswith("{"):
         return None

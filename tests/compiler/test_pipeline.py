@@ -1,0 +1,129 @@
+"""The whole compiler on the voice agent: what the plan says, and that saying it again gives the same."""
+
+from pathlib import Path
+
+import pytest
+
+from weft.compiler.parse import parse_module, print_module
+from weft.compiler.pipeline import compile_agent, import_module
+from weft.compiler.request import CompileRequest
+from weft.core.deployment import Deployment
+from weft.core.deployment_json import decode, encode
+from weft.core.errors import CatalogError, DeploymentError, InputError, PlanError
+from weft.core.program import StepKind
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+VOICE = str(EXAMPLES / "voice_agent.py")
+
+
+@pytest.fixture(scope="module")
+def voice() -> Deployment:
+    return compile_agent(CompileRequest(VOICE))
+
+
+def test_every_step_has_a_pool_and_every_pool_a_step(voice: Deployment) -> None:
+    assert {route.step for route in voice.routes} == {step.name for step in voice.program.steps}
+    assert {route.pool for route in voice.routes} == {pool.name for pool in voice.pools}
+
+
+def test_prefill_and_decode_have_pools_of_their_own_and_a_transfer_between(voice: Deployment) -> None:
+    kinds = {step.name: step.kind for step in voice.program.steps}
+    assert kinds["think.kv"] is StepKind.KV_TRANSFER
+    assert voice.route("think.prefill").pool != voice.route("think.decode").pool
+    assert voice.route("think.kv").pool == voice.route("think.decode").pool, "the receiver pulls"
+    (handoff,) = voice.handoffs
+    assert (handoff.source, handoff.target) == ("think.prefill", "think.decode")
+    assert handoff.bytes_per_visit == 131_072 * 350, "128 KiB a token"
+
+
+def test_the_fleet_costs_what_its_pools_cost(voice: Deployment) -> None:
+    total = sum(pool.replicas * pool.usd_per_hour for pool in voice.pools)
+    assert voice.answer.usd_per_hour == pytest.approx(total)
+    runs = sum(route.usd_per_run for route in voice.routes) + sum(each.usd_per_run for each in voice.handoffs)
+    assert voice.answer.busy_usd_per_run == pytest.approx(runs)
+
+
+def test_the_expected_run_is_the_sum_over_visits(voice: Deployment) -> None:
+    """Every block of this agent is a chain, so the end-to-end time is Σ visits · latency, hand-offs of text aside."""
+    expected = sum(route.visits * route.latency_s for route in voice.routes)
+    assert voice.answer.e2e_s == pytest.approx(expected, rel=1e-3)
+
+
+def test_no_fleet_of_one_accelerator_is_cheaper(voice: Deployment) -> None:
+    priced = [each.usd_per_hour for each in voice.alternatives if each.usd_per_hour is not None]
+    assert priced
+    assert min(priced) >= voice.answer.usd_per_hour * (1 - 1e-9)
+    assert all(each.reason for each in voice.alternatives if each.usd_per_hour is None)
+
+
+def test_interactive_is_kept(voice: Deployment) -> None:
+    assert voice.slo.ttft_s is not None
+    assert voice.slo.tpot_s is not None
+    assert voice.route("think.prefill").latency_s <= voice.slo.ttft_s
+    assert voice.route("think.decode").s_per_output_token <= voice.slo.tpot_s
+
+
+def test_json_round_trip(voice: Deployment) -> None:
+    assert decode(encode(voice), "plan") == voice
+
+
+def test_plans_of_other_versions_are_refused(voice: Deployment) -> None:
+    with pytest.raises(DeploymentError, match="version 999"):
+        decode(encode(voice).replace(b'"version": 1', b'"version": 999'), "plan.json")
+    with pytest.raises(DeploymentError, match="is not a plan"):
+        decode(b"{}", "plan.json")
+
+
+def test_a_printed_module_after_every_pass_parses_back() -> None:
+    printed: list[str] = []
+    compile_agent(CompileRequest(VOICE), lambda _, module: printed.append(print_module(module)))
+    for text in printed:
+        assert print_module(parse_module(text, "again")) == text
+
+
+def test_the_shipped_module_is_the_program() -> None:
+    module = import_module(VOICE)
+    text = print_module(module).replace(VOICE, "examples/voice_agent.py")
+    assert (EXAMPLES / "voice_agent.mlir").read_text().partition("\n")[2] == text
+    planned = compile_agent(CompileRequest(str(EXAMPLES / "voice_agent.mlir")))
+    assert planned.program.steps == compile_agent(CompileRequest(VOICE)).program.steps
+
+
+def test_a_workload_sets_rate_and_sizes(tmp_path: Path) -> None:
+    path = tmp_path / "load.toml"
+    path.write_text('name = "long"\nrate_per_s = 5.0\n\n[steps.think]\nisl = 4000\nosl = 100\n')
+    longer = compile_agent(CompileRequest(VOICE, workload=str(path)))
+    assert longer.workload.rate_per_s == 5.0
+    assert longer.handoffs[0].bytes_per_visit == 131_072 * 4000
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "problem"),
+    [
+        ({"fleet": "no-such-fleet"}, InputError, "no-such-fleet"),
+        ({"slo": "instant"}, CatalogError, "instant"),
+        ({"finance": "barter"}, CatalogError, "barter"),
+        ({"precisions": ("fp7",)}, InputError, "fp7"),
+        ({"rate_per_s": -1.0}, InputError, "must be above 0"),
+        ({"rate_per_s": float("nan")}, InputError, "must be above 0"),
+        ({"rate_per_s": 1e9}, PlanError, "inventory"),
+    ],
+)
+def test_impossible_requests_are_refused(changes: dict[str, object], error: type[Exception], problem: str) -> None:
+    request = CompileRequest(**({"agent": VOICE} | changes))  # pyright: ignore[reportArgumentType]
+    with pytest.raises(error, match=problem):
+        compile_agent(request)
+
+
+def test_an_impossible_objective_says_what_is_best(tmp_path: Path) -> None:
+    path = tmp_path / "slo.toml"
+    path.write_text('name = "instant"\nttft_s = 0.0001\n')
+    with pytest.raises(PlanError, match=r"think.prefill: TTFT 0.000 s asked, best is 0\.\d+ s on .*raise ttft_s"):
+        compile_agent(CompileRequest(VOICE, slo=str(path)))
+
+
+def test_a_workload_of_another_program_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "load.toml"
+    path.write_text('name = "x"\nrate_per_s = 5.0\n\n[steps.thunk]\nisl = 4000\n')
+    with pytest.raises(InputError, match="'thunk', which is no step"):
+        compile_agent(CompileRequest(VOICE, workload=str(path)))
