@@ -20,6 +20,10 @@ Question = Annotated[str | None, typer.Option(help="Ask this, spoken by espeak-n
 Wav = Annotated[Path | None, typer.Option(help="Ask this recording.")]
 
 
+def register(app: typer.Typer) -> None:
+    app.command("demo")(demo)
+
+
 def demo(
     question: Question = None,
     wav: Wav = None,

@@ -40,6 +40,10 @@ Emulate = Annotated[bool, typer.Option("--emulate", help="Slow each node to the 
 Out = Annotated[Path, typer.Option(help="Folder for the answer, plan, IR, figures and report.")]
 
 
+def register(app: typer.Typer) -> None:
+    app.command("run")(run)
+
+
 def run(
     agent: Agent,
     text: Text = None,
