@@ -4,10 +4,10 @@ from collections.abc import Iterator, Mapping
 from typing import TypeVar, cast
 
 import msgspec
-from xdsl.dialects.builtin import ArrayAttr, DictionaryAttr, ModuleOp, SymbolRefAttr
+from xdsl.dialects.builtin import ArrayAttr, DictionaryAttr, ModuleOp, StringAttr, SymbolRefAttr
 from xdsl.ir import Attribute
 
-from weft.compiler.attributes import Scalar, scalars
+from weft.compiler.attributes import Scalar, scalars, to_scalar
 from weft.compiler.control_flow import agent_graph
 from weft.compiler.dialects.fleet import PoolOp
 from weft.compiler.dialects.kv import TransferOp
@@ -22,11 +22,13 @@ T = TypeVar("T")
 
 
 def emit_deployment(module: ModuleOp, request: CompileRequest) -> Deployment:
-    steps = [op for op in agent_graph(module).walk() if isinstance(op, StepOp)]
+    graph = agent_graph(module)
+    source = to_scalar(graph.attributes.get("agent.source", StringAttr(request.agent)))
+    steps = [op for op in graph.walk() if isinstance(op, StepOp)]
     return Deployment(
         version=DEPLOYMENT_VERSION,
-        agent=agent_graph(module).sym_name.data,
-        source=request.agent,
+        agent=graph.sym_name.data,
+        source=str(source),
         program=emit_program(module),
         pools=tuple(_pool(op) for op in module.ops if isinstance(op, PoolOp)),
         routes=tuple(_route(step) for step in steps),
