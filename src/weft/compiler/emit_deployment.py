@@ -77,12 +77,19 @@ def _handoff(step: TransferOp) -> Handoff:
     assumed = scalars(step.assumed.data) if step.assumed else {}
     visits = step.visits.value.data if step.visits else 1.0
     own = {
-        "target": step.step_name.replace(".kv", ".decode"),
+        "target": _reader(step),
         "link": step.link.data,
         "visits": visits,
         "bytes_per_visit": float(step.bytes_moved.value.data),
     }
     return _convert(own | assumed, Handoff)
+
+
+def _reader(step: TransferOp) -> str:
+    """The step that takes the moved cache: a cache has one reader."""
+    (use,) = step.moved.uses
+    assert isinstance(use.operation, StepOp)
+    return use.operation.step_name
 
 
 def _alternatives(module: ModuleOp) -> Iterator[Alternative]:
