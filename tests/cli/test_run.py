@@ -15,9 +15,8 @@ from tests.cli.conftest import VOICE, Weft
 from weft.core.deployment_json import decode
 
 ROOT = Path(__file__).parents[2]
-BUNDLE = {
-    "agent.mlir", "alternatives.png", "answer.wav", "passes", "plan.json", "report.html", "timeline.png",
-}  # fmt: skip
+FIGURES = {"alternatives.png", "timeline.png"}
+BUNDLE = {"agent.mlir", "answer.wav", "passes", "plan.json", "report.html", "run.json"} | FIGURES
 
 
 def test_demo_answers_a_spoken_question(weft: Weft, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
