@@ -2,7 +2,7 @@
 # pyright: standard
 
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 import torch
@@ -54,8 +54,8 @@ class HuggingFaceTranscriber:
         self._generates = model_type == "whisper"
         model_class = WhisperForConditionalGeneration if self._generates else Wav2Vec2ForCTC
         try:
-            self._processor = AutoProcessor.from_pretrained(directory, local_files_only=True)
-            self._model = model_class.from_pretrained(directory, local_files_only=True).eval()
+            self._processor: Any = AutoProcessor.from_pretrained(directory, local_files_only=True)
+            self._model: Any = model_class.from_pretrained(directory, local_files_only=True).eval()
         except (OSError, ValueError, RuntimeError, SafetensorError) as error:
             raise _broken(directory, f"transformers cannot load it ({error})") from error
         self._rate_hz: int = self._processor.feature_extractor.sampling_rate
