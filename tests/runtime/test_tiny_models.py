@@ -16,9 +16,9 @@ from tools.train_tiny.speech import ASSETS
 from tools.train_tiny.tokenizer import render
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from weft.agent import tool_call
 from weft.runtime.steps.audio import read_wav
 from weft.runtime.steps.search import Bm25Retriever, load_corpus
-from weft.runtime.steps.toolcall import parse_tool_call
 from weft.runtime.steps.transcribe import load_transcriber
 
 LLAMA = ASSETS / "tiny-llama"
@@ -40,6 +40,8 @@ def test_the_chat_template_writes_what_the_model_was_trained_on() -> None:
     for _ in range(50):
         talk = dialogue(rng, REAL, NO_NOISE, hard=True)
         assert tokenizer.apply_chat_template(talk, tokenize=False) == render(talk)
+        instructed = [{"role": "system", "content": "be brief"}, *talk]
+        assert tokenizer.apply_chat_template(instructed, tokenize=False) == render(talk), "it takes no instructions"
         asked = tokenizer.apply_chat_template(talk[:1], tokenize=False, add_generation_prompt=True)
         assert render(talk).startswith(asked)
 
@@ -48,7 +50,7 @@ def test_training_dialogues_call_tools_as_the_parser_reads_them() -> None:
     rng = random.Random(6)
     for _ in range(200):
         talk = dialogue(rng, REAL, NO_NOISE, hard=True)
-        calls = [parse_tool_call(m["content"]) for m in talk if m["role"] == "assistant"]
+        calls = [tool_call(m["content"]) for m in talk if m["role"] == "assistant"]
         assert all(calls[:-1])
         assert calls[-1] is None
         assert len(calls) <= 4

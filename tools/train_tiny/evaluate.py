@@ -21,9 +21,9 @@ from tools.train_tiny.heldout import HELD_OUT_FILE, HeldOut, draw
 from tools.train_tiny.speech import ASSETS, word_errors
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from weft.agent import tool_call
 from weft.core.errors import WeftError
 from weft.runtime.steps.search import Bm25Retriever, Retriever, load_corpus
-from weft.runtime.steps.toolcall import parse_tool_call
 from weft.runtime.steps.transcribe import load_transcriber
 
 
@@ -60,7 +60,7 @@ def answer(text: str, model: ChatModel, retriever: Retriever) -> Run:
     for _ in range(MAX_SEARCHES + 1):
         reply = model.reply(messages)
         try:
-            call = parse_tool_call(reply)
+            call = tool_call(reply)
         except WeftError as error:
             return Run(str(error), queries, titles)
         if call is None:
