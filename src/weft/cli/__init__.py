@@ -5,7 +5,7 @@ import sys
 import typer
 from rich.console import Console
 
-from weft.cli import catalog, demo, opt, plan, run
+from weft.cli import calibrate, catalog, demo, estimate, opt, plan, run
 from weft.core.errors import WeftError
 
 app = typer.Typer(
@@ -19,6 +19,8 @@ app.command("plan")(plan.plan)
 app.command("run")(run.run)
 app.command("demo")(demo.demo)
 app.command("opt")(opt.opt)
+app.command("estimate")(estimate.estimate)
+app.command("calibrate")(calibrate.calibrate)
 
 
 def main() -> None:

@@ -68,6 +68,7 @@ class Labels:
     kind: str
     parallel: str
     shape: str
+    vendor: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +90,7 @@ _PREFILL = ("compute", "prompt_launches", "prompt_s", "mixing", "start_s", "alig
 GROUPS = (
     Group("engine", ("engine",), (*_DECODE, *_PREFILL, "offline"), 0.3),
     Group("device", ("device",), ("weights", "messages", "step_s", "compute", *OVERALL), 0.2),
+    Group("vendor", ("vendor",), ("weights", "messages", "step_s", "compute", *OVERALL), 0.3),
     Group("shape", ("shape",), ("weights", "experts", "attention", "messages", "compute", "sequence_s"), 0.3),
     Group("precision", ("precision",), ("weights", "experts", "compute"), 0.2),
     Group("kind", ("kind", "engine"), ("offline",), 0.3),

@@ -55,7 +55,15 @@ def resolve(point: Point, efficiencies: Mapping[str, Efficiency]) -> Resolved:
     link = catalog.link("roce-400g") if split.devices > 8 else None
     engine = Engine(model, device, split, precision, link, efficiency, formats)
     labels = Labels(
-        device.id, twin(model), f"{precision}", family, version, point.kind, _parallel_label(split), _shape(model)
+        device=device.id,
+        model=twin(model),
+        precision=f"{precision}",
+        engine=family,
+        version=version,
+        kind=point.kind,
+        parallel=_parallel_label(split),
+        shape=_shape(model),
+        vendor=device.vendor,
     )
     assert point.isl is not None and point.osl is not None
     return Resolved(Case(engine, replicas, point.isl, point.osl), labels, point.concurrency)
