@@ -20,7 +20,9 @@ from weft.study.calibration import TWINS, bands_of, cross_validate, fit_habits, 
 from weft.study.measured import Run, read_runs
 
 Data = Annotated[Path, typer.Option(help="Folder with measured.csv and ops/*.parquet.")]
-RunsFile = Annotated[Path | None, typer.Option("--runs", help="Your own measured runs, in the columns of measured.csv.")]
+RunsFile = Annotated[
+    Path | None, typer.Option("--runs", help="Your own measured runs, in the columns of measured.csv.")
+]
 Out = Annotated[Path | None, typer.Option(help="Folder for the two TOML files [default: the shipped ones].")]
 KeepOperators = Annotated[bool, typer.Option("--keep-operators", help="Leave the curves of operators as shipped.")]
 

@@ -38,9 +38,7 @@ def all_reduce_s(
     return inside_s + _ring_s(size / local, domains, path.bytes_per_s * curve.ring_peak, hop_s)
 
 
-def send_s(
-    message_bytes: Floats | float, device: Device, link: Link | None, curve: CollectiveCurve = _PRIOR
-) -> Floats:
+def send_s(message_bytes: Floats | float, device: Device, link: Link | None, curve: CollectiveCurve = _PRIOR) -> Floats:
     """Hand activations to the next pipeline stage: over the link where there is one, else inside the domain."""
     size = np.asarray(message_bytes, dtype=np.float64)
     if link is None and device.scale_up is not None:

@@ -59,9 +59,7 @@ class AllReduceRows:
     seconds: Floats
 
 
-def fit_gemm(
-    rows: GemmRows, device: Device, precision: Precision, weight_bytes: float
-) -> tuple[GemmCurve, Residual]:
+def fit_gemm(rows: GemmRows, device: Device, precision: Precision, weight_bytes: float) -> tuple[GemmCurve, Residual]:
     """`weight_bytes` per element of both operands, scales included."""
     rate = peak_flops_per_s(device, precision)
     moved = weight_bytes * rows.inner * (rows.rows + rows.columns) + 2.0 * rows.rows * rows.columns

@@ -178,7 +178,10 @@ class _Step:
             OpKind.ATTENTION,
             layers,
             rows=tokens * heads,
-            flops=prompts * pairs_per_prompt(load.tokens, window, load.cached) * heads * (4.0 * self.model.head_dim + 2.0 * rotary),
+            flops=prompts
+            * pairs_per_prompt(load.tokens, window, load.cached)
+            * heads
+            * (4.0 * self.model.head_dim + 2.0 * rotary),
             bytes_moved=tokens * (2 * local * self.wide_bytes + 2 * kv) + prompts * seen * kv,
             precision=self.formats.dense,
         )
@@ -305,9 +308,7 @@ class _Shape:
     inner: float
     matrices: Floats | float = 1.0
 
-    def op(
-        self, name: str, kind: OpKind, count: int, matrix: Precision, weights: Precision, wide_bytes: float
-    ) -> Op:
+    def op(self, name: str, kind: OpKind, count: int, matrix: Precision, weights: Precision, wide_bytes: float) -> Op:
         rows, columns, inner, matrices = self.rows, self.columns, self.inner, self.matrices
         weight_bytes = matrices * (inner * columns * weights.bytes_per_element)
         return Op(

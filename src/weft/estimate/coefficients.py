@@ -119,7 +119,10 @@ def efficiency_text(devices: Mapping[str, FittedDevice], aliases: Mapping[str, s
         parts = [(f"gemm.{name}", curves.gemm[Precision(name)]) for name in fitted.residuals if name in set(Precision)]
         others = (("context", curves.context), ("generation", curves.generation), ("collective", curves.collective))
         parts += [(name, curve) for name, curve in others if name in fitted.residuals]
-        lines += [f"{name} = {_table((each.name, getattr(curve, each.name)) for each in fields(curve))}" for name, curve in parts]
+        lines += [
+            f"{name} = {_table((each.name, getattr(curve, each.name)) for each in fields(curve))}"
+            for name, curve in parts
+        ]
         lines += [f"residuals.{name} = {_residual(value)}" for name, value in fitted.residuals.items()]
     lines += ["", "[alias]", *(f"{_quoted(alias)} = {_quoted(target)}" for alias, target in aliases.items())]
     return "\n".join(lines) + "\n"

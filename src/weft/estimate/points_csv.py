@@ -12,7 +12,21 @@ from weft.cost.points import Point
 from weft.estimate.coefficients import Coefficients
 from weft.estimate.price import Estimate, Priced, price
 
-COLUMNS = ("id", "model", "precision", "device", "engine", "gpus", "tp", "pp", "ep", "isl", "osl", "concurrency", "kind")
+COLUMNS = (
+    "id",
+    "model",
+    "precision",
+    "device",
+    "engine",
+    "gpus",
+    "tp",
+    "pp",
+    "ep",
+    "isl",
+    "osl",
+    "concurrency",
+    "kind",
+)
 ADDED = (*(f"{metric}{end}" for metric in METRICS for end in ("", "_low", "_high")), "provenance", "error")
 
 Row = Mapping[str, str]

@@ -109,9 +109,7 @@ def read_engine(text: str) -> tuple[str, str]:
     return family, f"{family} {found[0]}" if found and family else family
 
 
-def read_parallelism(
-    point: Point, model: ModelSpec, device: Device, formats: Formats
-) -> tuple[Parallelism, int]:
+def read_parallelism(point: Point, model: ModelSpec, device: Device, formats: Formats) -> tuple[Parallelism, int]:
     """(one replica, replicas). A blank tp is the smallest that holds the weights with a quarter to spare."""
     gpus, tp, pp, ep = point.gpus, point.tp, point.pp or 1, point.ep or 1
     if tp is None:
@@ -200,4 +198,3 @@ def _given(text: str, what: str, point: Point) -> str:
     if not text.strip():
         raise PlanError(subject=f"point {point.id}", problem=f"has no {what}", way_out=f"name its {what}")
     return text
-

@@ -95,7 +95,9 @@ def prepare(runs: Sequence[Run], efficiencies: Mapping[str, Efficiency]) -> Prep
 
 def measured(prepared: Prepared, keep: Floats) -> Measured:
     """Repeats of one configuration at one load share a weight."""
-    keys = [f"{run.configuration}|{found.concurrency}" for run, found in zip(prepared.runs, prepared.loaded, strict=True)]
+    keys = [
+        f"{run.configuration}|{found.concurrency}" for run, found in zip(prepared.runs, prepared.loaded, strict=True)
+    ]
     repeats = Counter(keys)
     weights = np.array([repeats[key] ** -0.5 for key in keys])
     return Measured(prepared.values[:, keep], weights[keep])
@@ -145,7 +147,13 @@ def independent(prepared: Prepared) -> list[str]:
     first: dict[tuple[float, ...], str] = {}
     for run, found in zip(prepared.runs, prepared.loaded, strict=True):
         if run.ttft_s and run.tpot_s:
-            key = (run.point.isl or 0, run.point.osl or 0, found.concurrency, round(run.ttft_s, 4), round(run.tpot_s, 5))
+            key = (
+                run.point.isl or 0,
+                run.point.osl or 0,
+                found.concurrency,
+                round(run.ttft_s, 4),
+                round(run.tpot_s, 5),
+            )
             leader[find(run.configuration)] = find(first.setdefault(key, run.configuration))
     return [find(run.configuration) for run in prepared.runs]
 
