@@ -14,7 +14,8 @@ from safetensors.torch import save_file
 
 from weft.core.errors import AudioError, CheckpointError
 from weft.runtime.steps.audio import Audio
-from weft.runtime.steps.ctc import ALPHABET, CtcConfig, CtcNetwork, greedy_text, log_mel
+from weft.runtime.steps.ctc import CtcConfig, CtcNetwork, log_mel
+from weft.runtime.steps.decode import ALPHABET, greedy_text
 from weft.runtime.steps.transcribe import HuggingFaceTranscriber, load_transcriber
 
 NOISE = Audio(np.random.default_rng(0).uniform(-0.5, 0.5, 16_000).astype(np.float32), 16_000)
@@ -47,6 +48,7 @@ def write_ctc(directory: Path) -> Path:
     network.head.bias.data[0] = -100.0
     (directory / "config.json").write_text(json.dumps({"model_type": "weft_ctc", "width": 16, "layers": 1}))
     save_file(network.state_dict(), directory / "model.safetensors")
+    (directory / "words.json").write_text('{"words": {}, "pairs": {}}')
     return directory
 
 

@@ -96,7 +96,7 @@ async def test_kv_moves_between_processes_and_a_death_fails_the_run(model_dir: P
         kv_bytes = 2 * 3 * 2 * 16 * 4 * prefill.input_tokens  # K and V, layers, heads, head_dim, float32
         assert kv_bytes < moved.bytes_moved < kv_bytes + 500
         assert decode.emulated
-        assert outcome.record.emulated_devices == ("device-of-D", "device-of-P")
+        assert outcome.record.emulated_devices == ("device-of-D (emulated)", "device-of-P (emulated)")
         assert decode.duration_s >= SLOW_TOKENS_S * (MAX_TOKENS - 1)
         assert prefill.first_output_s is not None
         assert prefill.started_s <= prefill.first_output_s <= prefill.ended_s <= decode.started_s

@@ -18,7 +18,8 @@ from tools.train_tiny import voices
 from tools.train_tiny.catalogue import CATALOG, HELD_OUT, entities
 from tools.train_tiny.questions import speech_sentence
 
-from weft.runtime.steps.ctc import ALPHABET, CtcConfig, CtcNetwork, greedy_text, log_mel
+from weft.runtime.steps.ctc import CtcConfig, CtcNetwork, log_mel
+from weft.runtime.steps.decode import ALPHABET, greedy_text
 
 ASSETS = Path(__file__).parents[2] / "src" / "weft" / "assets"
 Utterance = tuple[torch.Tensor, str]

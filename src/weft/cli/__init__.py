@@ -1,31 +1,42 @@
-"""The `weft` command: one file a group of commands. Errors are one sentence and a way out, never a traceback."""
+"""The `weft` command: one file a group of commands. Errors are one sentence and a way out, never a traceback.
 
+Only the module of the command that was called is imported: `weft plan` must not wait for figures and node processes.
+"""
+
+import importlib
 import sys
 
 import typer
 from rich.console import Console
 
-from weft.cli import calibrate, catalog, demo, estimate, opt, plan, run
 from weft.core.errors import WeftError
 
-app = typer.Typer(
-    help="Plans, compiles and runs AI agents on mixed hardware.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    add_completion=False,
-)
-app.add_typer(catalog.app, name="catalog")
-app.command("plan")(plan.plan)
-app.command("run")(run.run)
-app.command("demo")(demo.demo)
-app.command("opt")(opt.opt)
-app.command("estimate")(estimate.estimate)
-app.command("calibrate")(calibrate.calibrate)
+COMMANDS = ("plan", "run", "demo", "opt", "catalog", "estimate", "calibrate", "study")
+"""Each is a module of this package with `register(app)`."""
+
+
+def app_for(arguments: list[str]) -> typer.Typer:
+    """The command line as far as `arguments` need it: the command that they name, or all for a help page."""
+    app = typer.Typer(
+        help="Plans, compiles and runs AI agents on mixed hardware.",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        add_completion=False,
+    )
+    app.callback()(_weft)
+    called = arguments[0] if arguments else None
+    for name in (called,) if called in COMMANDS else COMMANDS:
+        importlib.import_module(f"weft.cli.{name}").register(app)
+    return app
+
+
+def _weft() -> None:
+    """With a callback typer keeps a single command a subcommand."""
 
 
 def main() -> None:
     try:
-        app()
+        app_for(sys.argv[1:])()
     except WeftError as error:
         console = Console(stderr=True, highlight=False, soft_wrap=True)
         console.print("[bold red]error:[/]", end=" ")

@@ -27,6 +27,10 @@ Out = Annotated[Path | None, typer.Option(help="Folder for the two TOML files [d
 KeepOperators = Annotated[bool, typer.Option("--keep-operators", help="Leave the curves of operators as shipped.")]
 
 
+def register(app: typer.Typer) -> None:
+    app.command("calibrate")(calibrate)
+
+
 def calibrate(
     data: Data = Path("../shared/data"), runs: RunsFile = None, out: Out = None, keep_operators: KeepOperators = False
 ) -> None:

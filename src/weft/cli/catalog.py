@@ -25,6 +25,10 @@ Json = Annotated[bool, typer.Option("--json", help="SI units, with source and da
 _WIDTH = 100  # of a table that goes to a file or a pipe
 
 
+def register(parent: typer.Typer) -> None:
+    parent.add_typer(app, name="catalog")
+
+
 @app.command()
 def devices(name: Name = None, profile: Profile = "default", json: Json = False) -> None:
     """Accelerators and CPU sockets: memory, dense FLOPS, power, price."""

@@ -35,6 +35,10 @@ Folder = Annotated[Path | None, typer.Option("--coefficients", help="Folder of y
 Json = Annotated[bool, typer.Option("--json", help="SI units.")]
 
 
+def register(app: typer.Typer) -> None:
+    app.command("estimate")(estimate)
+
+
 def estimate(
     model: Model = None,
     device: Device = None,

@@ -15,6 +15,10 @@ Generic = Annotated[bool, typer.Option("--generic", help="Print what upstream ML
 Output = Annotated[Path | None, typer.Option("--output", "-o", help="Write here, not to standard output.")]
 
 
+def register(app: typer.Typer) -> None:
+    app.command("opt")(opt)
+
+
 def opt(file: File, passes: Passes = "", generic: Generic = False, output: Output = None) -> None:
     """Run passes on a file of IR; verify before and after each."""
     module = read_module(file)

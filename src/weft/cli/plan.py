@@ -27,6 +27,10 @@ from weft.report.tables import alternatives_table, handoff_lines, plan_table, po
 JsonPath = Annotated[Path | None, typer.Option("--json", help="Write the plan here ('-': standard output, no tables).")]
 
 
+def register(app: typer.Typer) -> None:
+    app.command("plan")(plan)
+
+
 def plan(
     agent: Agent,
     fleet: Fleet = DEFAULTS.fleet,

@@ -15,6 +15,7 @@ FloatArray = npt.NDArray[np.float32]
 
 _WAY_OUT = "give a PCM wav file with speech in it"
 _SILENCE_PEAK = 1e-4  # -80 dBFS: below the noise floor of any microphone
+_UNKNOWN_LENGTH_BYTES = 0x7FFF_0000  # programs that write wav to a pipe announce at least this
 _SAMPLE_BYTES = (1, 2, 3, 4)
 
 
@@ -36,7 +37,7 @@ class Audio:
         if frames == 0:
             raise AudioError(subject=subject, problem="the wav holds no samples", way_out=_WAY_OUT)
         expected_bytes = frames * channels * sample_bytes
-        if len(pcm) < expected_bytes:
+        if len(pcm) < expected_bytes < _UNKNOWN_LENGTH_BYTES:
             problem = f"the wav is truncated: {len(pcm)} of {expected_bytes} bytes of sound"
             raise AudioError(subject=subject, problem=problem, way_out="record or copy it again")
         samples = _to_float(pcm, sample_bytes).reshape(-1, channels).mean(axis=1, dtype=np.float32)
@@ -52,7 +53,7 @@ class Audio:
             wav.setnchannels(1)
             wav.setsampwidth(2)
             wav.setframerate(self.rate_hz)
-            wav.writeframes(np.round(np.clip(self.samples, -1, 1) * 32767).astype("<i2").tobytes())
+            wav.writeframes(np.clip(np.round(self.samples * 32768), -32768, 32767).astype("<i2").tobytes())
         return buffer.getvalue()
 
     def resample(self, rate_hz: int) -> "Audio":
@@ -84,7 +85,7 @@ def _wav_content(data: bytes, subject: str) -> tuple[int, int, int, int, bytes]:
         with wave.open(io.BytesIO(data)) as wav:
             form = wav.getnchannels(), wav.getsampwidth(), wav.getframerate(), wav.getnframes()
             pcm = wav.readframes(wav.getnframes())
-    except (wave.Error, EOFError, struct.error) as error:
+    except (wave.Error, EOFError, struct.error, RuntimeError) as error:
         raise AudioError(subject=subject, problem=f"is not a PCM wav file ({error})", way_out=_WAY_OUT) from error
     channels, sample_bytes, rate_hz, _ = form
     if channels < 1 or rate_hz < 1 or sample_bytes not in _SAMPLE_BYTES:

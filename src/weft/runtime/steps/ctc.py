@@ -1,4 +1,4 @@
-"""Weft's own small speech model: log-mel frames, depthwise convolutions, greedy CTC decoding.
+"""Weft's own small speech model: log-mel frames, depthwise convolutions, CTC.
 
 It exists so that a voice agent runs, and is tested, where no speech weights can be downloaded.
 """
@@ -10,8 +10,7 @@ import torch
 from torch import nn
 
 from weft.runtime.steps.audio import Audio
-
-ALPHABET = " abcdefghijklmnopqrstuvwxyz"  # symbol i + 1; 0 is CTC's blank
+from weft.runtime.steps.decode import ALPHABET
 
 
 class CtcConfig(msgspec.Struct, frozen=True):
@@ -78,9 +77,3 @@ class CtcNetwork(nn.Module):
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         x = nn.functional.gelu(self.stem(features.transpose(1, 2))).transpose(1, 2)
         return self.head(self.norm(self.blocks(x))).log_softmax(-1)
-
-
-def greedy_text(symbols: list[int]) -> str:
-    """CTC's reading rule: merge repeats, then drop blanks."""
-    kept = [s for s, before in zip(symbols, [0, *symbols], strict=False) if s and s != before]
-    return " ".join("".join(ALPHABET[s - 1] for s in kept).split())

@@ -12,7 +12,8 @@ from transformers import AutoProcessor, Wav2Vec2ForCTC, WhisperForConditionalGen
 
 from weft.core.errors import AudioError, CheckpointError
 from weft.runtime.steps.audio import Audio
-from weft.runtime.steps.ctc import CtcConfig, CtcNetwork, greedy_text, log_mel
+from weft.runtime.steps.ctc import CtcConfig, CtcNetwork, log_mel
+from weft.runtime.steps.decode import beam_text, read_word_model
 
 SHORTEST_S = 0.1
 _SUPPORTED = ("weft_ctc", "wav2vec2", "whisper")
@@ -33,15 +34,16 @@ class CtcTranscriber:
         self._network = CtcNetwork(self._config)
         try:
             self._network.load_state_dict(load_file(directory / "model.safetensors"))
-        except (OSError, SafetensorError, RuntimeError) as error:
-            raise _broken(directory, f"its weights cannot be loaded ({error})") from error
+            self._words = read_word_model(directory / "words.json")
+        except (OSError, SafetensorError, RuntimeError, msgspec.DecodeError) as error:
+            raise _broken(directory, f"its weights or words cannot be loaded ({error})") from error
         self._network.eval()
 
     @torch.inference_mode()
     def transcribe(self, audio: Audio) -> str:
         _refuse_short(audio)
         log_probs = self._network(log_mel(audio, self._config)[None])
-        return _words(greedy_text(log_probs[0].argmax(-1).tolist()), audio)
+        return _words(beam_text(log_probs[0].numpy(), self._words), audio)
 
 
 class HuggingFaceTranscriber:

@@ -1,0 +1,89 @@
+"""What the commands print and write, and how they refuse: a sentence, a way out, exit code 2, nothing half-written."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import EXAMPLES, VOICE, Weft
+from weft.core.deployment_json import decode
+
+
+def test_plan_prints_a_row_for_each_step_and_writes_json(weft: Weft, tmp_path: Path) -> None:
+    path = tmp_path / "new" / "plan.json"
+    finished = weft("plan", VOICE, "--json", path)
+    assert finished.code == 0, finished.err
+    for word in ("think.prefill", "think.decode", "gap 0.00%", "Beside fleets of one accelerator", "KV cache"):
+        assert word in finished.out
+    assert decode(path.read_bytes(), str(path)).agent == "voice"
+
+
+def test_plan_to_standard_output_is_json_alone(weft: Weft) -> None:
+    finished = weft("plan", VOICE, "--json", "-")
+    assert decode(finished.out.encode(), "stdout").slo.name == "interactive"
+
+
+def test_opt_runs_a_pipeline(weft: Weft, tmp_path: Path) -> None:
+    module = EXAMPLES / "voice_agent.mlir"
+    finished = weft("opt", module, "-p", "split-phases,place{fleet=default rate-per-s=5.0},partition,insert-transfers")
+    assert finished.code == 0, finished.err
+    assert "kv.transfer" in finished.out
+    weft("opt", module, "--generic", "-o", tmp_path / "generic.mlir")
+    assert '"llm.call"(' in (tmp_path / "generic.mlir").read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("plan", "nowhere.py"), "is not a Python file"),
+        (("plan", VOICE, "--fleet", "atlantis"), "atlantis"),
+        (("plan", VOICE, "--slo", "yesterday"), "yesterday"),
+        (("plan", VOICE, "--rate", "-3"), "must be above 0"),
+        (("plan", VOICE, "--precision", "fp3"), "fp3"),
+        (
+            ("plan", VOICE, "--precision", "fp4", "--fleet", "default", "--slo", "interactive", "--rate", "1e9"),
+            "inventory",
+        ),
+        (("opt", "nowhere.mlir"), "cannot be read"),
+        (("opt", EXAMPLES / "voice_agent.mlir", "-p", "fold-spacetime"), "fold-spacetime"),
+        (("opt", EXAMPLES / "voice_agent.mlir", "-p", "place{colour=red}"), "colour"),
+        (("opt", EXAMPLES / "voice_agent.mlir", "-p", "place"), "run split-phases before place"),
+        (("run", VOICE), "exactly one of --text and --wav"),
+        (("run", VOICE, "--text", "a", "--wav", "b.wav"), "exactly one of --text and --wav"),
+        (("run", VOICE, "--wav", "nowhere.wav"), "cannot be read"),
+        (("catalog", "devices", "h100000"), "h100"),
+    ],
+)
+def test_bad_input_is_one_clear_error(
+    weft: Weft, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[object, ...], words: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    finished = weft(*arguments)
+    assert finished.code == 2
+    assert finished.err.startswith("error: ")
+    assert words in finished.err
+    assert "→" in finished.err
+    assert "Traceback" not in finished.err
+    assert list(tmp_path.iterdir()) == [], "nothing is half-written"
+
+
+def test_a_fleet_too_small_for_the_model_says_how_much_it_needs(weft: Weft, tmp_path: Path) -> None:
+    fleet = tmp_path / "fleet.toml"
+    fleet.write_text(
+        'name = "tiny"\n\n[[zone]]\nname = "a"\nlink = "roce-400g"\n\n'
+        '[[group]]\ndevice = "t4"\ncount = 1\nzone = "a"\nprice_usd = 900\n\n'
+        '[[group]]\ndevice = "epyc-9965"\ncount = 1\nzone = "a"\n'
+    )
+    program = tmp_path / "large.py"
+    program.write_text(Path(VOICE).read_text().replace("llama-3-8b", "llama-3.1-405b"))
+    finished = weft("plan", program, "--fleet", fleet)
+    assert finished.code == 2
+    assert "GB" in finished.err
+    assert "memory" in finished.err
+
+
+def test_an_unknown_model_names_the_nearest(weft: Weft, tmp_path: Path) -> None:
+    program = tmp_path / "typo.py"
+    program.write_text(Path(VOICE).read_text().replace("llama-3-8b", "lama-3-8b"))
+    finished = weft("plan", program)
+    assert finished.code == 2
+    assert "llama-3-8b" in finished.err
