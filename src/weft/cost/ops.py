@@ -49,7 +49,8 @@ class Op:
 
     `rows` is what the operator can work on side by side: rows of a GEMM, tokens of a pointwise operator, heads × query
     rows of attention (heads × cached tokens in decode, whose kernels split the cache too); `columns` and `inner`
-    complete a GEMM's shape, `columns` of attention are the tokens that a query can see. `bytes_moved` is memory traffic, `message_bytes` the vector that a message carries.
+    complete a GEMM's shape; `columns` of attention are the tokens that a query can see. `bytes_moved` is memory
+    traffic, `message_bytes` the vector that a message carries.
     """
 
     name: str
