@@ -1,0 +1,224 @@
+"""The calibration from files to files: measured operators and runs in, efficiency.toml and serving.toml out."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from weft import catalog
+from weft.core.errors import CatalogError, WeftError
+from weft.core.hardware import Device
+from weft.core.units import Precision
+from weft.cost.arrays import Floats
+from weft.cost.bands import METRICS, Bands, Known, fit_bands
+from weft.cost.calibrate import Measured, fit, take
+from weft.cost.efficiency import DEFAULT_EFFICIENCY, Efficiency
+from weft.cost.habits import Habits, Labels, Runs, predict
+from weft.cost.operator_fit import Residual, fit_attention, fit_collective, fit_gemm
+from weft.estimate.coefficients import FittedDevice
+from weft.estimate.price import how_known_by
+from weft.estimate.resolve import resolve
+from weft.estimate.rows import Loaded, load, stack
+from weft.study.measured import Run, hash_share
+from weft.study.operator_data import (
+    all_reduce_rows,
+    context_rows,
+    device_names,
+    gemm_rows,
+    generation_rows,
+    mlp_rows,
+    peak_shares,
+)
+
+Mask = NDArray[np.bool_]
+
+FOLDS = 5
+UNNAMED_WEIGHT = 0.3
+TWINS = {"gb300": "b300", "gh200": "h200", "h100-nvl": "h100-sxm", "h100-pcie": "h100-sxm"}
+"""Devices without tables of their own that share the chip, and so the curves, of one that has them."""
+
+SOURCE = "aiconfigurator operator tables ({name}), Apache-2.0"
+
+
+def fit_operators(folder: Path) -> dict[str, FittedDevice]:
+    """Every device of the folder of parquet tables, by catalogue id."""
+    return {catalog.device(name).id: _fit_device(folder, name, catalog.device(name)) for name in device_names(folder)}
+
+
+def fit_peaks(path: Path, known: Mapping[str, FittedDevice]) -> dict[str, FittedDevice]:
+    """Devices without operator tables whose best GEMM was measured: the prior's curves at that peak."""
+    found: dict[str, FittedDevice] = {}
+    for name, shares in peak_shares(path).items():
+        device = catalog.device(name)
+        if device.id in known or device.id in TWINS:
+            continue
+        gemm = dict(DEFAULT_EFFICIENCY.gemm)
+        residuals: dict[str, Residual] = {}
+        for precision, share in shares.items():
+            gemm[precision] = replace(gemm[precision], peak=share)
+            residuals[f"{precision}"] = Residual(1, 0.0, 0.0)
+        if Precision.FP8 not in shares and Precision.FP16 in shares:
+            gemm[Precision.FP8] = replace(gemm[Precision.FP8], peak=shares[Precision.FP16])
+            residuals["fp8"] = Residual(0, 0.0, 0.0)
+        source = f"maximum achieved matmul of {name} (mamf.csv, stas00/ml-engineering); other coefficients: prior"
+        found[device.id] = FittedDevice(Efficiency(gemm, provenance="fitted"), residuals, source)
+    return found
+
+
+def fit_mlp(path: Path, name: str) -> dict[str, FittedDevice]:
+    """A device of which only the GEMMs of Llama layers were measured."""
+    device = catalog.device(name)
+    curve, residual = fit_gemm(mlp_rows(path, name), device, Precision.FP16, 2.0)
+    gemm = {**DEFAULT_EFFICIENCY.gemm, Precision.FP16: curve}
+    source = "GEMMs of Llama-2 layers (vidur_mlp.csv, microsoft/vidur, MIT); other coefficients: prior"
+    return {device.id: FittedDevice(Efficiency(gemm, provenance="fitted"), {"fp16": residual}, source)}
+
+
+def _fit_device(folder: Path, name: str, device: Device) -> FittedDevice:
+    prior = DEFAULT_EFFICIENCY
+    gemm, residuals = dict(prior.gemm), dict[str, Residual]()
+    for precision, weight_bytes, rows in gemm_rows(folder, name):
+        if precision in device.flops_per_s:
+            gemm[precision], residuals[f"{precision}"] = fit_gemm(rows, device, precision, weight_bytes)
+    if Precision.FP8 in residuals:
+        gemm[Precision.INT8] = gemm[Precision.FP8]
+    context, residuals["context"] = fit_attention(context_rows(folder, name), device)
+    generation, residuals["generation"] = fit_attention(generation_rows(folder, name), device)
+    collective = prior.collective
+    if messages := all_reduce_rows(folder, name):
+        collective, residuals["collective"] = fit_collective(messages, device)
+    efficiency = Efficiency(gemm, context, generation, collective, provenance="fitted")
+    return FittedDevice(efficiency, residuals, SOURCE.format(name=name))
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """Runs that can be priced, with their profiles and what was measured; the others by reason."""
+
+    runs: tuple[Run, ...]
+    loaded: tuple[Loaded, ...]
+    stacked: Runs
+    labels: tuple[Labels, ...]
+    values: Floats
+    refused: tuple[tuple[Run, WeftError], ...]
+
+    def some(self, keep: Mask) -> tuple[Runs, list[Labels]]:
+        return take(self.stacked, keep), [each for each, kept in zip(self.labels, keep, strict=True) if kept]
+
+
+def prepare(runs: Sequence[Run], efficiencies: Mapping[str, Efficiency]) -> Prepared:
+    priced: list[tuple[Run, Loaded]] = []
+    refused: list[tuple[Run, WeftError]] = []
+    for run in runs:
+        try:
+            priced.append((run, load(resolve(run.point, efficiencies))))
+        except WeftError as error:
+            refused.append((run, error))
+    if not priced:
+        raise CatalogError(
+            subject="measured runs", problem="none can be priced", way_out="see `weft estimate --points` for reasons"
+        )
+    loaded = tuple(found for _, found in priced)
+    values = np.array([[run.ttft_s, run.tpot_s, run.tokens_per_s] for run, _ in priced], dtype=np.float64).T
+    labels = tuple(found.resolved.labels for found in loaded)
+    return Prepared(
+        tuple(run for run, _ in priced),
+        loaded,
+        stack(loaded),
+        labels,
+        np.where(values > 0, values, np.nan),
+        tuple(refused),
+    )
+
+
+def measured(prepared: Prepared, keep: Mask) -> Measured:
+    """Repeats of one configuration at one load share a weight."""
+    keys = [
+        f"{run.configuration}|{found.concurrency}" for run, found in zip(prepared.runs, prepared.loaded, strict=True)
+    ]
+    repeats = Counter(keys)
+    weights = np.array([repeats[key] ** -0.5 for key in keys])
+    return Measured(prepared.values[:, keep], weights[keep])
+
+
+def fit_habits(prepared: Prepared, keep: Mask | None = None) -> Habits:
+    """Every run counts twice: as itself, and with `UNNAMED_WEIGHT` as a run of software that was not named, so that a
+    point with a blank engine gets what engines do on the average."""
+    rows = np.ones(len(prepared.runs), dtype=np.bool_) if keep is None else keep
+    kept = np.flatnonzero(rows)
+    both = np.concatenate([kept, kept])
+    labels = [prepared.labels[at] for at in kept]
+    unnamed = [replace(each, engine="", version="") for each in labels]
+    seen = measured(prepared, rows)
+    weights = np.concatenate([seen.weights, UNNAMED_WEIGHT * seen.weights])
+    doubled = Measured(np.concatenate([seen.values, seen.values], axis=1), weights)
+    return fit(take(prepared.stacked, both), [*labels, *unnamed], doubled)
+
+
+@dataclass(frozen=True, slots=True)
+class KeptOut:
+    """Predictions (3, runs) by fits that did not see the run's configuration, and how well known each run was."""
+
+    predicted: Floats
+    known: tuple[Known, ...]
+
+
+def cross_validate(prepared: Prepared, efficiencies: Mapping[str, Efficiency], folds: int = FOLDS) -> KeptOut:
+    """Folds by configuration; configurations that report the very same measurement count as one."""
+    fold = np.array([int(hash_share(f"fold|{name}") * folds) for name in independent(prepared)])
+    predicted = np.full(prepared.values.shape, np.nan)
+    known: list[Known] = [Known.DATASHEET] * len(prepared.runs)
+    for at in range(folds):
+        out = fold == at
+        if not out.any() or out.all():
+            continue
+        habits = fit_habits(prepared, ~out)
+        stacked, labels = prepared.some(out)
+        seen = predict(stacked, habits.logs(labels))
+        predicted[:, out] = np.stack([seen.ttft_s, seen.tpot_s, seen.tokens_per_s])
+        for row in np.flatnonzero(out):
+            known[row] = how_known_by(prepared.labels[row], habits, efficiencies)
+    return KeptOut(predicted, tuple(known))
+
+
+def independent(prepared: Prepared) -> list[str]:
+    """A name for each run's configuration; the same for configurations that share a measurement to the last digit."""
+    leader: dict[str, str] = {}
+
+    def find(name: str) -> str:
+        while leader.setdefault(name, name) != name:
+            name = leader[name]
+        return name
+
+    first: dict[tuple[float, ...], str] = {}
+    for run, found in zip(prepared.runs, prepared.loaded, strict=True):
+        if run.ttft_s and run.tpot_s:
+            key = (
+                run.point.isl or 0,
+                run.point.osl or 0,
+                found.concurrency,
+                round(run.ttft_s, 4),
+                round(run.tpot_s, 5),
+            )
+            leader[find(run.configuration)] = find(first.setdefault(key, run.configuration))
+    return [find(run.configuration) for run in prepared.runs]
+
+
+def bands_of(prepared: Prepared, kept: KeptOut) -> Bands:
+    errors = np.log(prepared.values / kept.predicted)
+    return fit_bands(errors, kept.known, [labels.device for labels in prepared.labels])
+
+
+def scores(prepared: Prepared, kept: KeptOut) -> dict[str, dict[str, float]]:
+    """Median and 80th percentile of |error| by metric."""
+    found: dict[str, dict[str, float]] = {}
+    for at, metric in enumerate(METRICS):
+        off = np.abs(kept.predicted[at] / prepared.values[at] - 1)
+        off = off[np.isfinite(off)]
+        if off.size:
+            median, p80 = np.median(off), np.quantile(off, 0.8)
+            found[metric] = {"runs": float(off.size), "median": float(median), "p80": float(p80)}
+    return found
