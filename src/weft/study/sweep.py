@@ -1,0 +1,192 @@
+"""The best replica of one device for prefill and for decode: the full sweep of TP × PP × batch, batches as arrays.
+
+What is minimised is device-seconds per request: whatever a device-hour costs, that is the cheapest replica. With `pp`
+stages, `pp` batches are under way at once, so that no stage waits. Memory must hold weights, activations and the KV
+cache of all sequences at the end of their answers. A device cannot serve more requests than its KV link carries.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+
+from weft.core.deployment import Parallelism
+from weft.core.errors import PlanError
+from weft.core.hardware import Device, Link
+from weft.core.workload import Slo
+from weft.cost.collectives import scale_up_devices
+from weft.cost.memory import activation_bytes, kv_bytes, usable_bytes, weight_bytes
+from weft.cost.ops import Floats
+from weft.cost.roofline import peak_flops_per_s
+from weft.cost.steps import Engine, StepEstimate, decode_step, prefill
+from weft.cost.transfer import transfer_s
+from weft.study.space import Question
+
+TENSOR_PARALLEL = (1, 2, 4, 8, 16)
+PIPELINE_PARALLEL = (1, 2, 4, 8)
+LARGEST_REPLICA = 32
+NEAR = 1.005
+"""Replicas this close to the best count as equal: the smallest of them is taken."""
+
+
+class Phase(StrEnum):
+    PREFILL = "prefill"
+    DECODE = "decode"
+
+
+_LARGEST_BATCH = {Phase.PREFILL: 64, Phase.DECODE: 2048}
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The best replica: `latency_s` is the TTFT of a prefill or the TPOT of a decode, `batch` counts the sequences of
+    one pipeline stage. `link_bound`: the KV link, not the device, limits its rate."""
+
+    device: str
+    parallelism: Parallelism
+    batch: int
+    latency_s: float
+    device_s_per_request: float
+    link_bound: bool
+    provenance: str
+
+    def __str__(self) -> str:
+        return f"tp{self.parallelism.tp} pp{self.parallelism.pp} b{self.batch}"
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why no replica of the device will do."""
+
+    device: str
+    reason: str
+
+
+Answer = Choice | Refusal
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """One replica size over all batches that fit: arrays of one shape (batches,)."""
+
+    parallelism: Parallelism
+    batches: Floats
+    latency_s: Floats
+    device_s: Floats
+    link_s: float
+    provenance: str
+
+    def best(self, limit_s: float | None) -> tuple[float, int] | None:
+        """(device-seconds per request, index) of the best batch within the limit."""
+        bound_s = np.maximum(self.device_s, self.link_s)
+        allowed = bound_s if limit_s is None else np.where(self.latency_s <= limit_s, bound_s, np.inf)
+        least = float(allowed.min())
+        return (least, int(np.argmax(allowed <= NEAR * least))) if np.isfinite(least) else None
+
+
+def answers(
+    question: Question, device: Device, objectives: tuple[Slo, ...], link: Link
+) -> Mapping[tuple[str, Phase], Answer]:
+    """By objective and phase: the best replica, or why there is none."""
+    return {
+        (slo.name, phase): answer
+        for phase in Phase
+        for slo, answer in zip(objectives, _of_phase(question, device, phase, objectives, link), strict=True)
+    }
+
+
+def curves(question: Question, device: Device, phase: Phase, link: Link) -> Iterator[Curve]:
+    """Every replica size that holds the model and at least one sequence."""
+    for parallelism in replica_sizes(question, device):
+        batches = _fitting(question, device, phase, parallelism)
+        if len(batches):
+            yield _curve(question, device, phase, parallelism, batches, link)
+
+
+def replica_sizes(question: Question, device: Device) -> Iterator[Parallelism]:
+    """Sizes that cut heads and layers evenly, the smallest first."""
+    model = question.model
+    sizes = [
+        Parallelism(tp=tp, pp=pp)
+        for tp in TENSOR_PARALLEL
+        for pp in PIPELINE_PARALLEL
+        if tp * pp <= LARGEST_REPLICA and model.heads % tp == 0 and model.layers % pp == 0
+    ]
+    yield from sorted(sizes, key=lambda size: (size.devices, size.pp))
+
+
+def engine(question: Question, device: Device, parallelism: Parallelism, link: Link) -> Engine:
+    """The replica as the cost model sees it; beyond the scale-up domain it talks over the network."""
+    beyond = parallelism.devices > scale_up_devices(device)
+    return Engine(question.model, device, parallelism, question.precision, link if beyond else None)
+
+
+def _of_phase(
+    question: Question, device: Device, phase: Phase, objectives: tuple[Slo, ...], link: Link
+) -> Iterator[Answer]:
+    try:
+        peak_flops_per_s(device, question.precision)
+    except PlanError as refused:
+        yield from [Refusal(device.id, refused.problem)] * len(objectives)
+        return
+    found = list(curves(question, device, phase, link))
+    for slo in objectives:
+        yield _best(found, device, question, phase, slo)
+
+
+def _best(found: list[Curve], device: Device, question: Question, phase: Phase, slo: Slo) -> Answer:
+    if not found:
+        needed = question.model.weight_bytes(question.precision) / 1e9
+        return Refusal(device.id, f"no replica of up to {LARGEST_REPLICA} devices holds {needed:.0f} GB of weights")
+    limit_s = slo.ttft_s if phase is Phase.PREFILL else slo.tpot_s
+    bests = [(curve, best) for curve in found if (best := curve.best(limit_s))]
+    if not bests:
+        fastest_s = min(float(curve.latency_s.min()) for curve in found)
+        name = "TTFT" if phase is Phase.PREFILL else "TPOT"
+        return Refusal(device.id, f"{name} {limit_s:g} s asked, its best is {fastest_s:.3f} s")
+    least = min(device_s for _, (device_s, _) in bests)
+    curve, (device_s, at) = next((curve, best) for curve, best in bests if best[0] <= NEAR * least)
+    return Choice(
+        device.id,
+        curve.parallelism,
+        int(curve.batches[at]),
+        float(curve.latency_s[at]),
+        device_s,
+        bool(curve.link_s >= device_s),
+        curve.provenance,
+    )
+
+
+def _curve(
+    question: Question, device: Device, phase: Phase, parallelism: Parallelism, batches: Floats, link: Link
+) -> Curve:
+    """Decode is priced at the middle of the answer; its share of the hand-off (one cache over one link, the slowest
+    case) is spread over the gaps between tokens, as TPOT counts it."""
+    estimate = _estimate(question, engine(question, device, parallelism, link), phase, batches)
+    under_way = batches * parallelism.pp
+    steps, handoff_s = 1, 0.0
+    if phase is Phase.DECODE:
+        steps = max(question.osl - 1, 1)
+        handoff_s = transfer_s(question.kv_bytes, link) / steps
+    device_s = parallelism.devices * steps * estimate.seconds / under_way
+    link_s = question.kv_bytes / link.bytes_per_s
+    return Curve(parallelism, batches, estimate.seconds + handoff_s, device_s, link_s, estimate.provenance)
+
+
+def _estimate(question: Question, replica: Engine, phase: Phase, batches: Floats) -> StepEstimate:
+    if phase is Phase.PREFILL:
+        return prefill(replica, question.isl, batches)
+    return decode_step(replica, question.isl + question.osl // 2, batches)
+
+
+def _fitting(question: Question, device: Device, phase: Phase, parallelism: Parallelism) -> Floats:
+    """Batches of one stage that fit with those of all stages, eight to an octave."""
+    model, precision = question.model, question.precision
+    cached, rows = (question.isl, question.isl) if phase is Phase.PREFILL else (question.isl + question.osl, 1)
+    each = parallelism.pp * kv_bytes(model, precision, parallelism, cached)
+    each += activation_bytes(model, precision, parallelism, rows)
+    free = usable_bytes(device) - weight_bytes(model, precision, parallelism)
+    most = min(int(max(free, 0.0) // each), _LARGEST_BATCH[phase])
+    steps = 2.0 ** (np.arange(0, 8 * np.log2(max(most, 1)) + 1) / 8)
+    return np.unique(np.floor(np.append(steps, most))) if most else np.empty(0)
