@@ -1,4 +1,4 @@
-"""Picks the measured runs that bear on the paper's claims out of the shared data and writes src/weft/study/evidence.csv.
+"""Picks the measured runs that bear on the claims out of the shared data into src/weft/study/evidence.csv.
 
     .venv/bin/python tools/derive_evidence.py /path/to/data
 
@@ -7,6 +7,7 @@ source and date) ship, so that the study's page can be made without them.
 """
 
 import csv
+import itertools
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -115,7 +116,7 @@ def _picked(kind: str, run: Row, model: str, device: str) -> Row:
 def _of_summary(kind: str, row: Row, rate: str, config: str) -> Row:
     """`TP2 conc 32 vllm  (agg) TTFT 193.07 TPOT 13.02`"""
     words = config.split()
-    named = dict(zip(words, words[1:], strict=False))
+    named = dict(itertools.pairwise(words))
     return {
         "kind": kind,
         "device": _device(row["system"]) or row["system"],

@@ -29,9 +29,15 @@ def claim_4(found: Sequence[scaling.Row]) -> Claim:
         f"latency falls first in {len(cut)} of {len(turns)} curves and rises again in {len(lost)}, "
         f"{len(inside)} of them inside the scale-up domain",
         (
-            f"Latency falls first in {len(cut)} of {len(turns)} curves (device × model × precision × phase) and rises again "
-            f"by TP 32 in {len(lost)}; inside the scale-up domain it rises in {len(inside)}: there more devices only pay "
-            "less and less.",
+            (
+                f"Latency falls first in {len(cut)} of {len(turns)} curves (device × model × precision × phase) and "
+                "rises "
+                "again "
+                f"by TP 32 in {len(lost)}; inside the scale-up domain it rises in {len(inside)}: there more devices "
+                "only "
+                "pay "
+                "less and less."
+            ),
             *_talk(found),
             *_price_of_speed(found),
         ),
@@ -63,16 +69,33 @@ def claim_5(found: Sequence[kv_bandwidth.Row]) -> Claim:
         f"egress on one 400 Gbps link in {len(out)} of {len(asked)} cells, ingress within one token gap in {len(one)}; "
         f"over the links of eight decode devices in {len(all_eight)}",
         (
-            f"Egress (equation 1): one 400 Gbps link suffices in {len(out)} of {len(asked)} cells; the worst asks for "
-            f"{worst.egress_gbps:.0f} Gbps ({worst.model} {worst.precision}, {worst.isl:,} tokens).",
-            f"Ingress (equation 2) over one link: {len(one)} of {len(asked)} cells. The longest prompt that arrives within "
-            f"20 ms over one 400 Gbps link, in tokens: {limits}.",
-            f"Ingress over eight decode devices with a link each: {len(all_eight)} of {len(asked)}. At 32K tokens it takes "
-            f"{_span(asked)} decode devices.",
-            "The gap counts once per answer, between the first and the second token: a hand-off that takes longer delays "
-            "that one token, not the others; streamed layer by layer during the prefill, equation 1 is the one that binds.",
+            (
+                f"Egress (equation 1): one 400 Gbps link suffices in {len(out)} of {len(asked)} cells; the worst asks "
+                "for "
+                f"{worst.egress_gbps:.0f} Gbps ({worst.model} {worst.precision}, {worst.isl:,} tokens)."
+            ),
+            (
+                f"Ingress (equation 2) over one link: {len(one)} of {len(asked)} cells. The longest prompt that "
+                "arrives "
+                "within "
+                f"20 ms over one 400 Gbps link, in tokens: {limits}."
+            ),
+            (
+                f"Ingress over eight decode devices with a link each: {len(all_eight)} of {len(asked)}. At 32K tokens "
+                "it "
+                "takes "
+                f"{_span(asked)} decode devices."
+            ),
+            (
+                "The gap counts once per answer, between the first and the second token: a hand-off that takes longer "
+                "delays "
+                "that one token, not the others; streamed layer by layer during the prefill, equation 1 is the one "
+                "that "
+                "binds."
+            ),
         ),
-        "the phase (egress holds, ingress does not), the number of decode devices, the precision of the cache, and whether "
+        "the phase (egress holds, ingress does not), the number of decode devices, the precision of the cache, and "
+        "whether "
         "the transfer overlaps the prefill",
         ("No measured hand-off between vendors is in the data: this claim is arithmetic on both sides.",),
     )
@@ -89,11 +112,13 @@ def claim_6(found: Sequence[catalogue.Row]) -> Claim:
     return Claim(
         6,
         "Figure 4: cost per unit of each resource",
-        "cost per GB/s, per FP16 and FP8 TFLOPS, per GB, per device (Gaudi 3 cheapest per GB/s, which is why it decodes)",
+        "cost per GB/s, per FP16 and FP8 TFLOPS, per GB, per device (Gaudi 3 cheapest per GB/s, which is why it "
+        "decodes)",
         verdict(len(first) / len(panels)),
         len(first) / len(panels),
         len(panels),
-        f"the figure reproduces; Gaudi 3 is the cheapest per GB/s in {len(first)} of {len(panels)} panels: by purchase price, "
+        f"the figure reproduces; Gaudi 3 is the cheapest per GB/s in {len(first)} of {len(panels)} panels: by purchase "
+        "price, "
         "not by device-hour",
         (
             *(_ranking(found, "GB/s", price) for price in ("price", "paper", "owned")),
@@ -101,7 +126,8 @@ def claim_6(found: Sequence[catalogue.Row]) -> Claim:
             _ranking(found, "TFLOPS FP16", "price"),
             _ranking(found, "GB", "price"),
         ),
-        "the price that is divided: the purchase price, or the device-hour, in which power weighs (Gaudi 3 draws 900 W); and "
+        "the price that is divided: the purchase price, or the device-hour, in which power weighs (Gaudi 3 draws 900 "
+        "W); and "
         "the FLOPS column, which mixes formats in the paper's Table 5",
         ("Datasheet arithmetic; what devices reach of it is measured in the calibration.",),
     )

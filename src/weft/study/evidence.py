@@ -16,9 +16,9 @@ from scipy.optimize import nnls
 
 from weft import catalog
 from weft.core.hardware import Finance
+from weft.core.units import HOUR_S
 from weft.cost.ops import Floats
 from weft.cost.tco import usd_per_hour
-from weft.study.pairs import HOUR_S
 from weft.study.space import BASELINE, pair_name
 
 FEWEST_RUNS = 3
@@ -108,7 +108,8 @@ def _fit(device: str, found: Sequence[Run]) -> Phases:
     work = np.stack([isl, osl, osl * (isl + osl / 2)], axis=1) / device_s[:, None]
     found_s, _ = nnls(work, np.ones_like(device_s))
     worst = float(np.max(np.abs(work @ found_s - 1.0)))
-    return Phases(device, len(found), *(float(value) for value in found_s), worst)
+    per_input, per_output, per_context = (float(value) for value in found_s)
+    return Phases(device, len(found), per_input, per_output, per_context, worst)
 
 
 def _run(row: Mapping[str, str]) -> Run:

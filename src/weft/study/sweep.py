@@ -5,6 +5,7 @@ stages, `pp` batches are under way at once, so that no stage waits. Memory must 
 cache of all sequences at the end of their answers. A device cannot serve more requests than its KV link carries.
 """
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -188,5 +189,7 @@ def _fitting(question: Question, device: Device, phase: Phase, parallelism: Para
     each += activation_bytes(model, precision, parallelism, rows)
     free = usable_bytes(device) - weight_bytes(model, precision, parallelism)
     most = min(int(max(free, 0.0) // each), _LARGEST_BATCH[phase])
-    steps = 2.0 ** (np.arange(0, 8 * np.log2(max(most, 1)) + 1) / 8)
-    return np.unique(np.floor(np.append(steps, most))) if most else np.empty(0)
+    if not most:
+        return np.empty(0)
+    octaves = math.log2(most)
+    return np.unique(np.append(np.floor(np.exp2(np.linspace(0.0, octaves, 1 + math.ceil(8 * octaves)))), most))
