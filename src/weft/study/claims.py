@@ -1,18 +1,22 @@
-"""What a study says of a claim: a verdict by rule, its numbers in sentences, and what was measured.
+"""What a study says of a claim: a verdict by rule, its numbers, what it depends on, and what was measured.
 
 The rule: of the cells in which a claim can be tried, it is *confirmed* where it holds in three quarters or more,
-*refuted* where it holds in a quarter or fewer, else it *depends*, and the page says on what.
+*refuted* where it holds in a quarter or fewer, else it *depends*. The words stand in words/claim_N.j2, one line a
+finding, the numbers come from here.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from statistics import geometric_mean
 
+from weft.study.page import lines_of
 from weft.study.pairs import Cell
 
 CONFIRMED_SHARE, REFUTED_SHARE = 0.75, 0.25
 FACTORS = ("catalogue", "finance", "precision", "workload", "sla", "model")
+TELLING = 0.1
+"""A factor whose values differ less than this in their shares does not matter."""
 
 
 class Verdict(StrEnum):
@@ -23,7 +27,8 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """One claim of the paper and what became of it. `evidence` is measured, `findings` are computed."""
+    """One claim of the paper and what became of it: it holds in `share` of the `cells` in which it was tried.
+    `findings` are computed, `evidence` is measured."""
 
     number: int
     title: str
@@ -39,48 +44,71 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Tried:
-    """One cell in which a claim was tried."""
+    """One cell in which a claim was tried; `ratio` is what is asked of over what it is compared with."""
 
     cell: Cell
     holds: bool
     ratio: float
 
 
-def verdict(share: float) -> Verdict:
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """What a template says of tried cells."""
+
+    held: int
+    cells: int
+    mean: float
+
+    @property
+    def share(self) -> float:
+        return self.held / self.cells if self.cells else 0.0
+
+    def __str__(self) -> str:
+        return f"{self.held} of {self.cells}"
+
+
+def claim(number: int, verdict: Verdict, share: float, cells: int, values: Mapping[str, object]) -> Claim:
+    """The claim in the words of its template, whose lines begin with what they are."""
+    told: dict[str, list[str]] = {}
+    for line in lines_of(f"claim_{number}", values):
+        part, _, text = line.partition(": ")
+        told.setdefault(part, []).append(text)
+    return Claim(
+        number,
+        told["title"][0],
+        told["statement"][0],
+        verdict,
+        share,
+        cells,
+        told["summary"][0],
+        tuple(told["finding"]),
+        told["depends"][0],
+        tuple(told.get("evidence", ())),
+    )
+
+
+def verdict_of(share: float) -> Verdict:
     if share >= CONFIRMED_SHARE:
         return Verdict.CONFIRMED
     return Verdict.REFUTED if share <= REFUTED_SHARE else Verdict.DEPENDS
 
 
-def share(tried: Sequence[Tried]) -> float:
-    return sum(each.holds for each in tried) / len(tried) if tried else 0.0
+def tally(tried: Sequence[Tried]) -> Tally:
+    mean = geometric_mean(each.ratio for each in tried) if tried else float("nan")
+    return Tally(sum(each.holds for each in tried), len(tried), mean)
 
 
-def held(tried: Sequence[Tried]) -> str:
-    """`12 of 64 cells`"""
-    return f"{sum(each.holds for each in tried)} of {len(tried)} cells"
-
-
-def mean_ratio(tried: Sequence[Tried]) -> float:
-    return geometric_mean(each.ratio for each in tried) if tried else float("nan")
-
-
-def depends_on(tried: Sequence[Tried]) -> str:
-    """The factors that matter, the strongest first: in which share of the cells of each value the claim holds."""
+def telling_factors(tried: Sequence[Tried], most: int = 3) -> list[tuple[str, Mapping[str, float]]]:
+    """The factors that matter, the strongest first, with the share of each value's cells in which the claim holds."""
     splits = [(factor, split(tried, factor)) for factor in FACTORS]
     spread = [(max(shares.values()) - min(shares.values()), factor, shares) for factor, shares in splits if shares]
-    telling = sorted((each for each in spread if each[0] >= 0.1), key=lambda each: -each[0])
-    if not telling:
-        return "no factor of the study changes it by more than 10 points"
-    return "; ".join(
-        f"{factor}: " + ", ".join(f"{value} {part:.0%}" for value, part in shares.items())
-        for _, factor, shares in telling[:3]
-    )
+    telling = sorted((each for each in spread if each[0] >= TELLING), key=lambda each: -each[0])
+    return [(factor, shares) for _, factor, shares in telling[:most]]
 
 
 def split(tried: Sequence[Tried], factor: str) -> dict[str, float]:
     values = list(dict.fromkeys(value_of(each.cell, factor) for each in tried))
-    return {value: share([each for each in tried if value_of(each.cell, factor) == value]) for value in values}
+    return {value: tally(of(tried, lambda cell, v=value: value_of(cell, factor) == v)).share for value in values}
 
 
 def value_of(cell: Cell, factor: str) -> str:

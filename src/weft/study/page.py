@@ -4,10 +4,10 @@ import csv
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
 _ENVIRONMENT = Environment(
-    loader=PackageLoader("weft.study", "pages"),
+    loader=ChoiceLoader([PackageLoader("weft.study", "pages"), PackageLoader("weft.study", "words")]),
     autoescape=False,  # Markdown
     undefined=StrictUndefined,
     trim_blocks=True,
@@ -21,6 +21,12 @@ def write_page(name: str, out: Path, values: Mapping[str, object]) -> str:
     text = _ENVIRONMENT.get_template(f"{name}.md.j2").render(command=f"weft study {name}", **values)
     (out / f"{name}.md").write_text(text, encoding="utf-8")
     return f"{name}.md"
+
+
+def lines_of(name: str, values: Mapping[str, object]) -> list[str]:
+    """The filled lines of `words/NAME.j2`."""
+    text = _ENVIRONMENT.get_template(f"{name}.j2").render(values)
+    return [line for line in text.splitlines() if line.strip()]
 
 
 def write_csv(path: Path, rows: Iterable[Mapping[str, object]]) -> str:

@@ -27,6 +27,7 @@ from weft.study.space import Question
 TENSOR_PARALLEL = (1, 2, 4, 8, 16)
 PIPELINE_PARALLEL = (1, 2, 4, 8)
 LARGEST_REPLICA = 32
+BATCHES_PER_OCTAVE = 32
 NEAR = 1.005
 """Replicas this close to the best count as equal: the smallest of them is taken."""
 
@@ -182,7 +183,7 @@ def _estimate(question: Question, replica: Engine, phase: Phase, batches: Floats
 
 
 def _fitting(question: Question, device: Device, phase: Phase, parallelism: Parallelism) -> Floats:
-    """Batches of one stage that fit with those of all stages, eight to an octave."""
+    """Batches of one stage that fit with those of all stages; two per cent apart."""
     model, precision = question.model, question.precision
     cached, rows = (question.isl, question.isl) if phase is Phase.PREFILL else (question.isl + question.osl, 1)
     each = parallelism.pp * kv_bytes(model, precision, parallelism, cached)
@@ -192,4 +193,6 @@ def _fitting(question: Question, device: Device, phase: Phase, parallelism: Para
     if not most:
         return np.empty(0)
     octaves = math.log2(most)
-    return np.unique(np.append(np.floor(np.exp2(np.linspace(0.0, octaves, 1 + math.ceil(8 * octaves)))), most))
+    return np.unique(
+        np.append(np.floor(np.exp2(np.linspace(0.0, octaves, 1 + math.ceil(BATCHES_PER_OCTAVE * octaves)))), most)
+    )

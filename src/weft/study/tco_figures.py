@@ -37,6 +37,7 @@ def draw_benefit(rows: Sequence[Row], catalogue: str, isl: int, osl: int, path: 
         f"Llama 3, best TP×PP×batch each; device figures: catalogue {catalogue!r}. A gap: the pair cannot meet the "
         "objective.",
         (13, 7),
+        margins=(0.04, 0.995, 0.12, 0.87),
     )
     grid = figure.subplots(len(FINANCES), len(OBJECTIVES), sharey=True, sharex=True)
     for finance, line in zip(FINANCES, grid, strict=True):
