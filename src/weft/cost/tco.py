@@ -15,15 +15,9 @@ def usd_per_hour(device: Device, finance: Finance) -> float:
     if finance.cloud:
         return _known(device.cloud_usd_per_hour, device, finance, "cloud_usd_per_hour")
     price_usd = _known(device.price_usd, device, finance, "price_usd")
+    _check(finance)
     capital = financing_usd_per_hour if finance.paid_years_ago is None else depreciation_usd_per_hour
-    total = capital(price_usd, finance) + power_usd_per_hour(device, finance) + finance.hosting_usd_per_hour
-    if not total >= 0 or math.isinf(total):
-        raise CatalogError(
-            subject=f"{device.id} under finance {finance.name!r}",
-            problem=f"an hour would cost {total:g} USD",
-            way_out="give the finance a term above 0 and numbers that are finite and not negative",
-        )
-    return total
+    return capital(price_usd, finance) + power_usd_per_hour(device, finance) + finance.hosting_usd_per_hour
 
 
 def financing_usd_per_hour(price_usd: float, finance: Finance) -> float:
@@ -49,6 +43,18 @@ def depreciation_usd_per_hour(price_usd: float, finance: Finance) -> float:
 def power_usd_per_hour(device: Device, finance: Finance) -> float:
     draw_w = power_w(device, finance.power_utilisation, finance.idle_power_share)
     return draw_w / KILO * finance.pue * finance.usd_per_kwh
+
+
+def _check(finance: Finance) -> None:
+    """A finance read from the catalogue is checked there; one made by hand here."""
+    amounts = (finance.annual_rate, finance.usd_per_kwh, finance.power_utilisation, finance.pue)
+    amounts += (finance.hosting_usd_per_hour, finance.idle_power_share, finance.annual_depreciation)
+    if not finance.years > 0 or not all(0 <= amount < math.inf for amount in amounts):
+        raise CatalogError(
+            subject=f"finance {finance.name!r}",
+            problem="has a term of no years, or a number that is negative, infinite or not a number",
+            way_out="give it years above 0 and finite numbers that are not negative",
+        )
 
 
 def _known(value: float | None, device: Device, finance: Finance, column: str) -> float:

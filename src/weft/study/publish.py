@@ -145,6 +145,13 @@ def _tco_values(study: tco.TcoStudy, bases: Mapping[str, float]) -> Json:
             ("model", "ISL/OSL", "objective", "finance", "best pair", "benefit", "prefill", "decode", "B200::Gaudi 3"),
             tco.best_table(study.rows),
         ),
+        "beside": markdown_table(
+            ("device", "model", "ISL/OSL", "phase", "modelled, s", "measured, s", "modelled ÷ measured"),
+            (
+                (device, model, sizes, phase, f"{ours:.3f}", f"{theirs:.3f}", f"{ours / theirs:.2f}")
+                for device, model, sizes, phase, ours, theirs in study.beside_measured
+            ),
+        ),
         "unpriced": tco.unpriced(study.rows),
         "link_bound": sum(tco.link_bound(row) for row in study.priced),
         "bases": [(pair_name(name, name), bases[name]) for name in tco.AGAINST],

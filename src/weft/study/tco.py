@@ -8,7 +8,7 @@ from weft.core.errors import CatalogError
 from weft.core.hardware import Device
 from weft.cost.sensitivity import Swing
 from weft.cost.tco import usd_per_hour
-from weft.study import catalogue, kv_bandwidth, scaling, sensitivity
+from weft.study import catalogue, compare, kv_bandwidth, scaling, sensitivity
 from weft.study.claims import Claim
 from weft.study.claims_pairs import claim_1, claim_2, claim_3, table
 from weft.study.claims_parts import claim_4, claim_5, claim_6
@@ -25,6 +25,7 @@ class TcoStudy:
     rows: Sequence[Row]
     claims: Sequence[Claim]
     swings: Mapping[str, Sequence[Swing]]
+    beside_measured: Sequence[compare.Line]
 
     @property
     def priced(self) -> Sequence[Row]:
@@ -40,8 +41,10 @@ class TcoStudy:
 def run(space: Space | None = None, progress: Progress | None = None) -> TcoStudy:
     """Everything the study says, without writing anything."""
     asked = space or Space()
-    found = rows(asked, sweep(asked, progress))
-    return TcoStudy(asked, found, claims(found), {name: sensitivity.swings(name) for name in AGAINST})
+    swept = sweep(asked, progress)
+    found = rows(asked, swept)
+    swings = {name: sensitivity.swings(name) for name in AGAINST}
+    return TcoStudy(asked, found, claims(found), swings, compare.lines(swept))
 
 
 def claims(found: Sequence[Row]) -> tuple[Claim, ...]:
