@@ -10,9 +10,8 @@ from weft.core.hardware import Device
 from weft.core.units import Precision
 from weft.core.workload import Slo
 from weft.cost.memory import activation_bytes, kv_bytes, usable_bytes, weight_bytes
-from weft.cost.steps import decode_step, prefill
 from weft.study.space import Question
-from weft.study.sweep import Answer, Choice, Phase, Refusal, answers, engine, replica_sizes
+from weft.study.sweep import Answer, Choice, Phase, Refusal, answers, replica_sizes, step_estimate
 
 INTERACTIVE, OFFLINE = Slo("interactive", 0.25, 0.02), Slo("offline")
 QUESTION = Question(LLAMA_8B, Precision.FP16, 512, 4096)
@@ -24,10 +23,7 @@ def answer(question: Question, where: Device, slo: Slo, phase: Phase) -> Answer:
 
 
 def step_s(question: Question, where: Device, size: Parallelism, phase: Phase, batch: int) -> float:
-    replica = engine(question, where, size, ROCE)
-    if phase is Phase.PREFILL:
-        return float(prefill(replica, question.isl, batch).seconds)
-    return float(decode_step(replica, question.isl + question.osl // 2, batch).seconds)
+    return float(step_estimate(question, where, phase, size, batch, ROCE).seconds)
 
 
 def fits(question: Question, where: Device, size: Parallelism, phase: Phase, batch: int) -> bool:

@@ -16,9 +16,10 @@ from weft.core.units import Precision
 from weft.cost.collectives import scale_up_devices
 from weft.cost.memory import replica_bytes, usable_bytes
 from weft.cost.ops import OpKind
-from weft.cost.steps import StepEstimate, decode_step, prefill
+from weft.cost.steps import StepEstimate
+from weft.study.physics import decode_estimate, engine, prefill_estimate
 from weft.study.space import EXTENSION_DEVICES, MODELS, PAPER_DEVICES, PRECISIONS, Question
-from weft.study.sweep import Phase, engine
+from weft.study.sweep import Phase
 
 TENSOR_PARALLEL = (1, 2, 4, 8, 16, 32)
 PIPELINE_PARALLEL = (1, 2, 4, 8)
@@ -99,8 +100,9 @@ def _curve(device: Device, model: ModelSpec, precision: Precision, phase: Phase,
     sizes = [Parallelism(tp=tp) for tp in TENSOR_PARALLEL if model.heads % tp == 0]
     sizes += [Parallelism(pp=pp) for pp in PIPELINE_PARALLEL[1:] if model.layers % pp == 0]
     for size in sizes:
-        replica = engine(question, device, size, link)
-        estimate = prefill(replica, TOKENS) if phase is Phase.PREFILL else decode_step(replica, TOKENS, DECODE_BATCH)
+        replica = engine(model, precision, device, size, link)
+        decoding = phase is Phase.DECODE
+        estimate = decode_estimate(replica, TOKENS, DECODE_BATCH) if decoding else prefill_estimate(replica, TOKENS)
         yield _row(question, device, phase, size, estimate)
 
 

@@ -16,12 +16,12 @@ from weft.core.deployment import Parallelism
 from weft.core.errors import PlanError
 from weft.core.hardware import Device, Link
 from weft.core.workload import Slo
-from weft.cost.collectives import scale_up_devices
 from weft.cost.memory import activation_bytes, kv_bytes, usable_bytes, weight_bytes
 from weft.cost.ops import Floats
 from weft.cost.roofline import peak_flops_per_s
-from weft.cost.steps import Engine, StepEstimate, decode_step, prefill
+from weft.cost.steps import StepEstimate
 from weft.cost.transfer import transfer_s
+from weft.study.physics import decode_estimate, engine, prefill_estimate
 from weft.study.space import Question
 
 TENSOR_PARALLEL = (1, 2, 4, 8, 16)
@@ -106,6 +106,16 @@ def curves(question: Question, device: Device, phase: Phase, link: Link) -> Iter
             yield _curve(question, device, phase, parallelism, batches, link)
 
 
+def step_estimate(
+    question: Question, device: Device, phase: Phase, parallelism: Parallelism, batches: Floats | int, link: Link
+) -> StepEstimate:
+    """A prefill of `batches` prompts, or one decode step in the middle of their answers."""
+    replica = engine(question.model, question.precision, device, parallelism, link)
+    if phase is Phase.PREFILL:
+        return prefill_estimate(replica, question.isl, batches)
+    return decode_estimate(replica, question.isl + question.osl // 2, batches)
+
+
 def replica_sizes(question: Question, device: Device) -> Iterator[Parallelism]:
     """Sizes that cut heads and layers evenly, the smallest first."""
     model = question.model
@@ -116,12 +126,6 @@ def replica_sizes(question: Question, device: Device) -> Iterator[Parallelism]:
         if tp * pp <= LARGEST_REPLICA and model.heads % tp == 0 and model.layers % pp == 0
     ]
     yield from sorted(sizes, key=lambda size: (size.devices, size.pp))
-
-
-def engine(question: Question, device: Device, parallelism: Parallelism, link: Link) -> Engine:
-    """The replica as the cost model sees it; beyond the scale-up domain it talks over the network."""
-    beyond = parallelism.devices > scale_up_devices(device)
-    return Engine(question.model, device, parallelism, question.precision, link if beyond else None)
 
 
 def _of_phase(
@@ -165,7 +169,7 @@ def _curve(
 ) -> Curve:
     """Decode is priced at the middle of the answer; its share of the hand-off (one cache over one link, the slowest
     case) is spread over the gaps between tokens, as TPOT counts it."""
-    estimate = _estimate(question, engine(question, device, parallelism, link), phase, batches)
+    estimate = step_estimate(question, device, phase, parallelism, batches, link)
     under_way = batches * parallelism.pp
     steps, handoff_s = 1, 0.0
     if phase is Phase.DECODE:
@@ -174,12 +178,6 @@ def _curve(
     device_s = parallelism.devices * steps * estimate.seconds / under_way
     link_s = question.kv_bytes / link.bytes_per_s
     return Curve(parallelism, batches, estimate.seconds + handoff_s, device_s, link_s, estimate.provenance)
-
-
-def _estimate(question: Question, replica: Engine, phase: Phase, batches: Floats) -> StepEstimate:
-    if phase is Phase.PREFILL:
-        return prefill(replica, question.isl, batches)
-    return decode_step(replica, question.isl + question.osl // 2, batches)
 
 
 def _fitting(question: Question, device: Device, phase: Phase, parallelism: Parallelism) -> Floats:
