@@ -9,8 +9,8 @@ from matplotlib.axes import Axes
 
 from weft import catalog
 from weft.core.units import Precision
-from weft.report.figures import INK
-from weft.study import catalogue, kv_bandwidth, scaling
+from weft.report.figures import GRID, INK
+from weft.study import catalogue, kv_bandwidth, resources, scaling
 from weft.study.space import short
 from weft.study.style import BAND, COLD, DEVICE_COLOURS, WARM, legend_below, plain, save, sheet
 from weft.study.sweep import Phase
@@ -153,3 +153,34 @@ def _curve(
 
 def _tokens(count: int) -> str:
     return str(count) if count < 1024 else f"{count // 1024}K"
+
+
+def draw_radar(rows: Sequence[resources.Row], path: Path) -> str:
+    """One radar a workload, 0 to 10 in six dimensions."""
+    figure = sheet(
+        "What seven workloads lean on (the paper's Figure 3)",
+        "10: all that one eighth of an H100 server has. Blue: from the model's operators; orange: from declared sizes.",
+        (14, 7.6),
+    )
+    grid = figure.subplots(2, 4, subplot_kw={"projection": "polar"}).flatten()
+    angles = np.linspace(0, 2 * np.pi, len(resources.DIMENSIONS), endpoint=False)
+    around = np.append(angles, angles[0])
+    for axes, row in zip(grid, rows, strict=False):
+        colour = COLD if row.basis == "modelled" else WARM
+        scores = np.append(row.scores, row.scores[0])
+        axes.plot(around, scores, color=colour, linewidth=1.8)
+        axes.fill(around, scores, color=colour, alpha=0.35)
+        axes.set_theta_zero_location("N")
+        axes.set_ylim(0, 10)
+        axes.set_yticks((5, 10), ("", ""))
+        names = [
+            f"{name.replace(' ', chr(10))}\n{score:.1f}"
+            for name, score in zip(resources.DIMENSIONS, row.scores, strict=True)
+        ]
+        axes.set_xticks(angles, names, fontsize=7.5)
+        axes.spines["polar"].set_color(GRID)
+        axes.grid(color=GRID)
+        axes.set_title(row.workload, fontsize=10, color=INK, pad=14)
+    for axes in grid[len(rows) :]:
+        axes.set_visible(False)
+    return save(figure, path)

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from weft import catalog
-from weft.study import catalogue, kv_bandwidth, part_figures, scaling, sensitivity, tco, tco_figures
+from weft.study import catalogue, kv_bandwidth, part_figures, resources, scaling, sensitivity, tco, tco_figures
 from weft.study.claims import Claim
 from weft.study.claims_parts import claim_4, claim_5, claim_6
 from weft.study.page import markdown_table, write_csv, write_page
@@ -88,9 +88,13 @@ def publish_catalogue(out: Path, progress: Progress | None = None) -> Published:
 
 
 def publish_scaling(out: Path, progress: Progress | None = None) -> Published:
-    rows = scaling.rows()
+    rows, leaning = scaling.rows(), resources.rows()
     claim = claim_4(rows)
     values = {
+        "leaning": markdown_table(
+            ("workload", *resources.DIMENSIONS, "from"),
+            ((row.workload, *(f"{score:.1f}" for score in row.scores), row.basis) for row in leaning),
+        ),
         "claim": claim,
         "turns": _turn_table(rows),
         "provenance": ", ".join(sorted({row.provenance for row in rows})),
@@ -99,11 +103,13 @@ def publish_scaling(out: Path, progress: Progress | None = None) -> Published:
     }
     files = (
         part_figures.draw_scaling(rows, out / "scaling.png"),
+        part_figures.draw_radar(leaning, out / "resources.png"),
         part_figures.draw_talk(rows, TALKERS, out / "scaling-communication.png"),
         write_csv(out / "scaling.csv", map(asdict, rows)),
         write_page("scaling", out, values),
     )
-    return Published(files, (_one_line(claim),), {"rows": [asdict(row) for row in rows], "claims": [asdict(claim)]})
+    told = {"rows": [asdict(row) for row in rows], "claims": [asdict(claim)]}
+    return Published(files, (_one_line(claim),), told | {"resources": resources.as_records(leaning)})
 
 
 STUDIES: Mapping[str, Callable[[Path, Progress | None], Published]] = {
