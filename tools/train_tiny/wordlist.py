@@ -34,7 +34,7 @@ def count_words(sentences: int, seed: int) -> WordModel:
         for pair, count in sorted(pairs.items())
         if count >= FEWEST_PAIRS and all(word in kept for word in pair.split())
     }
-    return WordModel(kept, between)
+    return WordModel({"": sentences, **kept}, between)  # the empty word opens every sentence
 
 
 def main() -> None:

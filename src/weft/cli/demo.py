@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from weft.cli.console import wide_console
-from weft.cli.local import ASSETS, agent_input, local_models
+from weft.cli.local import ASSETS, LocalJob, agent_input, local_models
 from weft.cli.options import Fleet, Rate, Slo
 from weft.cli.plan import show_plan
 from weft.cli.run import Emulate, Model, Out, Stt, plan_with_passes, run_and_report
@@ -45,11 +45,10 @@ def demo(
         wav, question_text = _shipped_question()
     else:
         question_text = question
-    inputs = agent_input(deployment, question, wav)
+    job = LocalJob(deployment, local_models(model, stt, None), agent_input(deployment, question, wav), emulate)
     console.print(f"Question: {question_text or wav}")
-    models = local_models(model, stt, None)
-    finished = run_and_report(deployment, passes, inputs, models, console, out, question_text, emulate=emulate)
-    console.print(f"\n[bold]Answer:[/] {finished.transcript.answer}")
+    story = run_and_report(job, passes, question_text, console, out)
+    console.print(f"\n[bold]Answer:[/] {story.transcript.answer}")
 
 
 def _shipped_question() -> tuple[Path, str]:

@@ -7,16 +7,19 @@ from pathlib import Path
 
 import numpy as np
 from rich.console import Console
+from rich.status import Status
+from rich.text import Text
 
 from weft.control.backends.local import LocalFleet
 from weft.core.deployment import Deployment
 from weft.core.errors import InputError
 from weft.core.program import StepKind
+from weft.report.story import Passes, RunStory
 from weft.report.transcript import Line, Transcript
 from weft.runtime.steps.audio import Audio, read_wav
 from weft.runtime.steps.synthesize import EspeakSynthesizer
 from weft.runtime.values import Value
-from weft.serve.events import RunEvent, StepEnded
+from weft.serve.events import RunEvent, StepEnded, TokenPiece
 from weft.serve.placement import LocalModels, node_specs
 from weft.serve.run import RunOutcome, run_agent
 
@@ -32,9 +35,13 @@ MARKS = {
 
 
 @dataclass(frozen=True, slots=True)
-class LocalRun:
-    outcome: RunOutcome
-    transcript: Transcript
+class LocalJob:
+    """One run to be made here. `emulate`: nodes keep the planned pace of their devices."""
+
+    deployment: Deployment
+    models: LocalModels
+    inputs: dict[str, Value]
+    emulate: bool
 
 
 def local_models(model: Path | None, stt: Path | None, corpus: Path | None) -> LocalModels:
@@ -68,35 +75,59 @@ def agent_input(deployment: Deployment, text: str | None, wav: Path | None) -> d
     return {program.entry.parameters[0]: spoken(text) if wants_audio else text}
 
 
-def run_locally(
-    deployment: Deployment, models: LocalModels, inputs: dict[str, Value], console: Console, *, emulate: bool
-) -> LocalRun:
+def run_locally(job: LocalJob, passes: Passes, question: str | None, console: Console) -> RunStory:
     """Starts the nodes, runs the agent once, stops them; tells on `console` what happens."""
-    return asyncio.run(_run(deployment, models, inputs, console, emulate))
+    transcript = Transcript(job.deployment.program)
+    outcome = asyncio.run(_run(job, transcript, console))
+    answer = outcome.values[0]
+    return RunStory(
+        deployment=job.deployment,
+        passes=passes,
+        question=question,
+        hardware=hardware_sentence(job),
+        record=outcome.record,
+        transcript=transcript,
+        answer_wav=answer if isinstance(answer, bytes) else spoken(str(answer)),
+        late_s=outcome.late_s,
+    )
 
 
-async def _run(
-    deployment: Deployment, models: LocalModels, inputs: dict[str, Value], console: Console, emulate: bool
-) -> LocalRun:
-    transcript = Transcript(deployment.program)
-    specs = node_specs(deployment, models, emulate=emulate)
+async def _run(job: LocalJob, transcript: Transcript, console: Console) -> RunOutcome:
+    specs = node_specs(job.deployment, job.models, emulate=job.emulate)
     with console.status(f"starting {len(specs)} node processes: {', '.join(spec.name for spec in specs)}") as status:
         async with LocalFleet(specs) as fleet:
             status.update("running the agent")
-
-            def on_event(event: RunEvent) -> None:
-                if isinstance(event, StepEnded) and (line := transcript.add(event)):
-                    _tell(console, line)
-
-            outcome = await run_agent(deployment, fleet.clients, inputs, on_event)
-    return LocalRun(outcome, transcript)
+            teller = _Teller(console, status, transcript)
+            return await run_agent(job.deployment, fleet.clients, job.inputs, teller.on_event)
 
 
-def hardware_sentence(deployment: Deployment, emulate: bool) -> str:
+@dataclass(slots=True)
+class _Teller:
+    """Prints a line when a step ends; shows a reply while it is being written."""
+
+    console: Console
+    status: Status
+    transcript: Transcript
+    reply: str = ""
+
+    def on_event(self, event: RunEvent) -> None:
+        match event:
+            case TokenPiece():
+                self.reply += event.text
+                self.status.update(Text(f"{event.step}: {self.reply}"))
+            case StepEnded():
+                self.reply = ""
+                if line := self.transcript.add(event):
+                    _tell(self.console, line)
+            case _:
+                pass
+
+
+def hardware_sentence(job: LocalJob) -> str:
     """What really ran: every output of a run carries it."""
-    devices = ", ".join(sorted({pool.device for pool in deployment.pools}))
+    devices = ", ".join(sorted({pool.device for pool in job.deployment.pools}))
     where = "Every node is a process on this machine's CPU, running small models"
-    if emulate:
+    if job.emulate:
         return f"{where}, slowed to the planned pace of the emulated devices: {devices} (emulated, not measured)."
     return f"{where}; its times are this CPU's. The plan's devices ({devices}) are not here, and not emulated."
 

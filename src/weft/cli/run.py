@@ -7,7 +7,7 @@ import typer
 from rich.console import Console
 
 from weft.cli.console import wide_console
-from weft.cli.local import LocalRun, agent_input, hardware_sentence, local_models, run_locally
+from weft.cli.local import LocalJob, agent_input, hardware_sentence, local_models, run_locally
 from weft.cli.options import (
     DEFAULTS,
     Agent,
@@ -26,8 +26,7 @@ from weft.compiler.request import CompileRequest
 from weft.core.deployment import Deployment
 from weft.core.units import pretty_seconds
 from weft.report.bundle import write_bundle
-from weft.runtime.values import Value
-from weft.serve.placement import LocalModels
+from weft.report.story import Passes, RunStory
 
 Text = Annotated[str | None, typer.Option(help="What to ask; an agent that listens hears it spoken.")]
 Wav = Annotated[Path | None, typer.Option(help="A recorded question.")]
@@ -65,50 +64,29 @@ def run(
     request = compile_request(agent, fleet, slo, workload, rate, finance, catalogue, precision)
     console = wide_console()
     deployment, passes = plan_with_passes(request)
-    inputs = agent_input(deployment, text, wav)
-    run_and_report(deployment, passes, inputs, local_models(model, stt, corpus), console, out, text, emulate=emulate)
+    job = LocalJob(deployment, local_models(model, stt, corpus), agent_input(deployment, text, wav), emulate)
+    run_and_report(job, passes, text, console, out)
 
 
-def plan_with_passes(request: CompileRequest) -> tuple[Deployment, list[tuple[str, str]]]:
+def plan_with_passes(request: CompileRequest) -> tuple[Deployment, Passes]:
     """The plan, and the module's text after each pass."""
     passes: list[tuple[str, str]] = []
     deployment = compile_agent(request, lambda name, module: passes.append((name, print_module(module))))
-    return deployment, passes
+    return deployment, tuple(passes)
 
 
-def run_and_report(
-    deployment: Deployment,
-    passes: list[tuple[str, str]],
-    inputs: dict[str, Value],
-    models: LocalModels,
-    console: Console,
-    out: Path,
-    question: str | None,
-    *,
-    emulate: bool,
-) -> LocalRun:
-    hardware = hardware_sentence(deployment, emulate)
-    console.print(hardware, style="yellow")
-    finished = run_locally(deployment, models, inputs, console, emulate=emulate)
-    _tell_lateness(finished, console)
-    answer = finished.outcome.values[0]
+def run_and_report(job: LocalJob, passes: Passes, question: str | None, console: Console, out: Path) -> RunStory:
+    console.print(hardware_sentence(job), style="yellow")
+    story = run_locally(job, passes, question, console)
+    _tell_lateness(story, console)
     with console.status("writing figures and report"):
-        names = write_bundle(
-            out,
-            deployment,
-            finished.outcome.record,
-            finished.transcript,
-            answer_wav=answer if isinstance(answer, bytes) else b"",
-            passes=passes,
-            question=question,
-            hardware=hardware,
-        )
-    console.print(f"\nThe run took {pretty_seconds(finished.outcome.record.ended_s)} here. {out}/: {', '.join(names)}")
-    return finished
+        names = write_bundle(out, story)
+    console.print(f"\nThe run took {pretty_seconds(story.record.ended_s)} here. {out}/: {', '.join(names)}")
+    return story
 
 
-def _tell_lateness(finished: LocalRun, console: Console) -> None:
+def _tell_lateness(story: RunStory, console: Console) -> None:
     """An emulated device that this machine cannot keep up with is told, not hidden."""
-    late = ", ".join(f"{step} {pretty_seconds(late_s)}" for step, late_s in finished.outcome.late_s.items())
+    late = ", ".join(f"{step} {pretty_seconds(late_s)}" for step, late_s in story.late_s.items())
     if late:
         console.print(f"Slower here than the emulated pace by: {late}", style="yellow")

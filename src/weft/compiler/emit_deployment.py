@@ -4,10 +4,10 @@ from collections.abc import Iterator, Mapping
 from typing import TypeVar, cast
 
 import msgspec
-from xdsl.dialects.builtin import ArrayAttr, DictionaryAttr, ModuleOp, SymbolRefAttr
+from xdsl.dialects.builtin import ArrayAttr, DictionaryAttr, ModuleOp, StringAttr, SymbolRefAttr
 from xdsl.ir import Attribute
 
-from weft.compiler.attributes import Scalar, scalars
+from weft.compiler.attributes import Scalar, scalars, to_scalar
 from weft.compiler.control_flow import agent_graph
 from weft.compiler.dialects.fleet import PoolOp
 from weft.compiler.dialects.kv import TransferOp
@@ -22,11 +22,13 @@ T = TypeVar("T")
 
 
 def emit_deployment(module: ModuleOp, request: CompileRequest) -> Deployment:
-    steps = [op for op in agent_graph(module).walk() if isinstance(op, StepOp)]
+    graph = agent_graph(module)
+    source = to_scalar(graph.attributes.get("agent.source", StringAttr(request.agent)))
+    steps = [op for op in graph.walk() if isinstance(op, StepOp)]
     return Deployment(
         version=DEPLOYMENT_VERSION,
-        agent=agent_graph(module).sym_name.data,
-        source=request.agent,
+        agent=graph.sym_name.data,
+        source=str(source),
         program=emit_program(module),
         pools=tuple(_pool(op) for op in module.ops if isinstance(op, PoolOp)),
         routes=tuple(_route(step) for step in steps),
@@ -75,12 +77,19 @@ def _handoff(step: TransferOp) -> Handoff:
     assumed = scalars(step.assumed.data) if step.assumed else {}
     visits = step.visits.value.data if step.visits else 1.0
     own = {
-        "target": step.step_name.replace(".kv", ".decode"),
+        "target": _reader(step),
         "link": step.link.data,
         "visits": visits,
         "bytes_per_visit": float(step.bytes_moved.value.data),
     }
     return _convert(own | assumed, Handoff)
+
+
+def _reader(step: TransferOp) -> str:
+    """The step that takes the moved cache: a cache has one reader."""
+    (use,) = step.moved.uses
+    assert isinstance(use.operation, StepOp)
+    return use.operation.step_name
 
 
 def _alternatives(module: ModuleOp) -> Iterator[Alternative]:

@@ -2,48 +2,49 @@
 
 import shutil
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 
-from weft.core.deployment import Deployment
+import msgspec
+
 from weft.core.deployment_json import encode
-from weft.core.metrics import RequestRecord
 from weft.report.figures import draw_alternatives, draw_timeline
-from weft.report.page import ReportInputs, write_page
-from weft.report.transcript import Transcript
-
-Passes = Sequence[tuple[str, str]]
-"""(pass name, module text after it); the first is the imported program."""
+from weft.report.page import write_page
+from weft.report.story import Passes, RunStory
 
 
-def write_bundle(
-    out: Path,
-    deployment: Deployment,
-    record: RequestRecord,
-    transcript: Transcript,
-    *,
-    answer_wav: bytes,
-    passes: Passes,
-    question: str | None,
-    hardware: str,
-) -> tuple[str, ...]:
-    """Writes answer.wav, plan.json, agent.mlir, passes/, two figures and report.html; returns the names.
+def write_bundle(out: Path, story: RunStory) -> tuple[str, ...]:
+    """Writes answer.wav, plan.json, run.json, agent.mlir, passes/, two figures and report.html; returns the names.
 
     All is made in a folder beside `out` first, so that a failure leaves an older run's files as they were.
     """
     out.parent.mkdir(parents=True, exist_ok=True)
     fresh = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
     try:
-        (fresh / "answer.wav").write_bytes(answer_wav)
-        (fresh / "plan.json").write_bytes(encode(deployment))
-        _write_passes(fresh, passes)
-        draw_timeline(record, fresh / "timeline.png", hardware)
-        draw_alternatives(deployment, fresh / "alternatives.png")
-        page = ReportInputs(deployment, record, transcript, hardware, question, tuple(passes), fresh)
-        write_page(page, fresh / "report.html")
+        (fresh / "answer.wav").write_bytes(story.answer_wav)
+        (fresh / "plan.json").write_bytes(encode(story.deployment))
+        (fresh / "run.json").write_bytes(_run_json(story))
+        _write_passes(fresh, story.passes)
+        draw_timeline(story.record, fresh / "timeline.png", story.hardware)
+        draw_alternatives(story.deployment, fresh / "alternatives.png")
+        write_page(story, fresh)
         return _move_into(fresh, out)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
+
+
+def _run_json(story: RunStory) -> bytes:
+    """The run for machines: what was said, and when each step ran where."""
+    said = [{"step": line.step, "kind": line.kind, "text": line.text} for line in story.transcript.lines]
+    told = {
+        "hardware": story.hardware,
+        "question": story.question,
+        "heard": story.transcript.heard,
+        "answer": story.transcript.answer,
+        "said": said,
+        "late_s": story.late_s,
+        "record": story.record,
+    }
+    return msgspec.json.format(msgspec.json.encode(told), indent=2) + b"\n"
 
 
 def _write_passes(folder: Path, passes: Passes) -> None:

@@ -14,6 +14,9 @@ from weft.core.metrics import RequestRecord, StepRecord
 
 INK, SOFT, PAPER, GRID = "#1c2430", "#5b6675", "#ffffff", "#d9dee5"
 COLOURS = {"prefill": "#d1495b", "kv": "#edae49", "decode": "#00798c", "cpu": "#6c757d"}
+LABEL_SHARE = 0.07
+"""A narrower bar has no room for its name."""
+
 MINIMUM_BAR_SHARE = 0.004
 """A step shorter than this share of the run is drawn this wide, so that it can be seen."""
 
@@ -44,7 +47,7 @@ def draw_timeline(record: RequestRecord, path: Path, hardware: str) -> None:
 def _draw_step(axes: Axes, step: StepRecord, row: int, total_s: float) -> None:
     width = max(step.duration_s, MINIMUM_BAR_SHARE * total_s)
     axes.barh(row, width, left=step.started_s, height=0.56, color=COLOURS[_kind(step)], zorder=2)
-    if step.duration_s > 0.05 * total_s:
+    if step.duration_s > LABEL_SHARE * total_s:
         label = f"{step.step}\n{step.duration_s * 1e3:.0f} ms"
         middle = step.started_s + step.duration_s / 2
         axes.text(middle, row, label, ha="center", va="center", fontsize=7.5, color="white", zorder=3)

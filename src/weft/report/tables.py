@@ -3,8 +3,7 @@
 from rich import box
 from rich.table import Table
 
-from weft.core.deployment import Alternative, Deployment, Pool, Route
-from weft.core.program import StepKind
+from weft.core.deployment import Alternative, Deployment, Handoff, Pool, Route
 from weft.core.units import pretty_seconds, pretty_si, pretty_usd
 
 
@@ -99,10 +98,12 @@ def _alternative_row(alternative: Alternative, plan_usd_per_hour: float) -> tupl
 
 def handoff_lines(deployment: Deployment) -> list[str]:
     """`think.prefill → think.decode: 45.9 MB over roce-400g, 1.1 ms` for each cache that moves."""
-    moved = {step.name for step in deployment.program.steps if step.kind is StepKind.KV_TRANSFER}
     return [
         f"{each.source} → {each.target}: {pretty_si(each.bytes_per_visit, 'B')} over {each.link}, "
-        f"{pretty_seconds(each.latency_s)} a visit"
+        f"{pretty_seconds(each.latency_s)} a visit" + _price(each)
         for each in deployment.handoffs
-        if moved
     ]
+
+
+def _price(handoff: Handoff) -> str:
+    return f", {pretty_usd(handoff.usd_per_run * 1e6)} a million runs" if handoff.usd_per_run else ""
