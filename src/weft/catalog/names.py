@@ -9,14 +9,18 @@ from weft.core.errors import CatalogError
 
 _FILLER = frozenset(
     {"nvidia", "amd", "intel", "google", "aws", "amazon", "apple", "instinct", "tesla", "geforce", "radeon"}
-    | {"meta", "instruct", "hf", "it", "chat"}
+    | {"meta", "instruct", "hf", "it", "chat", "fp8", "nvfp4", "mxfp4", "bf16"}
 )
+_ASIDE = re.compile(r"\s*\|.*$|\s*\([^)]*\)")  # "| DGX B200 (8x …)", "(355B-A32B)"
+_COUNT = re.compile(r"^\d+\s*x\s+")  # "8x Gaudi 3"
 _OWNER = re.compile(r"^[\w.-]+/(?=[^/]+$)")  # meta-llama/
 
 
 def normalise(name: str) -> str:
-    """Case, spaces, dashes, a repository's owner, vendor and fine-tuning words do not tell rows apart."""
-    words = re.findall(r"[a-z0-9.]+", _OWNER.sub("", name.lower()))
+    """Case, spaces, dashes, a repository's owner, vendor, number format and fine-tuning words do not tell rows apart;
+    nor do a count before the name and a system after it ("8x B200 | DGX B200")."""
+    plain = _COUNT.sub("", _ASIDE.sub("", name.lower()) or name.lower())
+    words = re.findall(r"[a-z0-9.]+", _OWNER.sub("", plain))
     return "".join(word for word in words if word not in _FILLER) or "".join(words)
 
 

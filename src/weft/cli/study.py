@@ -9,10 +9,11 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from weft.cli.console import wide_console
 from weft.core.errors import InputError
-from weft.study.publish import STUDIES, Published
+from weft.study.publish import DATA, STUDIES, Published, publish_fidelity
 
 Name = Annotated[str, typer.Argument(help=f"Which study: {', '.join(STUDIES)}.")]
 Json = Annotated[Path | None, typer.Option(help="Write all rows and findings to this file; - prints them.")]
+Data = Annotated[Path, typer.Option(help="Folder with measured.csv, for study fidelity.")]
 Out = Annotated[Path, typer.Option(help="Folder of the page, its figures and its CSV.")]
 
 
@@ -20,24 +21,26 @@ def register(app: typer.Typer) -> None:
     app.command("study")(study)
 
 
-def study(name: Name, json: Json = None, out: Out = Path("docs/studies")) -> None:
+def study(name: Name, json: Json = None, out: Out = Path("docs/studies"), data: Data = DATA) -> None:
     """Run a study and write its page, figures and CSV."""
     if name not in STUDIES:
         way_out = f"the studies are {', '.join(STUDIES)}"
         raise InputError(subject=f"study {name!r}", problem="there is no such study", way_out=way_out)
     out.mkdir(parents=True, exist_ok=True)
-    published = _run(name, out)
+    published = _run(name, out, data)
     if json is not None:
         _write_json(published, json)
     if json != Path("-"):
         _show(published, out)
 
 
-def _run(name: str, out: Path) -> Published:
+def _run(name: str, out: Path, data: Path) -> Published:
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     console = wide_console()
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(name, total=None)
+        if name == "fidelity":
+            return publish_fidelity(out, data=data)
         return STUDIES[name](out, lambda done, total: bar.update(task, completed=done, total=total))
 
 

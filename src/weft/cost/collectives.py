@@ -11,8 +11,10 @@ import numpy as np
 
 from weft.core.errors import PlanError
 from weft.core.hardware import Device, Link
-from weft.cost.ops import Floats
-from weft.cost.roofline import DEFAULT_EFFICIENCY, Efficiency
+from weft.cost.arrays import Floats
+from weft.cost.efficiency import CollectiveCurve
+
+_PRIOR = CollectiveCurve()
 
 
 def all_reduce_s(
@@ -20,31 +22,29 @@ def all_reduce_s(
     devices: int,
     device: Device,
     link: Link | None = None,
-    efficiency: Efficiency = DEFAULT_EFFICIENCY,
+    curve: CollectiveCurve = _PRIOR,
 ) -> Floats:
     """Sum a vector of `message_bytes` over `devices`; `link` joins scale-up domains and is needed only beyond one."""
     size = np.asarray(message_bytes, dtype=np.float64)
     if devices <= 1:
         return np.zeros_like(size)
     local = min(devices, scale_up_devices(device))
-    inside_s = _scale_up_all_reduce_s(size, local, device, efficiency) if local > 1 else np.zeros_like(size)
+    inside_s = _scale_up_all_reduce_s(size, local, device, curve) if local > 1 else np.zeros_like(size)
     domains = math.ceil(devices / local)
     if domains == 1:
         return inside_s
     path = _required(link, device, devices)
-    hop_s = max(path.latency_s, efficiency.ring_hop_s)
-    return inside_s + _ring_s(size / local, domains, path.bytes_per_s * efficiency.ring_peak, hop_s)
+    hop_s = max(path.latency_s, curve.ring_hop_s)
+    return inside_s + _ring_s(size / local, domains, path.bytes_per_s * curve.ring_peak, hop_s)
 
 
-def send_s(
-    message_bytes: Floats | float, device: Device, link: Link | None, efficiency: Efficiency = DEFAULT_EFFICIENCY
-) -> Floats:
+def send_s(message_bytes: Floats | float, device: Device, link: Link | None, curve: CollectiveCurve = _PRIOR) -> Floats:
     """Hand activations to the next pipeline stage: over the link where there is one, else inside the domain."""
     size = np.asarray(message_bytes, dtype=np.float64)
     if link is None and device.scale_up is not None:
-        return efficiency.one_shot_floor_s + size / (device.scale_up.bytes_per_s * efficiency.ring_peak)
+        return curve.one_shot_floor_s + size / (device.scale_up.bytes_per_s * curve.ring_peak)
     path = _required(link, device, 2)
-    return path.latency_s + size / (path.bytes_per_s * efficiency.ring_peak)
+    return path.latency_s + size / (path.bytes_per_s * curve.ring_peak)
 
 
 def scale_up_devices(device: Device) -> int:
@@ -52,11 +52,11 @@ def scale_up_devices(device: Device) -> int:
     return device.scale_up.max_devices if device.scale_up else 1
 
 
-def _scale_up_all_reduce_s(size: Floats, devices: int, device: Device, efficiency: Efficiency) -> Floats:
+def _scale_up_all_reduce_s(size: Floats, devices: int, device: Device, curve: CollectiveCurve) -> Floats:
     assert device.scale_up is not None
     rate = device.scale_up.bytes_per_s
-    one_shot_s = efficiency.one_shot_floor_s + (devices - 1) * size / (rate * efficiency.one_shot_peak)
-    return np.minimum(one_shot_s, _ring_s(size, devices, rate * efficiency.ring_peak, efficiency.ring_hop_s))
+    one_shot_s = curve.one_shot_floor_s + (devices - 1) * size / (rate * curve.one_shot_peak)
+    return np.minimum(one_shot_s, _ring_s(size, devices, rate * curve.ring_peak, curve.ring_hop_s))
 
 
 def _ring_s(size: Floats, members: int, bytes_per_s: float, hop_s: float) -> Floats:

@@ -9,19 +9,53 @@ from weft.core.deployment import Parallelism
 from weft.core.hardware import Device
 from weft.core.model import ModelSpec
 from weft.core.units import Precision
+from weft.cost.attention import attention_plan
+from weft.cost.formats import Formats, default_formats
 from weft.cost.sharding import kv_bytes_per_token
 
 USABLE_MEMORY = 0.9
 """Share of a device's memory that a replica may fill."""
 
 
-def weight_bytes(model: ModelSpec, precision: Precision, parallelism: Parallelism) -> float:
-    return model.weight_bytes(precision) / (parallelism.tp * parallelism.pp)
+def expert_params(model: ModelSpec) -> float:
+    """Parameters of all routed experts."""
+    experts = model.experts
+    if experts is None:
+        return 0.0
+    return 3.0 * model.d_model * experts.ffn * experts.count * (model.layers - experts.dense_layers)
+
+
+def stored_bytes(model: ModelSpec, formats: Formats) -> float:
+    """All weights of the model, each at its format."""
+    routed = min(expert_params(model), model.params_total)
+    dense = model.params_total - routed
+    return routed * formats.weights.bytes_per_element + dense * formats.dense_weights.bytes_per_element
+
+
+def weight_bytes(
+    model: ModelSpec, precision: Precision, parallelism: Parallelism, formats: Formats | None = None
+) -> float:
+    """On one device. Data-parallel attention copies what is not in routed experts."""
+    formats = formats or default_formats(model, precision)
+    routed = min(expert_params(model), model.params_total) * formats.weights.bytes_per_element
+    dense = stored_bytes(model, formats) - routed
+    return dense / (parallelism.tp * parallelism.pp) + routed / parallelism.devices
 
 
 def kv_bytes(model: ModelSpec, precision: Precision, parallelism: Parallelism, tokens: float) -> float:
-    """KV cache of `tokens` tokens (all sequences together) on one device."""
-    return kv_bytes_per_token(model, precision, parallelism) / parallelism.pp * tokens
+    """KV cache of `tokens` tokens (all sequences together) on one device; every layer as if it held all tokens."""
+    formats = default_formats(model, precision)
+    return kv_bytes_per_token(model, formats.kv, parallelism) / (parallelism.pp * parallelism.dp) * tokens
+
+
+def kv_bytes_per_sequence(model: ModelSpec, formats: Formats, parallelism: Parallelism, tokens: float) -> float:
+    """KV cache of one sequence of `tokens` tokens, in all devices of its group; windows cap what their layers hold."""
+    plan = attention_plan(model)
+    caching = plan.full_layers + plan.window_layers
+    windowed = min(tokens, plan.window) if plan.window else tokens
+    held = (plan.full_layers * tokens + plan.window_layers * windowed) / max(caching, 1)
+    state = 4.0 * plan.linear_layers * plan.state / parallelism.tp
+    return (kv_bytes_per_token(model, formats.kv, parallelism) * held + state) / parallelism.pp
 
 
 def activation_bytes(model: ModelSpec, precision: Precision, parallelism: Parallelism, rows: float) -> float:

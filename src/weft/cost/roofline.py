@@ -1,46 +1,16 @@
-"""Seconds of one operator: floor + max(flops / (peak · eff), bytes / (bandwidth · eff)).
-
-The efficiencies are curves in the operator's shape. The defaults below are read off measured operators of A100, H100
-and B200 (aiconfigurator's tables, 2026-11): good to about 20 % of an operator on these three and a guess elsewhere.
-A calibration replaces the coefficients, not the code.
-"""
-
-from dataclasses import dataclass
+"""Seconds of one operator: floor + max(flops / (peak · eff), bytes / (bandwidth · eff)), eff a curve in its shape."""
 
 import numpy as np
 
 from weft.core.errors import PlanError
 from weft.core.hardware import Device
 from weft.core.units import Precision
-from weft.cost.ops import Floats, Op, OpKind
+from weft.cost.arrays import Floats
+from weft.cost.efficiency import DEFAULT_EFFICIENCY, AttentionCurve, Efficiency, GemmCurve
+from weft.cost.ops import Op, OpKind
 
-
-@dataclass(frozen=True, slots=True)
-class Efficiency:
-    """Coefficients of the efficiency curves, and where they come from.
-
-    A GEMM reaches `gemm_peak` of the datasheet rate, times m/(m+half_rows) · n/(n+half_columns) · k/(k+half_inner):
-    half of it is lost where a dimension equals its half. Below 16 bits, scaling and format conversion leave
-    `narrow_share` of the rate and of the bandwidth. Attention saturates in heads × query rows.
-    """
-
-    gemm_peak: float = 0.85
-    gemm_half_rows: float = 64.0
-    gemm_half_columns: float = 192.0
-    gemm_half_inner: float = 192.0
-    narrow_share: float = 0.8
-    attention_peak: float = 0.62
-    attention_half_rows: float = 32_000.0
-    memory_peak: float = 0.8
-    kernel_floor_s: float = 3e-6
-    ring_peak: float = 0.8
-    ring_hop_s: float = 1.1e-6
-    one_shot_peak: float = 0.6
-    one_shot_floor_s: float = 3e-6
-    provenance: str = "datasheet"
-
-
-DEFAULT_EFFICIENCY = Efficiency()
+_ATTENTION = (OpKind.ATTENTION, OpKind.GENERATION, OpKind.LATENT)
+_MATRIX = (OpKind.GEMM, OpKind.EXPERT)
 
 
 def peak_flops_per_s(device: Device, precision: Precision) -> float:
@@ -56,33 +26,55 @@ def peak_flops_per_s(device: Device, precision: Precision) -> float:
     return rate
 
 
-def local_op_s(op: Op, device: Device, precision: Precision, efficiency: Efficiency = DEFAULT_EFFICIENCY) -> Floats:
+def local_op_s(op: Op, device: Device, efficiency: Efficiency = DEFAULT_EFFICIENCY) -> Floats:
     """One call of an operator that stays on its device (not a message)."""
-    compute_s = op.flops / _reached_flops_per_s(op, device, precision, efficiency)
-    memory_s = op.bytes_moved / (device.memory_bytes_per_s * _memory_share(op, precision, efficiency))
-    return efficiency.kernel_floor_s + np.maximum(compute_s, memory_s)
+    return floor_s(op, efficiency) + work_s(op, device, efficiency)
 
 
-def _reached_flops_per_s(op: Op, device: Device, precision: Precision, efficiency: Efficiency) -> Floats | float:
+def floor_s(op: Op, efficiency: Efficiency) -> float:
+    """The least that one call of an operator takes."""
+    if op.kind in _MATRIX:
+        return efficiency.gemm[op.precision].floor_s
+    if op.kind in _ATTENTION:
+        return _attention_curve(op, efficiency).floor_s
+    return efficiency.pointwise_floor_s
+
+
+def work_s(op: Op, device: Device, efficiency: Efficiency) -> Floats:
+    """One call beyond its floor."""
+    if op.kind in _MATRIX:
+        return gemm_work_s(op, peak_flops_per_s(device, op.precision), device, efficiency.gemm[op.precision])
+    if op.kind in _ATTENTION:
+        rate = peak_flops_per_s(device, _attention_precision(device, op.precision))
+        return attention_work_s(op, rate, device, _attention_curve(op, efficiency))
+    return np.asarray(op.bytes_moved / (device.memory_bytes_per_s * efficiency.pointwise_memory))
+
+
+def gemm_work_s(op: Op, flops_per_s: float, device: Device, curve: GemmCurve) -> Floats:
+    columns_share = op.columns / (op.columns + curve.half_columns)
+    inner_share = op.inner / (op.inner + curve.half_inner)
+    rows_share = op.rows / (op.rows + curve.half_rows)
+    compute_s = op.flops / (flops_per_s * curve.peak * columns_share * inner_share * rows_share)
+    return np.maximum(compute_s, op.bytes_moved / (device.memory_bytes_per_s * curve.memory))
+
+
+def attention_work_s(op: Op, flops_per_s: float, device: Device, curve: AttentionCurve) -> Floats:
+    ideal_s = np.maximum(
+        op.flops / (flops_per_s * curve.peak), op.bytes_moved / (device.memory_bytes_per_s * curve.memory)
+    )
+    return ideal_s * (1.0 + curve.half_rows / np.maximum(op.rows, 1.0))
+
+
+def _attention_curve(op: Op, efficiency: Efficiency) -> AttentionCurve:
+    """Latent decoding shares each cached token among all heads, so its arithmetic is as dense as a prompt's."""
+    context, generation = efficiency.context, efficiency.generation
     if op.kind is OpKind.ATTENTION:
-        rate = peak_flops_per_s(device, _attention_precision(device, precision))
-        return rate * efficiency.attention_peak * op.rows / (op.rows + efficiency.attention_half_rows)
-    share = efficiency.gemm_peak * _narrow_share(precision, efficiency)
-    columns_share = op.columns / (op.columns + efficiency.gemm_half_columns)
-    inner_share = op.inner / (op.inner + efficiency.gemm_half_inner)
-    rows_share = op.rows / (op.rows + efficiency.gemm_half_rows)
-    return peak_flops_per_s(device, precision) * share * columns_share * inner_share * rows_share
+        return context
+    if op.kind is OpKind.GENERATION:
+        return generation
+    return AttentionCurve(context.peak, generation.memory, generation.half_rows, generation.floor_s)
 
 
 def _attention_precision(device: Device, precision: Precision) -> Precision:
     """Attention kernels gain almost nothing below 16 bits, so they are rated at fp16 wherever the device has it."""
     return Precision.FP16 if Precision.FP16 in device.flops_per_s else precision
-
-
-def _memory_share(op: Op, precision: Precision, efficiency: Efficiency) -> float:
-    narrow = _narrow_share(precision, efficiency) if op.kind is OpKind.GEMM else 1.0
-    return efficiency.memory_peak * narrow
-
-
-def _narrow_share(precision: Precision, efficiency: Efficiency) -> float:
-    return efficiency.narrow_share if precision.bytes_per_element < Precision.FP16.bytes_per_element else 1.0

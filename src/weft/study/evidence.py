@@ -17,7 +17,7 @@ from scipy.optimize import nnls
 from weft import catalog
 from weft.core.hardware import Finance
 from weft.core.units import HOUR_S
-from weft.cost.ops import Floats
+from weft.cost.arrays import Floats
 from weft.cost.tco import usd_per_hour
 from weft.study.space import BASELINE, pair_name
 

@@ -5,7 +5,19 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from weft import catalog
-from weft.study import catalogue, kv_bandwidth, part_figures, resources, scaling, sensitivity, tco, tco_figures
+from weft.study import (
+    catalogue,
+    fidelity,
+    fidelity_figure,
+    fidelity_page,
+    kv_bandwidth,
+    part_figures,
+    resources,
+    scaling,
+    sensitivity,
+    tco,
+    tco_figures,
+)
 from weft.study.claims import Claim
 from weft.study.claims_parts import claim_4, claim_5, claim_6
 from weft.study.page import markdown_table, write_csv, write_page
@@ -13,6 +25,8 @@ from weft.study.pairs import Progress, Row
 from weft.study.space import FINANCES, Space, pair_name, short
 
 Json = Mapping[str, object]
+DATA = Path("../shared/data")
+"""Where study `fidelity` finds measured.csv."""
 TALKERS = ("gaudi3", "mi300x", "h100-sxm", "b200")
 
 
@@ -87,6 +101,16 @@ def publish_catalogue(out: Path, progress: Progress | None = None) -> Published:
     return Published(files, (_one_line(claim),), {"rows": records, "claims": [asdict(claim)]})
 
 
+def publish_fidelity(out: Path, progress: Progress | None = None, data: Path = DATA) -> Published:
+    """`data` holds measured.csv, which does not ship."""
+    found = fidelity.run(data)
+    fidelity.write_csv(found, out / "fidelity.csv")
+    fidelity_figure.draw(found, out / "fidelity.png")
+    (out / "fidelity.md").write_text(fidelity_page.page(found), encoding="utf-8")
+    findings = tuple(fidelity_page.findings(found))
+    return Published(("fidelity.png", "fidelity.csv", "fidelity.md"), findings, {"findings": findings})
+
+
 def publish_scaling(out: Path, progress: Progress | None = None) -> Published:
     rows, leaning = scaling.rows(), resources.rows()
     claim = claim_4(rows)
@@ -117,6 +141,7 @@ STUDIES: Mapping[str, Callable[[Path, Progress | None], Published]] = {
     "kv-bandwidth": publish_kv_bandwidth,
     "catalogue": publish_catalogue,
     "scaling": publish_scaling,
+    "fidelity": publish_fidelity,
 }
 
 

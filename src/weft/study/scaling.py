@@ -15,16 +15,13 @@ from weft.core.model import ModelSpec
 from weft.core.units import Precision
 from weft.cost.collectives import scale_up_devices
 from weft.cost.memory import replica_bytes, usable_bytes
-from weft.cost.ops import OpKind
-from weft.cost.steps import StepEstimate
-from weft.study.physics import decode_estimate, engine, prefill_estimate
+from weft.study.physics import Timing, decode_estimate, engine, prefill_estimate
 from weft.study.space import EXTENSION_DEVICES, MODELS, PAPER_DEVICES, PRECISIONS, Question
 from weft.study.sweep import Phase
 
 TENSOR_PARALLEL = (1, 2, 4, 8, 16, 32)
 PIPELINE_PARALLEL = (1, 2, 4, 8)
 TOKENS, DECODE_BATCH = 4096, 32
-_TALK = (OpKind.ALL_REDUCE, OpKind.SEND)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +103,7 @@ def _curve(device: Device, model: ModelSpec, precision: Precision, phase: Phase,
         yield _row(question, device, phase, size, estimate)
 
 
-def _row(question: Question, device: Device, phase: Phase, size: Parallelism, estimate: StepEstimate) -> Row:
+def _row(question: Question, device: Device, phase: Phase, size: Parallelism, estimate: Timing) -> Row:
     batch, in_flight = (1, TOKENS) if phase is Phase.PREFILL else (DECODE_BATCH, DECODE_BATCH)
     needs = replica_bytes(question.model, question.precision, size, batch, TOKENS, in_flight)
     return Row(
@@ -116,8 +113,8 @@ def _row(question: Question, device: Device, phase: Phase, size: Parallelism, es
         phase,
         size.tp,
         size.pp,
-        float(estimate.seconds),
-        sum(float(estimate.by_kind_s[kind]) for kind in _TALK if kind in estimate.by_kind_s),
+        float(estimate.latency_s),
+        float(estimate.communication_s),
         needs <= usable_bytes(device),
         size.devices <= scale_up_devices(device),
         estimate.provenance,

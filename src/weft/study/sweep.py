@@ -16,12 +16,11 @@ from weft.core.deployment import Parallelism
 from weft.core.errors import PlanError
 from weft.core.hardware import Device, Link
 from weft.core.workload import Slo
+from weft.cost.arrays import Floats
 from weft.cost.memory import activation_bytes, kv_bytes, usable_bytes, weight_bytes
-from weft.cost.ops import Floats
 from weft.cost.roofline import peak_flops_per_s
-from weft.cost.steps import StepEstimate
 from weft.cost.transfer import transfer_s
-from weft.study.physics import decode_estimate, engine, prefill_estimate
+from weft.study.physics import Timing, decode_estimate, engine, prefill_estimate
 from weft.study.space import Question
 
 TENSOR_PARALLEL = (1, 2, 4, 8, 16)
@@ -77,11 +76,13 @@ class Curve:
     latency_s: Floats
     device_s: Floats
     link_s: float
+    offline_gain: float
     provenance: str
 
     def best(self, limit_s: float | None) -> tuple[float, int] | None:
         """(device-seconds per request, index) of the best batch within the limit."""
-        bound_s = np.maximum(self.device_s, self.link_s)
+        busy_s = self.device_s / (self.offline_gain if limit_s is None else 1.0)
+        bound_s = np.maximum(busy_s, self.link_s)
         allowed = bound_s if limit_s is None else np.where(self.latency_s <= limit_s, bound_s, np.inf)
         least = float(allowed.min())
         return (least, int(np.argmax(allowed <= NEAR * least))) if np.isfinite(least) else None
@@ -108,7 +109,7 @@ def curves(question: Question, device: Device, phase: Phase, link: Link) -> Iter
 
 def step_estimate(
     question: Question, device: Device, phase: Phase, parallelism: Parallelism, batches: Floats | int, link: Link
-) -> StepEstimate:
+) -> Timing:
     """A prefill of `batches` prompts, or one decode step in the middle of their answers."""
     replica = engine(question.model, question.precision, device, parallelism, link)
     if phase is Phase.PREFILL:
@@ -177,7 +178,8 @@ def _curve(
         handoff_s = transfer_s(question.kv_bytes, link) / steps
     device_s = parallelism.devices * steps * estimate.seconds / under_way
     link_s = question.kv_bytes / link.bytes_per_s
-    return Curve(parallelism, batches, estimate.seconds + handoff_s, device_s, link_s, estimate.provenance)
+    latency_s = estimate.latency_s + handoff_s
+    return Curve(parallelism, batches, latency_s, device_s, link_s, estimate.offline_gain, estimate.provenance)
 
 
 def _fitting(question: Question, device: Device, phase: Phase, parallelism: Parallelism) -> Floats:

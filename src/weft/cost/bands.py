@@ -1,0 +1,89 @@
+"""Error bands: how far measured runs that a fit did not see lay from it, by what is known of a run.
+
+Split-conformal in logarithms: a band's ends are quantiles of log(measured / predicted) over kept-out runs of the same
+class (how well known the run is) and device; a device with few runs borrows from its class.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+
+from weft.cost.arrays import Floats
+
+METRICS = ("ttft_s", "tpot_s", "tokens_per_s")
+COVERAGE = 0.86
+"""Share of kept-out runs that a band is made to hold: above the 80 % that it promises, as the next runs are not these."""
+
+ENOUGH = 30
+"""Kept-out runs from which a device's own quantiles count in full."""
+
+
+class Known(StrEnum):
+    """How well a run is known, best first; also what an estimate says of where it comes from."""
+
+    MEASURED = "measured"  # the same device, model, software and format were measured, at other sizes or loads
+    FITTED = "fitted"  # the device was measured with other models or software
+    DATASHEET = "datasheet"  # nothing was measured on the device
+
+
+PRIOR: Mapping[Known, tuple[float, float]] = {
+    Known.MEASURED: (-0.4, 0.4),
+    Known.FITTED: (-0.7, 0.7),
+    Known.DATASHEET: (-1.2, 1.2),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Bands:
+    """Ends as log(measured / predicted), by metric, then "known" or "known|device"."""
+
+    ends: Mapping[str, Mapping[str, tuple[float, float]]]
+
+    def of(self, metric: str, known: Known, device: str) -> tuple[float, float]:
+        by_class = self.ends.get(metric, {})
+        return by_class.get(f"{known}|{device}") or by_class.get(f"{known}") or PRIOR[known]
+
+
+def fit_bands(errors: Floats, known: Sequence[Known], devices: Sequence[str]) -> Bands:
+    """`errors` (3, runs): log(measured / predicted) of kept-out runs, NaN where not reported."""
+    classes = np.array([f"{each}" for each in known])
+    names = np.array(devices)
+    return Bands({metric: _metric_ends(errors[at], classes, names) for at, metric in enumerate(METRICS)})
+
+
+def _metric_ends(errors: Floats, classes: Floats, names: Floats) -> Mapping[str, tuple[float, float]]:
+    ends: dict[str, tuple[float, float]] = {}
+    reported = np.isfinite(errors)
+    for known in Known:
+        mine = reported & (classes == f"{known}")
+        if mine.sum() < ENOUGH:
+            ends[f"{known}"] = _widest(PRIOR[known], errors[mine])
+            continue
+        ends[f"{known}"] = _ends(errors[mine])
+        for device in np.unique(names[mine]):
+            own = errors[mine & (names == device)]
+            ends[f"{known}|{device}"] = _blend(_ends(own), ends[f"{known}"], own.size)
+    return ends
+
+
+def _ends(errors: Floats) -> tuple[float, float]:
+    """Quantiles around the middle, widened as split-conformal does for a finite number of runs."""
+    tail = (1 - COVERAGE) / 2
+    level = max(tail - 1.0 / (errors.size + 1), 0.0)
+    low, high = np.quantile(errors, [level, 1 - level])
+    return float(min(low, -0.02)), float(max(high, 0.02))
+
+
+def _blend(own: tuple[float, float], pooled: tuple[float, float], runs: int) -> tuple[float, float]:
+    """Few runs: the wider of own and pooled; many: own."""
+    if runs >= ENOUGH:
+        return own
+    return min(own[0], pooled[0]), max(own[1], pooled[1])
+
+
+def _widest(prior: tuple[float, float], errors: Floats) -> tuple[float, float]:
+    if not errors.size:
+        return prior
+    return float(min(prior[0], errors.min())), float(max(prior[1], errors.max()))

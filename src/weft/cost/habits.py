@@ -1,0 +1,185 @@
+"""From a profile to what a client sees: TTFT, TPOT and throughput, by coefficients of engine, device and model.
+
+    step  = Σ part coefficient · decode seconds of the part + step_s + sequence_s · running
+    prompt = compute · (weights + experts + attention + pointwise) + prompt_messages · messages     (packed with others)
+    TPOT  = tpot · (step + mixing · running / osl · prompt)                  prefills of the others delay every token
+    TTFT  = ttft · (start_s + prompt alone + align · step + queue · load · √running · prompt + burst · (running − 1) · prompt
+            + arrival_s · running)  +  waiting / running · osl · TPOT
+            burst: a closed loop begins with all requests at once, about a tenth of all that a run measures
+    tokens/s = concurrency · osl / (TTFT + TPOT · (osl − 1)); offline: offline · running · replicas / TPOT
+
+Each coefficient's logarithm is a base plus effects of the groups a run belongs to, each shrunk to zero in the fit: what
+was never measured gets the average.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import numpy as np
+
+from weft.cost.arrays import Floats
+from weft.cost.serving import Part
+
+START: Mapping[str, float] = MappingProxyType(
+    {
+        "weights": 1.0,
+        "experts": 1.0,
+        "attention": 1.0,
+        "messages": 1.0,
+        "pointwise": 0.5,
+        "launches": 0.4,
+        "step_s": 5e-4,
+        "sequence_s": 5e-6,
+        "compute": 1.1,
+        "prompt_messages": 1.0,
+        "prompt_launches": 0.5,
+        "prompt_s": 3e-3,
+        "mixing": 0.9,
+        "start_s": 0.02,
+        "align": 1.0,
+        "queue": 1.0,
+        "burst": 0.05,
+        "arrival_s": 1e-4,
+        "offline": 1.0,
+        "tpot": 1.0,
+        "ttft": 1.0,
+    }
+)
+"""Coefficients and where a fit starts. Those in seconds end in _s; the others are factors."""
+
+OVERALL = ("tpot", "ttft")
+"""Factors of a whole latency: only groups move them, their base stays 1."""
+
+_PARTS = tuple(Part)
+_STATIC_START = 0.3
+"""Share of start_s without a server in between."""
+
+
+@dataclass(frozen=True, slots=True)
+class Labels:
+    """What an engine's habits depend on besides physics."""
+
+    device: str
+    model: str
+    precision: str
+    engine: str
+    version: str
+    kind: str
+    parallel: str
+    shape: str
+    vendor: str
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Runs that share `fields` share an effect on `coefficients`, of about `spread` (a standard deviation of logs)."""
+
+    name: str
+    fields: tuple[str, ...]
+    coefficients: tuple[str, ...]
+    spread: float
+
+    def key(self, labels: Labels) -> str:
+        return "|".join(getattr(labels, field) for field in self.fields)
+
+
+_DECODE = ("weights", "experts", "attention", "messages", "launches", "step_s", "sequence_s")
+_PREFILL = ("compute", "prompt_launches", "prompt_s", "mixing", "start_s", "align", "queue", "burst")
+
+GROUPS = (
+    Group("engine", ("engine",), (*_DECODE, *_PREFILL, "offline"), 0.3),
+    Group("device", ("device",), ("weights", "messages", "step_s", "compute", *OVERALL), 0.2),
+    Group("vendor", ("vendor",), ("weights", "messages", "step_s", "compute", *OVERALL), 0.3),
+    Group("shape", ("shape",), ("weights", "experts", "attention", "messages", "compute", "sequence_s"), 0.3),
+    Group("precision", ("precision",), ("weights", "experts", "compute"), 0.2),
+    Group("kind", ("kind", "engine"), ("offline",), 0.3),
+    Group("version", ("version",), OVERALL, 0.2),
+    Group("model", ("model",), OVERALL, 0.2),
+    Group("parallel", ("parallel", "engine"), OVERALL, 0.2),
+    Group("stack", ("device", "model", "version", "precision"), (*OVERALL, "burst", "launches"), 0.25),
+)
+"""`stack` is one build of the software for one model and device: speculative decoding and the like are told nowhere."""
+
+
+@dataclass(frozen=True, slots=True)
+class Habits:
+    """Fitted logarithms: `base` by coefficient, `effects` by group, key and coefficient."""
+
+    base: Mapping[str, float]
+    effects: Mapping[str, Mapping[str, Mapping[str, float]]]
+
+    def logs(self, labels: Sequence[Labels]) -> Mapping[str, Floats]:
+        """Logarithm of every coefficient, one value a run."""
+        logs = {name: np.full(len(labels), value) for name, value in self.base.items()}
+        for group in GROUPS:
+            known = self.effects.get(group.name, {})
+            for at, each in enumerate(labels):
+                for name, value in known.get(group.key(each), {}).items():
+                    logs[name][at] += value
+        return logs
+
+    def knows(self, group: str, labels: Labels) -> bool:
+        found = next(each for each in GROUPS if each.name == group)
+        return found.key(labels) in self.effects.get(group, {})
+
+
+@dataclass(frozen=True, slots=True)
+class Runs:
+    """Profiles of many runs side by side: seconds of shape (parts, runs), the rest (runs,)."""
+
+    decode_s: Floats
+    alone_s: Floats
+    packed_s: Floats
+    running: Floats
+    waiting: Floats
+    replicas: Floats
+    osl: Floats
+    offline: Floats
+    static: Floats
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What a client measures; `tokens_per_s` counts output tokens of the whole deployment."""
+
+    ttft_s: Floats
+    tpot_s: Floats
+    tokens_per_s: Floats
+
+
+def predict(runs: Runs, logs: Mapping[str, Floats]) -> Seen:
+    """`logs`: logarithm of every coefficient, one value a run."""
+    by = {name: np.exp(values) for name, values in logs.items()}
+    step_s = _step_s(runs, by)
+    packed_s = _prompt_s(runs.packed_s, by)
+    mixed_s = by["mixing"] * runs.running / np.maximum(runs.osl, 1.0) * packed_s
+    tpot_s = by["tpot"] * (step_s + np.where(runs.static > 0, 0.0, mixed_s))
+    ttft_s = _ttft_s(runs, by, step_s, packed_s, mixed_s / (step_s + mixed_s))
+    queued_s = runs.waiting / np.maximum(runs.running, 1.0) * runs.osl * tpot_s
+    ttft_s = ttft_s + np.where(runs.offline > 0, 0.0, queued_s)
+    closed = (runs.running + runs.waiting) * runs.replicas * runs.osl / (ttft_s + tpot_s * (runs.osl - 1))
+    packed = by["offline"] * runs.running * runs.replicas / tpot_s
+    return Seen(ttft_s, tpot_s, np.where(runs.offline > 0, packed, closed))
+
+
+def _step_s(runs: Runs, by: Mapping[str, Floats]) -> Floats:
+    parts = sum(by[part] * runs.decode_s[at] for at, part in enumerate(_PARTS))
+    return parts + by["step_s"] + by["sequence_s"] * runs.running
+
+
+def _prompt_s(parts_s: Floats, by: Mapping[str, Floats]) -> Floats:
+    part = dict(zip(_PARTS, parts_s, strict=True))
+    local_s = part[Part.WEIGHTS] + part[Part.EXPERTS] + part[Part.ATTENTION] + 0.7 * part[Part.POINTWISE]
+    return by["compute"] * local_s + by["prompt_messages"] * part[Part.MESSAGES]
+
+
+def _ttft_s(runs: Runs, by: Mapping[str, Floats], step_s: Floats, packed_s: Floats, load: Floats) -> Floats:
+    launches_s = runs.alone_s[_PARTS.index(Part.LAUNCHES)]
+    alone_s = _prompt_s(runs.alone_s, by) + by["prompt_launches"] * launches_s + by["prompt_s"]
+    busy_s = by["align"] * step_s + by["arrival_s"] * runs.running
+    queue_s = by["queue"] * np.minimum(load, 0.95) * np.sqrt(runs.running) * packed_s
+    burst_s = by["burst"] * (runs.running - 1) * packed_s
+    served = by["start_s"] + alone_s + busy_s + queue_s + burst_s
+    batch = _STATIC_START * by["start_s"] + alone_s + (runs.running - 1) * packed_s
+    return by["ttft"] * np.where(runs.static > 0, batch, served)

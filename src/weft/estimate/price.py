@@ -1,0 +1,98 @@
+"""Points become estimates: value, error band and where it comes from; or the reason why not."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from weft.core.errors import WeftError
+from weft.cost.bands import Known
+from weft.cost.efficiency import Efficiency
+from weft.cost.habits import Habits, Labels, predict
+from weft.cost.points import Point
+from weft.estimate.coefficients import Coefficients, coefficients
+from weft.estimate.resolve import resolve
+from weft.estimate.rows import Loaded, load, stack
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A number with its 80 % band."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class Priced:
+    """What a point comes to. `tokens_per_s` counts output tokens of the whole deployment; None where the point's kind
+    has no such number. `running` sequences are decoded at once on one replica, of which memory holds `fits`."""
+
+    ttft_s: Estimate | None
+    tpot_s: Estimate | None
+    tokens_per_s: Estimate | None
+    provenance: Known
+    devices: int
+    running: float
+    fits: float
+
+
+def price(points: Sequence[Point], using: Coefficients | None = None) -> list[Priced | WeftError]:
+    """All points at once; a refusal stands in its place."""
+    using = using or coefficients()
+    answers: list[Priced | WeftError] = []
+    ready: list[tuple[int, Loaded]] = []
+    for at, point in enumerate(points):
+        try:
+            found = load(resolve(point, using.efficiencies))
+        except WeftError as refusal:
+            answers.append(refusal)
+            continue
+        answers.append(WeftError(subject="", problem="", way_out=""))
+        ready.append((at, found))
+    for (at, _), priced in zip(ready, _priced([found for _, found in ready], using), strict=True):
+        answers[at] = priced
+    return answers
+
+
+def _priced(loaded: Sequence[Loaded], using: Coefficients) -> list[Priced]:
+    if not loaded:
+        return []
+    labels = [each.resolved.labels for each in loaded]
+    seen = predict(stack(loaded), using.habits.logs(labels))
+    rows = np.stack([seen.ttft_s, seen.tpot_s, seen.tokens_per_s]).T
+    return [_one(each, values, using) for each, values in zip(loaded, rows.tolist(), strict=True)]
+
+
+def _one(loaded: Loaded, values: Sequence[float], using: Coefficients) -> Priced:
+    labels, profile = loaded.resolved.labels, loaded.profile
+    known = how_known_by(labels, using.habits, using.efficiencies)
+    ttft_s, tpot_s, tokens_per_s = (
+        _banded(value, metric, known, labels.device, using)
+        for value, metric in zip(values, ("ttft_s", "tpot_s", "tokens_per_s"), strict=True)
+    )
+    prefill, decode = labels.kind == "prefill", labels.kind == "decode"
+    split, replicas = loaded.resolved.case.engine.parallelism, loaded.resolved.case.replicas
+    return Priced(
+        None if decode or labels.kind == "offline" else ttft_s,
+        None if prefill else tpot_s,
+        None if prefill else tokens_per_s,
+        known,
+        split.devices * replicas,
+        float(profile.running[0]),
+        profile.fits,
+    )
+
+
+def how_known_by(labels: Labels, habits: Habits, efficiencies: Mapping[str, Efficiency]) -> Known:
+    if habits.knows("stack", labels):
+        return Known.MEASURED
+    if labels.device in efficiencies or habits.knows("device", labels):
+        return Known.FITTED
+    return Known.DATASHEET
+
+
+def _banded(value: float, metric: str, known: Known, device: str, using: Coefficients) -> Estimate:
+    low, high = using.bands.of(metric, known, device)
+    return Estimate(value, value * float(np.exp(low)), value * float(np.exp(high)))
