@@ -10,9 +10,10 @@ from weft.core.hardware import Device
 from weft.core.units import Precision
 from weft.core.workload import Slo
 from weft.cost.memory import activation_bytes, kv_bytes, usable_bytes, weight_bytes
+from weft.cost.transfer import transfer_s
 from weft.study.physics import Timing
 from weft.study.space import Question
-from weft.study.sweep import Answer, Choice, Phase, Refusal, answers, replica_sizes, step_estimate
+from weft.study.sweep import Answer, Choice, Phase, Refusal, answers, curves, replica_sizes, step_estimate
 
 INTERACTIVE, OFFLINE = Slo("interactive", 0.25, 0.02), Slo("offline")
 QUESTION = Question(LLAMA_8B, Precision.FP16, 512, 4096)
@@ -66,6 +67,15 @@ def test_the_choice_costs_what_its_step_costs():
     timing = timed(LARGE, H100, size, Phase.PREFILL, found.batch)
     assert found.latency_s == pytest.approx(float(timing.latency_s))
     assert found.device_s_per_request == pytest.approx(float(timing.seconds) * size.devices / (found.batch * size.pp))
+
+
+def test_sends_are_all_that_stages_add():
+    """A curve puts them together from one stage; the cost model knows the whole pipeline (and scales sends, which are small)."""
+    for phase in Phase:
+        for curve in curves(LARGE, H100, phase, ROCE):
+            whole = step_estimate(LARGE, H100, phase, curve.parallelism, curve.batches, ROCE).latency_s
+            handoff_s = 0.0 if phase is Phase.PREFILL else transfer_s(LARGE.kv_bytes, ROCE) / (LARGE.osl - 1)
+            assert curve.latency_s == pytest.approx(whole + handoff_s, rel=0.02)
 
 
 def test_an_objective_never_makes_it_cheaper():

@@ -15,7 +15,7 @@ from weft.core.hardware import Device, Link
 from weft.core.model import ModelSpec
 from weft.core.units import Precision
 from weft.cost.arrays import Floats
-from weft.cost.collectives import scale_up_devices
+from weft.cost.collectives import scale_up_devices, send_s
 from weft.cost.habits import Labels
 from weft.cost.serving import Part, by_part
 from weft.cost.steps import Engine, decode_step, prefill
@@ -52,7 +52,7 @@ def engine(model: ModelSpec, precision: Precision, device: Device, parallelism: 
 def prefill_estimate(replica: Engine, tokens: int, batches: Floats | int = 1) -> Timing:
     """`batches` prompts of `tokens` tokens at once."""
     sizes = np.asarray(batches, dtype=np.float64)
-    parts = _parts(replica, by_part(prefill(replica, tokens, sizes), sizes.size), sizes)
+    parts = _parts(by_part(prefill(replica, tokens, sizes), sizes.size), sizes)
     habits, known = _habits(replica, "prefill")
     local_s = parts[Part.WEIGHTS] + parts[Part.EXPERTS] + parts[Part.ATTENTION] + 0.7 * parts[Part.POINTWISE]
     talk_s = habits["prompt_messages"] * parts[Part.MESSAGES]
@@ -67,7 +67,7 @@ def prefill_estimate(replica: Engine, tokens: int, batches: Floats | int = 1) ->
 def decode_estimate(replica: Engine, context: int, batches: Floats | int) -> Timing:
     """One more token for each of `batches` sequences that hold `context` tokens."""
     sizes = np.asarray(batches, dtype=np.float64)
-    parts = _parts(replica, by_part(decode_step(replica, context, sizes), sizes.size), sizes)
+    parts = _parts(by_part(decode_step(replica, context, sizes), sizes.size), sizes)
     habits, known = _habits(replica, "decode")
     talk_s = habits["tpot"] * habits["messages"] * parts[Part.MESSAGES]
     step_s = sum(habits[part] * parts[part] for part in Part) + habits["step_s"] + habits["sequence_s"] * sizes
@@ -75,7 +75,16 @@ def decode_estimate(replica: Engine, context: int, batches: Floats | int) -> Tim
     return Timing(seconds, seconds, talk_s, _habits(replica, "offline")[0]["offline"], known)
 
 
-def _parts(replica: Engine, seconds: Floats, sizes: Floats) -> Mapping[Part, Floats]:
+def sends_s(replica: Engine, rows: Floats) -> Floats:
+    """What handing the activations of `rows` tokens from stage to stage adds to a step of one stage's size."""
+    split, wide_bytes = replica.parallelism, max(replica.precision.bytes_per_element, 2.0)
+    if split.pp == 1:
+        return np.zeros_like(rows)
+    message = rows * replica.model.d_model * wide_bytes / split.tp
+    return (split.pp - 1) * send_s(message, replica.device, replica.link, replica.efficiency.collective)
+
+
+def _parts(seconds: Floats, sizes: Floats) -> Mapping[Part, Floats]:
     return {part: row.reshape(sizes.shape) for part, row in zip(Part, seconds, strict=True)}
 
 

@@ -7,8 +7,9 @@ cache of all sequences at the end of their answers. A device cannot serve more r
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import cache
 
 import numpy as np
 
@@ -20,7 +21,7 @@ from weft.cost.arrays import Floats
 from weft.cost.memory import activation_bytes, kv_bytes, usable_bytes, weight_bytes
 from weft.cost.roofline import peak_flops_per_s
 from weft.cost.transfer import transfer_s
-from weft.study.physics import Timing, decode_estimate, engine, prefill_estimate
+from weft.study.physics import Timing, decode_estimate, engine, prefill_estimate, sends_s
 from weft.study.space import Question
 
 TENSOR_PARALLEL = (1, 2, 4, 8, 16)
@@ -100,11 +101,32 @@ def answers(
 
 
 def curves(question: Question, device: Device, phase: Phase, link: Link) -> Iterator[Curve]:
-    """Every replica size that holds the model and at least one sequence."""
-    for parallelism in replica_sizes(question, device):
-        batches = _fitting(question, device, phase, parallelism)
+    """Every replica size that holds the model and at least one sequence, the smallest first. Pipeline stages change
+    nothing of a step but its sends, so each tp is asked once, for the batches of its roomiest pp."""
+    room = {size: _most(question, device, phase, size) for size in replica_sizes(question, device)}
+    stages: dict[int, _Stage] = {}
+    for tp in {size.tp for size in room}:
+        batches = _grid(max(most for size, most in room.items() if size.tp == tp))
         if len(batches):
-            yield _curve(question, device, phase, parallelism, batches, link)
+            estimate = step_estimate(question, device, phase, Parallelism(tp=tp), batches, link)
+            stages[tp] = _Stage(batches, estimate)
+    for size, most in room.items():
+        if most:
+            yield _curve(question, device, phase, size, stages[size.tp].first(most), link)
+
+
+@dataclass(frozen=True, slots=True)
+class _Stage:
+    """Steps of one tp without sends: arrays of shape (batches,)."""
+
+    batches: Floats
+    timing: Timing
+
+    def first(self, most: int) -> "_Stage":
+        kept, timing = self.batches <= most, self.timing
+        return _Stage(
+            self.batches[kept], replace(timing, seconds=timing.seconds[kept], latency_s=timing.latency_s[kept])
+        )
 
 
 def step_estimate(
@@ -166,33 +188,37 @@ def _best(found: list[Curve], device: Device, question: Question, phase: Phase, 
 
 
 def _curve(
-    question: Question, device: Device, phase: Phase, parallelism: Parallelism, batches: Floats, link: Link
+    question: Question, device: Device, phase: Phase, parallelism: Parallelism, stage: _Stage, link: Link
 ) -> Curve:
     """Decode is priced at the middle of the answer; its share of the hand-off (one cache over one link, the slowest
     case) is spread over the gaps between tokens, as TPOT counts it."""
-    estimate = step_estimate(question, device, phase, parallelism, batches, link)
-    under_way = batches * parallelism.pp
-    steps, handoff_s = 1, 0.0
+    rows = stage.batches * (question.isl if phase is Phase.PREFILL else 1)
+    sent_s = sends_s(engine(question.model, question.precision, device, parallelism, link), rows)
+    steps, handoff_s, timing = 1, 0.0, stage.timing
     if phase is Phase.DECODE:
         steps = max(question.osl - 1, 1)
         handoff_s = transfer_s(question.kv_bytes, link) / steps
-    device_s = parallelism.devices * steps * estimate.seconds / under_way
+    device_s = parallelism.devices * steps * (timing.seconds + sent_s) / (stage.batches * parallelism.pp)
+    latency_s = timing.latency_s + sent_s + handoff_s
     link_s = question.kv_bytes / link.bytes_per_s
-    latency_s = estimate.latency_s + handoff_s
-    return Curve(parallelism, batches, latency_s, device_s, link_s, estimate.offline_gain, estimate.provenance)
+    return Curve(parallelism, stage.batches, latency_s, device_s, link_s, timing.offline_gain, timing.provenance)
 
 
-def _fitting(question: Question, device: Device, phase: Phase, parallelism: Parallelism) -> Floats:
-    """Batches of one stage that fit with those of all stages; two per cent apart."""
+def _most(question: Question, device: Device, phase: Phase, parallelism: Parallelism) -> int:
+    """The largest batch of one stage that fits with those of all stages."""
     model, precision = question.model, question.precision
     cached, rows = (question.isl, question.isl) if phase is Phase.PREFILL else (question.isl + question.osl, 1)
     each = parallelism.pp * kv_bytes(model, precision, parallelism, cached)
     each += activation_bytes(model, precision, parallelism, rows)
     free = usable_bytes(device) - weight_bytes(model, precision, parallelism)
-    most = min(int(max(free, 0.0) // each), _LARGEST_BATCH[phase])
+    return min(int(max(free, 0.0) // each), _LARGEST_BATCH[phase])
+
+
+@cache
+def _grid(most: int) -> Floats:
+    """Batches two per cent apart."""
     if not most:
         return np.empty(0)
     octaves = math.log2(most)
-    return np.unique(
-        np.append(np.floor(np.exp2(np.linspace(0.0, octaves, 1 + math.ceil(BATCHES_PER_OCTAVE * octaves)))), most)
-    )
+    steps = np.exp2(np.linspace(0.0, octaves, 1 + math.ceil(BATCHES_PER_OCTAVE * octaves)))
+    return np.unique(np.append(np.floor(steps), most))

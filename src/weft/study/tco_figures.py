@@ -70,7 +70,9 @@ def draw_all_pairs(rows: Sequence[Row], path: Path) -> str:
         "Geometric mean over Llama 3 8B and 70B, FP16 and FP8, both workloads, as far as the pair serves them; default "
         "catalogue. ★ best of the panel. A40 and A100 run FP16 only.",
         (12, 11),
+        margins=(0.075, 0.985, 0.05, 0.9),
     )
+    figure.subplots_adjust(wspace=0.2, hspace=0.24)
     grid = figure.subplots(len(FINANCES), len(OBJECTIVES))
     for finance, line in zip(FINANCES, grid, strict=True):
         for objective, axes in zip(OBJECTIVES, line, strict=True):
@@ -109,9 +111,9 @@ def _mean(values: Sequence[float]) -> float:
 
 def draw_tornado(swings: Mapping[str, Sequence[Swing]], bases: Mapping[str, float], title: str, path: Path) -> str:
     """One panel a comparison; bars from the result at an input's low end to that at its high end."""
-    figure = sheet(
-        title, "Each input alone from its low to its high end (written at the bar); the line is the base.", (13, 6.4)
-    )
+    told = "Each input alone from its low to its high end (written at the bar); the line is the base."
+    figure = sheet(title, told, (13, 6.4), margins=(0.125, 0.985, 0.06, 0.85))
+    figure.subplots_adjust(wspace=0.34)
     for axes, (name, found) in zip(np.atleast_1d(figure.subplots(1, len(swings))), swings.items(), strict=True):
         _tornado(axes, found, bases[name])
         axes.set_title(f"B200::Gaudi 3 over {pair_name(name, name)}", loc="left", fontsize=10, color=INK)
