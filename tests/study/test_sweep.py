@@ -70,7 +70,7 @@ def test_the_choice_costs_what_its_step_costs():
 
 
 def test_sends_are_all_that_stages_add():
-    """A curve puts them together from one stage; the cost model knows the whole pipeline (and scales sends, which are small)."""
+    """A curve puts them together from one stage; the cost model knows the whole pipeline."""
     for phase in Phase:
         for curve in curves(LARGE, H100, phase, ROCE):
             whole = step_estimate(LARGE, H100, phase, curve.parallelism, curve.batches, ROCE).latency_s

@@ -16,7 +16,17 @@ from weft.estimate.coefficients import (
     efficiency_text,
     serving_text,
 )
-from weft.study.calibration import TWINS, bands_of, cross_validate, fit_habits, fit_operators, prepare, scores
+from weft.study.calibration import (
+    TWINS,
+    bands_of,
+    cross_validate,
+    fit_habits,
+    fit_mlp,
+    fit_operators,
+    fit_peaks,
+    prepare,
+    scores,
+)
 from weft.study.measured import Run, read_runs
 
 Data = Annotated[Path, typer.Option(help="Folder with measured.csv and ops/*.parquet.")]
@@ -61,6 +71,8 @@ def _operators(data: Path, folder: Path) -> int:
         way_out = "give the folder with --data, or --keep-operators to fit serving runs only"
         raise CatalogError(subject=str(tables), problem="no folder of operator tables", way_out=way_out)
     fitted = fit_operators(tables)
+    fitted |= fit_mlp(data / "vidur_mlp.csv", "a40")
+    fitted |= fit_peaks(data / "mamf.csv", fitted)
     (folder / EFFICIENCY_FILE).write_text(efficiency_text(fitted, TWINS, _command(False)))
     return len(fitted)
 

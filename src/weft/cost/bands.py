@@ -14,7 +14,7 @@ from weft.cost.arrays import Floats
 
 METRICS = ("ttft_s", "tpot_s", "tokens_per_s")
 COVERAGE = 0.86
-"""Share of kept-out runs that a band is made to hold: above the 80 % that it promises, as the next runs are not these."""
+"""Share of kept-out runs that a band is made to hold; above the promised 80 %, since the next runs are not these."""
 
 ENOUGH = 30
 """Kept-out runs from which a device's own quantiles count in full."""

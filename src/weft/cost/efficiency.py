@@ -60,8 +60,8 @@ class Efficiency:
     """All curves of one device, and where they come from (measured, fitted, datasheet)."""
 
     gemm: Mapping[Precision, GemmCurve] = field(default_factory=lambda: _PRIOR_GEMM)
-    context: AttentionCurve = AttentionCurve(0.62, 0.8, 32_000.0, 8e-6)
-    generation: AttentionCurve = AttentionCurve(0.3, 0.8, 60_000.0, 8e-6)
+    context: AttentionCurve = AttentionCurve(0.45, 0.15, 1.0, 1.5e-5)
+    generation: AttentionCurve = AttentionCurve(0.1, 0.75, 1000.0, 1e-5)
     collective: CollectiveCurve = CollectiveCurve()
     pointwise_memory: float = 0.8
     pointwise_floor_s: float = 3e-6

@@ -3,8 +3,8 @@
     step  = Σ part coefficient · decode seconds of the part + step_s + sequence_s · running
     prompt = compute · (weights + experts + attention + pointwise) + prompt_messages · messages     (packed with others)
     TPOT  = tpot · (step + mixing · running / osl · prompt)                  prefills of the others delay every token
-    TTFT  = ttft · (start_s + prompt alone + align · step + queue · load · √running · prompt + burst · (running − 1) · prompt
-            + arrival_s · running)  +  waiting / running · osl · TPOT
+    TTFT  = ttft · (start_s + prompt alone + align · step + queue · load · √running · prompt
+            + burst · (running − 1) · prompt + arrival_s · running)  +  waiting / running · osl · TPOT
             burst: a closed loop begins with all requests at once, about a tenth of all that a run measures
     tokens/s = concurrency · osl / (TTFT + TPOT · (osl − 1)); offline: offline · running · replicas / TPOT
 
@@ -97,6 +97,7 @@ GROUPS = (
     Group("version", ("version",), OVERALL, 0.2),
     Group("model", ("model",), OVERALL, 0.2),
     Group("parallel", ("parallel", "engine"), OVERALL, 0.2),
+    Group("pair", ("device", "model", "precision"), OVERALL, 0.15),
     Group("stack", ("device", "model", "version", "precision"), (*OVERALL, "burst", "launches"), 0.25),
 )
 """`stack` is one build of the software for one model and device: speculative decoding and the like are told nowhere."""
@@ -164,8 +165,9 @@ def predict(runs: Runs, logs: Mapping[str, Floats]) -> Seen:
 
 
 def _step_s(runs: Runs, by: Mapping[str, Floats]) -> Floats:
-    parts = sum(by[part] * runs.decode_s[at] for at, part in enumerate(_PARTS))
-    return parts + by["step_s"] + by["sequence_s"] * runs.running
+    factors = np.stack([by[part] for part in _PARTS])
+    parts_s = np.einsum("pr,pr->r", factors, runs.decode_s)
+    return parts_s + by["step_s"] + by["sequence_s"] * runs.running
 
 
 def _prompt_s(parts_s: Floats, by: Mapping[str, Floats]) -> Floats:
@@ -182,4 +184,4 @@ def _ttft_s(runs: Runs, by: Mapping[str, Floats], step_s: Floats, packed_s: Floa
     burst_s = by["burst"] * (runs.running - 1) * packed_s
     served = by["start_s"] + alone_s + busy_s + queue_s + burst_s
     batch = _STATIC_START * by["start_s"] + alone_s + (runs.running - 1) * packed_s
-    return by["ttft"] * np.where(runs.static > 0, batch, served)
+    return by["ttft"] * (runs.static * batch + (1.0 - runs.static) * served)

@@ -25,7 +25,7 @@ _COLLECTIVE_BOUNDS = ((0.05, 1.2), (5e-7, 1e-4), (0.05, 1.2), (1e-7, 5e-5))
 
 @dataclass(frozen=True, slots=True)
 class Residual:
-    """How far a fitted curve is from the rows it was fitted to: median and 80th percentile of |predicted/measured − 1|."""
+    """Of a fitted curve on the rows it was fitted to: median and 80th percentile of |predicted/measured − 1|."""
 
     rows: int
     median: float

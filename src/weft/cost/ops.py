@@ -205,7 +205,7 @@ class _Step:
         )
 
     def linear_attention(self, plan: AttentionPlan) -> Op:
-        """A recurrent state per sequence, read and written at 32 bits: once a decode step, once per 64 prompt tokens."""
+        """A recurrent state per sequence, read and written at 32 bits: once a decode step or 64 prompt tokens."""
         load, dp = self.load, self.parallelism.dp
         passes = (load.decoding + load.prompts * np.ceil(load.tokens / 64)) / dp
         state = plan.state / self.tp

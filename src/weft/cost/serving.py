@@ -117,4 +117,4 @@ def sequences_that_fit(case: Case) -> float:
 
 def _stages(parallelism: Parallelism) -> int:
     """Each pipeline stage holds its layers' cache of all sequences: kv bytes are already divided by pp."""
-    return 1 if parallelism.pp >= 1 else parallelism.pp
+    return min(1, parallelism.pp)

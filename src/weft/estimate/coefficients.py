@@ -1,6 +1,6 @@
 """Fitted coefficients as TOML: curves of operators by device (efficiency.toml), habits and bands (serving.toml).
 
-They ship beside the catalogue's rows and come from `weft calibrate`; a folder with the same two files replaces them.
+They ship beside this file and come from `weft calibrate`; a folder with the same two files replaces them.
 """
 
 from collections.abc import Iterable, Mapping
@@ -10,7 +10,6 @@ from pathlib import Path
 
 from msgspec import Struct, field
 
-from weft.catalog.hardware import HERE
 from weft.catalog.rows import Text
 from weft.catalog.toml import read_toml
 from weft.core.errors import CatalogError
@@ -27,7 +26,7 @@ from weft.cost.habits import START, Habits
 from weft.cost.operator_fit import Residual
 
 EFFICIENCY_FILE, SERVING_FILE = "efficiency.toml", "serving.toml"
-SHIPPED = HERE
+SHIPPED = Path(__file__).parent
 
 Curve = Mapping[str, float]
 Numbers = Mapping[str, float]
@@ -110,7 +109,7 @@ def efficiency_text(devices: Mapping[str, FittedDevice], aliases: Mapping[str, s
     """efficiency.toml."""
     lines = [
         "# Efficiency curves of operators by device, fitted to measured operators. See src/weft/cost/efficiency.py.",
-        "# Shares of the datasheet rates; floors in seconds. Residuals: |predicted / measured - 1| over the rows fitted to.",
+        "# Shares of the datasheet rates; floors in seconds. Residuals: |predicted / measured - 1|, rows fitted to.",
         f"command = {_quoted(command)}",
     ]
     for device_id, fitted in devices.items():
@@ -137,7 +136,7 @@ def serving_text(
 ) -> str:
     """serving.toml. Effects below half a per cent are left out."""
     lines = [
-        "# Habits of engines, devices and models in serving, and error bands. See src/weft/cost/habits.py and bands.py.",
+        "# Habits of engines, devices and models in serving; error bands. See src/weft/cost/habits.py and bands.py.",
         "# All logarithms: of coefficients (base), of factors on them (effects), of measured / predicted (bands).",
         f"command = {_quoted(command)}",
         f"runs = {sum(sources.values())}",

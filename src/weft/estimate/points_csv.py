@@ -64,7 +64,7 @@ def _read(path: Path) -> tuple[list[str], list[Row]]:
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
-            rows = [{key: value or "" for key, value in row.items() if key is not None} for row in reader]
+            rows: list[Row] = [{f"{key}": f"{value or ''}" for key, value in row.items() if key} for row in reader]
             names = list(reader.fieldnames or ())
     except (OSError, UnicodeDecodeError, csv.Error) as failure:
         raise InputError(subject=str(path), problem=f"cannot be read: {failure}", way_out="give a CSV file") from None

@@ -17,8 +17,8 @@ from weft.core.model import ModelSpec
 from weft.core.units import Precision
 from weft.cost.efficiency import DEFAULT_EFFICIENCY, Efficiency
 from weft.cost.formats import Formats, formats_on
-from weft.cost.memory import stored_bytes, usable_bytes
 from weft.cost.habits import Labels
+from weft.cost.memory import stored_bytes, usable_bytes
 from weft.cost.points import Point
 from weft.cost.serving import Case
 from weft.cost.sharding import check_parallelism, is_latent

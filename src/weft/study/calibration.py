@@ -2,10 +2,11 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from weft import catalog
 from weft.core.errors import CatalogError, WeftError
@@ -22,9 +23,20 @@ from weft.estimate.price import how_known_by
 from weft.estimate.resolve import resolve
 from weft.estimate.rows import Loaded, load, stack
 from weft.study.measured import Run, hash_share
-from weft.study.operator_data import all_reduce_rows, context_rows, device_names, gemm_rows, generation_rows
+from weft.study.operator_data import (
+    all_reduce_rows,
+    context_rows,
+    device_names,
+    gemm_rows,
+    generation_rows,
+    mlp_rows,
+    peak_shares,
+)
+
+Mask = NDArray[np.bool_]
 
 FOLDS = 5
+UNNAMED_WEIGHT = 0.3
 TWINS = {"gb300": "b300", "gh200": "h200", "h100-nvl": "h100-sxm", "h100-pcie": "h100-sxm"}
 """Devices without tables of their own that share the chip, and so the curves, of one that has them."""
 
@@ -34,6 +46,35 @@ SOURCE = "aiconfigurator operator tables ({name}), Apache-2.0"
 def fit_operators(folder: Path) -> dict[str, FittedDevice]:
     """Every device of the folder of parquet tables, by catalogue id."""
     return {catalog.device(name).id: _fit_device(folder, name, catalog.device(name)) for name in device_names(folder)}
+
+
+def fit_peaks(path: Path, known: Mapping[str, FittedDevice]) -> dict[str, FittedDevice]:
+    """Devices without operator tables whose best GEMM was measured: the prior's curves at that peak."""
+    found: dict[str, FittedDevice] = {}
+    for name, shares in peak_shares(path).items():
+        device = catalog.device(name)
+        if device.id in known or device.id in TWINS:
+            continue
+        gemm = dict(DEFAULT_EFFICIENCY.gemm)
+        residuals: dict[str, Residual] = {}
+        for precision, share in shares.items():
+            gemm[precision] = replace(gemm[precision], peak=share)
+            residuals[f"{precision}"] = Residual(1, 0.0, 0.0)
+        if Precision.FP8 not in shares and Precision.FP16 in shares:
+            gemm[Precision.FP8] = replace(gemm[Precision.FP8], peak=shares[Precision.FP16])
+            residuals["fp8"] = Residual(0, 0.0, 0.0)
+        source = f"maximum achieved matmul of {name} (mamf.csv, stas00/ml-engineering); other coefficients: prior"
+        found[device.id] = FittedDevice(Efficiency(gemm, provenance="fitted"), residuals, source)
+    return found
+
+
+def fit_mlp(path: Path, name: str) -> dict[str, FittedDevice]:
+    """A device of which only the GEMMs of Llama layers were measured."""
+    device = catalog.device(name)
+    curve, residual = fit_gemm(mlp_rows(path, name), device, Precision.FP16, 2.0)
+    gemm = {**DEFAULT_EFFICIENCY.gemm, Precision.FP16: curve}
+    source = "GEMMs of Llama-2 layers (vidur_mlp.csv, microsoft/vidur, MIT); other coefficients: prior"
+    return {device.id: FittedDevice(Efficiency(gemm, provenance="fitted"), {"fp16": residual}, source)}
 
 
 def _fit_device(folder: Path, name: str, device: Device) -> FittedDevice:
@@ -64,7 +105,7 @@ class Prepared:
     values: Floats
     refused: tuple[tuple[Run, WeftError], ...]
 
-    def some(self, keep: Floats) -> tuple[Runs, list[Labels]]:
+    def some(self, keep: Mask) -> tuple[Runs, list[Labels]]:
         return take(self.stacked, keep), [each for each, kept in zip(self.labels, keep, strict=True) if kept]
 
 
@@ -93,7 +134,7 @@ def prepare(runs: Sequence[Run], efficiencies: Mapping[str, Efficiency]) -> Prep
     )
 
 
-def measured(prepared: Prepared, keep: Floats) -> Measured:
+def measured(prepared: Prepared, keep: Mask) -> Measured:
     """Repeats of one configuration at one load share a weight."""
     keys = [
         f"{run.configuration}|{found.concurrency}" for run, found in zip(prepared.runs, prepared.loaded, strict=True)
@@ -103,15 +144,23 @@ def measured(prepared: Prepared, keep: Floats) -> Measured:
     return Measured(prepared.values[:, keep], weights[keep])
 
 
-def fit_habits(prepared: Prepared, keep: Floats | None = None) -> Habits:
-    rows = np.ones(len(prepared.runs), dtype=bool) if keep is None else keep
-    stacked, labels = prepared.some(rows)
-    return fit(stacked, labels, measured(prepared, rows))
+def fit_habits(prepared: Prepared, keep: Mask | None = None) -> Habits:
+    """Every run counts twice: as itself, and with `UNNAMED_WEIGHT` as a run of software that was not named, so that a
+    point with a blank engine gets what engines do on the average."""
+    rows = np.ones(len(prepared.runs), dtype=np.bool_) if keep is None else keep
+    kept = np.flatnonzero(rows)
+    both = np.concatenate([kept, kept])
+    labels = [prepared.labels[at] for at in kept]
+    unnamed = [replace(each, engine="", version="") for each in labels]
+    seen = measured(prepared, rows)
+    weights = np.concatenate([seen.weights, UNNAMED_WEIGHT * seen.weights])
+    doubled = Measured(np.concatenate([seen.values, seen.values], axis=1), weights)
+    return fit(take(prepared.stacked, both), [*labels, *unnamed], doubled)
 
 
 @dataclass(frozen=True, slots=True)
 class KeptOut:
-    """Predictions of runs by fits that did not see their configuration, shape (3, runs), and how well known each was."""
+    """Predictions (3, runs) by fits that did not see the run's configuration, and how well known each run was."""
 
     predicted: Floats
     known: tuple[Known, ...]

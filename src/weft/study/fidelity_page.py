@@ -22,8 +22,8 @@ def _finding(scores: Sequence[Score], metric: str) -> str:
     score, worst = overall(scores, metric), worst_device(scores, metric)
     met = "met" if score.median <= TARGETS[metric] else "missed"
     return (
-        f"{TITLES[metric]}: median |error| {_percent(score.median)} (asked {_percent(TARGETS[metric])}: {met}), 80 % of runs"
-        f" within {_percent(score.p80)}; worst device {worst.name} {_percent(worst.median)}"
+        f"{TITLES[metric]}: median |error| {_percent(score.median)} (asked {_percent(TARGETS[metric])}: {met}), 80 % of"
+        f" runs within {_percent(score.p80)}; worst device {worst.name} {_percent(worst.median)}"
         f" ({worst.runs} runs of {worst.configurations} configurations; asked {_percent(WORST_DEVICE)});"
         f" 80 % bands hold {_percent(score.covered)} (asked {_percent(COVERED)}), median width ×{score.width:.2f}"
     )
@@ -32,11 +32,12 @@ def _finding(scores: Sequence[Score], metric: str) -> str:
 def _lines(found: Fidelity) -> Iterator[str]:
     yield "<!-- Made by `weft study fidelity`. Do not edit: change src/weft/study/ and run it again. -->"
     yield "# Predicted against measured\n"
+    configurations = overall(found.scores, "tokens_per_s").configurations
     yield (
-        f"{len(found.prepared.runs):,} measured serving runs of {overall(found.scores, 'tokens_per_s').configurations:,} "
-        "configurations, each predicted by a fit that saw no run of its configuration (five folds). Configurations that "
-        "report the same measurement to the last digit count as one. Bands are made from half of the kept-out "
-        "configurations and judged on the other half.\n"
+        f"{len(found.prepared.runs):,} measured serving runs of {configurations:,} configurations, each predicted by a "
+        "fit that saw no run of its configuration (five folds). Configurations that report the same measurement to the "
+        "last digit count as one. Bands are made from half of the kept-out configurations and judged on the other "
+        "half.\n"
     )
     yield from (f"- {line}." for line in findings(found))
     yield "\n![predicted against measured](fidelity.png)\n"

@@ -61,7 +61,7 @@ def _run(at: int, row: dict[str, str]) -> Run:
         "|".join(row[name] for name in _GROUP),
         None if ttft_ms is None else ttft_ms / 1e3,
         None if tpot_ms is None else tpot_ms / 1e3,
-        _number(row["throughput_tok_s_total"]),
+        None if "counts input+output" in row["note"] else _number(row["throughput_tok_s_total"]),
     )
 
 

@@ -1,5 +1,7 @@
 """Reads measured operators (parquet tables of aiconfigurator, one per device and operator) for the calibration."""
 
+import csv
+import importlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,6 +79,38 @@ def generation_rows(folder: Path, device: str) -> AttentionRows:
     return AttentionRows(batch * held * heads, 4 * batch * heads * width * held, moved, table.seconds)
 
 
+def peak_shares(path: Path) -> dict[str, dict[Precision, float]]:
+    """Highest share of the datasheet rate that any GEMM reached, by device as written (mamf.csv)."""
+    shares: dict[str, dict[Precision, float]] = {}
+    with path.open(newline="", encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            precision = {"BF16": Precision.FP16, "FP8": Precision.FP8}[row["dtype"]]
+            shares.setdefault(row["accelerator"], {})[precision] = float(row["efficiency"])
+    return shares
+
+
+def mlp_rows(path: Path, device: str) -> GemmRows:
+    """The four GEMMs of a Llama layer (vidur_mlp.csv), each at its sharded shape."""
+    shapes: list[tuple[float, float, float, float]] = []
+    with path.open(newline="", encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            if row["gpu"] == device:
+                shapes += _mlp_shapes(row)
+    rows, columns, inner, seconds = np.array(shapes).T
+    return GemmRows(rows, columns, inner, seconds)
+
+
+def _mlp_shapes(row: dict[str, str]) -> Iterator[tuple[float, float, float, float]]:
+    width, ffn = (8192.0, 28672.0) if "70" in row["model"] else (4096.0, 11008.0)
+    tp, tokens = float(row["tp"]), float(row["num_tokens"])
+    for name, columns, inner in (
+        ("up_gate_ms", 2 * ffn / tp, width),
+        ("down_ms", width, ffn / tp),
+        ("o_ms", width, width / tp),
+    ):
+        yield tokens, columns, inner, float(row[name]) / 1e3
+
+
 def all_reduce_rows(folder: Path, device: str) -> tuple[AllReduceRows, ...]:
     """The engines' own all-reduce up to 8 devices; message_size counts 16-bit elements."""
     table = _read(folder, device, "allreduce")
@@ -124,7 +158,7 @@ def _read(folder: Path, device: str, operator: str) -> Table:
 def parquet_reader() -> Any:
     """pyarrow.parquet, which only the calibration needs."""
     try:
-        import pyarrow.parquet as parquet
+        parquet = importlib.import_module("pyarrow.parquet")
     except ImportError:
         raise CatalogError(
             subject="weft calibrate",

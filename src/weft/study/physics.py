@@ -31,7 +31,7 @@ LATE_START = 0.3
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """Arrays of the shape of the batches. `seconds` occupy the replica (of a prefill: what it takes of it in a stream of
+    """Arrays of the shape of the batches. `seconds` occupy the replica (of a prefill: what it takes in a stream of
     prompts), `latency_s` pass until the tokens are out, `communication_s` of them are messages. `offline_gain`: how
     much faster engines run when nothing is streamed."""
 
