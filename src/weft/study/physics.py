@@ -23,8 +23,9 @@ from weft.estimate.coefficients import coefficients
 from weft.estimate.price import how_known_by
 from weft.estimate.resolve import twin
 
-ENGINES = {"NVIDIA": "trtllm", "AMD": "vllm", "Intel": "habana"}
-"""The engine with which each vendor's devices are served; the average engine for others."""
+ENGINES = {"NVIDIA": ("trtllm", "trtllm"), "AMD": ("vllm", "vllm 7.0"), "Intel": ("habana", "habana 2.4")}
+"""The engine with which each vendor's devices are served, and its build; the average engine for others."""
+AVERAGE = ("", "average")
 LATE_START = 0.3
 """Share of a server's start_s that delays a first token without occupying the device (weft.cost.habits)."""
 
@@ -97,7 +98,8 @@ def _habits(replica: Engine, kind: str) -> tuple[Mapping[str, float], str]:
 def _factors(device: str, vendor: str, model: str, precision: str, kind: str) -> tuple[Mapping[str, float], str]:
     """Every coefficient of the device served by its vendor's engine, and how it is known. Dense models only."""
     using = coefficients()
-    labels = Labels(device, model, precision, ENGINES.get(vendor, ""), "", kind, "tp", "dense", vendor)
+    family, build = ENGINES.get(vendor, AVERAGE)
+    labels = Labels(device, model, precision, family, build, kind, "tp", "dense", vendor)
     logs = using.habits.logs([labels])
     known = how_known_by(labels, using.habits, using.efficiencies)
     return {name: float(np.exp(value[0])) for name, value in logs.items()}, f"{known}"
