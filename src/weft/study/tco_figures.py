@@ -63,7 +63,7 @@ def _bars(axes: Axes, cells: Sequence[Row]) -> None:
         axes.bar(places, np.minimum(heights, TOP), width * 0.92, color=SERIES[at], label=label, zorder=2)
         for place, height in zip(places, heights, strict=True):
             if height > TOP:
-                axes.text(place, TOP, f"{height:.0f}", ha="center", va="bottom", fontsize=7.5, color=INK)
+                axes.text(place, TOP, f"{height:.2g}", ha="center", va="bottom", fontsize=7.5, color=INK)
     axes.axhline(1.0, color=INK, linestyle="--", linewidth=1, zorder=3)
     axes.set_xticks(range(len(SHOWN)), tick_labels(SHOWN))
     axes.set_ylim(0, max(axes.get_ylim()[1], 2.0))
@@ -74,8 +74,8 @@ def draw_all_pairs(rows: Sequence[Row], path: Path) -> str:
     """36 pairs as heat maps: mean benefit over models, precisions and workloads of the default catalogue."""
     figure = sheet(
         "All pairs at a glance: mean benefit over H100::H100",
-        "Geometric mean over Llama 3 8B and 70B, FP16 and FP8, both workloads, as far as the pair serves them; default "
-        "catalogue. ★ best of the panel. A40 and A100 run FP16 only.",
+        "Geometric mean over Llama 3 8B and 70B, FP16 and FP8, both workloads; default catalogue. ★ best of the panel. "
+        "No colour: a pair that serves only some (A40 and A100 run FP16 only).",
         (12, 11),
         margins=(0.075, 0.985, 0.05, 0.9),
     )
@@ -94,15 +94,20 @@ def _heat(axes: Axes, cells: Sequence[Row]) -> None:
     for row in cells:
         if row.benefit is not None:
             found.setdefault(row.pair, []).append(row.benefit)
-    means = np.array(
-        [[_mean(found.get(pair_name(first, second), [])) for second in PAPER_DEVICES] for first in PAPER_DEVICES]
+    served = [[found.get(pair_name(first, second), []) for second in PAPER_DEVICES] for first in PAPER_DEVICES]
+    means = np.array([[_mean(values) for values in line] for line in served])
+    counts = np.array([[len(values) for values in line] for line in served])
+    best = np.max(means[counts == counts.max()])
+    axes.imshow(
+        np.log2(np.where(counts == counts.max(), means, np.nan)), cmap="RdBu", vmin=-1.3, vmax=1.3, aspect="auto"
     )
-    axes.imshow(np.log2(means), cmap="RdBu", vmin=-1.3, vmax=1.3, aspect="auto")
-    best = np.nanmax(means)
     for (line, column), value in np.ndenumerate(means):
-        text = "–" if np.isnan(value) else f"{value:.2f}" + (" ★" if value == best else "")
-        ink = "white" if abs(np.log2(value)) > 0.9 else INK
-        axes.text(column, line, text, ha="center", va="center", fontsize=10, color=ink)
+        count = counts[line, column]
+        text = f"{value:.2f}" + (" ★" if value == best else "") if count else "–"
+        partial = count < counts.max()
+        text += f"\nin {count} of {counts.max()}" if partial and count else ""
+        ink = SOFT if partial else "white" if abs(np.log2(value)) > 0.9 else INK
+        axes.text(column, line, text, ha="center", va="center", fontsize=8 if partial else 10, color=ink)
     names = [short(device) for device in PAPER_DEVICES]
     axes.set_xticks(range(len(names)), names, fontsize=9)
     axes.set_yticks(range(len(names)), names, fontsize=9)
