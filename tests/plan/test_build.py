@@ -97,11 +97,11 @@ def test_options_are_what_the_cost_model_says():
 
 
 def test_cpu_work_shares_its_sockets():
-    planned = build(voice(rate_per_s=100.0))
+    planned = build(voice(rate_per_s=80.0))
     answer = solve(planned.problem)
     pools = {planned.candidates[task][answer.choice[task]].option.pool for task in ("transcribe", "search", "speak")}
     assert len(pools) == 1
-    assert answer.replicas[pools.pop().name] == math.ceil(100 * (0.3 + 0.5 * 0.05 + 0.1) / 64 / 0.8)
+    assert answer.replicas[pools.pop().name] == math.ceil(80 * (0.3 + 0.5 * 0.05 + 0.1) / 64 / 0.8)
 
 
 def test_equal_engines_serve_two_calls():

@@ -62,4 +62,4 @@ def show_plan(deployment: Deployment, console: Console) -> None:
     console.print(pool_table(deployment))
     console.print(alternatives_table(deployment))
     provenance = ", ".join(sorted({route.provenance for route in deployment.routes}))
-    console.print(f"Step times come from: {provenance}. Not calibrated yet: see docs/critiques.md.", style="dim")
+    console.print(f"Step times come from: {provenance}. Error bands: weft estimate.", style="dim")

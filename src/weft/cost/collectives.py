@@ -1,8 +1,8 @@
 """Seconds of messages inside one replica: all-reduce of tensor parallelism, send of pipeline parallelism.
 
 Inside a scale-up domain the better of two algorithms counts, as in the libraries: one-shot (every device reads all
-others: one latency, (p−1) vectors) and ring (2(p−1) latencies, 2(p−1)/p vectors). Beyond the domain the ring runs
-inside each domain first and then between domains over the network link.
+others: one latency, (p−1) vectors) and two-shot (reduce-scatter, then all-gather: a longer latency, 2(p−1)/p vectors).
+Beyond the domain a ring runs between domains over the network link, each device with its part of the vector.
 """
 
 import math
@@ -15,6 +15,7 @@ from weft.cost.arrays import Floats
 from weft.cost.efficiency import CollectiveCurve
 
 _PRIOR = CollectiveCurve()
+_HOP_S = 1.1e-6
 
 
 def all_reduce_s(
@@ -34,17 +35,18 @@ def all_reduce_s(
     if domains == 1:
         return inside_s
     path = _required(link, device, devices)
-    hop_s = max(path.latency_s, curve.ring_hop_s)
-    return inside_s + _ring_s(size / local, domains, path.bytes_per_s * curve.ring_peak, hop_s)
+    steps = 2 * (domains - 1)
+    rate = path.bytes_per_s * curve.two_shot_peak
+    return inside_s + steps * max(path.latency_s, _HOP_S) + steps / domains * (size / local) / rate
 
 
 def send_s(message_bytes: Floats | float, device: Device, link: Link | None, curve: CollectiveCurve = _PRIOR) -> Floats:
     """Hand activations to the next pipeline stage: over the link where there is one, else inside the domain."""
     size = np.asarray(message_bytes, dtype=np.float64)
     if link is None and device.scale_up is not None:
-        return curve.one_shot_floor_s + size / (device.scale_up.bytes_per_s * curve.ring_peak)
+        return curve.one_shot_floor_s + size / (device.scale_up.bytes_per_s * curve.two_shot_peak)
     path = _required(link, device, 2)
-    return path.latency_s + size / (path.bytes_per_s * curve.ring_peak)
+    return path.latency_s + size / (path.bytes_per_s * curve.two_shot_peak)
 
 
 def scale_up_devices(device: Device) -> int:
@@ -56,12 +58,9 @@ def _scale_up_all_reduce_s(size: Floats, devices: int, device: Device, curve: Co
     assert device.scale_up is not None
     rate = device.scale_up.bytes_per_s
     one_shot_s = curve.one_shot_floor_s + (devices - 1) * size / (rate * curve.one_shot_peak)
-    return np.minimum(one_shot_s, _ring_s(size, devices, rate * curve.ring_peak, curve.ring_hop_s))
-
-
-def _ring_s(size: Floats, members: int, bytes_per_s: float, hop_s: float) -> Floats:
-    steps = 2 * (members - 1)
-    return steps * hop_s + steps / members * size / bytes_per_s
+    twice = 2 * (devices - 1) / devices
+    two_shot_s = curve.two_shot_floor_s + twice * size / (rate * curve.two_shot_peak)
+    return np.minimum(one_shot_s, two_shot_s)
 
 
 def _required(link: Link | None, device: Device, devices: int) -> Link:

@@ -26,22 +26,25 @@ class GemmCurve:
 
 @dataclass(frozen=True, slots=True)
 class AttentionCurve:
-    """`peak` of the 16-bit rate and `memory` of the bandwidth, both times r/(r+half_rows), r as in `Op.rows`."""
+    """`peak` of the 16-bit rate, times k/(k+half_keys), and `memory` of the bandwidth; both times r/(r+half_rows).
+    r and k as in `Op.rows` and `Op.columns`: what runs side by side, and the tokens that one query can see."""
 
     peak: float
     memory: float
     half_rows: float
+    half_keys: float
     floor_s: float
 
 
 @dataclass(frozen=True, slots=True)
 class CollectiveCurve:
-    """Shares of the scale-up rate and latencies of the one-shot and the ring all-reduce."""
+    """Shares of the scale-up rate and latencies of the one-shot and the two-shot all-reduce; a ring between domains
+    takes the two-shot's share."""
 
     one_shot_peak: float = 0.6
-    one_shot_floor_s: float = 3e-6
-    ring_peak: float = 0.8
-    ring_hop_s: float = 1.1e-6
+    one_shot_floor_s: float = 3.5e-6
+    two_shot_peak: float = 0.8
+    two_shot_floor_s: float = 1.8e-5
 
 
 _PRIOR_GEMM: Mapping[Precision, GemmCurve] = MappingProxyType(
@@ -60,8 +63,8 @@ class Efficiency:
     """All curves of one device, and where they come from (measured, fitted, datasheet)."""
 
     gemm: Mapping[Precision, GemmCurve] = field(default_factory=lambda: _PRIOR_GEMM)
-    context: AttentionCurve = AttentionCurve(0.45, 0.15, 1.0, 1.5e-5)
-    generation: AttentionCurve = AttentionCurve(0.1, 0.75, 1000.0, 1e-5)
+    context: AttentionCurve = AttentionCurve(0.6, 0.2, 10_000.0, 500.0, 1.2e-5)
+    generation: AttentionCurve = AttentionCurve(0.1, 0.75, 1000.0, 1.0, 1e-5)
     collective: CollectiveCurve = CollectiveCurve()
     pointwise_memory: float = 0.8
     pointwise_floor_s: float = 3e-6

@@ -19,8 +19,8 @@ from weft.cost.roofline import attention_work_s, gemm_work_s, peak_flops_per_s
 
 Vector = Floats
 _GEMM_BOUNDS = ((0.05, 1.3), (1.0, 2e3), (1.0, 8e3), (1.0, 4e3), (0.1, 1.05), (5e-7, 1e-4))
-_ATTENTION_BOUNDS = ((0.02, 1.2), (0.05, 1.05), (1.0, 1e7), (5e-7, 1e-4))
-_COLLECTIVE_BOUNDS = ((0.05, 1.2), (5e-7, 1e-4), (0.05, 1.2), (1e-7, 5e-5))
+_ATTENTION_BOUNDS = ((0.02, 1.2), (0.05, 1.05), (1.0, 1e7), (0.5, 2e4), (5e-7, 1e-4))
+_COLLECTIVE_BOUNDS = ((0.05, 1.2), (5e-7, 1e-4), (0.05, 1.2), (5e-7, 1e-3))
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +47,7 @@ class AttentionRows:
     """Measured attention: what an `Op` says of each call, and its seconds."""
 
     rows: Floats
+    keys: Floats
     flops: Floats
     bytes_moved: Floats
     seconds: Floats
@@ -90,13 +91,13 @@ def _scaled(op: Op, shares: Floats) -> Op:
 
 def fit_attention(rows: AttentionRows, device: Device) -> tuple[AttentionCurve, Residual]:
     rate = peak_flops_per_s(device, Precision.FP16)
-    op = Op("attention", OpKind.ATTENTION, 1, rows.rows, flops=rows.flops, bytes_moved=rows.bytes_moved)
+    op = Op("attention", OpKind.ATTENTION, 1, rows.rows, rows.keys, 1.0, rows.flops, rows.bytes_moved)
 
     def predict(values: Floats) -> Floats:
         curve = AttentionCurve(*(float(value) for value in values))
         return curve.floor_s + attention_work_s(op, rate, device, curve)
 
-    values, residual = _fit(predict, rows.seconds, (0.5, 0.8, 3e4, 5e-6), _ATTENTION_BOUNDS)
+    values, residual = _fit(predict, rows.seconds, (0.5, 0.8, 1e4, 100.0, 5e-6), _ATTENTION_BOUNDS)
     return AttentionCurve(*values), residual
 
 
@@ -109,7 +110,9 @@ def fit_collective(groups: tuple[AllReduceRows, ...], device: Device) -> tuple[C
             [all_reduce_s(group.message_bytes, group.devices, device, None, curve) for group in groups]
         )
 
-    values, residual = _fit(predict, measured, (0.6, 3e-6, 0.8, 1.1e-6), _COLLECTIVE_BOUNDS)
+    starts = ((0.6, 3e-6, 0.8, 1.8e-5), (0.6, 3e-6, 0.6, 5e-6), (0.3, 1e-5, 0.3, 1e-4))
+    fits = [_fit(predict, measured, start, _COLLECTIVE_BOUNDS) for start in starts]
+    values, residual = min(fits, key=lambda found: found[1].median)
     return CollectiveCurve(*values), residual
 
 

@@ -32,6 +32,7 @@ class OpKind(StrEnum):
     ATTENTION = "attention"
     GENERATION = "generation"
     LATENT = "latent"
+    ROTARY = "rotary"
     NORM = "norm"
     ACTIVATION = "activation"
     ALL_REDUCE = "all_reduce"
@@ -48,14 +49,15 @@ class Op:
 
     `rows` is what the operator can work on side by side: rows of a GEMM, tokens of a pointwise operator, heads × query
     rows of attention (heads × cached tokens in decode, whose kernels split the cache too); `columns` and `inner`
-    complete a GEMM's shape. `bytes_moved` is memory traffic, `message_bytes` the vector that a message carries.
+    complete a GEMM's shape; `columns` of attention are the tokens that a query can see. `bytes_moved` is memory
+    traffic, `message_bytes` the vector that a message carries.
     """
 
     name: str
     kind: OpKind
     count: int
     rows: Floats
-    columns: float = 1.0
+    columns: Floats | float = 1.0
     inner: float = 1.0
     flops: Floats | float = 0.0
     bytes_moved: Floats | float = 0.0
@@ -149,7 +151,7 @@ class _Step:
         projected = qkv_columns(model, self.parallelism)
         return (
             self.linear("qkv", model.layers, projected, model.d_model),
-            self.pointwise("rope", OpKind.ACTIVATION, model.layers, 2 * projected * self.wide_bytes),
+            self.pointwise("rope", OpKind.ROTARY, model.layers, 2 * projected * self.wide_bytes),
             *self.attend(attention_plan(model)),
             self.linear("o", model.layers, model.d_model, local),
         )
@@ -178,6 +180,7 @@ class _Step:
             OpKind.ATTENTION,
             layers,
             rows=tokens * heads,
+            columns=load.cached + load.tokens,
             flops=prompts
             * pairs_per_prompt(load.tokens, window, load.cached)
             * heads
@@ -199,6 +202,7 @@ class _Step:
             OpKind.LATENT if plan.latent else OpKind.GENERATION,
             layers,
             rows=sequences * held * heads,
+            columns=held,
             flops=sequences * held * heads * per_pair,
             bytes_moved=sequences * (2 * local * self.wide_bytes + 2 * kv + (held - 1) * kv),
             precision=self.formats.dense,

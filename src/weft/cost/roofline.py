@@ -59,9 +59,8 @@ def gemm_work_s(op: Op, flops_per_s: float, device: Device, curve: GemmCurve) ->
 
 
 def attention_work_s(op: Op, flops_per_s: float, device: Device, curve: AttentionCurve) -> Floats:
-    ideal_s = np.maximum(
-        op.flops / (flops_per_s * curve.peak), op.bytes_moved / (device.memory_bytes_per_s * curve.memory)
-    )
+    compute_s = op.flops / (flops_per_s * curve.peak) * (1.0 + curve.half_keys / np.maximum(op.columns, 1.0))
+    ideal_s = np.maximum(compute_s, op.bytes_moved / (device.memory_bytes_per_s * curve.memory))
     return ideal_s * (1.0 + curve.half_rows / np.maximum(op.rows, 1.0))
 
 
@@ -72,7 +71,7 @@ def _attention_curve(op: Op, efficiency: Efficiency) -> AttentionCurve:
         return context
     if op.kind is OpKind.GENERATION:
         return generation
-    return AttentionCurve(context.peak, generation.memory, generation.half_rows, generation.floor_s)
+    return AttentionCurve(context.peak, generation.memory, generation.half_rows, 1.0, generation.floor_s)
 
 
 def _attention_precision(device: Device, precision: Precision) -> Precision:

@@ -86,7 +86,7 @@ def _one(loaded: Loaded, values: Sequence[float], using: Coefficients) -> Priced
 
 
 def how_known_by(labels: Labels, habits: Habits, efficiencies: Mapping[str, Efficiency]) -> Known:
-    if habits.knows("stack", labels):
+    if labels.version and habits.knows("stack", labels):
         return Known.MEASURED
     if labels.device in efficiencies or habits.knows("device", labels):
         return Known.FITTED

@@ -18,6 +18,7 @@ from weft.core.model import ModelSpec
 from weft.core.units import Precision
 from weft.core.workload import Slo
 from weft.cost.collectives import scale_up_devices
+from weft.cost.efficiency import DEFAULT_EFFICIENCY
 from weft.cost.memory import largest_batch, replica_bytes, usable_bytes
 from weft.cost.steps import Engine, StepEstimate, decode_step, prefill
 from weft.cost.tco import usd_per_hour
@@ -82,7 +83,7 @@ def verdicts(task: LeafTask, request: PlanRequest) -> Iterator[Candidate | Rejec
         except CatalogError as error:
             yield Rejection(name, Reason.PRICE, 0.0, 0.0, str(error))
             continue
-        yield from _cpu(task, group, price) if task.kind is TaskKind.CPU else _llm(task, group, price, request.slo)
+        yield from _cpu(task, group, price) if task.kind is TaskKind.CPU else _llm(task, group, price, request)
 
 
 def _cores(group: DeviceGroup) -> int:
@@ -97,9 +98,10 @@ def _cpu(task: LeafTask, group: DeviceGroup, price: float) -> Iterator[Candidate
     yield Candidate(option, group, Parallelism(), None, cores, 0.0, 0.0, "profile")
 
 
-def _llm(task: LeafTask, group: DeviceGroup, price: float, slo: Slo) -> Iterator[Candidate | Rejection]:
+def _llm(task: LeafTask, group: DeviceGroup, price: float, request: PlanRequest) -> Iterator[Candidate | Rejection]:
     model = checked_model(task)
-    phase = _phase(task, slo)
+    phase = _phase(task, request.slo)
+    efficiency = request.efficiencies.get(group.device.id, DEFAULT_EFFICIENCY)
     for precision in task.precisions:
         if precision not in group.device.flops_per_s:
             runs = ", ".join(group.device.flops_per_s) or "no matrix format"
@@ -107,7 +109,7 @@ def _llm(task: LeafTask, group: DeviceGroup, price: float, slo: Slo) -> Iterator
             yield Rejection(device_class(group), Reason.FORMAT, 0.0, 0.0, message)
             continue
         for size in _replica_sizes(model, group):
-            engine = Engine(model, group.device, Parallelism(tp=size), precision)
+            engine = Engine(model, group.device, Parallelism(tp=size), precision, efficiency=efficiency)
             yield from _batches(_Trial(task, group, price, engine, phase))
 
 

@@ -1,12 +1,14 @@
 """What is to be placed: the agent's leaf tasks and what flows between them, the fleet, the money, the objective."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from weft.core.hardware import Finance, Fleet
 from weft.core.model import ModelSpec
 from weft.core.units import Precision
 from weft.core.workload import Slo
+from weft.cost.efficiency import Efficiency
 from weft.plan.problem import Block, Objective
 
 
@@ -59,3 +61,4 @@ class PlanRequest:
     max_utilisation: float = 0.8
     objective: Objective = Objective.USD_PER_HOUR
     penalty_usd_per_s: float | None = None
+    efficiencies: Mapping[str, Efficiency] = field(default_factory=dict[str, Efficiency])

@@ -67,7 +67,7 @@ def context_rows(folder: Path, device: str) -> AttentionRows:
     growing = np.minimum(isl, window)
     pairs = growing * (growing + 1) / 2 + (isl - growing) * window
     moved = batch * isl * (2 * heads * width * 2 + 2 * kv_heads * width * kv_bytes)
-    return AttentionRows(batch * isl * heads, 4 * batch * heads * width * pairs, moved, table.seconds)
+    return AttentionRows(batch * isl * heads, isl, 4 * batch * heads * width * pairs, moved, table.seconds)
 
 
 def generation_rows(folder: Path, device: str) -> AttentionRows:
@@ -76,7 +76,7 @@ def generation_rows(folder: Path, device: str) -> AttentionRows:
     batch, _, heads, kv_heads, width, kv_bytes = _attention_columns(table)
     held = np.minimum(table.floats("step") + 1, _window(table, table.floats("step") + 1))
     moved = batch * (2 * heads * width * 2 + (held + 1) * 2 * kv_heads * width * kv_bytes)
-    return AttentionRows(batch * held * heads, 4 * batch * heads * width * held, moved, table.seconds)
+    return AttentionRows(batch * held * heads, held, 4 * batch * heads * width * held, moved, table.seconds)
 
 
 def peak_shares(path: Path) -> dict[str, dict[Precision, float]]:

@@ -17,6 +17,7 @@ from weft.compiler.placed import PlacedPools, alternative, assumption, handoff_a
 from weft.compiler.plan_request import flows, leaf_tasks, plan_blocks
 from weft.core.errors import InputError
 from weft.core.units import Precision
+from weft.estimate.coefficients import efficiencies
 from weft.plan.build import Planned, build
 from weft.plan.homogeneous import homogeneous
 from weft.plan.problem import Placement
@@ -57,6 +58,7 @@ class Place(ModulePass):
             finance=catalog.finance(self.finance),
             slo=catalog.slo(self.slo),
             rate_per_s=_positive_rate(self.rate_per_s),
+            efficiencies=efficiencies(),
         )
 
 
