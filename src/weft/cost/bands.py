@@ -28,43 +28,48 @@ class Known(StrEnum):
     DATASHEET = "datasheet"  # nothing was measured on the device
 
 
-PRIOR: Mapping[Known, tuple[float, float]] = {
-    Known.MEASURED: (-0.4, 0.4),
-    Known.FITTED: (-0.7, 0.7),
-    Known.DATASHEET: (-1.2, 1.2),
+UNNAMED = "unnamed"
+"""Class of runs on known hardware whose software a point does not name: fitted, but surer than the unknown."""
+
+PRIOR: Mapping[str, tuple[float, float]] = {
+    "measured": (-0.4, 0.4),
+    "unnamed": (-0.5, 0.5),
+    "fitted": (-0.7, 0.7),
+    "datasheet": (-1.2, 1.2),
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Bands:
-    """Ends as log(measured / predicted), by metric, then "known" or "known|device"."""
+    """Ends as log(measured / predicted), by metric, then class or "class|device"."""
 
     ends: Mapping[str, Mapping[str, tuple[float, float]]]
 
-    def of(self, metric: str, known: Known, device: str) -> tuple[float, float]:
+    def of(self, metric: str, known: str, device: str) -> tuple[float, float]:
         by_class = self.ends.get(metric, {})
-        return by_class.get(f"{known}|{device}") or by_class.get(f"{known}") or PRIOR[known]
+        return by_class.get(f"{known}|{device}") or by_class.get(known) or PRIOR[known]
 
 
-def fit_bands(errors: Floats, known: Sequence[Known], devices: Sequence[str]) -> Bands:
+def fit_bands(errors: Floats, known: Sequence[str], devices: Sequence[str]) -> Bands:
     """`errors` (3, runs): log(measured / predicted) of kept-out runs, NaN where not reported."""
-    classes = np.array([f"{each}" for each in known])
-    names = np.array(devices)
+    classes, names = np.array([str(each) for each in known]), np.array(devices)
     return Bands({metric: _metric_ends(errors[at], classes, names) for at, metric in enumerate(METRICS)})
 
 
 def _metric_ends(errors: Floats, classes: Floats, names: Floats) -> Mapping[str, tuple[float, float]]:
     ends: dict[str, tuple[float, float]] = {}
     reported = np.isfinite(errors)
-    for known in Known:
-        mine = reported & (classes == f"{known}")
+    for known in PRIOR:
+        mine = reported & (classes == known)
         if mine.sum() < ENOUGH:
-            ends[f"{known}"] = _widest(PRIOR[known], errors[mine])
+            ends[known] = _widest(PRIOR[known], errors[mine])
             continue
-        ends[f"{known}"] = _ends(errors[mine])
+        ends[known] = _ends(errors[mine])
         for device in np.unique(names[mine]):
             own = errors[mine & (names == device)]
-            ends[f"{known}|{device}"] = _blend(_ends(own), ends[f"{known}"], own.size)
+            ends[f"{known}|{device}"] = _blend(_ends(own), ends[known], own.size)
+    widest = [ends[Known.FITTED], ends[Known.DATASHEET]]
+    ends[Known.DATASHEET] = min(low for low, _ in widest), max(high for _, high in widest)
     return ends
 
 

@@ -3,6 +3,7 @@ kind. Columns out: these and, for ttft_s, tpot_s, tokens_per_s, the value with _
 
 import csv
 import math
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -89,7 +90,7 @@ def _point(row: Row) -> Point:
         ep=_whole(row, "ep"),
         isl=_positive(row, "isl"),
         osl=_positive(row, "osl"),
-        concurrency=_positive(row, "concurrency"),
+        concurrency=_concurrency(row),
         kind=row["kind"].strip().lower(),
     )
 
@@ -105,6 +106,15 @@ def _positive(row: Row, name: str) -> float | None:
     if not (math.isfinite(value) and value > 0):
         raise PlanError(subject=name, problem=f"is {text!r}", way_out="write a positive number or leave it blank")
     return value
+
+
+def _concurrency(row: Row) -> float | None:
+    """A number, also inside words ("conc 16"); words without one ("max") tell none."""
+    text = row.get("concurrency", "")
+    found = re.search(r"[-+]?\d+(\.\d+)?", text)
+    if found is None and not re.search("nan|inf", text.lower()):
+        return None
+    return _positive({"concurrency": found[0] if found else text}, "concurrency")
 
 
 def _whole(row: Row, name: str) -> int | None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from weft.core.errors import WeftError
-from weft.cost.bands import Known
+from weft.cost.bands import UNNAMED, Known
 from weft.cost.efficiency import Efficiency
 from weft.cost.habits import Habits, Labels, predict
 from weft.cost.points import Point
@@ -68,8 +68,9 @@ def _priced(loaded: Sequence[Loaded], using: Coefficients) -> list[Priced]:
 def _one(loaded: Loaded, values: Sequence[float], using: Coefficients) -> Priced:
     labels, profile = loaded.resolved.labels, loaded.profile
     known = how_known_by(labels, using.habits, using.efficiencies)
+    band = UNNAMED if not labels.version and using.habits.knows("stack", labels) else f"{known}"
     ttft_s, tpot_s, tokens_per_s = (
-        _banded(value, metric, known, labels.device, using)
+        _banded(value, metric, band, labels.device, using)
         for value, metric in zip(values, ("ttft_s", "tpot_s", "tokens_per_s"), strict=True)
     )
     prefill, decode = labels.kind == "prefill", labels.kind == "decode"
@@ -93,6 +94,6 @@ def how_known_by(labels: Labels, habits: Habits, efficiencies: Mapping[str, Effi
     return Known.DATASHEET
 
 
-def _banded(value: float, metric: str, known: Known, device: str, using: Coefficients) -> Estimate:
+def _banded(value: float, metric: str, known: str, device: str, using: Coefficients) -> Estimate:
     low, high = using.bands.of(metric, known, device)
     return Estimate(value, value * float(np.exp(low)), value * float(np.exp(high)))

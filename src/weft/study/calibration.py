@@ -13,7 +13,7 @@ from weft.core.errors import CatalogError, WeftError
 from weft.core.hardware import Device
 from weft.core.units import Precision
 from weft.cost.arrays import Floats
-from weft.cost.bands import METRICS, Bands, Known, fit_bands
+from weft.cost.bands import METRICS, UNNAMED, Bands, Known, fit_bands
 from weft.cost.calibrate import Measured, fit, take
 from weft.cost.efficiency import DEFAULT_EFFICIENCY, Efficiency
 from weft.cost.habits import Habits, Labels, Runs, predict
@@ -151,7 +151,7 @@ def fit_habits(prepared: Prepared, keep: Mask | None = None) -> Habits:
     kept = np.flatnonzero(rows)
     both = np.concatenate([kept, kept])
     labels = [prepared.labels[at] for at in kept]
-    unnamed = [replace(each, engine="", version="") for each in labels]
+    unnamed = [unnamed_labels(each) for each in labels]
     seen = measured(prepared, rows)
     weights = np.concatenate([seen.weights, UNNAMED_WEIGHT * seen.weights])
     doubled = Measured(np.concatenate([seen.values, seen.values], axis=1), weights)
@@ -160,16 +160,18 @@ def fit_habits(prepared: Prepared, keep: Mask | None = None) -> Habits:
 
 @dataclass(frozen=True, slots=True)
 class KeptOut:
-    """Predictions (3, runs) by fits that did not see the run's configuration, and how well known each run was."""
+    """Predictions (3, runs) by fits that did not see the run's configuration, and how well known each run was;
+    `unnamed`: the same as if the software had not been named."""
 
     predicted: Floats
+    unnamed: Floats
     known: tuple[Known, ...]
 
 
 def cross_validate(prepared: Prepared, efficiencies: Mapping[str, Efficiency], folds: int = FOLDS) -> KeptOut:
     """Folds by configuration; configurations that report the very same measurement count as one."""
     fold = np.array([int(hash_share(f"fold|{name}") * folds) for name in independent(prepared)])
-    predicted = np.full(prepared.values.shape, np.nan)
+    predicted, unnamed = np.full((2, *prepared.values.shape), np.nan)
     known: list[Known] = [Known.DATASHEET] * len(prepared.runs)
     for at in range(folds):
         out = fold == at
@@ -177,11 +179,20 @@ def cross_validate(prepared: Prepared, efficiencies: Mapping[str, Efficiency], f
             continue
         habits = fit_habits(prepared, ~out)
         stacked, labels = prepared.some(out)
-        seen = predict(stacked, habits.logs(labels))
-        predicted[:, out] = np.stack([seen.ttft_s, seen.tpot_s, seen.tokens_per_s])
+        predicted[:, out] = _predicted(stacked, labels, habits)
+        unnamed[:, out] = _predicted(stacked, [unnamed_labels(each) for each in labels], habits)
         for row in np.flatnonzero(out):
             known[row] = how_known_by(prepared.labels[row], habits, efficiencies)
-    return KeptOut(predicted, tuple(known))
+    return KeptOut(predicted, unnamed, tuple(known))
+
+
+def _predicted(stacked: Runs, labels: Sequence[Labels], habits: Habits) -> Floats:
+    seen = predict(stacked, habits.logs(labels))
+    return np.stack([seen.ttft_s, seen.tpot_s, seen.tokens_per_s])
+
+
+def unnamed_labels(labels: Labels) -> Labels:
+    return replace(labels, engine="", version="")
 
 
 def independent(prepared: Prepared) -> list[str]:
@@ -208,8 +219,11 @@ def independent(prepared: Prepared) -> list[str]:
 
 
 def bands_of(prepared: Prepared, kept: KeptOut) -> Bands:
-    errors = np.log(prepared.values / kept.predicted)
-    return fit_bands(errors, kept.known, [labels.device for labels in prepared.labels])
+    predicted = np.concatenate([kept.predicted, kept.unnamed], axis=1)
+    errors = np.log(np.concatenate([prepared.values, prepared.values], axis=1) / predicted)
+    known = [str(each) for each in kept.known]
+    unnamed = [UNNAMED if each == Known.MEASURED else "" for each in known]
+    return fit_bands(errors, [*known, *unnamed], 2 * [labels.device for labels in prepared.labels])
 
 
 def scores(prepared: Prepared, kept: KeptOut) -> dict[str, dict[str, float]]:

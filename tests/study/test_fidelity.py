@@ -1,0 +1,59 @@
+"""Splits, and the goals on the shared data where it is."""
+
+from pathlib import Path
+
+import pytest
+
+from weft.core.errors import CatalogError
+from weft.cost.bands import METRICS
+from weft.study import fidelity, fidelity_page
+from weft.study.measured import kept_out, read_runs, split
+
+DATA = Path(__file__).parents[2] / "../shared/data"
+needs_data = pytest.mark.skipif(
+    not (DATA / "measured.csv").exists(), reason="the measured runs (../shared/data beside the checkout) are not here"
+)
+HEADER = (
+    "source,date,model,precision,system,gpus,engine,parallelism,isl,osl,concurrency_or_batch,ttft_ms,tpot_ms,"
+    "throughput_tok_s_total,throughput_tok_s_per_gpu,kind,throughput_is_computed,note\n"
+)
+
+
+def test_rows_of_a_file_become_points(tmp_path: Path):
+    path = tmp_path / "measured.csv"
+    path.write_text(
+        HEADER
+        + "a,,Llama-3.1-8B,fp8,h100_sxm,8,vllm 0.19.0,TP4 PP1 DP2 moeTP1 EP8,1024,128,conc 16,50,10,9,,server,1,\n"
+        + "a,,Llama-3.1-8B,,h100_sxm,1,trt,TP1,128,128,max (all requests),,,5000,,offline,0,counts input+output\n"
+    )
+    first, second = read_runs(path)
+    assert (first.point.tp, first.point.pp, first.point.ep, first.point.concurrency) == (4, 1, 8, 16)
+    assert (first.ttft_s, first.tpot_s, first.tokens_per_s) == (0.05, 0.01, 9)
+    assert second.point.concurrency is None and second.tokens_per_s is None
+
+
+def test_no_file_is_one_clear_error(tmp_path: Path):
+    with pytest.raises(CatalogError, match="no such file of measured runs; give its folder with --data"):
+        read_runs(tmp_path / "measured.csv")
+
+
+@needs_data
+def test_a_split_never_cuts_a_configuration():
+    runs = read_runs(DATA / "measured.csv")
+    fit, out = split(runs)
+    assert not {run.configuration for run in fit} & {run.configuration for run in out}
+    assert 0.2 < len(out) / len(runs) < 0.3
+    assert all(kept_out(run) for run in out)
+
+
+@needs_data
+def test_the_goals_are_met_on_kept_out_configurations():
+    """The issue's goals over all devices; devices with a single odd source miss theirs, and the page says so."""
+    found = fidelity.run(DATA)
+    for metric in METRICS:
+        score = fidelity.overall(found.scores, metric)
+        assert score.median <= fidelity.TARGETS[metric], score
+        assert score.covered >= fidelity.COVERED, score
+        well_known = fidelity.worst_device(found.scores, metric, least_runs=60)
+        assert well_known.median <= fidelity.WORST_DEVICE, well_known
+    assert "## By device" in fidelity_page.page(found)
