@@ -16,15 +16,18 @@ from weft.agent import (
     transcribe,
 )
 
-hear = transcribe(core_s=0.4)
+RULES = """Answer questions about AI hardware and models in one short sentence, from what you looked up.
+To look something up, reply only with {"tool": "search", "query": "what to look for"}."""
+
+hear = transcribe(core_s=0.06)
 think = llm(model="llama-3-8b", isl=350, osl=40, max_tokens=96)
-look_up = search(corpus="hardware", core_s=0.02)
-speak = synthesize(voice="en-us", core_s=0.15)
+look_up = search(corpus="hardware", core_s=0.002)
+speak = synthesize(voice="en-us", core_s=0.04)
 
 
 @data
 def ask(question: Text) -> Messages:
-    return (Message("user", question),)
+    return (Message("system", RULES), Message("user", question))
 
 
 @choice

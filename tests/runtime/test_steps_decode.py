@@ -25,7 +25,7 @@ def frames(rows: list[dict[int, float]]) -> np.ndarray:
 
 @given(st.lists(st.tuples(*[st.floats(0.05, 1.0)] * 3), min_size=1, max_size=5))
 def test_a_wide_beam_finds_the_most_probable_text(rows: list[tuple[float, float, float]]) -> None:
-    normal = [dict(zip(SYMBOLS, np.array(row) / sum(row), strict=True)) for row in rows]
+    normal: list[dict[int, float]] = [dict(zip(SYMBOLS, np.array(row) / sum(row), strict=True)) for row in rows]
     probability: defaultdict[str, float] = defaultdict(float)
     for path in itertools.product(SYMBOLS, repeat=len(rows)):
         probability[greedy_text(list(path))] += math.prod(normal[t][s] for t, s in enumerate(path))

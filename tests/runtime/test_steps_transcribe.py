@@ -16,7 +16,8 @@ from weft.core.errors import AudioError, CheckpointError
 from weft.runtime.steps.audio import Audio
 from weft.runtime.steps.ctc import CtcConfig, CtcNetwork, log_mel
 from weft.runtime.steps.decode import ALPHABET, greedy_text
-from weft.runtime.steps.transcribe import HuggingFaceTranscriber, load_transcriber
+from weft.runtime.steps.transcribe import load_transcriber
+from weft.runtime.steps.transcribe_hf import HuggingFaceTranscriber
 
 NOISE = Audio(np.random.default_rng(0).uniform(-0.5, 0.5, 16_000).astype(np.float32), 16_000)
 

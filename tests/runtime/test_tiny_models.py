@@ -11,13 +11,14 @@ from tools.train_tiny.corpus import passages
 from tools.train_tiny.dialogues import NO_NOISE, dialogue
 from tools.train_tiny.evaluate import ChatModel, answer, evaluate, load_questions
 from tools.train_tiny.names import spoken, spoken_number
+from tools.train_tiny.questions import question, random_entity
 from tools.train_tiny.speech import ASSETS
 from tools.train_tiny.tokenizer import render
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from weft.agent import tool_call
 from weft.runtime.steps.audio import read_wav
 from weft.runtime.steps.search import Bm25Retriever, load_corpus
-from weft.runtime.steps.toolcall import parse_tool_call
 from weft.runtime.steps.transcribe import load_transcriber
 
 LLAMA = ASSETS / "tiny-llama"
@@ -39,6 +40,8 @@ def test_the_chat_template_writes_what_the_model_was_trained_on() -> None:
     for _ in range(50):
         talk = dialogue(rng, REAL, NO_NOISE, hard=True)
         assert tokenizer.apply_chat_template(talk, tokenize=False) == render(talk)
+        instructed = [{"role": "system", "content": "be brief"}, *talk]
+        assert tokenizer.apply_chat_template(instructed, tokenize=False) == render(talk), "it takes no instructions"
         asked = tokenizer.apply_chat_template(talk[:1], tokenize=False, add_generation_prompt=True)
         assert render(talk).startswith(asked)
 
@@ -47,7 +50,7 @@ def test_training_dialogues_call_tools_as_the_parser_reads_them() -> None:
     rng = random.Random(6)
     for _ in range(200):
         talk = dialogue(rng, REAL, NO_NOISE, hard=True)
-        calls = [parse_tool_call(m["content"]) for m in talk if m["role"] == "assistant"]
+        calls = [tool_call(m["content"]) for m in talk if m["role"] == "assistant"]
         assert all(calls[:-1])
         assert calls[-1] is None
         assert len(calls) <= 4
@@ -80,7 +83,10 @@ def test_nothing_held_out_is_trained_on() -> None:
     variants = {q.voice.split("+")[1] for q in questions}
     assert variants.isdisjoint({*voices.TRAINING_VARIANTS, *voices.MINING_VARIANTS})
     rng = random.Random(7)
-    trained = {dialogue(rng, REAL, NO_NOISE, hard=True)[0]["content"] for _ in range(3000)}
+    assert {random_entity(rng, REAL)[0].name for _ in range(2000)}.isdisjoint(HELD_OUT)
+    templates = {question(random_entity(rng, REAL)[0], rng).template for _ in range(2000)}
+    assert templates.isdisjoint(q.template for q in questions)
+    trained = {dialogue(rng, REAL, NO_NOISE, hard=True)[0]["content"] for _ in range(2000)}
     assert trained.isdisjoint(q.question for q in questions)
 
 
@@ -91,9 +97,11 @@ def test_the_shipped_corpus_is_what_the_catalogue_says() -> None:
     assert len({p.id for p in made}) == len(made)
 
 
-def test_every_held_out_answer_is_in_the_corpus() -> None:
-    texts = " ".join(p.text for p in load_corpus(ASSETS / "corpus.jsonl"))
-    assert all(part in texts for q in load_questions() for part in q.expected)
+def test_held_out_answers_hold_what_is_expected_of_them() -> None:
+    titles = " ".join(p.title for p in load_corpus(ASSETS / "corpus.jsonl"))
+    for asked in load_questions():
+        assert all(part in asked.answer for part in asked.expected)
+        assert asked.expected[0] in titles
 
 
 def test_the_demo_recordings_are_heard_and_answered() -> None:

@@ -60,6 +60,8 @@ def short_model_name(name: str) -> str:
 
 
 def _thousands(count: float) -> str:
+    if count >= 1_000_000:
+        return f"{round(count / 1_000_000)} million"
     return f"{round(count / 1000)} thousand" if count >= 1000 else f"{count:g}"
 
 

@@ -9,6 +9,7 @@ from the transcriber's.
 import argparse
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import torch
@@ -16,13 +17,13 @@ from rich.console import Console
 from rich.table import Table
 from tools.train_tiny import voices
 from tools.train_tiny.dialogues import MAX_SEARCHES, Message
-from tools.train_tiny.heldout import HELD_OUT_FILE, HeldOut
+from tools.train_tiny.heldout import HELD_OUT_FILE, HeldOut, draw
 from tools.train_tiny.speech import ASSETS, word_errors
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from weft.agent import tool_call
 from weft.core.errors import WeftError
 from weft.runtime.steps.search import Bm25Retriever, Retriever, load_corpus
-from weft.runtime.steps.toolcall import parse_tool_call
 from weft.runtime.steps.transcribe import load_transcriber
 
 
@@ -31,7 +32,7 @@ class ChatModel:
 
     def __init__(self, directory: Path) -> None:
         self._tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True)
-        self._model = AutoModelForCausalLM.from_pretrained(directory, local_files_only=True).eval()
+        self._model: Any = AutoModelForCausalLM.from_pretrained(directory, local_files_only=True).eval()
 
     @torch.inference_mode()
     def reply(self, messages: list[Message]) -> str:
@@ -59,7 +60,7 @@ def answer(text: str, model: ChatModel, retriever: Retriever) -> Run:
     for _ in range(MAX_SEARCHES + 1):
         reply = model.reply(messages)
         try:
-            call = parse_tool_call(reply)
+            call = tool_call(reply)
         except WeftError as error:
             return Run(str(error), queries, titles)
         if call is None:
@@ -140,9 +141,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--no-speech", action="store_true")
+    parser.add_argument("--draw", type=int, metavar="SEED", help="other questions of the same held-out kind")
     parser.add_argument("--assets", type=Path, default=ASSETS)
     options = parser.parse_args()
-    report = evaluate(load_questions(), options.assets, speech=not options.no_speech)
+    questions = load_questions() if options.draw is None else draw(46, 14, options.draw)
+    report = evaluate(questions, options.assets, speech=not options.no_speech)
     if options.json:
         print(msgspec.json.format(msgspec.json.encode(report)).decode())
     else:

@@ -11,6 +11,7 @@ import random
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import torch
@@ -74,6 +75,8 @@ def loss_of(model: LlamaForCausalLM, batch: list[Example]) -> torch.Tensor:
 
 
 def new_model(tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
+    end: Any = tokenizer.eos_token_id
+    pad: Any = tokenizer.pad_token_id
     config = LlamaConfig(
         vocab_size=len(tokenizer),
         hidden_size=192,
@@ -84,13 +87,11 @@ def new_model(tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
         max_position_embeddings=1024,
         tie_word_embeddings=True,
         bos_token_id=None,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
+        eos_token_id=end,
+        pad_token_id=pad,
     )
     model = LlamaForCausalLM(config)
-    model.generation_config = GenerationConfig(
-        eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id, do_sample=False, max_new_tokens=64
-    )
+    model.generation_config = GenerationConfig(eos_token_id=end, pad_token_id=pad, do_sample=False, max_new_tokens=64)
     return model
 
 
@@ -165,7 +166,7 @@ def main() -> None:
         tokenizer = train_tokenizer(render(t) for stage in talks for t in stage[:15_000])
         tokenizer.save_pretrained(options.out, save_jinja_files=False)
         model = new_model(tokenizer)
-    stages = [batches(encode(tokenizer, stage), options.batch_tokens, rng) for stage in talks]
+    stages = [batches(encode(tokenizer, stage), options.batch_tokens, rng) for stage in talks if stage]
     check = encode(tokenizer, conversations(150, options.seed + 2, noise, hard=True))
     train(model, stages, check, options.out, options.peak_rate)
 

@@ -112,6 +112,17 @@ def _made_up_number(rng: random.Random) -> str:
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
+def varied(name: str, rng: random.Random) -> str:
+    """A name like a real one: other digits, other letters before digits, perhaps one more word ('DeepSeek K7')."""
+    parts = name.split()
+    if rng.random() < 0.7:
+        parts = [re.sub(r"\d", lambda _: rng.choice("123456789"), part) for part in parts]
+    parts = [re.sub(r"^[A-Z](?=\d)", lambda _: rng.choice(_LETTERS), part) for part in parts]
+    if rng.random() < 0.3:
+        parts.insert(rng.randint(1, len(parts)), rng.choice((*_SUFFIXES, *_FAMILY_WORDS)))
+    return " ".join(parts)
+
+
 def made_up_device(rng: random.Random) -> str:
     """'KX300 SXM', 'Zorani 3', 'RTQ 4070', 'Trani v5e'."""
     letters = "".join(rng.choices(_LETTERS, k=rng.choice((1, 1, 2, 2, 3))))

@@ -4,6 +4,7 @@ import random
 from dataclasses import dataclass
 
 from tools.train_tiny import facts, names
+from tools.train_tiny.catalogue import HELD_OUT
 from tools.train_tiny.facts import FACTS, Entity
 from tools.train_tiny.small_talk import chatter, statement
 
@@ -111,25 +112,34 @@ def with_made_up_facts(kind: str, name: str, maker: str, rng: random.Random) -> 
             "width": _number(rng, 500, 9999),
             "heads": str(rng.randint(4, 128)),
             "kv_heads": str(rng.randint(1, 32)),
-            "context": f"{rng.randint(4, 500)} thousand",
+            "context": f"{rng.randint(4, 500)} thousand" if rng.random() < 0.9 else f"{rng.randint(1, 20)} million",
             "vocabulary": f"{rng.randint(10, 300)} thousand",
         }
     return Entity(kind, name, _some(values, rng))
 
 
-def random_entity(rng: random.Random, real: list[Entity], *, real_share: float = 0.35) -> tuple[Entity, Entity]:
-    """An entity with random facts, named like a real one or made up, and its maker."""
+def _random_name(rng: random.Random, things: list[Entity], real_share: float) -> tuple[str, str]:
+    """Kind and name: a real one, a variation of it, or made up; never one that is held out."""
+    while True:
+        if rng.random() < real_share:
+            like = rng.choice(things)
+            kind, name = like.kind, like.name if rng.random() < 0.5 else names.varied(like.name, rng)
+        elif rng.random() < 0.5:
+            kind, name = "device", names.made_up_device(rng)
+        else:
+            kind, name = "model", names.made_up_model(rng)
+        if name not in HELD_OUT:
+            return kind, name
+
+
+def random_entity(rng: random.Random, real: list[Entity], *, real_share: float = 0.4) -> tuple[Entity, Entity]:
+    """An entity with random facts and its maker."""
     makers = [e for e in real if e.kind == "maker"]
     maker = made_up_maker(rng)
     if rng.random() < 0.4:
         maker = Entity("maker", rng.choice(makers).name, maker.facts)
-    things = [e for e in real if e.kind != "maker"]
-    if rng.random() < real_share:
-        like = rng.choice(things)
-        return with_made_up_facts(like.kind, like.name, maker.name, rng), maker
-    if rng.random() < 0.5:
-        return with_made_up_facts("device", names.made_up_device(rng), maker.name, rng), maker
-    return with_made_up_facts("model", names.made_up_model(rng), maker.name, rng), maker
+    kind, name = _random_name(rng, [e for e in real if e.kind != "maker"], real_share)
+    return with_made_up_facts(kind, name, maker.name, rng), maker
 
 
 def speech_sentence(rng: random.Random, real: list[Entity]) -> str:

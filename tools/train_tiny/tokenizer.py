@@ -9,13 +9,15 @@ from transformers import PreTrainedTokenizerFast
 PAD, END = "<|pad|>", "<|end|>"
 ROLES = {role: f"<|{role}|>" for role in ("user", "assistant", "tool")}
 
-# User and tool text opens with a space, so that a name is the same tokens wherever it stands.
+# User and tool text opens with a space, so that a name is the same tokens wherever it stands. Instructions (system) are
+# for models that can take them: this one was trained for a single task, and its template leaves them out.
 CHAT_TEMPLATE = (
     "{% for message in messages %}"
     "{% if message['role'] == 'assistant' %}{{ '<|assistant|>' + message['content'] + '<|end|>' }}"
     "{% elif message['role'] in ('user', 'tool') %}"
     "{{ '<|' + message['role'] + '|> ' + message['content'] + '<|end|>' }}"
-    "{% else %}{{ raise_exception('weft-tiny knows the roles user, assistant and tool') }}{% endif %}"
+    "{% elif message['role'] != 'system' %}"
+    "{{ raise_exception('weft-tiny knows the roles system, user, assistant and tool') }}{% endif %}"
     "{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
 )

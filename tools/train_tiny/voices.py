@@ -2,7 +2,6 @@
 
 import random
 import subprocess
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,7 +39,7 @@ def speak(text: str, voice: Voice) -> Audio:
     command = ["espeak-ng", "-v", voice.name, "-s", str(voice.words_per_minute), "-p", str(voice.pitch), "--stdout"]
     done = subprocess.run([*command, pronounced(text)], check=True, capture_output=True)
     # espeak-ng writes to a pipe with a header of unknown length: 44 bytes, then 16-bit samples at 22,050 Hz.
-    samples = np.frombuffer(done.stdout[44:], "<i2").astype(np.float32) / 32768
+    samples = np.frombuffer(done.stdout[44:], "<i2").astype(np.float32) / np.float32(32768)
     return Audio(samples, 22_050)
 
 
@@ -49,8 +48,3 @@ def with_noise(audio: Audio, snr_db: float, seed: int) -> Audio:
     noise = np.random.default_rng(seed).standard_normal(len(audio.samples)).astype(np.float32)
     level = float(np.sqrt(np.mean(audio.samples**2))) * 10 ** (-snr_db / 20)
     return Audio(np.clip(audio.samples + level * noise, -1, 1).astype(np.float32), audio.rate_hz)
-
-
-def speak_all(lines: list[tuple[str, Voice]], workers: int = 2) -> list[Audio]:
-    with ThreadPoolExecutor(workers) as pool:
-        return list(pool.map(lambda line: speak(*line), lines))

@@ -10,10 +10,10 @@ from collections import Counter
 from itertools import pairwise
 
 import msgspec
-
 from tools.train_tiny.catalogue import HELD_OUT, entities
 from tools.train_tiny.questions import speech_sentence
 from tools.train_tiny.speech import ASSETS
+
 from weft.runtime.steps.decode import WordModel
 
 FEWEST_WORDS, FEWEST_PAIRS = 8, 3

@@ -96,9 +96,10 @@ def _wav_content(data: bytes, subject: str) -> tuple[int, int, int, int, bytes]:
 
 def _to_float(pcm: bytes, sample_bytes: int) -> FloatArray:
     if sample_bytes == 1:  # the only unsigned width of wav
-        return (np.frombuffer(pcm, np.uint8).astype(np.float32) - 128) / 128
+        return ((np.frombuffer(pcm, np.uint8) - 128.0) / 128).astype(np.float32)
     if sample_bytes == 3:  # widen to 32 bit: the three bytes are the most significant ones
         wide = np.zeros((len(pcm) // 3, 4), np.uint8)
         wide[:, 1:] = np.frombuffer(pcm, np.uint8).reshape(-1, 3)
         pcm, sample_bytes = wide.tobytes(), 4
-    return np.frombuffer(pcm, f"<i{sample_bytes}").astype(np.float32) / float(1 << (8 * sample_bytes - 1))
+    scaled = np.frombuffer(pcm, f"<i{sample_bytes}") / (1 << (8 * sample_bytes - 1))
+    return scaled.astype(np.float32)

@@ -24,7 +24,7 @@ class WordModel(msgspec.Struct, frozen=True, dict=True):
 
     words: dict[str, int]
     pairs: dict[str, int]
-    weight: float = 0.5
+    weight: float = 0.8
     word_bonus: float = 1.5
     unknown_word: float = -6.0
     unknown_letter: float = -1.0

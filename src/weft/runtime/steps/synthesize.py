@@ -52,7 +52,7 @@ class EspeakSynthesizer:
         # The text goes in by standard input: one that opens with a dash is not an option.
         command = [_PROGRAM, "-v", self.voice, "-s", str(self.words_per_minute), "--stdin", "--stdout"]
         done = subprocess.run(command, input=sentence.encode(), capture_output=True, check=False)
-        samples = np.frombuffer(done.stdout[_WAV_HEADER_BYTES:], "<i2").astype(np.float32) / 32768
+        samples = np.frombuffer(done.stdout[_WAV_HEADER_BYTES:], "<i2").astype(np.float32) / np.float32(32768)
         if done.returncode != 0 or not len(samples):
             problem = done.stderr.decode(errors="replace").strip() or f"made no sound of {sentence!r}"
             raise AudioError(subject=_PROGRAM, problem=problem, way_out="give text in words")

@@ -8,7 +8,6 @@ import msgspec
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from transformers import AutoProcessor, Wav2Vec2ForCTC, WhisperForConditionalGeneration
 
 from weft.core.errors import AudioError, CheckpointError
 from weft.runtime.steps.audio import Audio
@@ -36,40 +35,14 @@ class CtcTranscriber:
             self._network.load_state_dict(load_file(directory / "model.safetensors"))
             self._words = read_word_model(directory / "words.json")
         except (OSError, SafetensorError, RuntimeError, msgspec.DecodeError) as error:
-            raise _broken(directory, f"its weights or words cannot be loaded ({error})") from error
+            raise broken_checkpoint(directory, f"its weights or words cannot be loaded ({error})") from error
         self._network.eval()
 
     @torch.inference_mode()
     def transcribe(self, audio: Audio) -> str:
-        _refuse_short(audio)
+        refuse_short(audio)
         log_probs = self._network(log_mel(audio, self._config)[None])
-        return _words(beam_text(log_probs[0].numpy(), self._words), audio)
-
-
-class HuggingFaceTranscriber:
-    """A local Wav2Vec2 (CTC) or Whisper directory; nothing is downloaded."""
-
-    def __init__(self, directory: Path) -> None:
-        model_type = _read_config(directory, _ModelType).model_type
-        self._generates = model_type == "whisper"
-        model_class = WhisperForConditionalGeneration if self._generates else Wav2Vec2ForCTC
-        try:
-            self._processor = AutoProcessor.from_pretrained(directory, local_files_only=True)
-            self._model = model_class.from_pretrained(directory, local_files_only=True).eval()
-        except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-            raise _broken(directory, f"transformers cannot load it ({error})") from error
-        self._rate_hz: int = self._processor.feature_extractor.sampling_rate
-
-    @torch.inference_mode()
-    def transcribe(self, audio: Audio) -> str:
-        _refuse_short(audio)
-        samples = audio.resample(self._rate_hz).samples
-        inputs = self._processor(samples, sampling_rate=self._rate_hz, return_tensors="pt")
-        if self._generates:
-            tokens = self._model.generate(inputs.input_features)
-        else:
-            tokens = self._model(inputs.input_values).logits.argmax(-1)
-        return _words(self._processor.batch_decode(tokens, skip_special_tokens=True)[0].strip(), audio)
+        return heard_words(beam_text(log_probs[0].numpy(), self._words), audio)
 
 
 class _ModelType(msgspec.Struct):
@@ -82,7 +55,10 @@ def load_transcriber(directory: Path) -> Transcriber:
     if model_type == "weft_ctc":
         return CtcTranscriber(directory)
     if model_type in _SUPPORTED:
-        return HuggingFaceTranscriber(directory)
+        # Imported here: transformers takes seconds, and the shipped model does not need it.
+        from weft.runtime.steps.transcribe_hf import HuggingFaceTranscriber
+
+        return HuggingFaceTranscriber(directory, generates=model_type == "whisper")
     raise CheckpointError(
         subject=str(directory),
         problem=f"model_type {model_type!r} is no speech model that Weft can run",
@@ -94,21 +70,21 @@ def _read_config(directory: Path, form: type[_Config]) -> _Config:
     try:
         return msgspec.json.decode((directory / "config.json").read_bytes(), type=form)
     except (OSError, msgspec.DecodeError) as error:
-        raise _broken(directory, f"its config.json cannot be read ({error})") from error
+        raise broken_checkpoint(directory, f"its config.json cannot be read ({error})") from error
 
 
-def _broken(directory: Path, problem: str) -> CheckpointError:
+def broken_checkpoint(directory: Path, problem: str) -> CheckpointError:
     way_out = f"give a directory with config.json and weights of a {', '.join(_SUPPORTED)} model"
     return CheckpointError(subject=str(directory), problem=problem, way_out=way_out)
 
 
-def _refuse_short(audio: Audio) -> None:
+def refuse_short(audio: Audio) -> None:
     if audio.duration_s < SHORTEST_S:
         problem = f"holds {audio.duration_s:.3f} s of sound, at least {SHORTEST_S} s are needed"
         raise AudioError(subject="speech", problem=problem, way_out="record a whole question")
 
 
-def _words(text: str, audio: Audio) -> str:
+def heard_words(text: str, audio: Audio) -> str:
     if not text:
         problem = f"no words were heard in {audio.duration_s:.1f} s"
         raise AudioError(subject="speech", problem=problem, way_out="speak louder or closer to the microphone")

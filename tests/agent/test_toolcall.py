@@ -6,20 +6,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from weft.agent.toolcall import ToolCall, tool_call
 from weft.core.errors import ToolCallError
-from weft.runtime.steps.toolcall import ToolCall, parse_tool_call
 
 said = st.text(min_size=1).filter(lambda s: s.strip() != "")
 
 
 @given(said, said)
 def test_what_is_written_is_read(tool: str, query: str) -> None:
-    assert parse_tool_call(json.dumps({"tool": tool, "query": query})) == ToolCall(tool, query)
+    assert tool_call(json.dumps({"tool": tool, "query": query})) == ToolCall(tool, query)
 
 
 @given(st.text().filter(lambda s: not s.strip().startswith("{")))
 def test_prose_is_no_call(reply: str) -> None:
-    assert parse_tool_call(reply) is None
+    assert tool_call(reply) is None
 
 
 @pytest.mark.parametrize(
@@ -36,5 +36,5 @@ def test_prose_is_no_call(reply: str) -> None:
 )
 def test_a_malformed_call_is_shown_and_refused(reply: str) -> None:
     with pytest.raises(ToolCallError) as refusal:
-        parse_tool_call(f"  {reply}\n")
+        tool_call(f"  {reply}\n")
     assert repr(reply) in refusal.value.problem
