@@ -77,4 +77,3 @@ class CtcNetwork(nn.Module):
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         x = nn.functional.gelu(self.stem(features.transpose(1, 2))).transpose(1, 2)
         return self.head(self.norm(self.blocks(x))).log_softmax(-1)
-
