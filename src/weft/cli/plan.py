@@ -15,14 +15,16 @@ from weft.cli.options import (
     Fleet,
     Precisions,
     Rate,
+    Serving,
     Slo,
+    Split,
     Workload,
     compile_request,
 )
 from weft.compiler.pipeline import compile_agent
 from weft.core.deployment import Deployment
 from weft.core.deployment_json import encode
-from weft.report.tables import alternatives_table, handoff_lines, plan_table, pool_table
+from weft.report.tables import alternatives_table, handoff_lines, plan_table, pool_table, share_lines
 
 JsonPath = Annotated[Path | None, typer.Option("--json", help="Write the plan here ('-': standard output, no tables).")]
 
@@ -40,10 +42,12 @@ def plan(
     finance: Finance = DEFAULTS.finance,
     catalogue: Catalogue = DEFAULTS.catalogue,
     precision: Precisions = None,
+    serving: Serving = DEFAULTS.serving,
+    split: Split = False,
     json: JsonPath = None,
 ) -> None:
     """Plan an agent: which device runs each step, how many, at what cost, and why."""
-    request = compile_request(agent, fleet, slo, workload, rate, finance, catalogue, precision)
+    request = compile_request(agent, fleet, slo, workload, rate, finance, catalogue, precision, serving, split)
     deployment = compile_agent(request)
     if json == Path("-"):
         typer.echo(encode(deployment), nl=False)
@@ -58,6 +62,8 @@ def show_plan(deployment: Deployment, console: Console) -> None:
     console.print(plan_table(deployment))
     for line in handoff_lines(deployment):
         console.print(f"KV cache {line}", highlight=False)
+    for line in share_lines(deployment):
+        console.print(f"Traffic of {line}", highlight=False)
     console.print()
     console.print(pool_table(deployment))
     console.print(alternatives_table(deployment))

@@ -51,5 +51,7 @@ def passes_for(request: CompileRequest) -> tuple[ModulePass, ...]:
         rate_per_s=request.workload_terms().rate_per_s,
         precisions=request.precisions,
         compare=request.compare,
+        serving=request.serving,
+        split=request.split,
     )
     return (*sizes, BlockFrequency(), SplitPhases(), AnnotateCosts(), place, Partition(), InsertTransfers())

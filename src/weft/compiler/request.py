@@ -19,6 +19,8 @@ class CompileRequest:
     workload: str | None = None
     precisions: tuple[str, ...] = ("fp16",)
     compare: bool = True
+    serving: str = "any"
+    split: bool = False
 
     def slo_terms(self) -> Slo:
         return catalog.slo(self.slo)

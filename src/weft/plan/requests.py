@@ -1,6 +1,7 @@
 """What is to be placed: the agent's leaf tasks and what flows between them, the fleet, the money, the objective."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from weft.core.hardware import Finance, Fleet
@@ -14,6 +15,19 @@ class TaskKind(StrEnum):
     PREFILL = "prefill"
     DECODE = "decode"
     CPU = "cpu"
+
+
+class Serving(StrEnum):
+    """Who runs the two phases of a language-model call."""
+
+    ANY = "any"
+    """Whatever is cheaper, call by call."""
+
+    AGGREGATED = "aggregated"
+    """One pool runs both; no cache moves."""
+
+    DISAGGREGATED = "disaggregated"
+    """Prefill and decode have pools of their own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +63,9 @@ class Flow:
 
 @dataclass(frozen=True, slots=True)
 class PlanRequest:
+    """`weigh_energy`: energy matters, so devices whose power is not known are refused. `market` and `budget_usd`: see
+    PlacementProblem."""
+
     tasks: tuple[LeafTask, ...]
     flows: tuple[Flow, ...]
     blocks: tuple[Block, ...]
@@ -59,3 +76,17 @@ class PlanRequest:
     max_utilisation: float = 0.8
     objective: Objective = Objective.USD_PER_HOUR
     penalty_usd_per_s: float | None = None
+    serving: Serving = Serving.ANY
+    split: bool = False
+    weigh_energy: bool = False
+    energy_limit_j: float | None = None
+    market: Mapping[str, float] = field(default_factory=dict[str, float])
+    budget_usd: float | None = None
+
+    @property
+    def needs_power(self) -> bool:
+        by_energy = self.objective is Objective.JOULES_PER_REQUEST
+        return self.weigh_energy or by_energy or self.energy_limit_j is not None
+
+    def task(self, name: str) -> LeafTask:
+        return next(task for task in self.tasks if task.name == name)
