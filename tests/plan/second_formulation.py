@@ -50,7 +50,7 @@ class Second:
         joules = {x[t.name, o.name]: t.visits * o.joules_per_visit for t in problem.tasks for o in t.options}
         if problem.energy_limit_j is not None:
             self.rows.append((joules, -math.inf, problem.energy_limit_j))
-        return self._minimise(self._cost(x, n, y, bought, joules, late))
+        return self._minimise(self._cost(x, n, y, bought, joules, total_s, late))
 
     def _stock(self, n: dict) -> Row:
         bought: Row = {}
@@ -105,7 +105,7 @@ class Second:
                 longer = {**path, **moved, **self._task_s(handoff.target, x)}
                 self._extend(block, handoff.target, longer, longest, x, y)
 
-    def _cost(self, x: dict, n: dict, y: list, bought: Row, joules: Row, late: int) -> Row:
+    def _cost(self, x: dict, n: dict, y: list, bought: Row, joules: Row, total_s: Row, late: int) -> Row:
         problem, penalty = self.problem, self.problem.penalty_usd_per_s or 0.0
         paid: Row = {x[t.name, o.name]: t.visits * o.usd_per_visit for t in problem.tasks for o in t.options}
         for handoff, pairs in zip(problem.handoffs, y, strict=True):
@@ -123,6 +123,8 @@ class Second:
                 return paid | {late: penalty}
             case Objective.JOULES_PER_REQUEST:
                 return joules | {late: penalty}
+            case Objective.E2E_S:
+                return total_s | {late: penalty}
             case Objective.USD_TO_BUY:
                 return bought | {late: penalty}
 

@@ -16,6 +16,7 @@ NEAR = {
     Objective.USD_PER_HOUR: 1e-4,
     Objective.USD_PER_REQUEST: 1e-9,
     Objective.JOULES_PER_REQUEST: 1e-4,
+    Objective.E2E_S: 1e-4,
     Objective.USD_TO_BUY: 1e-1,
 }
 """Tolerance of the two solvers, in the unit of the objective: shares may be off by 1e-6 on either side."""

@@ -20,6 +20,11 @@ Serving = Annotated[
     str, typer.Option(help="Prefill and decode of a call: any (whatever is cheaper), aggregated, disaggregated.")
 ]
 Split = Annotated[bool, typer.Option("--split", help="A step's traffic may be shared out among several pools.")]
+Objective = Annotated[str, typer.Option(help="Minimise usd_per_hour, usd_per_request, joules_per_request or e2e_s.")]
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", help="What if: h100.count=16, gaudi3.price=10000, h100.cloud=2.5.")
+]
+Additions = Annotated[list[str] | None, typer.Option("--add", help="What if there were more: mi355x:8, h100@west:4.")]
 
 DEFAULTS = CompileRequest("")
 

@@ -75,6 +75,7 @@ def placement(problem: PlacementProblem, decision: Decision, proof: Proof) -> Pl
         Objective.USD_PER_HOUR: fleet_usd + HOUR_S * problem.rate_per_s * moved_usd,
         Objective.USD_PER_REQUEST: _occupied_usd(problem, decision) + moved_usd,
         Objective.JOULES_PER_REQUEST: _joules(problem, decision),
+        Objective.E2E_S: e2e_s,
         Objective.USD_TO_BUY: sum(problem.market.get(name, 0.0) * count for name, count in bought.items()),
     }
     return Placement(

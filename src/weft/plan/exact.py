@@ -22,7 +22,7 @@ def enumerate_best(problem: PlacementProblem) -> Placement | None:
 def _rank(problem: PlacementProblem, found: Placement) -> tuple[float, ...]:
     """Equals within rounding are equal."""
     first = round(found.objective, 9 if problem.objective is not Objective.USD_PER_REQUEST else 13)
-    if problem.objective in (Objective.JOULES_PER_REQUEST, Objective.USD_TO_BUY):
+    if problem.objective in (Objective.JOULES_PER_REQUEST, Objective.USD_TO_BUY, Objective.E2E_S):
         return first, round(found.usd_per_hour, 9), found.e2e_s
     return first, found.e2e_s
 
@@ -77,6 +77,7 @@ def _weigh(problem: PlacementProblem, chosen: dict[str, Option]) -> Placement | 
         Objective.USD_PER_HOUR: hourly + late_usd * problem.rate_per_s * 3600,
         Objective.USD_PER_REQUEST: occupied + paid_usd + late_usd,
         Objective.JOULES_PER_REQUEST: joules + late_usd,
+        Objective.E2E_S: e2e_s + late_usd,
         Objective.USD_TO_BUY: to_buy + late_usd,
     }[problem.objective]
     names = {task: option.name for task, option in chosen.items()}

@@ -45,10 +45,13 @@ from weft.plan.problem import (
 NOTHING = 1e-6
 """A share below this is what the solver leaves of none."""
 
+E2E = "e2e_s"
+
 SCALE = {
     Objective.USD_PER_HOUR: 1.0,
     Objective.USD_PER_REQUEST: MEGA,
     Objective.JOULES_PER_REQUEST: 1.0,
+    Objective.E2E_S: 1.0,
     Objective.USD_TO_BUY: 1 / KILO,
 }
 
@@ -69,6 +72,8 @@ class Formulation:
     block_time: dict[str, int] = field(default_factory=dict[str, int])
     excess: dict[str, int] = field(default_factory=dict[str, int])
     slack: int = -1
+    row_of: dict[str, int] = field(default_factory=dict[str, int])
+    """Rows of (4) by device class, and of (9) as `E2E`."""
 
     def __post_init__(self) -> None:
         self._assignment()
@@ -94,6 +99,8 @@ class Formulation:
                 return [*self._visits_usd(self.scale), *self._occupied_usd(), *late]
             case Objective.JOULES_PER_REQUEST:
                 return [*self._joules(), *late]
+            case Objective.E2E_S:
+                return [*self.end_to_end(), *late]
             case Objective.USD_TO_BUY:
                 return [*self._purchases(self.scale), *late]
 
@@ -178,6 +185,7 @@ class Formulation:
             can_buy = device_class in self.problem.market
             self.excess[device_class] = excess = self.model.variable(math.inf if can_buy else 0.0)
             self.model.row([*used[device_class], (excess, -1.0)], upper=float(count))  # (4)
+            self.row_of[device_class] = self.model.last_row
 
     def _handoffs(self) -> None:
         for handoff in self.problem.handoffs:
@@ -245,6 +253,7 @@ class Formulation:
         self.slack = self.model.variable(0.0 if self.problem.hard_limit else math.inf)
         if self.problem.e2e_limit_s is not None:
             self.model.row([*self.end_to_end(), (self.slack, -1.0)], upper=self.problem.e2e_limit_s)  # (9)
+            self.row_of[E2E] = self.model.last_row
 
     def _budgets(self) -> None:
         if self.problem.energy_limit_j is not None:

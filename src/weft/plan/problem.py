@@ -27,6 +27,9 @@ class Objective(StrEnum):
     JOULES_PER_REQUEST = "joules_per_request"
     """Energy of the devices while they work for the request."""
 
+    E2E_S = "e2e_s"
+    """Expected end-to-end time of a run, at any price."""
+
     USD_TO_BUY = "usd_to_buy"
     """Purchase price of the devices beyond the inventory."""
 

@@ -43,7 +43,7 @@ Goal = tuple[Terms, Callable[[Placement], float]]
 
 
 def _tie_breakers(formulation: Formulation) -> Iterator[Goal]:
-    if formulation.problem.objective in (Objective.JOULES_PER_REQUEST, Objective.USD_TO_BUY):
+    if formulation.problem.objective in (Objective.JOULES_PER_REQUEST, Objective.USD_TO_BUY, Objective.E2E_S):
         yield formulation.hourly_usd(), lambda found: found.usd_per_hour
     yield formulation.end_to_end(), lambda found: found.e2e_s
 
@@ -63,7 +63,10 @@ def _better(formulation: Formulation, best: Placement, goal: Goal, left_s: float
     if left_s <= 0:
         return best
     terms, number = goal
-    solution = formulation.model.minimise(terms, left_s, RELATIVE_GAP)
+    try:
+        solution = formulation.model.minimise(terms, left_s, RELATIVE_GAP)
+    except PlanError:
+        return best  # HiGHS gave up on the tight row; the answer is proven without this refinement
     if not solution.values:
         return best
     found = placement(formulation.problem, formulation.decision(solution.values), Proof(best.gap, 0.0))

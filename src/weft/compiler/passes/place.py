@@ -13,6 +13,7 @@ from xdsl.dialects.builtin import ArrayAttr, ModuleOp, SymbolRefAttr
 from xdsl.passes import ModulePass
 
 from weft import catalog
+from weft.catalog.changes import changed
 from weft.compiler.attributes import to_dictionary
 from weft.compiler.control_flow import agent_graph, steps_of
 from weft.compiler.placed import PlacedPools, alternative, assumption, handoff_attributes
@@ -21,7 +22,7 @@ from weft.core.errors import InputError
 from weft.core.units import Precision
 from weft.plan.build import Planned, build
 from weft.plan.homogeneous import homogeneous
-from weft.plan.problem import Placement
+from weft.plan.problem import Objective, Placement
 from weft.plan.requests import PlanRequest, Serving
 from weft.plan.solve import solve
 
@@ -43,6 +44,9 @@ class Place(ModulePass):
     compare: bool = True
     serving: str = "any"
     split: bool = False
+    objective: str = "usd_per_hour"
+    settings: tuple[str, ...] = ()
+    additions: tuple[str, ...] = ()
 
     def apply(self, ctx: Context, op: ModuleOp) -> None:
         request = self.request(op)
@@ -59,12 +63,15 @@ class Place(ModulePass):
             tasks=leaf_tasks(graph, tuple(_member(Precision, "precision", name) for name in self.precisions)),
             flows=flows(graph),
             blocks=plan_blocks(graph),
-            fleet=catalog.load_fleet(self.fleet, self.catalogue),
+            fleet=changed(
+                catalog.load_fleet(self.fleet, self.catalogue), self.settings, self.additions, self.catalogue
+            ),
             finance=catalog.finance(self.finance),
             slo=catalog.slo(self.slo),
             rate_per_s=_positive_rate(self.rate_per_s),
             serving=_member(Serving, "serving", self.serving),
             split=self.split,
+            objective=_member(Objective, "objective", self.objective),
         )
 
 
