@@ -22,9 +22,33 @@ def test_plan_to_standard_output_is_json_alone(weft: Weft) -> None:
     assert decode(finished.out.encode(), "stdout").slo.name == "interactive"
 
 
+def test_a_light_load_is_served_by_one_pool(weft: Weft, tmp_path: Path) -> None:
+    prices = {}
+    for serving in ("any", "aggregated", "disaggregated"):
+        finished = weft("plan", VOICE, "--rate", 5, "--serving", serving, "--json", "-")
+        plan = decode(finished.out.encode(), "stdout")
+        prices[serving] = plan.answer.usd_per_hour
+        together = plan.route("think.prefill").pool == plan.route("think.decode").pool
+        assert together == (serving != "disaggregated")
+        assert bool(plan.handoffs) != together
+    assert prices["any"] == prices["aggregated"] < prices["disaggregated"]
+
+
+def test_split_traffic_is_told(weft: Weft, tmp_path: Path) -> None:
+    """More sockets than there are of either kind."""
+    finished = weft("plan", VOICE, "--rate", 3500, "--split", "--json", tmp_path / "plan.json")
+    assert finished.code == 0, finished.err
+    assert "Traffic of hear" in finished.out
+    plan = decode((tmp_path / "plan.json").read_bytes(), "plan")
+    shares = [each for each in plan.shares if each.step == "hear"]
+    assert sum(each.share for each in shares) == pytest.approx(1.0)
+    assert {each.pool for each in shares} <= {pool.name for pool in plan.pools}
+
+
 def test_opt_runs_a_pipeline(weft: Weft, tmp_path: Path) -> None:
     module = EXAMPLES / "voice_agent.mlir"
-    finished = weft("opt", module, "-p", "split-phases,place{fleet=default rate-per-s=5.0},partition,insert-transfers")
+    place = "place{fleet=default rate-per-s=5.0 serving=disaggregated}"
+    finished = weft("opt", module, "-p", f"split-phases,{place},partition,insert-transfers")
     assert finished.code == 0, finished.err
     assert "kv.transfer" in finished.out
     weft("opt", module, "--generic", "-o", tmp_path / "generic.mlir")
@@ -43,6 +67,7 @@ def test_opt_runs_a_pipeline(weft: Weft, tmp_path: Path) -> None:
             ("plan", VOICE, "--precision", "fp4", "--fleet", "default", "--slo", "interactive", "--rate", "1e9"),
             "inventory",
         ),
+        (("plan", VOICE, "--serving", "self"), "choose among any, aggregated, disaggregated"),
         (("opt", "nowhere.mlir"), "cannot be read"),
         (("opt", EXAMPLES / "voice_agent.mlir", "-p", "fold-spacetime"), "fold-spacetime"),
         (("opt", EXAMPLES / "voice_agent.mlir", "-p", "place{colour=red}"), "colour"),

@@ -31,7 +31,15 @@ def aligned_tasks(draw: DrawFn, name: str, visits: float, pools: list[PoolSpec])
     """One option for each of some pools, at the pool's port: what several calls of one model look like."""
     chosen = draw(st.lists(st.sampled_from(range(len(pools))), min_size=2, max_size=4, unique=True))
     options = tuple(
-        Option(f"{name}.{index}", pools[index], draw(grid(20)), draw(grid(15)), port=PORTS[index % 2])
+        Option(
+            name=f"{name}.{index}",
+            pool=pools[index],
+            latency_s=draw(grid(20)),
+            busy_s=draw(grid(15)),
+            port=PORTS[index % 2],
+            joules_per_visit=draw(grid(30)),
+            tie=pools[index].name if index % 3 == 2 else "",
+        )
         for index in chosen
     )
     return Task(name, visits, options)
@@ -48,6 +56,7 @@ def tasks(draw: DrawFn, name: str, visits: float, pools: list[PoolSpec]) -> Task
             busy_s=draw(grid(15)),
             usd_per_visit=draw(grid(5, 0.001)),
             port=draw(st.sampled_from(PORTS)),
+            joules_per_visit=draw(grid(30)),
         )
         for index in range(draw(st.integers(2, 4)))
     )
@@ -65,6 +74,7 @@ def handoffs(draw: DrawFn, source: str, target: str, visits: float, block: str |
         block,
         latency_s={pair: draw(latency) for pair in draw(st.sets(st.sampled_from(pairs)))},
         usd_per_visit={pair: draw(grid(5, 0.001)) for pair in draw(st.sets(st.sampled_from(pairs)))},
+        tied=draw(st.booleans()),
     )
 
 
@@ -96,11 +106,16 @@ def _where(source: str, target: str, homes: dict[str, int], visits: dict[int, fl
 
 
 def _terms(draw: DrawFn) -> dict[str, Any]:
+    inventory = draw(st.dictionaries(st.sampled_from(CLASSES), st.integers(0, 40)))
+    sold = draw(st.sets(st.sampled_from(sorted(inventory)))) if inventory else set[str]()
     return {
         "rate_per_s": draw(st.sampled_from((0.1, 1.0, 7.0))),
-        "inventory": draw(st.dictionaries(st.sampled_from(CLASSES), st.integers(0, 40))),
+        "inventory": inventory,
         "max_utilisation": draw(st.sampled_from((0.5, 0.8, 1.0))),
         "e2e_limit_s": draw(st.one_of(st.none(), grid(100))),
         "penalty_usd_per_s": draw(st.one_of(st.none(), st.none(), grid(10, 0.01))),
         "objective": draw(st.sampled_from(list(Objective))),
+        "energy_limit_j": draw(st.one_of(st.none(), st.none(), grid(200))),
+        "market": {name: draw(grid(40, 1000.0)) for name in sorted(sold)},
+        "budget_usd": draw(st.one_of(st.none(), grid(400, 1000.0))),
     }

@@ -17,7 +17,7 @@ from weft.plan.build import Planned, build
 from weft.plan.homogeneous import homogeneous
 from weft.plan.options import Candidate, Reason
 from weft.plan.problem import Block
-from weft.plan.requests import Flow, LeafTask, PlanRequest, TaskKind
+from weft.plan.requests import Flow, LeafTask, PlanRequest, Serving, TaskKind
 from weft.plan.solve import solve
 
 FLEET = Fleet(
@@ -176,6 +176,28 @@ def test_zones_without_a_link_cannot_exchange():
     assert solve(joined).usd_per_request - solve(near).usd_per_request == pytest.approx(texts * 2e-11)
     added_s = crossings * (0.030 - ROCE.latency_s) + texts * (1 / 1.25e9 - 1 / ROCE.bytes_per_s)
     assert solve(joined).e2e_s - solve(near).e2e_s == pytest.approx(added_s)
+
+
+def test_a_replica_that_serves_both_phases_does_the_work_of_both():
+    """When full, a batch of sequences takes osl tokens' time each: exactly its own steps and its own prompts."""
+    planned = build(voice())
+    for name, decode in planned.candidates["reason.decode"].items():
+        if decode.option.tie:
+            prompt = planned.candidates["reason.prefill"][name]
+            assert prompt.option.pool == decode.option.pool
+            assert decode.option.latency_s / decode.batch == pytest.approx(prompt.option.busy_s + decode.option.busy_s)
+            assert prompt.step_s <= 0.25 and decode.step_s <= 0.02
+            assert decode.memory_bytes <= decode.group.device.memory_bytes
+
+
+def test_a_light_load_needs_one_replica():
+    together = solve(build(voice(rate_per_s=0.1)).problem)
+    apart = solve(build(voice(rate_per_s=0.1, serving=Serving.DISAGGREGATED)).problem)
+    assert together.choice["reason.prefill"] == together.choice["reason.decode"]
+    assert len(together.replicas) == len(apart.replicas) - 1
+    assert together.usd_per_hour < apart.usd_per_hour
+    only = solve(build(voice(rate_per_s=0.1, serving=Serving.AGGREGATED)).problem)
+    assert only.choice == together.choice
 
 
 def test_each_family_alone():

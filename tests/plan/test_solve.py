@@ -5,7 +5,7 @@ import random
 from dataclasses import replace
 
 import pytest
-from hypothesis import HealthCheck, event, given, settings
+from hypothesis import HealthCheck, Phase, event, given, settings
 
 from tests.plan.problems import problems
 from weft.core.errors import PlanError
@@ -14,7 +14,13 @@ from weft.plan.homogeneous import homogeneous
 from weft.plan.problem import Block, Handoff, Objective, Option, PlacementProblem, PoolSpec, Task
 from weft.plan.solve import solve
 
-SLOW = settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+SLOW = settings(
+    max_examples=300,
+    deadline=None,
+    phases=set(Phase) - {Phase.shrink, Phase.explain},
+    suppress_health_check=list(HealthCheck),
+    derandomize=True,
+)
 
 
 def paper_table_3() -> PlacementProblem:

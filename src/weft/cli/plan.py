@@ -1,5 +1,6 @@
 """`weft plan`: the cheapest fleet that meets an objective for an agent, with reasons."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -9,22 +10,32 @@ from rich.console import Console
 from weft.cli.console import wide_console
 from weft.cli.options import (
     DEFAULTS,
+    Additions,
     Agent,
     Catalogue,
     Finance,
     Fleet,
+    Objective,
     Precisions,
     Rate,
+    Serving,
+    Settings,
     Slo,
+    Split,
     Workload,
     compile_request,
 )
+from weft.cli.questions import Questions, answer
 from weft.compiler.pipeline import compile_agent
 from weft.core.deployment import Deployment
 from weft.core.deployment_json import encode
-from weft.report.tables import alternatives_table, handoff_lines, plan_table, pool_table
+from weft.report.tables import alternatives_table, handoff_lines, plan_table, pool_table, share_lines
 
 JsonPath = Annotated[Path | None, typer.Option("--json", help="Write the plan here ('-': standard output, no tables).")]
+Explain = Annotated[bool, typer.Option("--explain", help="Also shadow prices, and whether the plan survives ±20 %.")]
+WhyNot = Annotated[list[str] | None, typer.Option("--why-not", help="Why this device does not run each step.")]
+Pareto = Annotated[Path | None, typer.Option("--pareto", help="Cost, latency and energy: a table, and a figure here.")]
+Budget = Annotated[float | None, typer.Option("--budget", help="Also the most runs a second for these $/h.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -40,24 +51,38 @@ def plan(
     finance: Finance = DEFAULTS.finance,
     catalogue: Catalogue = DEFAULTS.catalogue,
     precision: Precisions = None,
+    serving: Serving = DEFAULTS.serving,
+    split: Split = False,
+    objective: Objective = DEFAULTS.objective,
+    set_: Settings = None,
+    add: Additions = None,
+    explain: Explain = False,
+    why_not: WhyNot = None,
+    pareto: Pareto = None,
+    budget: Budget = None,
     json: JsonPath = None,
 ) -> None:
     """Plan an agent: which device runs each step, how many, at what cost, and why."""
-    request = compile_request(agent, fleet, slo, workload, rate, finance, catalogue, precision)
+    request = compile_request(agent, fleet, slo, workload, rate, finance, catalogue, precision, serving, split)
+    request = replace(request, objective=objective, settings=tuple(set_ or ()), additions=tuple(add or ()))
     deployment = compile_agent(request)
     if json == Path("-"):
         typer.echo(encode(deployment), nl=False)
         return
-    show_plan(deployment, wide_console())
+    console = wide_console()
+    show_plan(deployment, console)
     if json is not None:
         json.parent.mkdir(parents=True, exist_ok=True)
         json.write_bytes(encode(deployment))
+    answer(request, Questions(explain, tuple(why_not or ()), pareto, budget), console)
 
 
 def show_plan(deployment: Deployment, console: Console) -> None:
     console.print(plan_table(deployment))
     for line in handoff_lines(deployment):
         console.print(f"KV cache {line}", highlight=False)
+    for line in share_lines(deployment):
+        console.print(f"Traffic of {line}", highlight=False)
     console.print()
     console.print(pool_table(deployment))
     console.print(alternatives_table(deployment))

@@ -14,7 +14,17 @@ from weft.compiler.dialects.kv import TransferOp
 from weft.compiler.dialects.step import StepOp
 from weft.compiler.emit import emit_program
 from weft.compiler.request import CompileRequest
-from weft.core.deployment import DEPLOYMENT_VERSION, Alternative, Answer, Deployment, Handoff, Parallelism, Pool, Route
+from weft.core.deployment import (
+    DEPLOYMENT_VERSION,
+    Alternative,
+    Answer,
+    Deployment,
+    Handoff,
+    Parallelism,
+    Pool,
+    Route,
+    Share,
+)
 from weft.core.errors import IRError
 from weft.core.units import Precision
 
@@ -40,6 +50,7 @@ def emit_deployment(module: ModuleOp, request: CompileRequest) -> Deployment:
         finance=request.finance,
         slo=request.slo_terms(),
         workload=request.workload_terms(),
+        shares=tuple(_convert(scalars(row.data), Share) for row in _rows(module, "fleet.shares")),
     )
 
 
@@ -93,11 +104,16 @@ def _reader(step: TransferOp) -> str:
 
 
 def _alternatives(module: ModuleOp) -> Iterator[Alternative]:
-    rows = module.attributes.get("fleet.alternatives")
+    for row in _rows(module, "fleet.alternatives"):
+        yield _convert({"usd_per_hour": None, "e2e_s": None} | scalars(row.data), Alternative)
+
+
+def _rows(module: ModuleOp, name: str) -> Iterator[DictionaryAttr]:
+    rows = module.attributes.get(name)
     if isinstance(rows, ArrayAttr):
         for row in cast("ArrayAttr[Attribute]", rows):
             assert isinstance(row, DictionaryAttr)
-            yield _convert({"usd_per_hour": None, "e2e_s": None} | scalars(row.data), Alternative)
+            yield row
 
 
 def _dictionary(module: ModuleOp, name: str) -> Mapping[str, Scalar]:

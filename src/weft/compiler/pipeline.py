@@ -19,6 +19,7 @@ from weft.compiler.passes.set_workload import SetWorkload
 from weft.compiler.passes.split_phases import SplitPhases
 from weft.compiler.request import CompileRequest
 from weft.core.deployment import Deployment
+from weft.plan.requests import PlanRequest
 
 AfterPass = Callable[[str, ModuleOp], None]
 """Called with "import" and the name of each pass, and the module after it."""
@@ -41,9 +42,22 @@ def import_module(agent: str) -> ModuleOp:
     return module
 
 
+def plan_request_of(request: CompileRequest) -> PlanRequest:
+    """What the planner would be asked, for questions about a plan beyond the plan itself."""
+    module = import_module(request.agent)
+    *before, _, _, _ = passes_for(request)
+    run_passes(module, tuple(before))
+    return place_pass(request).request(module)
+
+
 def passes_for(request: CompileRequest) -> tuple[ModulePass, ...]:
     sizes = (SetWorkload(request.workload),) if request.workload else ()
-    place = Place(
+    analyses = (BlockFrequency(), SplitPhases(), AnnotateCosts())
+    return (*sizes, *analyses, place_pass(request), Partition(), InsertTransfers())
+
+
+def place_pass(request: CompileRequest) -> Place:
+    return Place(
         fleet=request.fleet,
         slo=request.slo,
         finance=request.finance,
@@ -51,5 +65,9 @@ def passes_for(request: CompileRequest) -> tuple[ModulePass, ...]:
         rate_per_s=request.workload_terms().rate_per_s,
         precisions=request.precisions,
         compare=request.compare,
+        serving=request.serving,
+        split=request.split,
+        objective=request.objective,
+        settings=request.settings,
+        additions=request.additions,
     )
-    return (*sizes, BlockFrequency(), SplitPhases(), AnnotateCosts(), place, Partition(), InsertTransfers())

@@ -1,6 +1,6 @@
 """What the planner chose, in the words that go onto the module: pools, assumptions, reasons."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -16,11 +16,17 @@ from weft.plan.evaluate import occupied_usd
 from weft.plan.homogeneous import Homogeneous
 from weft.plan.options import Candidate
 from weft.plan.problem import Placement
-from weft.plan.requests import PlanRequest, TaskKind
+from weft.plan.requests import LeafTask, PlanRequest, TaskKind
 
 
 def chosen(step: str, planned: Planned, placement: Placement) -> Candidate:
+    """Where the step runs; of split traffic, where most of it goes."""
     return planned.candidates[step][placement.choice[step]]
+
+
+def used(step: str, planned: Planned, placement: Placement) -> tuple[tuple[Candidate, float], ...]:
+    """All that the step runs on, with the shares of its traffic."""
+    return tuple((planned.candidates[step][name], share) for name, share in placement.shares[step].items())
 
 
 @dataclass(frozen=True)
@@ -36,15 +42,25 @@ class PlacedPools:
         """Planner's pool name → (our name, a candidate of the pool); the planner's own name where ours would clash."""
         names: dict[str, tuple[str, Candidate]] = {}
         for task in self.request.tasks:
-            candidate = chosen(task.name, self.planned, self.placement)
-            key = candidate.option.pool.name
-            short = f"{task.kind}-{candidate.group.device.id}"
-            taken = {name for other, (name, _) in names.items() if other != key}
-            names.setdefault(key, (key if short in taken else short, candidate))
+            for candidate, _ in used(task.name, self.planned, self.placement):
+                key = candidate.option.pool.name
+                work = "serve" if candidate.option.tie else task.kind
+                short = f"{work}-{candidate.group.device.id}"
+                taken = {name for other, (name, _) in names.items() if other != key}
+                names.setdefault(key, (key if short in taken else short, candidate))
         return names
 
     def name_of(self, step: str) -> str:
         return self._by_key[chosen(step, self.planned, self.placement).option.pool.name][0]
+
+    def shares(self) -> list[Mapping[str, Scalar]]:
+        """See core.deployment.Share; one for each pool of a step whose traffic is split."""
+        return [
+            {"step": task, "pool": self._by_key[candidate.option.pool.name][0], "share": share}
+            for task in self.placement.shares
+            for candidate, share in used(task, self.planned, self.placement)
+            if share < 1.0
+        ]
 
     def operations(self) -> list[Operation]:
         return [self._operation(key, name, candidate) for key, (name, candidate) in self._by_key.items()]
@@ -60,27 +76,31 @@ class PlacedPools:
             "replicas": replicas,
             "batch_limit": candidate.batch,
             "usd_per_hour": candidate.option.pool.usd_per_hour,
-            "utilisation": self._busy_replicas(key) / replicas,
+            "utilisation": sum(busy for _, busy in self._users(key)) / replicas,
         }
-        model = next((t.model for t in self.request.tasks if self.name_of(t.name) == name and t.model), None)
+        model = next((task.model for task, _ in self._users(key) if task.model), None)
         if model is not None and candidate.precision is not None:
             attributes |= {"model": model.id, "precision": str(candidate.precision)}
         return PoolOp.build(attributes={key: to_attribute(value) for key, value in attributes.items()})
 
-    def _busy_replicas(self, key: str) -> float:
+    def _users(self, key: str) -> Iterator[tuple[LeafTask, float]]:
+        """The tasks that a pool serves, with the replicas that each keeps busy."""
         problem = self.planned.problem
-        users = [(t, chosen(t.name, self.planned, self.placement).option) for t in problem.tasks]
-        loads = [problem.load(task, option) for task, option in users if option.pool.name == key]
-        return sum(loads) * problem.max_utilisation
+        for task in self.request.tasks:
+            for candidate, share in used(task.name, self.planned, self.placement):
+                if candidate.option.pool.name == key:
+                    load = problem.load(problem.task(task.name), candidate.option)
+                    yield task, share * load * problem.max_utilisation
 
 
 def assumption(step: str, request: PlanRequest, planned: Planned, placement: Placement) -> Mapping[str, Scalar]:
     """What the planner assumed of a step: see core.deployment.Route."""
     task = next(task for task in request.tasks if task.name == step)
     candidate = chosen(step, planned, placement)
+    pools = [(each.option, share) for each, share in used(step, planned, placement)]
     return {
-        "latency_s": candidate.option.latency_s,
-        "usd_per_run": occupied_usd(planned.problem, task.visits, candidate.option),
+        "latency_s": sum(share * option.latency_s for option, share in pools),
+        "usd_per_run": sum(share * occupied_usd(planned.problem, task.visits, option) for option, share in pools),
         "s_per_input_token": candidate.step_s / task.isl if task.kind is TaskKind.PREFILL else 0.0,
         "s_per_output_token": candidate.step_s if task.kind is TaskKind.DECODE else 0.0,
         "provenance": candidate.provenance,
@@ -96,6 +116,8 @@ def handoff_attributes(
     if flow is None or not isinstance(step, DecodeOp):
         return None
     source, target = (chosen(name, planned, placement) for name in (flow.source, flow.target))
+    if source.option.tie:
+        return None
     link = link_or_none(request.fleet, source.group.zone, target.group.zone)
     assert link is not None, "the solver joins no zones without a link"
     task = next(task for task in request.tasks if task.name == flow.source)

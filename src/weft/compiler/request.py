@@ -8,7 +8,8 @@ from weft.core.workload import Slo, Workload
 
 @dataclass(frozen=True)
 class CompileRequest:
-    """`agent` is `file.py[:name]` or an `.mlir` file; names of the catalogue may be paths of TOML files."""
+    """`agent` is `file.py[:name]` or an `.mlir` file; names of the catalogue may be paths of TOML files.
+    `settings` and `additions` change the fleet: see catalog.changes."""
 
     agent: str
     fleet: str = "default"
@@ -19,6 +20,11 @@ class CompileRequest:
     workload: str | None = None
     precisions: tuple[str, ...] = ("fp16",)
     compare: bool = True
+    serving: str = "any"
+    split: bool = False
+    objective: str = "usd_per_hour"
+    settings: tuple[str, ...] = ()
+    additions: tuple[str, ...] = ()
 
     def slo_terms(self) -> Slo:
         return catalog.slo(self.slo)

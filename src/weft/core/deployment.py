@@ -65,6 +65,16 @@ class Route:
 
 
 @dataclass(frozen=True, slots=True)
+class Share:
+    """One pool of a step whose traffic is split: the part of its visits that goes there. The step's Route names the
+    pool with most of it, and means over all of them."""
+
+    step: str
+    pool: str
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
 class Handoff:
     """Bytes that move between two steps in different pools, once per visit of the target."""
 
@@ -122,6 +132,7 @@ class Deployment:
     finance: str
     slo: Slo
     workload: Workload
+    shares: tuple[Share, ...] = ()
 
     @property
     def usd_per_run(self) -> float:

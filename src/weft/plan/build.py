@@ -8,10 +8,11 @@ from weft.core.errors import FleetError
 from weft.core.hardware import Fleet, Link
 from weft.core.units import Precision
 from weft.cost.transfer import transfer_s, transfer_usd
+from weft.plan.aggregated import aggregated
 from weft.plan.options import Candidate, Rejection, checked_model, device_class, verdicts
 from weft.plan.problem import Handoff, PlacementProblem, Task
 from weft.plan.refuse import no_option
-from weft.plan.requests import Flow, LeafTask, PlanRequest
+from weft.plan.requests import Flow, LeafTask, PlanRequest, Serving
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,15 +26,28 @@ class Planned:
 
 def build(request: PlanRequest) -> Planned:
     """Enumerate the options of all tasks; PlanError where a task has none."""
-    candidates: dict[str, dict[str, Candidate]] = {}
-    rejections: dict[str, tuple[Rejection, ...]] = {}
+    found = _all_verdicts(request)
+    rejections = {task: tuple(each for each in all_ if isinstance(each, Rejection)) for task, all_ in found.items()}
+    candidates = {
+        task: {each.option.name: each for each in all_ if isinstance(each, Candidate)} for task, all_ in found.items()
+    }
     for task in request.tasks:
-        found = tuple(verdicts(task, request))
-        rejections[task.name] = tuple(verdict for verdict in found if isinstance(verdict, Rejection))
-        candidates[task.name] = {verdict.option.name: verdict for verdict in found if isinstance(verdict, Candidate)}
         if not candidates[task.name]:
             raise no_option(task, rejections[task.name])
     return Planned(_problem(request, candidates), candidates, rejections)
+
+
+def _all_verdicts(request: PlanRequest) -> Mapping[str, list[Candidate | Rejection]]:
+    """Task name → what was found of it: pools of its own first, then pools that serve whole calls."""
+    in_calls = {name for flow in request.flows if flow.carries_kv for name in (flow.source, flow.target)}
+    barred = in_calls if request.serving is Serving.AGGREGATED else set[str]()
+    found: dict[str, list[Candidate | Rejection]] = {
+        task.name: [] if task.name in barred else list(verdicts(task, request)) for task in request.tasks
+    }
+    if request.serving is not Serving.DISAGGREGATED:
+        for task, verdict in aggregated(request):
+            found[task].append(verdict)
+    return found
 
 
 def _problem(request: PlanRequest, candidates: Mapping[str, Mapping[str, Candidate]]) -> PlacementProblem:
@@ -49,6 +63,10 @@ def _problem(request: PlanRequest, candidates: Mapping[str, Mapping[str, Candida
         e2e_limit_s=request.slo.e2e_s,
         penalty_usd_per_s=request.penalty_usd_per_s,
         objective=request.objective,
+        split=request.split,
+        energy_limit_j=request.energy_limit_j,
+        market=request.market,
+        budget_usd=request.budget_usd,
     )
 
 
@@ -65,7 +83,7 @@ def _handoff(flow: Flow, source: LeafTask, fleet: Fleet, candidates: Mapping[str
             size_bytes = moved_bytes(flow, source, from_.precision)
             latency_s[port_a, port_b] = transfer_s(size_bytes, link)
             usd_per_visit[port_a, port_b] = transfer_usd(size_bytes, link)
-    return Handoff(flow.source, flow.target, flow.visits, flow.block, latency_s, usd_per_visit)
+    return Handoff(flow.source, flow.target, flow.visits, flow.block, latency_s, usd_per_visit, tied=flow.carries_kv)
 
 
 def moved_bytes(flow: Flow, source: LeafTask, precision: Precision | None) -> float:

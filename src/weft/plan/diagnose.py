@@ -49,7 +49,7 @@ def _relaxed(problem: PlacementProblem, time_limit_s: float, *, lateness: bool, 
     if not solution.values:
         return None
     missing = {name: round(solution.values[variable]) for name, variable in formulation.excess.items()}
-    answer = placement(problem, formulation.choice(solution), Proof(0.0, 0.0))
+    answer = placement(problem, formulation.decision(solution.values), Proof(0.0, 0.0))
     return _Relaxed(answer, {name: count for name, count in missing.items() if count})
 
 

@@ -6,10 +6,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from weft.core.units import HOUR_S
-from weft.plan.problem import Block, Handoff, Objective, Option, Placement, PlacementProblem, PoolSpec, whole_replicas
+from weft.plan.problem import (
+    Block,
+    Handoff,
+    Objective,
+    Option,
+    Placement,
+    PlacementProblem,
+    PoolSpec,
+    whole_replicas,
+)
 
 Choice = Mapping[str, Option]
 """Task name → chosen option."""
+
+NOISE = 1e-5
+"""What sums of shares may be off by: replicas of split traffic are rounded with it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,65 +32,99 @@ class Proof:
     solve_s: float
 
 
-def placement(problem: PlacementProblem, choice: Choice, proof: Proof) -> Placement:
-    replicas = replicas_of(problem, choice)
-    e2e_s = end_to_end_s(problem, choice)
+@dataclass(frozen=True, slots=True)
+class Move:
+    """What one hand-off takes in expectation, with its share of traffic over each pair of ports."""
+
+    latency_s: float
+    usd_per_visit: float
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """`shares`: task → its options with their share of traffic (they add up to 1); `moves`: one for each hand-off."""
+
+    shares: Mapping[str, tuple[tuple[Option, float], ...]]
+    moves: tuple[Move, ...]
+
+    def latency_s(self, task: str) -> float:
+        return sum(share * option.latency_s for option, share in self.shares[task])
+
+    def main(self, task: str) -> Option:
+        """The option with most traffic."""
+        return max(self.shares[task], key=lambda pair: pair[1])[0]
+
+
+def whole(problem: PlacementProblem, choice: Choice) -> Decision:
+    """One option for each task."""
+    moves = tuple(
+        Move(each.latency_of(choice[each.source], choice[each.target]), each.usd_of(*_ends(each, choice)))
+        for each in problem.handoffs
+    )
+    return Decision({task: ((option, 1.0),) for task, option in choice.items()}, moves)
+
+
+def placement(problem: PlacementProblem, decision: Decision, proof: Proof) -> Placement:
+    replicas = replicas_of(problem, decision)
+    e2e_s = end_to_end_s(problem, decision)
     slack_s = max(0.0, e2e_s - (math.inf if problem.e2e_limit_s is None else problem.e2e_limit_s))
+    moved_usd = _usd_per_visit(problem, decision)
     fleet_usd = sum(pool.usd_per_hour * count for pool, count in replicas.items())
-    moved_usd = _usd_per_visit(problem, choice)
-    usd_per_hour = fleet_usd + HOUR_S * problem.rate_per_s * moved_usd
-    usd_per_request = _occupied_usd(problem, choice) + moved_usd
-    cost = usd_per_hour if problem.objective is Objective.USD_PER_HOUR else usd_per_request
+    bought = _bought(problem, replicas)
+    costs = {
+        Objective.USD_PER_HOUR: fleet_usd + HOUR_S * problem.rate_per_s * moved_usd,
+        Objective.USD_PER_REQUEST: _occupied_usd(problem, decision) + moved_usd,
+        Objective.JOULES_PER_REQUEST: _joules(problem, decision),
+        Objective.E2E_S: e2e_s,
+        Objective.USD_TO_BUY: sum(problem.market.get(name, 0.0) * count for name, count in bought.items()),
+    }
     return Placement(
-        choice={task: option.name for task, option in choice.items()},
+        choice={task.name: decision.main(task.name).name for task in problem.tasks},
         replicas={pool.name: count for pool, count in replicas.items()},
-        objective=cost + penalty_weight(problem) * slack_s,
-        usd_per_hour=usd_per_hour,
-        usd_per_request=usd_per_request,
+        objective=costs[problem.objective] + penalty_weight(problem) * slack_s,
+        usd_per_hour=costs[Objective.USD_PER_HOUR],
+        usd_per_request=costs[Objective.USD_PER_REQUEST],
         e2e_s=e2e_s,
         slack_s=slack_s,
         gap=proof.gap,
         solve_s=proof.solve_s,
+        joules_per_request=costs[Objective.JOULES_PER_REQUEST],
+        usd_to_buy=costs[Objective.USD_TO_BUY],
+        shares={task: {option.name: share for option, share in found} for task, found in decision.shares.items()},
+        bought=bought,
     )
 
 
 def penalty_weight(problem: PlacementProblem) -> float:
-    """Dollars in the unit of the objective for each second that a request is late."""
+    """What each second that a request is late costs, in the unit of the objective."""
     per_request = problem.penalty_usd_per_s or 0.0
-    return per_request * HOUR_S * problem.rate_per_s if problem.objective is Objective.USD_PER_HOUR else per_request
+    hourly = problem.objective is Objective.USD_PER_HOUR
+    return per_request * HOUR_S * problem.rate_per_s if hourly else per_request
 
 
-def replicas_of(problem: PlacementProblem, choice: Choice) -> dict[PoolSpec, int]:
+def replicas_of(problem: PlacementProblem, decision: Decision) -> dict[PoolSpec, int]:
     loads: defaultdict[PoolSpec, float] = defaultdict(float)
     for task in problem.tasks:
-        loads[choice[task.name].pool] += problem.load(task, choice[task.name])
-    return {pool: whole_replicas(load) for pool, load in loads.items()}
+        for option, share in decision.shares[task.name]:
+            loads[option.pool] += share * problem.load(task, option)
+    noise = NOISE if problem.split else 0.0
+    return {pool: whole_replicas(load - noise) for pool, load in loads.items()}
 
 
-def end_to_end_s(problem: PlacementProblem, choice: Choice) -> float:
-    inside_s = sum(block.visits * block_s(problem, block, choice) for block in problem.blocks if block.visits)
-    return inside_s + sum(handoff.visits * _handoff_s(handoff, choice) for handoff in problem.between)
+def end_to_end_s(problem: PlacementProblem, decision: Decision) -> float:
+    inside_s = sum(block.visits * block_s(problem, block, decision) for block in problem.blocks if block.visits)
+    between = zip(problem.handoffs, decision.moves, strict=True)
+    return inside_s + sum(each.visits * move.latency_s for each, move in between if each.block is None)
 
 
-def block_s(problem: PlacementProblem, block: Block, choice: Choice) -> float:
+def block_s(problem: PlacementProblem, block: Block, decision: Decision) -> float:
     """The block's longest path, hand-offs included."""
+    moves = [pair for pair in zip(problem.handoffs, decision.moves, strict=True) if pair[0].block == block.name]
     done_s: dict[str, float] = {}
     for task in problem.order(block):
-        arrivals = [
-            done_s[handoff.source] + _handoff_s(handoff, choice)
-            for handoff in problem.inside(block)
-            if handoff.target == task
-        ]
-        done_s[task] = max(arrivals, default=0.0) + choice[task].latency_s
+        arrivals = [done_s[handoff.source] + move.latency_s for handoff, move in moves if handoff.target == task]
+        done_s[task] = max(arrivals, default=0.0) + decision.latency_s(task)
     return max(done_s.values(), default=0.0)
-
-
-def _handoff_s(handoff: Handoff, choice: Choice) -> float:
-    return handoff.latency_of(choice[handoff.source], choice[handoff.target])
-
-
-def _occupied_usd(problem: PlacementProblem, choice: Choice) -> float:
-    return sum(occupied_usd(problem, task.visits, choice[task.name]) for task in problem.tasks)
 
 
 def occupied_usd(problem: PlacementProblem, visits: float, option: Option) -> float:
@@ -86,10 +132,40 @@ def occupied_usd(problem: PlacementProblem, visits: float, option: Option) -> fl
     return visits * option.busy_s / problem.max_utilisation * option.pool.usd_per_hour / HOUR_S
 
 
-def _usd_per_visit(problem: PlacementProblem, choice: Choice) -> float:
-    """What a request pays by the visit: options with such a price, and bytes moved."""
-    visits_usd = sum(task.visits * choice[task.name].usd_per_visit for task in problem.tasks)
-    moved_usd = sum(
-        handoff.visits * handoff.usd_of(choice[handoff.source], choice[handoff.target]) for handoff in problem.handoffs
+def _ends(handoff: Handoff, choice: Choice) -> tuple[Option, Option]:
+    return choice[handoff.source], choice[handoff.target]
+
+
+def _occupied_usd(problem: PlacementProblem, decision: Decision) -> float:
+    return sum(
+        share * occupied_usd(problem, task.visits, option)
+        for task in problem.tasks
+        for option, share in decision.shares[task.name]
     )
-    return visits_usd + moved_usd
+
+
+def _joules(problem: PlacementProblem, decision: Decision) -> float:
+    return sum(
+        share * task.visits * option.joules_per_visit
+        for task in problem.tasks
+        for option, share in decision.shares[task.name]
+    )
+
+
+def _usd_per_visit(problem: PlacementProblem, decision: Decision) -> float:
+    """What a request pays by the visit: options with such a price, and bytes moved."""
+    served_usd = sum(
+        share * task.visits * option.usd_per_visit
+        for task in problem.tasks
+        for option, share in decision.shares[task.name]
+    )
+    between = zip(problem.handoffs, decision.moves, strict=True)
+    return served_usd + sum(each.visits * move.usd_per_visit for each, move in between)
+
+
+def _bought(problem: PlacementProblem, replicas: Mapping[PoolSpec, int]) -> dict[str, int]:
+    used: defaultdict[str, int] = defaultdict(int)
+    for pool, count in replicas.items():
+        used[pool.device_class] += count * pool.devices_per_replica
+    beyond = {name: used[name] - problem.inventory.get(name, used[name]) for name in problem.market}
+    return {name: count for name, count in beyond.items() if count > 0}

@@ -7,7 +7,7 @@ import itertools
 import math
 from collections.abc import Iterator
 
-from weft.plan.problem import Block, Objective, Option, Placement, PlacementProblem
+from weft.plan.problem import Block, Handoff, Objective, Option, Placement, PlacementProblem
 
 TOLERANCE = 1e-6
 
@@ -16,7 +16,15 @@ def enumerate_best(problem: PlacementProblem) -> Placement | None:
     """The cheapest feasible placement, the fastest of equals; None where there is none."""
     weighed = (_weigh(problem, chosen) for chosen in _choices(problem) if not _forbidden(problem, chosen))
     candidates = [found for found in weighed if found]
-    return min(candidates, key=lambda found: (found.objective, found.e2e_s), default=None)
+    return min(candidates, key=lambda found: _rank(problem, found), default=None)
+
+
+def _rank(problem: PlacementProblem, found: Placement) -> tuple[float, ...]:
+    """Equals within rounding are equal."""
+    first = round(found.objective, 9 if problem.objective is not Objective.USD_PER_REQUEST else 13)
+    if problem.objective in (Objective.JOULES_PER_REQUEST, Objective.USD_TO_BUY, Objective.E2E_S):
+        return first, round(found.usd_per_hour, 9), found.e2e_s
+    return first, found.e2e_s
 
 
 def _choices(problem: PlacementProblem) -> Iterator[dict[str, Option]]:
@@ -26,8 +34,21 @@ def _choices(problem: PlacementProblem) -> Iterator[dict[str, Option]]:
 
 
 def _forbidden(problem: PlacementProblem, chosen: dict[str, Option]) -> bool:
-    pairs = [(handoff, (chosen[handoff.source].port, chosen[handoff.target].port)) for handoff in problem.handoffs]
-    return any(math.isinf(handoff.latency_s.get(pair, 0.0)) for handoff, pair in pairs)
+    return any(math.isinf(_moved_s(handoff, chosen)) for handoff in problem.handoffs)
+
+
+def _at_home(handoff: Handoff, chosen: dict[str, Option]) -> bool:
+    """Both ends are one replica."""
+    ties = {chosen[handoff.source].tie, chosen[handoff.target].tie}
+    return handoff.tied and len(ties) == 1 and "" not in ties
+
+
+def _moved_s(handoff: Handoff, chosen: dict[str, Option]) -> float:
+    if _at_home(handoff, chosen):
+        return 0.0
+    if handoff.tied and (chosen[handoff.source].tie or chosen[handoff.target].tie):
+        return math.inf
+    return handoff.latency_s.get((chosen[handoff.source].port, chosen[handoff.target].port), 0.0)
 
 
 def _weigh(problem: PlacementProblem, chosen: dict[str, Option]) -> Placement | None:
@@ -35,8 +56,14 @@ def _weigh(problem: PlacementProblem, chosen: dict[str, Option]) -> Placement | 
     e2e_s = _end_to_end_s(problem, chosen)
     limit_s = math.inf if problem.e2e_limit_s is None else problem.e2e_limit_s
     late_s = max(0.0, e2e_s - limit_s)
+    joules = sum(task.visits * chosen[task.name].joules_per_visit for task in problem.tasks)
+    beyond = _beyond(problem, chosen, replicas)
+    to_buy = sum(problem.market.get(name, math.inf) * count for name, count in beyond.items())
     too_late = problem.penalty_usd_per_s is None and late_s > TOLERANCE
-    if too_late or not _in_stock(problem, chosen, replicas):
+    too_hot = problem.energy_limit_j is not None and joules > problem.energy_limit_j + TOLERANCE
+    if too_late or too_hot or to_buy > (math.inf if problem.budget_usd is None else problem.budget_usd):
+        return None
+    if math.isinf(to_buy):
         return None
     paid_usd = _paid_usd_per_request(problem, chosen)
     prices = {option.pool.name: option.pool.usd_per_hour for option in chosen.values()}
@@ -46,11 +73,17 @@ def _weigh(problem: PlacementProblem, chosen: dict[str, Option]) -> Placement | 
         for task in problem.tasks
     )
     late_usd = late_s * (problem.penalty_usd_per_s or 0.0)
-    by_hour = hourly + late_usd * problem.rate_per_s * 3600
-    by_request = occupied + paid_usd + late_usd
-    objective = by_hour if problem.objective is Objective.USD_PER_HOUR else by_request
+    objective = {
+        Objective.USD_PER_HOUR: hourly + late_usd * problem.rate_per_s * 3600,
+        Objective.USD_PER_REQUEST: occupied + paid_usd + late_usd,
+        Objective.JOULES_PER_REQUEST: joules + late_usd,
+        Objective.E2E_S: e2e_s + late_usd,
+        Objective.USD_TO_BUY: to_buy + late_usd,
+    }[problem.objective]
     names = {task: option.name for task, option in chosen.items()}
-    return Placement(names, replicas, objective, hourly, occupied + paid_usd, e2e_s, late_s, 0.0, 0.0)
+    return Placement(
+        names, replicas, objective, hourly, occupied + paid_usd, e2e_s, late_s, 0.0, 0.0, joules, to_buy, {}, beyond
+    )
 
 
 def _replicas(problem: PlacementProblem, chosen: dict[str, Option]) -> dict[str, int]:
@@ -62,17 +95,26 @@ def _replicas(problem: PlacementProblem, chosen: dict[str, Option]) -> dict[str,
     return {pool: max(1, math.ceil(load - TOLERANCE)) for pool, load in busy.items()}
 
 
-def _in_stock(problem: PlacementProblem, chosen: dict[str, Option], replicas: dict[str, int]) -> bool:
+def _beyond(problem: PlacementProblem, chosen: dict[str, Option], replicas: dict[str, int]) -> dict[str, int]:
+    """Devices that the inventory lacks, by class."""
     pools = {option.pool.name: option.pool for option in chosen.values()}
     used: dict[str, int] = {}
     for name, pool in pools.items():
         used[pool.device_class] = used.get(pool.device_class, 0) + replicas[name] * pool.devices_per_replica
-    return all(count <= problem.inventory.get(device_class, math.inf) for device_class, count in used.items())
+    return {
+        name: count - problem.inventory[name]
+        for name, count in used.items()
+        if name in problem.inventory and count > problem.inventory[name]
+    }
 
 
 def _paid_usd_per_request(problem: PlacementProblem, chosen: dict[str, Option]) -> float:
     tasks = sum(task.visits * chosen[task.name].usd_per_visit for task in problem.tasks)
-    pairs = [(handoff, (chosen[handoff.source].port, chosen[handoff.target].port)) for handoff in problem.handoffs]
+    pairs = [
+        (handoff, (chosen[handoff.source].port, chosen[handoff.target].port))
+        for handoff in problem.handoffs
+        if not _at_home(handoff, chosen)
+    ]
     return tasks + sum(handoff.visits * handoff.usd_per_visit.get(pair, 0.0) for handoff, pair in pairs)
 
 
@@ -82,8 +124,7 @@ def _end_to_end_s(problem: PlacementProblem, chosen: dict[str, Option]) -> float
         total += block.visits * max((_path_s(problem, chosen, path) for path in _paths(problem, block)), default=0.0)
     for handoff in problem.handoffs:
         if handoff.block is None:
-            pair = (chosen[handoff.source].port, chosen[handoff.target].port)
-            total += handoff.visits * handoff.latency_s.get(pair, 0.0)
+            total += handoff.visits * _moved_s(handoff, chosen)
     return total
 
 
@@ -106,7 +147,5 @@ def _path_s(problem: PlacementProblem, chosen: dict[str, Option], path: tuple[st
         if isinstance(part, str):
             total += chosen[part].latency_s
         else:
-            handoff = problem.handoffs[part]
-            pair = (chosen[handoff.source].port, chosen[handoff.target].port)
-            total += handoff.latency_s.get(pair, 0.0)
+            total += _moved_s(problem.handoffs[part], chosen)
     return total

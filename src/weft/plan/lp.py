@@ -5,7 +5,7 @@ optimal points of small models.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -32,6 +32,14 @@ class Solution:
     gap: float
 
 
+@dataclass(frozen=True, slots=True)
+class Relaxed:
+    """`duals`: what one more unit of each row's bound adds to the cost."""
+
+    objective: float
+    duals: tuple[float, ...]
+
+
 @dataclass(slots=True)
 class LinearModel:
     """Variables are numbered from 0 and are at least 0; a row bounds a sum of terms (variable, coefficient)."""
@@ -43,6 +51,10 @@ class LinearModel:
     starts: list[int] = field(default_factory=lambda: [0])
     columns: list[int] = field(default_factory=list[int])
     coefficients: list[float] = field(default_factory=list[float])
+
+    @property
+    def last_row(self) -> int:
+        return len(self.row_lower) - 1
 
     def variable(self, upper: float = math.inf, *, integer: bool = False) -> int:
         self.upper.append(upper)
@@ -58,21 +70,32 @@ class LinearModel:
         self.row_lower.append(lower)
         self.row_upper.append(upper)
 
-    def minimise(self, cost: Iterable[tuple[int, float]], time_limit_s: float, relative_gap: float) -> Solution:
-        """One thread and a fixed seed: the same model always gives the same answer."""
-        highs = highspy.Highs()
-        options: dict[str, bool | int | float | str] = {
-            "output_flag": False,
-            "threads": 1,
-            "random_seed": 0,
-            "time_limit": time_limit_s,
-            "mip_rel_gap": relative_gap,
-        }
-        for name, value in options.items():
-            highs.setOptionValue(name, value)
+    def minimise(
+        self,
+        cost: Iterable[tuple[int, float]],
+        time_limit_s: float,
+        relative_gap: float,
+        start: Mapping[int, float] | None = None,
+    ) -> Solution:
+        """One thread and a fixed seed: the same model always gives the same answer. `start` gives some variables their
+        values in a solution to begin with."""
+        highs = _solver(time_limit_s, relative_gap)
         highs.passModel(self._lp(cost))
+        if start:
+            highs.setSolution(len(start), np.array(list(start), np.int32), np.array(list(start.values())))
         highs.run()
         return _solution(highs)
+
+    def relaxed(self, cost: Iterable[tuple[int, float]]) -> Relaxed | None:
+        """The least cost with fractions in place of whole numbers; None where nothing is feasible."""
+        highs = _solver(math.inf, 0.0)
+        lp = self._lp(cost)
+        lp.integrality_ = [highspy.HighsVarType.kContinuous] * lp.num_col_
+        highs.passModel(lp)
+        highs.run()
+        if highs.getModelStatus() != highspy.HighsModelStatus.kOptimal:
+            return None
+        return Relaxed(float(highs.getInfo().objective_function_value), tuple(highs.getSolution().row_dual))
 
     def _lp(self, cost: Iterable[tuple[int, float]]) -> highspy.HighsLp:
         lp = highspy.HighsLp()
@@ -88,6 +111,20 @@ class LinearModel:
         lp.a_matrix_.index_ = np.array(self.columns)
         lp.a_matrix_.value_ = np.array(self.coefficients)
         return lp
+
+
+def _solver(time_limit_s: float, relative_gap: float) -> highspy.Highs:
+    highs = highspy.Highs()
+    options: dict[str, bool | int | float | str] = {
+        "output_flag": False,
+        "threads": 1,
+        "random_seed": 0,
+        "time_limit": time_limit_s,
+        "mip_rel_gap": relative_gap,
+    }
+    for name, value in options.items():
+        highs.setOptionValue(name, value)
+    return highs
 
 
 def _merged(terms: Iterable[tuple[int, float]]) -> dict[int, float]:

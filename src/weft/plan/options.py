@@ -1,7 +1,8 @@
 """The options of one task: device group × tensor parallelism × precision × batch, and why the others are none.
 
 An LLM phase is tried on every group whose hardware runs the precision; memory and the step objectives (TTFT, TPOT)
-decide. Prefill and decode are pools of their own. CPU work runs one core each on a socket that all CPU work shares.
+decide. Prefill and decode are pools of their own here (`aggregated` joins them). CPU work runs one core each on a
+socket that all CPU work shares.
 A decode step is priced at the middle of the answer (isl + osl/2 tokens in the cache), its memory at the end.
 """
 
@@ -18,7 +19,8 @@ from weft.core.model import ModelSpec
 from weft.core.units import Precision
 from weft.core.workload import Slo
 from weft.cost.collectives import scale_up_devices
-from weft.cost.efficiency import DEFAULT_EFFICIENCY
+from weft.cost.efficiency import DEFAULT_EFFICIENCY, Efficiency
+from weft.cost.energy import power_w
 from weft.cost.memory import largest_batch, replica_bytes, usable_bytes
 from weft.cost.steps import Engine, StepEstimate, decode_step, prefill
 from weft.cost.tco import usd_per_hour
@@ -78,12 +80,34 @@ def verdicts(task: LeafTask, request: PlanRequest) -> Iterator[Candidate | Rejec
         if task.kind is TaskKind.CPU and not _cores(group):
             yield Rejection(name, Reason.KIND, 0.0, 0.0, f"{name} is no CPU with a known number of cores")
             continue
-        try:
-            price = usd_per_hour(group.device, request.finance)
-        except CatalogError as error:
-            yield Rejection(name, Reason.PRICE, 0.0, 0.0, str(error))
+        offer = offer_of(group, request)
+        if isinstance(offer, Rejection):
+            yield offer
             continue
-        yield from _cpu(task, group, price) if task.kind is TaskKind.CPU else _llm(task, group, price, request)
+        yield from _cpu(task, offer) if task.kind is TaskKind.CPU else _llm(task, offer, request.slo)
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """A device group with what one of its devices costs an hour, draws at the meter while it works, and how well it
+    reaches its datasheet rates."""
+
+    group: DeviceGroup
+    usd_per_hour: float
+    watts: float
+    efficiency: Efficiency
+
+
+def offer_of(group: DeviceGroup, request: PlanRequest) -> Offer | Rejection:
+    """Refused where the price is not known, or the power if energy matters."""
+    try:
+        price = usd_per_hour(group.device, request.finance)
+        known = group.device.tdp_w is not None or request.needs_power
+        watts = request.finance.pue * power_w(group.device) if known else 0.0
+    except CatalogError as error:
+        return Rejection(device_class(group), Reason.PRICE, 0.0, 0.0, str(error))
+    efficiency = request.efficiencies.get(group.device.id, DEFAULT_EFFICIENCY)
+    return Offer(group, price, watts, efficiency)
 
 
 def _cores(group: DeviceGroup) -> int:
@@ -91,17 +115,26 @@ def _cores(group: DeviceGroup) -> int:
     return group.device.cores or 0 if group.device.kind is DeviceKind.CPU else 0
 
 
-def _cpu(task: LeafTask, group: DeviceGroup, price: float) -> Iterator[Candidate]:
-    name, cores = device_class(group), _cores(group)
-    pool = PoolSpec(f"cpu.{group.device.id}.{group.zone}", name, 1, price)
-    option = Option(pool.name, pool, task.core_s, task.core_s / cores, port=group.zone)
+def _cpu(task: LeafTask, offer: Offer) -> Iterator[Candidate]:
+    group, cores = offer.group, _cores(offer.group)
+    pool = PoolSpec(f"cpu.{group.device.id}.{group.zone}", device_class(group), 1, offer.usd_per_hour)
+    busy_s = task.core_s / cores
+    option = Option(pool.name, pool, task.core_s, busy_s, port=group.zone, joules_per_visit=offer.watts * busy_s)
     yield Candidate(option, group, Parallelism(), None, cores, 0.0, 0.0, "profile")
 
 
-def _llm(task: LeafTask, group: DeviceGroup, price: float, request: PlanRequest) -> Iterator[Candidate | Rejection]:
-    model = checked_model(task)
-    phase = _phase(task, request.slo)
-    efficiency = request.efficiencies.get(group.device.id, DEFAULT_EFFICIENCY)
+def _llm(task: LeafTask, offer: Offer, slo: Slo) -> Iterator[Candidate | Rejection]:
+    phase = _phase(task, slo)
+    for engine in engines(task, offer):
+        if isinstance(engine, Rejection):
+            yield engine
+        else:
+            yield from _batches(_Trial(task, offer, engine, phase))
+
+
+def engines(task: LeafTask, offer: Offer) -> Iterator[Engine | Rejection]:
+    """Every replica of the task's model that the group can be made into."""
+    model, group = checked_model(task), offer.group
     for precision in task.precisions:
         if precision not in group.device.flops_per_s:
             runs = ", ".join(group.device.flops_per_s) or "no matrix format"
@@ -109,8 +142,7 @@ def _llm(task: LeafTask, group: DeviceGroup, price: float, request: PlanRequest)
             yield Rejection(device_class(group), Reason.FORMAT, 0.0, 0.0, message)
             continue
         for size in _replica_sizes(model, group):
-            engine = Engine(model, group.device, Parallelism(tp=size), precision, efficiency=efficiency)
-            yield from _batches(_Trial(task, group, price, engine, phase))
+            yield Engine(model, group.device, Parallelism(tp=size), precision, efficiency=offer.efficiency)
 
 
 def checked_model(task: LeafTask) -> ModelSpec:
@@ -156,14 +188,13 @@ class _Trial:
     """One replica for one task, before a batch is chosen."""
 
     task: LeafTask
-    group: DeviceGroup
-    price: float
+    offer: Offer
     engine: Engine
     phase: _Phase
 
     @property
     def where(self) -> str:
-        return f"{device_class(self.group)} {self.engine.parallelism} {self.engine.precision}"
+        return where(self.offer.group, self.engine)
 
     def needs_bytes(self, batch: int) -> float:
         """On one device."""
@@ -176,6 +207,10 @@ class _Trial:
         if self.task.kind is TaskKind.PREFILL:
             return prefill(self.engine, self.task.isl, sizes)
         return decode_step(self.engine, self.task.isl + self.task.osl // 2, sizes)
+
+
+def where(group: DeviceGroup, engine: Engine) -> str:
+    return f"{device_class(group)} {engine.parallelism} {engine.precision}"
 
 
 def _batches(trial: _Trial) -> Iterator[Candidate | Rejection]:
@@ -196,22 +231,41 @@ def _batches(trial: _Trial) -> Iterator[Candidate | Rejection]:
 
 
 def _candidate(trial: _Trial, batch: int, step_s: float, provenance: str) -> Candidate:
-    engine, group, devices = trial.engine, trial.group, trial.engine.parallelism.devices
-    place = f"{group.device.id}.{group.zone}.tp{engine.parallelism.tp}.{engine.precision}.b{batch}"
-    name = f"{engine.model.id}.{trial.task.kind}.{place}"
-    pool = PoolSpec(name, device_class(group), devices, trial.price * devices, family=group.device.id)
+    engine, group = trial.engine, trial.offer.group
+    pool = pool_of(trial.offer, engine, trial.task.kind, batch)
     latency_s = trial.phase.steps * step_s
-    option = Option(name, pool, latency_s, latency_s / batch, port=f"{group.zone}.{engine.precision}")
+    option = Option(
+        name=pool.name,
+        pool=pool,
+        latency_s=latency_s,
+        busy_s=latency_s / batch,
+        port=f"{group.zone}.{engine.precision}",
+        joules_per_visit=latency_s / batch * trial.offer.watts * pool.devices_per_replica,
+    )
     memory_bytes = trial.needs_bytes(batch)
     return Candidate(option, group, engine.parallelism, engine.precision, batch, step_s, memory_bytes, provenance)
 
 
+def pool_of(offer: Offer, engine: Engine, work: str, batch: int) -> PoolSpec:
+    """Replicas of one engine that do one kind of work at one batch limit."""
+    group, split, devices = offer.group, engine.parallelism, engine.parallelism.devices
+    place = f"{group.device.id}.{group.zone}.tp{split.tp}.{engine.precision}.b{batch}"
+    name = f"{engine.model.id}.{work}.{place}"
+    return PoolSpec(name, device_class(group), devices, offer.usd_per_hour * devices, family=group.device.id)
+
+
 def _too_large(trial: _Trial) -> Rejection:
-    devices = trial.engine.parallelism.devices
-    needs, has = trial.needs_bytes(1) * devices, usable_bytes(trial.group.device) * devices
-    model, precision = trial.engine.model.id, trial.engine.precision
-    message = f"{model} {precision} needs {needs / 1e9:.0f} GB, {trial.where} has {has / 1e9:.0f} GB to use"
-    return Rejection(trial.where, Reason.MEMORY, needs, has, message)
+    return too_large(trial.offer.group, trial.engine, trial.needs_bytes(1))
+
+
+def too_large(group: DeviceGroup, engine: Engine, device_bytes: float) -> Rejection:
+    """`device_bytes` is what one device would have to hold."""
+    devices = engine.parallelism.devices
+    needs, has = device_bytes * devices, usable_bytes(group.device) * devices
+    place = where(group, engine)
+    model = f"{engine.model.id} {engine.precision}"
+    message = f"{model} needs {needs / 1e9:.0f} GB, {place} has {has / 1e9:.0f} GB to use"
+    return Rejection(place, Reason.MEMORY, needs, has, message)
 
 
 def _too_slow(trial: _Trial, best_s: float, limit_s: float) -> Rejection:

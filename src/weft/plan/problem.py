@@ -4,12 +4,15 @@ An agent run visits each task `visits` times in expectation. Blocks are the stra
 one, tasks wait only for the hand-offs that lie in it, so its time is its longest path. The expected end-to-end time is
 
     Σ_blocks visits · longest path  +  Σ_hand-offs between blocks visits · latency
+
+Where traffic may be split, a task's time is the mean over its options, weighted by their shares.
 """
 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cached_property
 from graphlib import TopologicalSorter
 
 
@@ -18,7 +21,17 @@ class Objective(StrEnum):
     """Whole replicas, as bought or rented."""
 
     USD_PER_REQUEST = "usd_per_request"
-    """Occupied time only, as if replicas could be had in fractions: the paper's form."""
+    """Occupied time only, as if replicas could be had in fractions: the paper's form. Least dollars a request is most
+    tokens a dollar, because a request makes the same tokens everywhere."""
+
+    JOULES_PER_REQUEST = "joules_per_request"
+    """Energy of the devices while they work for the request."""
+
+    E2E_S = "e2e_s"
+    """Expected end-to-end time of a run, at any price."""
+
+    USD_TO_BUY = "usd_to_buy"
+    """Purchase price of the devices beyond the inventory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +53,8 @@ class PoolSpec:
 class Option:
     """One way to run a task. A visit takes `latency_s` and occupies one replica for `busy_s` (less when batched).
 
-    `port` is all that hand-offs know of an option: their latency and price depend on the two ports only.
+    `port` is all that hand-offs know of an option: their latency and price depend on the two ports only. `tie` names
+    what must be chosen at both ends of a tied hand-off: one replica that serves both.
     """
 
     name: str
@@ -49,6 +63,8 @@ class Option:
     busy_s: float
     usd_per_visit: float = 0.0
     port: str = ""
+    joules_per_visit: float = 0.0
+    tie: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +83,7 @@ class Handoff:
     or dollars a visit; a pair that is missing costs nothing, an infinite latency forbids the pair.
 
     `block` names the block whose longest path it lies on; None: it joins two blocks (or a block to itself, in a loop).
+    Over a `tied` hand-off nothing moves between options of one `tie`, and a tied option joins no other.
     """
 
     source: str
@@ -75,11 +92,16 @@ class Handoff:
     block: str | None
     latency_s: PerPortPair = field(default_factory=dict[tuple[str, str], float])
     usd_per_visit: PerPortPair = field(default_factory=dict[tuple[str, str], float])
+    tied: bool = False
 
     def latency_of(self, source: Option, target: Option) -> float:
+        if self.tied and (source.tie or target.tie):
+            return 0.0 if source.tie == target.tie else math.inf
         return self.latency_s.get((source.port, target.port), 0.0)
 
     def usd_of(self, source: Option, target: Option) -> float:
+        if self.tied and source.tie:
+            return 0.0
         return self.usd_per_visit.get((source.port, target.port), 0.0)
 
 
@@ -90,11 +112,12 @@ class Block:
     tasks: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class PlacementProblem:
     """Without a `penalty_usd_per_s` the end-to-end limit is hard; with one, a request pays for each second it is late.
 
-    A device class that is missing from `inventory` is unlimited.
+    A device class that is missing from `inventory` is unlimited. One in `market` can be bought beyond its inventory at
+    that price, all purchases together for at most `budget_usd`. `split`: a task's traffic may go to several options.
     """
 
     tasks: tuple[Task, ...]
@@ -106,9 +129,14 @@ class PlacementProblem:
     e2e_limit_s: float | None = None
     penalty_usd_per_s: float | None = None
     objective: Objective = Objective.USD_PER_HOUR
+    split: bool = False
+    energy_limit_j: float | None = None
+    market: Mapping[str, float] = field(default_factory=dict[str, float])
+    budget_usd: float | None = None
 
     def task(self, name: str) -> Task:
-        return next(task for task in self.tasks if task.name == name)
+        """Raises KeyError where there is none."""
+        return self.tasks[self._places[name]]
 
     def order(self, block: Block) -> tuple[str, ...]:
         """The block's tasks, each after those it waits for."""
@@ -129,6 +157,10 @@ class PlacementProblem:
         """Replicas that the task keeps busy under this option, at the allowed utilisation."""
         return self.rate_per_s * task.visits * option.busy_s / self.max_utilisation
 
+    @cached_property
+    def _places(self) -> Mapping[str, int]:
+        return {task.name: at for at, task in enumerate(self.tasks)}
+
     @property
     def hard_limit(self) -> bool:
         return self.e2e_limit_s is not None and self.penalty_usd_per_s is None
@@ -136,7 +168,8 @@ class PlacementProblem:
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """`choice`: task → option name; `replicas`: pool name → count.
+    """`choice`: task → option name, the one with most traffic; `replicas`: pool name → count; `shares`: task → option
+    name → share of the task's traffic; `bought`: device class → devices beyond the inventory.
 
     `usd_per_hour` prices whole replicas plus what moves; `usd_per_request` prices what one request occupies (at the
     allowed utilisation) plus what it moves. `objective` is the one that was minimised, with the penalty for `slack_s`.
@@ -151,6 +184,10 @@ class Placement:
     slack_s: float
     gap: float
     solve_s: float
+    joules_per_request: float = 0.0
+    usd_to_buy: float = 0.0
+    shares: Mapping[str, Mapping[str, float]] = field(default_factory=dict[str, Mapping[str, float]])
+    bought: Mapping[str, int] = field(default_factory=dict[str, int])
 
 
 ROUNDING = 1e-6

@@ -1,8 +1,9 @@
 """Drop pools that no optimal placement needs, before the solver sees them. Exact: the optimum does not change.
 
 A pool is dropped when moving whatever it serves to another pool never hurts: for every set of its tasks, the other one
-needs no more dollars and no more devices (in whole replicas), and each of the tasks is no slower there. Pools are
-compared at the same port, and across device classes only where neither is limited by the inventory.
+needs no more dollars, devices (in whole replicas) and joules, and each of the tasks is no slower there. Where traffic
+is split, or the sets are too many, each task alone must load the other pool no more. Pools are compared at the same
+port, tied ones with tied ones, and across device classes only where neither is limited by the inventory.
 """
 
 from collections import defaultdict
@@ -18,7 +19,7 @@ from weft.plan.evaluate import occupied_usd
 from weft.plan.problem import ROUNDING, Objective, Option, PlacementProblem, PoolSpec, Task
 
 MOST_TASKS = 8
-"""Pools that more tasks share are kept: the sets of their tasks are too many to compare."""
+"""Where more tasks share pools, the sets of them are too many to compare."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +32,13 @@ class _Served:
 
 def pruned(problem: PlacementProblem) -> PlacementProblem:
     """The same problem with fewer options."""
-    rivals: defaultdict[tuple[str, str], list[_Served]] = defaultdict(list)
+    rivals: defaultdict[tuple[str, str, bool], list[_Served]] = defaultdict(list)
     for served in _served(problem):
-        ports = {option.port for option in served.by_task.values()}
-        if len(ports) == 1:
+        kinds = {(option.port, option.tie) for option in served.by_task.values()}
+        port, tie = kinds.pop()
+        if not kinds and tie in ("", served.pool.name):
             limited = served.pool.device_class if served.pool.device_class in problem.inventory else ""
-            rivals[limited, ports.pop()].append(served)
+            rivals[limited, port, bool(tie)].append(served)
     dropped = {pool for group in rivals.values() for pool in _dropped(problem, group)}
     return replace(problem, tasks=tuple(_without(task, dropped) for task in problem.tasks))
 
@@ -51,16 +53,15 @@ def _served(problem: PlacementProblem) -> list[_Served]:
     for task in problem.tasks:
         for option in task.options:
             options[option.pool].append((task.name, option))
-    pools = [_Served(pool, dict(pairs)) for pool, pairs in options.items() if len(dict(pairs)) == len(pairs)]
-    return [served for served in pools if len(served.by_task) <= MOST_TASKS]
+    return [_Served(pool, dict(pairs)) for pool, pairs in options.items() if len(dict(pairs)) == len(pairs)]
 
 
 def _dropped(problem: PlacementProblem, group: Sequence[_Served]) -> list[PoolSpec]:
     """Of two equal pools the later one goes, so one of them stays."""
     tasks = [task for task in problem.tasks if any(task.name in served.by_task for served in group)]
-    if len(tasks) > MOST_TASKS:
-        return []
-    effects = np.array([_effects(problem, tasks, served) for served in group])
+    by_set = len(tasks) <= MOST_TASKS and not problem.split
+    effects_of = _effects if by_set else _effects_of_each
+    effects = np.array([effects_of(problem, tasks, served) for served in group])
     no_worse = np.all(effects[:, None, :] <= effects[None, :, :], axis=2)
     order = np.arange(len(group))
     replaces = no_worse & (~no_worse.T | (order[:, None] < order[None, :]))
@@ -76,18 +77,39 @@ def _effects(problem: PlacementProblem, tasks: Sequence[Task], served: _Served) 
     paid_usd = np.array([_paid_usd(problem, task, option) if option else 0.0 for task, option in pairs])
     sets = _subsets(len(tasks))
     replicas = np.maximum(1.0, np.ceil(sets @ loads - ROUNDING))
-    hourly = problem.objective is Objective.USD_PER_HOUR
+    hourly = problem.objective is not Objective.USD_PER_REQUEST
     usd = sets @ paid_usd + (replicas * served.pool.usd_per_hour if hourly else 0.0)
     limited = served.pool.device_class in problem.inventory
     devices = replicas * (served.pool.devices_per_replica if limited else 0)
     unserved = sets @ np.isinf(seconds) > 0
-    return np.concatenate([seconds, np.where(unserved, np.inf, usd), np.where(unserved, np.inf, devices)])
+    joules = _joules(problem, tasks, served)
+    return np.concatenate([seconds, joules, np.where(unserved, np.inf, usd), np.where(unserved, np.inf, devices)])
+
+
+def _effects_of_each(problem: PlacementProblem, tasks: Sequence[Task], served: _Served) -> NDArray[np.float64]:
+    """Seconds, load and dollars of each task; price and devices of a replica."""
+    options = [(task, served.by_task.get(task.name)) for task in tasks]
+    each = [
+        (option.latency_s, problem.load(task, option), _paid_usd(problem, task, option)) if option else (np.inf,) * 3
+        for task, option in options
+    ]
+    limited = served.pool.device_class in problem.inventory
+    replica = [served.pool.usd_per_hour, float(served.pool.devices_per_replica if limited else 0)]
+    return np.concatenate([np.array(each).ravel(), _joules(problem, tasks, served), replica])
+
+
+def _joules(problem: PlacementProblem, tasks: Sequence[Task], served: _Served) -> NDArray[np.float64]:
+    """Of each task, where energy matters."""
+    if problem.objective is not Objective.JOULES_PER_REQUEST and problem.energy_limit_j is None:
+        return np.zeros(0)
+    options = [served.by_task.get(task.name) for task in tasks]
+    return np.array([option.joules_per_visit if option else np.inf for option in options])
 
 
 def _paid_usd(problem: PlacementProblem, task: Task, option: Option) -> float:
     """What grows with the visits, in the unit of the objective."""
     visits_usd = task.visits * option.usd_per_visit
-    if problem.objective is Objective.USD_PER_HOUR:
+    if problem.objective is not Objective.USD_PER_REQUEST:
         return HOUR_S * problem.rate_per_s * visits_usd
     return occupied_usd(problem, task.visits, option) + visits_usd
 

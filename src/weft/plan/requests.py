@@ -18,6 +18,19 @@ class TaskKind(StrEnum):
     CPU = "cpu"
 
 
+class Serving(StrEnum):
+    """Who runs the two phases of a language-model call."""
+
+    ANY = "any"
+    """Whatever is cheaper, call by call."""
+
+    AGGREGATED = "aggregated"
+    """One pool runs both; no cache moves."""
+
+    DISAGGREGATED = "disaggregated"
+    """Prefill and decode have pools of their own."""
+
+
 @dataclass(frozen=True, slots=True)
 class LeafTask:
     """One step of the agent. LLM phases have a model, token counts and the precisions they may run in; CPU work has
@@ -51,6 +64,9 @@ class Flow:
 
 @dataclass(frozen=True, slots=True)
 class PlanRequest:
+    """`weigh_energy`: energy matters, so devices whose power is not known are refused. `market` and `budget_usd`: see
+    PlacementProblem."""
+
     tasks: tuple[LeafTask, ...]
     flows: tuple[Flow, ...]
     blocks: tuple[Block, ...]
@@ -62,3 +78,17 @@ class PlanRequest:
     objective: Objective = Objective.USD_PER_HOUR
     penalty_usd_per_s: float | None = None
     efficiencies: Mapping[str, Efficiency] = field(default_factory=dict[str, Efficiency])
+    serving: Serving = Serving.ANY
+    split: bool = False
+    weigh_energy: bool = False
+    energy_limit_j: float | None = None
+    market: Mapping[str, float] = field(default_factory=dict[str, float])
+    budget_usd: float | None = None
+
+    @property
+    def needs_power(self) -> bool:
+        by_energy = self.objective is Objective.JOULES_PER_REQUEST
+        return self.weigh_energy or by_energy or self.energy_limit_j is not None
+
+    def task(self, name: str) -> LeafTask:
+        return next(task for task in self.tasks if task.name == name)

@@ -1,17 +1,18 @@
-"""The cheapest placement, and among the cheapest the fastest; or a refusal that says what clashes.
+"""The best placement, and among the best the fastest; or a refusal that says what clashes.
 
 The same problem always gives the same answer, unless the time limit cuts the search short.
 """
 
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from weft.core.errors import PlanError
 from weft.plan.diagnose import refusal
 from weft.plan.evaluate import Proof, placement
-from weft.plan.formulation import Formulation
+from weft.plan.formulation import Formulation, Terms
 from weft.plan.lp import Status
-from weft.plan.problem import Placement, PlacementProblem
+from weft.plan.problem import Objective, Placement, PlacementProblem
 from weft.plan.prune import pruned
 
 TIME_LIMIT_S = 20.0
@@ -32,23 +33,45 @@ def solve(
         raise refusal(problem, time_limit_s)
     if solution.status is Status.UNKNOWN:
         raise _too_slow(problem, time_limit_s)
-    cheapest = placement(problem, formulation.choice(solution), Proof(solution.gap, 0.0))
-    left_s = time_limit_s - (time.perf_counter() - started_s)
-    best = _fastest_at_the_price(formulation, cheapest, left_s)
+    best = placement(problem, formulation.decision(solution.values), Proof(solution.gap, 0.0))
+    best = _refined(formulation, best, lambda: time_limit_s - (time.perf_counter() - started_s))
     return replace(best, solve_s=time.perf_counter() - started_s)
 
 
-def _fastest_at_the_price(formulation: Formulation, cheapest: Placement, left_s: float) -> Placement:
-    """Ties in cost are common, because replicas are whole: of those placements take the one that ends first."""
+Goal = tuple[Terms, Callable[[Placement], float]]
+"""What is minimised next, as terms of the model and as a number of a placement."""
+
+
+def _tie_breakers(formulation: Formulation) -> Iterator[Goal]:
+    if formulation.problem.objective in (Objective.JOULES_PER_REQUEST, Objective.USD_TO_BUY, Objective.E2E_S):
+        yield formulation.hourly_usd(), lambda found: found.usd_per_hour
+    yield formulation.end_to_end(), lambda found: found.e2e_s
+
+
+def _refined(formulation: Formulation, best: Placement, left_s: Callable[[], float]) -> Placement:
+    """Ties are common, because replicas are whole: of the best placements take the cheapest, of those the fastest."""
+    held, most = formulation.cost(), best.objective * formulation.scale
+    for terms, number in _tie_breakers(formulation):
+        formulation.model.row(held, upper=most + (SAME_COST if formulation.problem.split else 0.0))
+        best = _better(formulation, best, (terms, number), left_s())
+        held, most = terms, number(best)
+    return best
+
+
+def _better(formulation: Formulation, best: Placement, goal: Goal, left_s: float) -> Placement:
+    """The best of the goal among placements as good as `best`."""
     if left_s <= 0:
-        return cheapest
-    formulation.model.row(formulation.cost(), upper=cheapest.objective * formulation.scale)
-    solution = formulation.model.minimise(formulation.end_to_end(), left_s, RELATIVE_GAP)
+        return best
+    terms, number = goal
+    try:
+        solution = formulation.model.minimise(terms, left_s, RELATIVE_GAP)
+    except PlanError:
+        return best  # HiGHS gave up on the tight row; the answer is proven without this refinement
     if not solution.values:
-        return cheapest
-    fastest = placement(formulation.problem, formulation.choice(solution), Proof(cheapest.gap, 0.0))
-    dearer = (fastest.objective - cheapest.objective) * formulation.scale
-    return fastest if dearer <= SAME_COST and fastest.e2e_s < cheapest.e2e_s else cheapest
+        return best
+    found = placement(formulation.problem, formulation.decision(solution.values), Proof(best.gap, 0.0))
+    dearer = (found.objective - best.objective) * formulation.scale
+    return found if dearer <= 2 * SAME_COST and number(found) < number(best) else best
 
 
 def _too_slow(problem: PlacementProblem, time_limit_s: float) -> PlanError:

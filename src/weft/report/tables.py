@@ -105,5 +105,13 @@ def handoff_lines(deployment: Deployment) -> list[str]:
     ]
 
 
+def share_lines(deployment: Deployment) -> list[str]:
+    """`think.decode: 62 % decode-h100-sxm, 38 % decode-a40` for each step whose traffic is split."""
+    by_step: dict[str, list[str]] = {}
+    for each in deployment.shares:
+        by_step.setdefault(each.step, []).append(f"{each.share:.0%} {each.pool}")
+    return [f"{step}: {', '.join(parts)}" for step, parts in by_step.items()]
+
+
 def _price(handoff: Handoff) -> str:
     return f", {pretty_usd(handoff.usd_per_run * 1e6)} a million runs" if handoff.usd_per_run else ""

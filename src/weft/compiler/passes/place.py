@@ -5,12 +5,15 @@ decode whose cache comes from another pool, and `fleet.answer` and `fleet.altern
 """
 
 from dataclasses import dataclass
+from enum import StrEnum
+from typing import TypeVar
 
 from xdsl.context import Context
 from xdsl.dialects.builtin import ArrayAttr, ModuleOp, SymbolRefAttr
 from xdsl.passes import ModulePass
 
 from weft import catalog
+from weft.catalog.changes import changed
 from weft.compiler.attributes import to_dictionary
 from weft.compiler.control_flow import agent_graph, steps_of
 from weft.compiler.placed import PlacedPools, alternative, assumption, handoff_attributes
@@ -20,9 +23,11 @@ from weft.core.units import Precision
 from weft.estimate.coefficients import efficiencies
 from weft.plan.build import Planned, build
 from weft.plan.homogeneous import homogeneous
-from weft.plan.problem import Placement
-from weft.plan.requests import PlanRequest
+from weft.plan.problem import Objective, Placement
+from weft.plan.requests import PlanRequest, Serving
 from weft.plan.solve import solve
+
+Named = TypeVar("Named", bound=StrEnum)
 
 
 @dataclass(frozen=True)
@@ -38,6 +43,11 @@ class Place(ModulePass):
     rate_per_s: float = 50.0
     precisions: tuple[str, ...] = ("fp16",)
     compare: bool = True
+    serving: str = "any"
+    split: bool = False
+    objective: str = "usd_per_hour"
+    settings: tuple[str, ...] = ()
+    additions: tuple[str, ...] = ()
 
     def apply(self, ctx: Context, op: ModuleOp) -> None:
         request = self.request(op)
@@ -51,14 +61,19 @@ class Place(ModulePass):
     def request(self, module: ModuleOp) -> PlanRequest:
         graph = agent_graph(module)
         return PlanRequest(
-            tasks=leaf_tasks(graph, tuple(_precision(name) for name in self.precisions)),
+            tasks=leaf_tasks(graph, tuple(_member(Precision, "precision", name) for name in self.precisions)),
             flows=flows(graph),
             blocks=plan_blocks(graph),
-            fleet=catalog.load_fleet(self.fleet, self.catalogue),
+            fleet=changed(
+                catalog.load_fleet(self.fleet, self.catalogue), self.settings, self.additions, self.catalogue
+            ),
             finance=catalog.finance(self.finance),
             slo=catalog.slo(self.slo),
             rate_per_s=_positive_rate(self.rate_per_s),
             efficiencies=efficiencies(),
+            serving=_member(Serving, "serving", self.serving),
+            split=self.split,
+            objective=_member(Objective, "objective", self.objective),
         )
 
 
@@ -74,6 +89,8 @@ def _annotate(module: ModuleOp, request: PlanRequest, planned: Planned, placemen
     first = module.body.block.first_op
     assert first is not None
     module.body.block.insert_ops_before(pools.operations(), first)
+    if shares := pools.shares():
+        module.attributes["fleet.shares"] = ArrayAttr([to_dictionary(share) for share in shares])
     module.attributes["fleet.answer"] = to_dictionary(
         {
             "objective": str(planned.problem.objective),
@@ -87,12 +104,12 @@ def _annotate(module: ModuleOp, request: PlanRequest, planned: Planned, placemen
     )
 
 
-def _precision(name: str) -> Precision:
+def _member(kind: type[Named], subject: str, name: str) -> Named:
     try:
-        return Precision(name)
+        return kind(name)
     except ValueError as error:
-        way_out = f"choose among {', '.join(Precision)}"
-        raise InputError(subject=f"precision {name!r}", problem="is not known", way_out=way_out) from error
+        way_out = f"choose among {', '.join(kind)}"
+        raise InputError(subject=f"{subject} {name!r}", problem="is not known", way_out=way_out) from error
 
 
 def _positive_rate(rate_per_s: float) -> float:

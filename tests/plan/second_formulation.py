@@ -1,0 +1,141 @@
+"""Split traffic once more, from the definition: pairs of options instead of ports, every path instead of completions.
+
+Solved by SciPy's own copy of HiGHS. Shares no code with `plan.formulation`.
+"""
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+from scipy.optimize import Bounds, LinearConstraint, milp
+
+from weft.plan.problem import Handoff, Objective, Option, PlacementProblem
+
+Row = dict[int, float]
+
+
+@dataclass
+class Second:
+    problem: PlacementProblem
+    integer: list[int] = field(default_factory=list[int])
+    upper: list[float] = field(default_factory=list[float])
+    rows: list[tuple[Row, float, float]] = field(default_factory=list[tuple[Row, float, float]])
+
+    def variable(self, upper: float = math.inf, integer: bool = False) -> int:
+        self.upper.append(upper)
+        self.integer.append(int(integer))
+        return len(self.upper) - 1
+
+    def solve(self) -> float | None:
+        """The least cost; None where nothing is feasible."""
+        problem = self.problem
+        x = {(task.name, o.name): self.variable(1.0) for task in problem.tasks for o in task.options}
+        for task in problem.tasks:
+            self.rows.append(({x[task.name, o.name]: 1.0 for o in task.options}, 1.0, 1.0))
+        pools = {o.pool for task in problem.tasks for o in task.options}
+        n = {pool: self.variable(integer=True) for pool in pools}
+        for pool in pools:
+            load: Row = {n[pool]: -1.0}
+            for task in problem.tasks:
+                for o in task.options:
+                    if o.pool == pool:
+                        load[x[task.name, o.name]] = problem.load(task, o)
+                        self.rows.append(({x[task.name, o.name]: 1.0, n[pool]: -1.0}, -math.inf, 0.0))
+            self.rows.append((load, -math.inf, 0.0))
+        bought = self._stock(n)
+        y = [self._pairs(handoff, x) for handoff in problem.handoffs]
+        total_s, late = self._time(x, y), self.variable(0.0 if problem.penalty_usd_per_s is None else math.inf)
+        if problem.e2e_limit_s is not None:
+            self.rows.append(({**total_s, late: -1.0}, -math.inf, problem.e2e_limit_s))
+        joules = {x[t.name, o.name]: t.visits * o.joules_per_visit for t in problem.tasks for o in t.options}
+        if problem.energy_limit_j is not None:
+            self.rows.append((joules, -math.inf, problem.energy_limit_j))
+        return self._minimise(self._cost(x, n, y, bought, joules, total_s, late))
+
+    def _stock(self, n: dict) -> Row:
+        bought: Row = {}
+        for name, count in self.problem.inventory.items():
+            used: Row = {variable: float(p.devices_per_replica) for p, variable in n.items() if p.device_class == name}
+            if name in self.problem.market:
+                bought[self.variable()] = self.problem.market[name]
+                used[len(self.upper) - 1] = -1.0
+            self.rows.append((used, -math.inf, float(count)))
+        if self.problem.budget_usd is not None:
+            self.rows.append((dict(bought), -math.inf, self.problem.budget_usd))
+        return bought
+
+    def _pairs(self, handoff: Handoff, x: dict) -> list[tuple[Option, Option, int]]:
+        """One variable for each pair of options that may be joined, a coupling of the two distributions."""
+        source, target = self.problem.task(handoff.source), self.problem.task(handoff.target)
+        y = [
+            (a, b, self.variable())
+            for a in source.options
+            for b in target.options
+            if math.isfinite(handoff.latency_of(a, b))
+        ]
+        for a in source.options:
+            row: Row = {variable: 1.0 for from_, _, variable in y if from_ == a}
+            self.rows.append(({**row, x[source.name, a.name]: -1.0}, 0.0, 0.0))
+        for b in target.options:
+            row = {variable: 1.0 for _, to, variable in y if to == b}
+            self.rows.append(({**row, x[target.name, b.name]: -1.0}, 0.0, 0.0))
+        return y
+
+    def _time(self, x: dict, y: list) -> Row:
+        total: Row = {}
+        for block in self.problem.blocks:
+            longest = self.variable()
+            total[longest] = block.visits
+            for first in block.tasks:
+                self._extend(block.name, first, self._task_s(first, x), longest, x, y)
+        for handoff, pairs in zip(self.problem.handoffs, y, strict=True):
+            if handoff.block is None:
+                for a, b, variable in pairs:
+                    total[variable] = handoff.visits * handoff.latency_of(a, b)
+        return total
+
+    def _task_s(self, name: str, x: dict) -> Row:
+        return {x[name, o.name]: o.latency_s for o in self.problem.task(name).options}
+
+    def _extend(self, block: str, last: str, path: Row, longest: int, x: dict, y: list) -> None:
+        self.rows.append(({**path, longest: -1.0}, -math.inf, 0.0))
+        for handoff, pairs in zip(self.problem.handoffs, y, strict=True):
+            if handoff.block == block and handoff.source == last:
+                moved = {variable: handoff.latency_of(a, b) for a, b, variable in pairs}
+                longer = {**path, **moved, **self._task_s(handoff.target, x)}
+                self._extend(block, handoff.target, longer, longest, x, y)
+
+    def _cost(self, x: dict, n: dict, y: list, bought: Row, joules: Row, total_s: Row, late: int) -> Row:
+        problem, penalty = self.problem, self.problem.penalty_usd_per_s or 0.0
+        paid: Row = {x[t.name, o.name]: t.visits * o.usd_per_visit for t in problem.tasks for o in t.options}
+        for handoff, pairs in zip(problem.handoffs, y, strict=True):
+            paid |= {variable: handoff.visits * handoff.usd_of(a, b) for a, b, variable in pairs}
+        hour = 3600 * problem.rate_per_s
+        match problem.objective:
+            case Objective.USD_PER_HOUR:
+                fleet = {variable: pool.usd_per_hour for pool, variable in n.items()}
+                return fleet | {variable: usd * hour for variable, usd in paid.items()} | {late: penalty * hour}
+            case Objective.USD_PER_REQUEST:
+                for task in problem.tasks:
+                    for o in task.options:
+                        busy_s = task.visits * o.busy_s / problem.max_utilisation
+                        paid[x[task.name, o.name]] += busy_s * o.pool.usd_per_hour / 3600
+                return paid | {late: penalty}
+            case Objective.JOULES_PER_REQUEST:
+                return joules | {late: penalty}
+            case Objective.E2E_S:
+                return total_s | {late: penalty}
+            case Objective.USD_TO_BUY:
+                return bought | {late: penalty}
+
+    def _minimise(self, cost: Row) -> float | None:
+        count = len(self.upper)
+        matrix = np.zeros((len(self.rows), count))
+        for at, (row, _, _) in enumerate(self.rows):
+            matrix[at, list(row)] = list(row.values())
+        bounds = LinearConstraint(matrix, [lower for _, lower, _ in self.rows], [upper for _, _, upper in self.rows])
+        weights = np.zeros(count)
+        weights[list(cost)] = list(cost.values())
+        scale = 1e6 if self.problem.objective is Objective.USD_PER_REQUEST else 1.0
+        found = milp(weights * scale, integrality=self.integer, bounds=Bounds(0, self.upper), constraints=bounds)
+        return None if found.x is None else float(found.fun) / scale
