@@ -2,7 +2,7 @@
 .PHONY: help demo test check bench studies golden setup system clean
 BIN := .venv/bin
 STAMP := .venv/.ready
-BENCHMARKS := $(filter-out benchmarks/harness.py,$(wildcard benchmarks/*.py))
+BENCHMARKS := $(filter-out benchmarks/harness.py benchmarks/planner_problems.py,$(wildcard benchmarks/*.py))
 
 help:
 	@echo "make demo     plan, compile and run the voice agent on this machine"

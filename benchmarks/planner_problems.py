@@ -2,6 +2,7 @@
 
 import math
 import random
+from itertools import pairwise
 
 from weft.plan.problem import Block, Handoff, Option, PlacementProblem, PoolSpec, Task
 
@@ -29,7 +30,7 @@ def supervisor(steps: int, options: int, zones: int, seed: int = 0) -> Placement
 
 
 def _chained(names: list[str]) -> list[tuple[int, tuple[str, str]]]:
-    return list(enumerate(zip(names, names[1:], strict=False)))
+    return list(enumerate(pairwise(names)))
 
 
 def _pools(draw: random.Random, model: int, options: int, zones: int) -> list[tuple[PoolSpec, float, float]]:

@@ -45,6 +45,43 @@ def test_split_traffic_is_told(weft: Weft, tmp_path: Path) -> None:
     assert {each.pool for each in shares} <= {pool.name for pool in plan.pools}
 
 
+def test_questions_about_a_plan(weft: Weft, tmp_path: Path) -> None:
+    finished = weft("plan", VOICE, "--explain", "--why-not", "h100-sxm", "--pareto", tmp_path / "p.png", "--budget", 5)
+    assert finished.code == 0, finished.err
+    for words in (
+        "What one more is worth",
+        "one more b200@a",
+        "off by 20%",
+        "Why not h100-sxm?",
+        "J/run",
+        "carry at most",
+    ):
+        assert words in finished.out
+    assert (tmp_path / "p.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_what_if_and_compare(weft: Weft, tmp_path: Path) -> None:
+    first, second = tmp_path / "a.json", tmp_path / "b.json"
+    weft("plan", VOICE, "--json", first)
+    finished = weft("plan", VOICE, "--set", "gaudi3.count=0", "--add", "mi355x:8", "--json", second)
+    assert finished.code == 0, finished.err
+    assert "gaudi3" not in second.read_text()
+    compared = weft("compare", first, second)
+    assert compared.code == 0, compared.err
+    assert "prefill-gaudi3" in compared.out
+    assert weft("compare", first, first).out.count("none") == 2
+
+
+def test_buying_keeps_to_the_budget(weft: Weft) -> None:
+    finished = weft("buy", VOICE, "--rate", 200, "--budget", "100k")
+    assert finished.code == 0, finished.err
+    assert "to buy" in finished.out
+    assert "nothing" in weft("buy", VOICE, "--owned").out
+    refused = weft("buy", VOICE, "--budget", "1k")
+    assert refused.code == 2
+    assert "the cheapest costs" in refused.err
+
+
 def test_opt_runs_a_pipeline(weft: Weft, tmp_path: Path) -> None:
     module = EXAMPLES / "voice_agent.mlir"
     place = "place{fleet=default rate-per-s=5.0 serving=disaggregated}"
@@ -68,6 +105,14 @@ def test_opt_runs_a_pipeline(weft: Weft, tmp_path: Path) -> None:
             "inventory",
         ),
         (("plan", VOICE, "--serving", "self"), "choose among any, aggregated, disaggregated"),
+        (("plan", VOICE, "--set", "h100-sxm.colour=3"), "is no change of a fleet"),
+        (("plan", VOICE, "--set", "h200.count=3"), "add it with --add"),
+        (("plan", VOICE, "--add", "h100-sxm:-3"), "no number of devices"),
+        (("plan", VOICE, "--why-not", "t4"), "is not in the fleet"),
+        (("plan", VOICE, "--objective", "beauty"), "choose among"),
+        (("plan", VOICE, "--budget", "0.001"), "carry no run"),
+        (("buy", VOICE, "--budget", "lots"), "no sum of money"),
+        (("compare", "nowhere.json", "nowhere.json"), "cannot be read"),
         (("opt", "nowhere.mlir"), "cannot be read"),
         (("opt", EXAMPLES / "voice_agent.mlir", "-p", "fold-spacetime"), "fold-spacetime"),
         (("opt", EXAMPLES / "voice_agent.mlir", "-p", "place{colour=red}"), "colour"),

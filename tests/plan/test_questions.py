@@ -72,7 +72,7 @@ def test_shadow_prices_are_differences_of_plans() -> None:
             assert saving == pytest.approx(found.objective - again.objective, abs=1e-6)
             saved.append(saving or 0.0)
         assert "one fewer h100@a" in prices and "one fewer a100@a" not in prices
-    assert max(saved) > 0, "at least one of these fleets wants more"
+    assert min(saved) >= 0, "more choice never costs"
 
 
 def test_why_not_forces_the_step_or_tells_what_refused_it() -> None:

@@ -64,6 +64,9 @@ class Formulation:
     """The model of one problem. It is built when made; solving changes only bounds and rows."""
 
     problem: PlacementProblem
+    tight: bool = True
+    """Without (2), a weaker relaxation that is much faster to solve: for bounds of large problems only."""
+
     model: LinearModel = field(default_factory=LinearModel)
     x: dict[str, list[int]] = field(default_factory=dict[str, list[int]])
     n: dict[PoolSpec, int] = field(default_factory=dict[PoolSpec, int])
@@ -169,9 +172,9 @@ class Formulation:
             loads[option.pool].append((variable, self.problem.load(task, option)))
         for pool, terms in loads.items():
             self.n[pool] = replicas = self.model.variable(integer=True)
-            for variable, load in terms:
+            for variable, load in terms if self.tight else ():
                 self.model.row([(replicas, 1.0), (variable, -self._whole(load))], lower=0.0)  # (2)
-            if len(terms) > 1 or self.problem.split:
+            if len(terms) > 1 or self.problem.split or not self.tight:
                 self.model.row([(replicas, 1.0), *_negative(terms)], lower=0.0)  # (3)
 
     def _whole(self, load: float) -> float:

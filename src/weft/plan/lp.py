@@ -34,10 +34,13 @@ class Solution:
 
 @dataclass(frozen=True, slots=True)
 class Relaxed:
-    """`duals`: what one more unit of each row's bound adds to the cost."""
+    """`duals`: what one more unit of each row's bound adds to the cost; `reduced`: what one more unit of each variable
+    would."""
 
     objective: float
     duals: tuple[float, ...]
+    reduced: tuple[float, ...]
+    values: tuple[float, ...]
 
 
 @dataclass(slots=True)
@@ -95,7 +98,9 @@ class LinearModel:
         highs.run()
         if highs.getModelStatus() != highspy.HighsModelStatus.kOptimal:
             return None
-        return Relaxed(float(highs.getInfo().objective_function_value), tuple(highs.getSolution().row_dual))
+        found = highs.getSolution()
+        cost_found = float(highs.getInfo().objective_function_value)
+        return Relaxed(cost_found, tuple(found.row_dual), tuple(found.col_dual), tuple(found.col_value))
 
     def _lp(self, cost: Iterable[tuple[int, float]]) -> highspy.HighsLp:
         lp = highspy.HighsLp()

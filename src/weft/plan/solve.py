@@ -11,6 +11,7 @@ from weft.core.errors import PlanError
 from weft.plan.diagnose import refusal
 from weft.plan.evaluate import Proof, placement
 from weft.plan.formulation import Formulation, Terms
+from weft.plan.large import is_large, solve_large
 from weft.plan.lp import Status
 from weft.plan.problem import Objective, Placement, PlacementProblem
 from weft.plan.prune import pruned
@@ -24,10 +25,15 @@ SAME_COST = 1e-6
 def solve(
     problem: PlacementProblem, time_limit_s: float = TIME_LIMIT_S, relative_gap: float = RELATIVE_GAP
 ) -> Placement:
-    """The optimum within `relative_gap`. At the time limit, the best placement found, with its gap; with none found,
-    or none possible, a PlanError."""
+    """The optimum within `relative_gap`; of a large problem (`plan.large`) a good placement with its gap.
+
+    At the time limit, the best placement found, with its gap; with none found, or none possible, a PlanError.
+    """
     started_s = time.perf_counter()
-    formulation = Formulation(pruned(problem))
+    smaller = pruned(problem)
+    if is_large(smaller) and (found := solve_large(smaller, time_limit_s, relative_gap)):
+        return found
+    formulation = Formulation(smaller)
     solution = formulation.model.minimise(formulation.cost(), time_limit_s, relative_gap)
     if solution.status is Status.INFEASIBLE:
         raise refusal(problem, time_limit_s)

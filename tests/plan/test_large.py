@@ -1,0 +1,32 @@
+"""The way that large problems take: never below the optimum, and its gap is true."""
+
+from hypothesis import given, settings
+
+from planner_problems import supervisor
+from tests.plan.problems import problems
+from tests.plan.test_solve import SLOW
+from weft.plan.exact import enumerate_best
+from weft.plan.large import solve_large
+from weft.plan.problem import PlacementProblem
+from weft.plan.solve import solve
+
+
+@settings(SLOW, max_examples=150)
+@given(problems())
+def test_the_gap_holds(problem: PlacementProblem) -> None:
+    expected = enumerate_best(problem)
+    found = solve_large(problem, 10.0, 1e-6)
+    if expected is None:
+        assert found is None
+        return
+    assert found is not None
+    assert found.objective >= expected.objective * (1 - 1e-6) - 1e-9
+    assert found.objective * (1 - found.gap) <= expected.objective * (1 + 1e-6) + 1e-6
+
+
+def test_a_supervisor_with_many_steps() -> None:
+    problem = supervisor(steps=24, options=20, zones=2)
+    best, quick = solve(problem, relative_gap=1e-3), solve_large(problem, 10.0, 1e-3)
+    assert quick is not None
+    assert best.objective * (1 - 2e-3) <= quick.objective <= best.objective * 1.03
+    assert quick.gap <= 0.1
