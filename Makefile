@@ -1,5 +1,5 @@
 # Weft's commands. Everything lives in .venv, which is made on first use and again when its inputs change.
-.PHONY: help demo test check bench golden setup system clean
+.PHONY: help demo test check bench studies golden setup system clean
 BIN := .venv/bin
 STAMP := .venv/.ready
 BENCHMARKS := $(filter-out benchmarks/harness.py,$(wildcard benchmarks/*.py))
@@ -9,6 +9,7 @@ help:
 	@echo "make test     all tests"
 	@echo "make check    style, types, import layers, sizes, documented commands"
 	@echo "make bench    every benchmark with its goal"
+	@echo "make studies  write docs/studies/ again from the catalogue and the cost model"
 	@echo "make golden   rewrite golden files from what the code says now"
 	@echo "make setup    .venv and system packages (the others do this by themselves)"
 	@echo "make clean    remove caches and outputs, keep .venv"
@@ -29,6 +30,9 @@ check: setup
 
 bench: setup
 	@status=0; for file in $(BENCHMARKS); do echo; echo "== $$file"; $(BIN)/python $$file || status=1; done; exit $$status
+
+studies: setup
+	@for name in tco kv-bandwidth catalogue scaling; do $(BIN)/weft study $$name || exit 1; done
 
 golden: setup
 	@$(BIN)/pytest -n 2 --golden

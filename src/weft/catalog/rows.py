@@ -115,6 +115,9 @@ class FinanceRow(Row, frozen=True, kw_only=True):
     pue: Annotated[float, Meta(ge=1, le=10)]
     hosting_usd_per_hour: NonNegative
     cloud: bool = False
+    idle_power_share: Share = 0.0
+    paid_years_ago: NonNegative | None = None
+    annual_depreciation: Share = 0.0
 
 
 class DeviceFile(Struct, forbid_unknown_fields=True, frozen=True):

@@ -108,4 +108,7 @@ def _finance(row: FinanceRow) -> Finance:
         pue=row.pue,
         hosting_usd_per_hour=row.hosting_usd_per_hour,
         cloud=row.cloud,
+        idle_power_share=row.idle_power_share,
+        paid_years_ago=row.paid_years_ago,
+        annual_depreciation=row.annual_depreciation,
     )

@@ -101,7 +101,10 @@ class Finance:
     """How a device-hour is priced (design.md §4).
 
     `repay_principal=False` is the paper's Table 5: interest on the price over the term, without repayment.
-    `cloud=True` takes the device's rental price and ignores everything else.
+    `cloud=True` takes the device's rental price and ignores everything else. Power: a device draws `idle_power_share`
+    of its TDP when idle and all of it when busy; `power_utilisation` is how busy it is. `paid_years_ago` is for
+    hardware already paid for: an hour then costs what it takes from the resale value, which falls by
+    `annual_depreciation` a year (0: the price is sunk and costs nothing more).
     """
 
     name: str
@@ -113,3 +116,6 @@ class Finance:
     pue: float
     hosting_usd_per_hour: float
     cloud: bool = False
+    idle_power_share: float = 0.0
+    paid_years_ago: float | None = None
+    annual_depreciation: float = 0.0

@@ -1,5 +1,7 @@
 """Dollars per device-hour: financing + power + hosting, or a rental price (design.md §4)."""
 
+import math
+
 from weft.core.errors import CatalogError
 from weft.core.hardware import Device, Finance
 from weft.core.units import KILO
@@ -13,9 +15,9 @@ def usd_per_hour(device: Device, finance: Finance) -> float:
     if finance.cloud:
         return _known(device.cloud_usd_per_hour, device, finance, "cloud_usd_per_hour")
     price_usd = _known(device.price_usd, device, finance, "price_usd")
-    return (
-        financing_usd_per_hour(price_usd, finance) + power_usd_per_hour(device, finance) + finance.hosting_usd_per_hour
-    )
+    _check(finance)
+    capital = financing_usd_per_hour if finance.paid_years_ago is None else depreciation_usd_per_hour
+    return capital(price_usd, finance) + power_usd_per_hour(device, finance) + finance.hosting_usd_per_hour
 
 
 def financing_usd_per_hour(price_usd: float, finance: Finance) -> float:
@@ -32,8 +34,27 @@ def financing_usd_per_hour(price_usd: float, finance: Finance) -> float:
     return total_usd / (finance.years * HOURS_PER_YEAR)
 
 
+def depreciation_usd_per_hour(price_usd: float, finance: Finance) -> float:
+    """What the coming year takes from the resale value of hardware already paid for, per hour."""
+    kept = 1.0 - finance.annual_depreciation
+    return price_usd * kept ** (finance.paid_years_ago or 0.0) * finance.annual_depreciation / HOURS_PER_YEAR
+
+
 def power_usd_per_hour(device: Device, finance: Finance) -> float:
-    return power_w(device, finance.power_utilisation) / KILO * finance.pue * finance.usd_per_kwh
+    draw_w = power_w(device, finance.power_utilisation, finance.idle_power_share)
+    return draw_w / KILO * finance.pue * finance.usd_per_kwh
+
+
+def _check(finance: Finance) -> None:
+    """A finance read from the catalogue is checked there; one made by hand here."""
+    amounts = (finance.annual_rate, finance.usd_per_kwh, finance.power_utilisation, finance.pue)
+    amounts += (finance.hosting_usd_per_hour, finance.idle_power_share, finance.annual_depreciation)
+    if not finance.years > 0 or not all(0 <= amount < math.inf for amount in amounts):
+        raise CatalogError(
+            subject=f"finance {finance.name!r}",
+            problem="has a term of no years, or a number that is negative, infinite or not a number",
+            way_out="give it years above 0 and finite numbers that are not negative",
+        )
 
 
 def _known(value: float | None, device: Device, finance: Finance, column: str) -> float:
@@ -42,5 +63,11 @@ def _known(value: float | None, device: Device, finance: Finance, column: str) -
             subject=device.id,
             problem=f"has no {column}, which finance {finance.name!r} needs",
             way_out=f"add {column} to its row or to its group in the fleet file, or choose another finance",
+        )
+    if not 0 <= value < math.inf:
+        raise CatalogError(
+            subject=device.id,
+            problem=f"its {column} is {value:g}, and a price is finite and not negative",
+            way_out=f"correct {column} in its row or in its group of the fleet file",
         )
     return value
