@@ -28,12 +28,12 @@ class Known(StrEnum):
     DATASHEET = "datasheet"  # nothing was measured on the device
 
 
-UNNAMED = "unnamed"
-"""Class of runs on known hardware whose software a point does not name: fitted, but surer than the unknown."""
+AKIN = "akin"
+"""Class of runs whose device, model and format were measured with other software: fitted, but surer than the rest."""
 
 PRIOR: Mapping[str, tuple[float, float]] = {
     "measured": (-0.4, 0.4),
-    "unnamed": (-0.5, 0.5),
+    "akin": (-0.5, 0.5),
     "fitted": (-0.7, 0.7),
     "datasheet": (-1.2, 1.2),
 }

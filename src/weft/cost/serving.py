@@ -10,7 +10,6 @@ from enum import StrEnum
 
 import numpy as np
 
-from weft.core.deployment import Parallelism
 from weft.cost.arrays import Floats
 from weft.cost.memory import kv_bytes_per_sequence, usable_bytes, weight_bytes
 from weft.cost.ops import OpKind, work
@@ -113,9 +112,4 @@ def sequences_that_fit(case: Case) -> float:
     formats = engine.formats
     assert formats is not None
     each = kv_bytes_per_sequence(engine.model, formats, engine.parallelism, case.isl + FULL_SHARE * case.osl)
-    return float(np.floor(max(free, 0.0) / each)) * engine.parallelism.dp * _stages(engine.parallelism)
-
-
-def _stages(parallelism: Parallelism) -> int:
-    """Each pipeline stage holds its layers' cache of all sequences: kv bytes are already divided by pp."""
-    return min(1, parallelism.pp)
+    return float(np.floor(max(free, 0.0) / each)) * engine.parallelism.dp

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from weft.core.errors import WeftError
-from weft.cost.bands import UNNAMED, Known
+from weft.cost.bands import AKIN, Known
 from weft.cost.efficiency import Efficiency
 from weft.cost.habits import Habits, Labels, predict
 from weft.cost.points import Point
@@ -68,7 +68,7 @@ def _priced(loaded: Sequence[Loaded], using: Coefficients) -> list[Priced]:
 def _one(loaded: Loaded, values: Sequence[float], using: Coefficients) -> Priced:
     labels, profile = loaded.resolved.labels, loaded.profile
     known = how_known_by(labels, using.habits, using.efficiencies)
-    band = UNNAMED if not labels.version and using.habits.knows("stack", labels) else f"{known}"
+    band = band_class(labels, using.habits, using.efficiencies)
     ttft_s, tpot_s, tokens_per_s = (
         _banded(value, metric, band, labels.device, using)
         for value, metric in zip(values, ("ttft_s", "tpot_s", "tokens_per_s"), strict=True)
@@ -92,6 +92,12 @@ def how_known_by(labels: Labels, habits: Habits, efficiencies: Mapping[str, Effi
     if labels.device in efficiencies or habits.knows("device", labels):
         return Known.FITTED
     return Known.DATASHEET
+
+
+def band_class(labels: Labels, habits: Habits, efficiencies: Mapping[str, Efficiency]) -> str:
+    """Which kept-out runs say how sure an estimate is."""
+    known = how_known_by(labels, habits, efficiencies)
+    return AKIN if known is Known.FITTED and habits.knows("pair", labels) else f"{known}"
 
 
 def _banded(value: float, metric: str, known: str, device: str, using: Coefficients) -> Estimate:

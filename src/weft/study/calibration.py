@@ -13,13 +13,13 @@ from weft.core.errors import CatalogError, WeftError
 from weft.core.hardware import Device
 from weft.core.units import Precision
 from weft.cost.arrays import Floats
-from weft.cost.bands import METRICS, UNNAMED, Bands, Known, fit_bands
+from weft.cost.bands import AKIN, METRICS, Bands, Known, fit_bands
 from weft.cost.calibrate import Measured, fit, take
 from weft.cost.efficiency import DEFAULT_EFFICIENCY, Efficiency
 from weft.cost.habits import Habits, Labels, Runs, predict
 from weft.cost.operator_fit import Residual, fit_attention, fit_collective, fit_gemm
 from weft.estimate.coefficients import FittedDevice
-from weft.estimate.price import how_known_by
+from weft.estimate.price import band_class
 from weft.estimate.resolve import resolve
 from weft.estimate.rows import Loaded, load, stack
 from weft.study.measured import Run, hash_share
@@ -165,14 +165,14 @@ class KeptOut:
 
     predicted: Floats
     unnamed: Floats
-    known: tuple[Known, ...]
+    known: tuple[str, ...]
 
 
 def cross_validate(prepared: Prepared, efficiencies: Mapping[str, Efficiency], folds: int = FOLDS) -> KeptOut:
     """Folds by configuration; configurations that report the very same measurement count as one."""
     fold = np.array([int(hash_share(f"fold|{name}") * folds) for name in independent(prepared)])
     predicted, unnamed = np.full((2, *prepared.values.shape), np.nan)
-    known: list[Known] = [Known.DATASHEET] * len(prepared.runs)
+    known: list[str] = [Known.DATASHEET] * len(prepared.runs)
     for at in range(folds):
         out = fold == at
         if not out.any() or out.all():
@@ -182,7 +182,7 @@ def cross_validate(prepared: Prepared, efficiencies: Mapping[str, Efficiency], f
         predicted[:, out] = _predicted(stacked, labels, habits)
         unnamed[:, out] = _predicted(stacked, [unnamed_labels(each) for each in labels], habits)
         for row in np.flatnonzero(out):
-            known[row] = how_known_by(prepared.labels[row], habits, efficiencies)
+            known[row] = band_class(prepared.labels[row], habits, efficiencies)
     return KeptOut(predicted, unnamed, tuple(known))
 
 
@@ -221,9 +221,8 @@ def independent(prepared: Prepared) -> list[str]:
 def bands_of(prepared: Prepared, kept: KeptOut) -> Bands:
     predicted = np.concatenate([kept.predicted, kept.unnamed], axis=1)
     errors = np.log(np.concatenate([prepared.values, prepared.values], axis=1) / predicted)
-    known = [str(each) for each in kept.known]
-    unnamed = [UNNAMED if each == Known.MEASURED else "" for each in known]
-    return fit_bands(errors, [*known, *unnamed], 2 * [labels.device for labels in prepared.labels])
+    unnamed = [AKIN if each == Known.MEASURED else "" for each in kept.known]
+    return fit_bands(errors, [*kept.known, *unnamed], 2 * [labels.device for labels in prepared.labels])
 
 
 def scores(prepared: Prepared, kept: KeptOut) -> dict[str, dict[str, float]]:
