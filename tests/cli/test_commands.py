@@ -76,7 +76,7 @@ def test_buying_keeps_to_the_budget(weft: Weft) -> None:
     finished = weft("buy", VOICE, "--rate", 200, "--budget", "100k")
     assert finished.code == 0, finished.err
     assert "to buy" in finished.out
-    assert "nothing" in weft("buy", VOICE, "--owned").out
+    assert "nothing" in weft("buy", VOICE, "--owned", "--aim", "usd_to_buy").out
     refused = weft("buy", VOICE, "--budget", "1k")
     assert refused.code == 2
     assert "the cheapest costs" in refused.err
