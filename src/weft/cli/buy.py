@@ -44,9 +44,7 @@ def buy(
 ) -> None:
     """Which devices to purchase for a load."""
     asked = compile_request(agent, fleet, slo, workload, rate, finance, DEFAULTS.catalogue, precision, serving)
-    found = purchase(
-        plan_request_of(replace(asked, compare=False)), _market(market), dollars(budget), _aim(aim, owned), owned
-    )
+    found = purchase(plan_request_of(asked), _market(market), dollars(budget), _aim(aim, owned), owned)
     console = wide_console()
     console.print(purchase_table(found))
     for line in purchase_lines(found):
