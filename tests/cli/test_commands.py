@@ -99,6 +99,7 @@ def test_opt_runs_a_pipeline(weft: Weft, tmp_path: Path) -> None:
         (("plan", VOICE, "--fleet", "atlantis"), "atlantis"),
         (("plan", VOICE, "--slo", "yesterday"), "yesterday"),
         (("plan", VOICE, "--rate", "-3"), "must be above 0"),
+        (("plan", VOICE, "--json", "-", "--explain"), "prints the plan alone"),
         (("plan", VOICE, "--precision", "fp3"), "fp3"),
         (
             ("plan", VOICE, "--precision", "fp4", "--fleet", "default", "--slo", "interactive", "--rate", "1e9"),

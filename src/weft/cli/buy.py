@@ -1,6 +1,5 @@
 """`weft buy`: which devices to purchase for a load, from nothing or on top of a fleet."""
 
-from dataclasses import replace
 from typing import Annotated
 
 import typer
@@ -17,7 +16,10 @@ from weft.report.purchases import purchase_lines, purchase_table
 Budget = Annotated[str | None, typer.Option(help="At most so many dollars of purchases: 250000, 250k, 2M.")]
 Owned = Annotated[bool, typer.Option("--owned", help="The fleet is already there: buy only what it lacks.")]
 Market = Annotated[list[str] | None, typer.Option("--market", help="Also for sale, by catalogue id [default: all].")]
-AimOption = Annotated[str, typer.Option("--aim", help="usd_per_hour (cheapest to run) or usd_to_buy (least bill).")]
+AimOption = Annotated[
+    str | None,
+    typer.Option("--aim", help="usd_per_hour (cheapest to run, the default) or usd_to_buy (least bill; with --owned)."),
+]
 
 FACTORS = {"k": 1e3, "M": 1e6}
 
@@ -31,7 +33,7 @@ def buy(
     budget: Budget = None,
     owned: Owned = False,
     market: Market = None,
-    aim: AimOption = Aim.LEAST_PER_HOUR,
+    aim: AimOption = None,
     fleet: Fleet = DEFAULTS.fleet,
     slo: Slo = DEFAULTS.slo,
     workload: Workload = None,
@@ -42,7 +44,7 @@ def buy(
 ) -> None:
     """Which devices to purchase for a load."""
     asked = compile_request(agent, fleet, slo, workload, rate, finance, DEFAULTS.catalogue, precision, serving)
-    found = purchase(plan_request_of(replace(asked, compare=False)), _market(market), dollars(budget), _aim(aim), owned)
+    found = purchase(plan_request_of(asked), _market(market), dollars(budget), _aim(aim, owned), owned)
     console = wide_console()
     console.print(purchase_table(found))
     for line in purchase_lines(found):
@@ -53,7 +55,9 @@ def _market(names: list[str] | None) -> tuple[Device, ...]:
     return tuple(map(catalog.device, names)) if names else tuple(catalog.devices("default").values())
 
 
-def _aim(name: str) -> Aim:
+def _aim(name: str | None, owned: bool) -> Aim:
+    if name is None:
+        return Aim.LEAST_PURCHASE if owned else Aim.LEAST_PER_HOUR
     try:
         return Aim(name)
     except ValueError as error:

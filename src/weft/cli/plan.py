@@ -29,6 +29,7 @@ from weft.cli.questions import Questions, answer
 from weft.compiler.pipeline import compile_agent
 from weft.core.deployment import Deployment
 from weft.core.deployment_json import encode
+from weft.core.errors import InputError
 from weft.report.tables import alternatives_table, handoff_lines, plan_table, pool_table, share_lines
 
 JsonPath = Annotated[Path | None, typer.Option("--json", help="Write the plan here ('-': standard output, no tables).")]
@@ -66,7 +67,9 @@ def plan(
     request = compile_request(agent, fleet, slo, workload, rate, finance, catalogue, precision, serving, split)
     request = replace(request, objective=objective, settings=tuple(set_ or ()), additions=tuple(add or ()))
     deployment = compile_agent(request)
+    questions = Questions(explain, tuple(why_not or ()), pareto, budget)
     if json == Path("-"):
+        _refuse_tables(questions)
         typer.echo(encode(deployment), nl=False)
         return
     console = wide_console()
@@ -74,7 +77,16 @@ def plan(
     if json is not None:
         json.parent.mkdir(parents=True, exist_ok=True)
         json.write_bytes(encode(deployment))
-    answer(request, Questions(explain, tuple(why_not or ()), pareto, budget), console)
+    answer(request, questions, console)
+
+
+def _refuse_tables(questions: Questions) -> None:
+    if questions != Questions(False, (), None, None):
+        raise InputError(
+            subject="weft plan --json -",
+            problem="prints the plan alone, --explain, --why-not, --pareto and --budget print tables",
+            way_out="write the plan to a file: --json PATH",
+        )
 
 
 def show_plan(deployment: Deployment, console: Console) -> None:

@@ -27,7 +27,8 @@ def solve(
 ) -> Placement:
     """The optimum within `relative_gap`; of a large problem (`plan.large`) a good placement with its gap.
 
-    At the time limit, the best placement found, with its gap; with none found, or none possible, a PlanError.
+    Ties are broken for proven optima only. At the time limit, the best placement found, with its gap; with none found,
+    or none possible, a PlanError.
     """
     started_s = time.perf_counter()
     smaller = pruned(problem)
@@ -40,7 +41,8 @@ def solve(
     if solution.status is Status.UNKNOWN:
         raise _too_slow(problem, time_limit_s)
     best = placement(problem, formulation.decision(solution.values), Proof(solution.gap, 0.0))
-    best = _refined(formulation, best, lambda: time_limit_s - (time.perf_counter() - started_s))
+    if relative_gap <= RELATIVE_GAP:
+        best = _refined(formulation, best, lambda: time_limit_s - (time.perf_counter() - started_s))
     return replace(best, solve_s=time.perf_counter() - started_s)
 
 
