@@ -81,7 +81,7 @@ def plan(
 
 
 def _refuse_tables(questions: Questions) -> None:
-    if questions != Questions(False, (), None, None):
+    if questions.any:
         raise InputError(
             subject="weft plan --json -",
             problem="prints the plan alone, --explain, --why-not, --pareto and --budget print tables",
