@@ -15,6 +15,8 @@ from weft.compiler.request import CompileRequest
 
 VOICE_AGENT = Path("examples/voice_agent.py")
 DEFAULTS = CompileRequest(str(VOICE_AGENT))
+HAND_OFF = "disaggregated"
+"""The demo shows a KV cache on its way, also where one pool for both phases would cost less."""
 
 Question = Annotated[str | None, typer.Option(help="Ask this, spoken by espeak-ng [default: a shipped recording].")]
 Wav = Annotated[Path | None, typer.Option(help="Ask this recording.")]
@@ -38,7 +40,9 @@ def demo(
     """Plan the voice agent on a mixed fleet, run it here as node processes, and answer a spoken question."""
     console = wide_console()
     console.rule("plan", align="left")
-    deployment, passes = plan_with_passes(CompileRequest(str(VOICE_AGENT), fleet, slo, rate_per_s=rate))
+    deployment, passes = plan_with_passes(
+        CompileRequest(str(VOICE_AGENT), fleet, slo, rate_per_s=rate, serving=HAND_OFF)
+    )
     show_plan(deployment, console)
     console.rule("run", align="left")
     if question is None and wav is None:
