@@ -66,10 +66,11 @@ def plan(
     """Plan an agent: which device runs each step, how many, at what cost, and why."""
     request = compile_request(agent, fleet, slo, workload, rate, finance, catalogue, precision, serving, split)
     request = replace(request, objective=objective, settings=tuple(set_ or ()), additions=tuple(add or ()))
-    deployment = compile_agent(request)
     questions = Questions(explain, tuple(why_not or ()), pareto, budget)
+    if json == Path("-") and questions.any:
+        raise _no_room_for_tables()
+    deployment = compile_agent(request)
     if json == Path("-"):
-        _refuse_tables(questions)
         typer.echo(encode(deployment), nl=False)
         return
     console = wide_console()
@@ -80,13 +81,12 @@ def plan(
     answer(request, questions, console)
 
 
-def _refuse_tables(questions: Questions) -> None:
-    if questions.any:
-        raise InputError(
-            subject="weft plan --json -",
-            problem="prints the plan alone, --explain, --why-not, --pareto and --budget print tables",
-            way_out="write the plan to a file: --json PATH",
-        )
+def _no_room_for_tables() -> InputError:
+    return InputError(
+        subject="weft plan --json -",
+        problem="prints the plan alone, --explain, --why-not, --pareto and --budget print tables",
+        way_out="write the plan to a file: --json PATH",
+    )
 
 
 def show_plan(deployment: Deployment, console: Console) -> None:

@@ -11,29 +11,28 @@ from weft.compiler.dialects.kv import KvType
 from weft.compiler.dialects.llm import DecodeOp, PrefillOp
 from weft.compiler.dialects.step import CpuOp, StepOp
 from weft.compiler.dialects.types import AudioType, MessagesType, TextType
-from weft.compiler.frequency import block_visits
 from weft.core.errors import IRError
 from weft.core.units import Precision
 from weft.plan.problem import Block as PlanBlock
 from weft.plan.requests import Flow, LeafTask, TaskKind
 
+Visits = Mapping[Block, float]
+"""Expected runs of each block per run of the agent: `frequency.block_visits`."""
+
 BYTES_OF: Mapping[type[Attribute], float] = {TextType: 1e3, MessagesType: 4e3, AudioType: 96e3}
 """What one value weighs on a wire: a paragraph, a short chat, three seconds of 16 kHz speech. Caches know their own."""
 
 
-def plan_blocks(graph: func.FuncOp) -> tuple[PlanBlock, ...]:
-    visits = block_visits(graph)
+def plan_blocks(graph: func.FuncOp, visits: Visits) -> tuple[PlanBlock, ...]:
     return tuple(PlanBlock(block_name(block), visits[block], _task_names(block)) for block in graph.body.blocks)
 
 
-def leaf_tasks(graph: func.FuncOp, precisions: tuple[Precision, ...]) -> tuple[LeafTask, ...]:
-    visits = block_visits(graph)
+def leaf_tasks(graph: func.FuncOp, visits: Visits, precisions: tuple[Precision, ...]) -> tuple[LeafTask, ...]:
     return tuple(_leaf_task(step, visits[block], precisions) for block in graph.body.blocks for step in steps_of(block))
 
 
-def flows(graph: func.FuncOp) -> tuple[Flow, ...]:
+def flows(graph: func.FuncOp, visits: Visits) -> tuple[Flow, ...]:
     """Every value that a step takes from another step, through block arguments where it must."""
-    visits = block_visits(graph)
     found = {
         (source.step_name, step.step_name): Flow(
             source.step_name,
@@ -51,9 +50,7 @@ def flows(graph: func.FuncOp) -> tuple[Flow, ...]:
     return tuple(found.values())
 
 
-def _sources(
-    value: SSAValue, visits: Mapping[Block, float], seen: set[SSAValue]
-) -> Iterator[tuple[StepOp, float | None]]:
+def _sources(value: SSAValue, visits: Visits, seen: set[SSAValue]) -> Iterator[tuple[StepOp, float | None]]:
     """The steps that make a value, and how often it comes that way; None where it is used in place."""
     if isinstance(value.owner, StepOp):
         yield value.owner, None

@@ -3,7 +3,7 @@
 from enum import StrEnum
 
 KILO, MEGA, GIGA, TERA, PETA = 1e3, 1e6, 1e9, 1e12, 1e15
-KIB, MIB, GIB = 1024, 1024**2, 1024**3
+KIB = 1024
 HOUR_S = 3600.0
 
 

@@ -6,7 +6,7 @@ from weft.core.errors import PlanError
 from weft.core.hardware import Device
 from weft.core.units import Precision
 from weft.cost.arrays import Floats
-from weft.cost.efficiency import DEFAULT_EFFICIENCY, AttentionCurve, Efficiency, GemmCurve
+from weft.cost.efficiency import AttentionCurve, Efficiency, GemmCurve
 from weft.cost.ops import Op, OpKind
 
 _ATTENTION = (OpKind.ATTENTION, OpKind.GENERATION, OpKind.LATENT)
@@ -24,11 +24,6 @@ def peak_flops_per_s(device: Device, precision: Precision) -> float:
             way_out="choose another precision or device",
         )
     return rate
-
-
-def local_op_s(op: Op, device: Device, efficiency: Efficiency = DEFAULT_EFFICIENCY) -> Floats:
-    """One call of an operator that stays on its device (not a message)."""
-    return floor_s(op, efficiency) + work_s(op, device, efficiency)
 
 
 def floor_s(op: Op, efficiency: Efficiency) -> float:

@@ -16,6 +16,7 @@ from weft import catalog
 from weft.catalog.changes import changed
 from weft.compiler.attributes import to_dictionary
 from weft.compiler.control_flow import agent_graph, steps_of
+from weft.compiler.frequency import block_visits
 from weft.compiler.placed import PlacedPools, alternative, assumption, handoff_attributes
 from weft.compiler.plan_request import flows, leaf_tasks, plan_blocks
 from weft.core.errors import InputError
@@ -60,10 +61,11 @@ class Place(ModulePass):
 
     def request(self, module: ModuleOp) -> PlanRequest:
         graph = agent_graph(module)
+        visits = block_visits(graph)
         return PlanRequest(
-            tasks=leaf_tasks(graph, tuple(_member(Precision, "precision", name) for name in self.precisions)),
-            flows=flows(graph),
-            blocks=plan_blocks(graph),
+            tasks=leaf_tasks(graph, visits, tuple(_member(Precision, "precision", name) for name in self.precisions)),
+            flows=flows(graph, visits),
+            blocks=plan_blocks(graph, visits),
             fleet=changed(
                 catalog.load_fleet(self.fleet, self.catalogue), self.settings, self.additions, self.catalogue
             ),
