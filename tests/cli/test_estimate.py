@@ -54,3 +54,34 @@ def test_what_cannot_be_priced_is_refused(weft: Weft, options: tuple[object, ...
     finished = weft(*LLAMA, *options)
     assert finished.code == 2
     assert words in finished.err
+
+
+def test_a_call_of_a_transcriber(weft: Weft) -> None:
+    finished = weft("estimate", "--model", "whisper-large-v3", "--device", "L40S", "--seconds", 30)
+    assert finished.code == 0, finished.err
+    for word in ("encoder", "decoder", "x real time", "80 % band"):
+        assert word in finished.out
+    told = json.loads(weft("estimate", "--model", "sdxl", "--device", "H100", "--steps", 20, "--json").out)
+    assert told["seconds"]["low"] < sum(told["by_stage_s"].values()) < told["seconds"]["high"]
+    assert told["units"] == 1024 * 1024
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("bge-large", "A100", "--tokens", 600), "at most 512 tokens"),
+        (("sdxl", "L4", "--batch", 400), "give --batch 13 at most"),
+        (("flux", "L4"), "use a larger device or a narrower format"),
+        (("bge-large", "A100", "--precision", "fp8"), "does not run fp8"),
+        (("bge-large", "A100", "--precision", "posit"), "is no number format"),
+        (("wav2vec2", "H200", "--isl", 3), "says nothing of wav2vec2-base"),
+        (("wav2vec2", "H200", "--written", 3), "says nothing of wav2vec2-base"),
+        (("wav2vec2", "H200", "--seconds", "nan"), "--seconds: is nan"),
+        (("llama-3.1-8b", "H200", "--seconds", 3), "is for models that are priced by the call"),
+    ],
+)
+def test_calls_that_cannot_be_priced_are_refused(weft: Weft, options: tuple[object, ...], words: str) -> None:
+    model, device, *rest = options
+    finished = weft("estimate", "--model", model, "--device", device, *rest)
+    assert finished.code == 2
+    assert words in finished.err

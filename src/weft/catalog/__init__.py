@@ -1,5 +1,6 @@
 """The catalogue: devices, links, models, objectives, finances, fleets: TOML rows, each with source and date."""
 
+from weft.catalog.architectures import architecture, architectures, is_architecture
 from weft.catalog.fleets import fleets, load_fleet
 from weft.catalog.hardware import PROFILES, device, devices, link, links
 from weft.catalog.models import model, models
@@ -7,11 +8,14 @@ from weft.catalog.terms import finance, finances, load_workload, slo, slos
 
 __all__ = [
     "PROFILES",
+    "architecture",
+    "architectures",
     "device",
     "devices",
     "finance",
     "finances",
     "fleets",
+    "is_architecture",
     "link",
     "links",
     "load_fleet",

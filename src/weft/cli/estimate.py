@@ -6,8 +6,10 @@ from collections.abc import Mapping
 import msgspec
 import typer
 
+from weft import catalog
 from weft.cli import estimate_tables as tables
-from weft.cli.estimate_options import FileOptions, LoadOptions, PointOptions, check_numbers
+from weft.cli.estimate_call import estimate_call
+from weft.cli.estimate_options import CallOptions, FileOptions, LoadOptions, PointOptions, check_numbers, given
 from weft.cli.groups import grouped
 from weft.core.errors import InputError, WeftError
 from weft.core.workload import Slo
@@ -26,14 +28,24 @@ def register(app: typer.Typer) -> None:
     app.command("estimate")(grouped(estimate))
 
 
-def estimate(point: PointOptions, load: LoadOptions, files: FileOptions) -> None:
-    """Price a model on a device: a closed loop (--concurrency), an open one (--rate), or --points in.csv."""
+def estimate(point: PointOptions, load: LoadOptions, call: CallOptions, files: FileOptions) -> None:
+    """Price a model on a device: a closed loop (--concurrency), an open one (--rate), or --points in.csv.
+
+    Models of speech, retrieval and images are priced by the call: --seconds, --tokens or --width and --height, --batch.
+    """
     using = coefficients(files.folder) if files.folder else coefficients()
-    for group in (point, load):
+    for group in (point, load, call):
         check_numbers(group)
     if files.points is not None:
         _file(files, using)
-        return
+    elif point.model and catalog.is_architecture(point.model):
+        estimate_call(point, load, call, files, using)
+    else:
+        _refuse_call_options(call)
+        _served_model(point, load, files, using)
+
+
+def _served_model(point: PointOptions, load: LoadOptions, files: FileOptions, using: Coefficients) -> None:
     lengths = _lengths(point, load)
     asked = _point(point, load, lengths)
     priced = None if load.rate else _price(asked, using)
@@ -44,6 +56,14 @@ def estimate(point: PointOptions, load: LoadOptions, files: FileOptions) -> None
         tables.show(priced, seen, within)
 
 
+def _refuse_call_options(call: CallOptions) -> None:
+    if extra := given(call):
+        known = ", ".join(catalog.architectures())
+        raise InputError(
+            subject=" ".join(extra), problem="is for models that are priced by the call", way_out=f"these are {known}"
+        )
+
+
 def _file(files: FileOptions, using: Coefficients) -> None:
     if files.points is None or files.out is None:
         raise InputError(subject="--points", problem="has no --out", way_out="say where the priced points go")
@@ -51,43 +71,43 @@ def _file(files: FileOptions, using: Coefficients) -> None:
     typer.echo(f"{priced} of {rows} points priced: {files.out}")
 
 
-def _point(given: PointOptions, load: LoadOptions, lengths: Lengths) -> Point:
-    if given.model is None or given.device is None:
+def _point(asked: PointOptions, load: LoadOptions, lengths: Lengths) -> Point:
+    if asked.model is None or asked.device is None:
         raise InputError(subject="weft estimate", problem="has no model or no device", way_out="give both, or --points")
-    _check_load(given, load)
-    concurrency = given.concurrency if given.concurrency or given.kind == "offline" else 1.0
+    _check_load(asked, load)
+    concurrency = asked.concurrency if asked.concurrency or asked.kind == "offline" else 1.0
     return Point(
         "",
-        given.model,
-        given.precision,
-        given.device,
-        given.engine,
-        given.gpus,
-        given.tp,
-        given.pp,
-        given.ep,
+        asked.model,
+        asked.precision,
+        asked.device,
+        asked.engine,
+        asked.gpus,
+        asked.tp,
+        asked.pp,
+        asked.ep,
         float(lengths.isl.mean()),
         float(lengths.osl.mean()),
         concurrency,
-        given.kind,
+        asked.kind,
     )
 
 
-def _check_load(given: PointOptions, load: LoadOptions) -> None:
-    if load.rate is not None and given.concurrency is not None:
+def _check_load(asked: PointOptions, load: LoadOptions) -> None:
+    if load.rate is not None and asked.concurrency is not None:
         raise InputError(
             subject="--rate and --concurrency", problem="are an open and a closed loop", way_out="give one of them"
         )
-    if given.kind != "server" and (load.rate or load.slo_ttft or load.slo_tpot):
+    if asked.kind != "server" and (load.rate or load.slo_ttft or load.slo_tpot):
         raise InputError(
-            subject=f"--kind {given.kind}", problem="has no rate and no objective", way_out="use --kind server"
+            subject=f"--kind {asked.kind}", problem="has no rate and no objective", way_out="use --kind server"
         )
 
 
-def _lengths(given: PointOptions, load: LoadOptions) -> Lengths:
+def _lengths(asked: PointOptions, load: LoadOptions) -> Lengths:
     if load.lengths is not None:
         return read_lengths(load.lengths)
-    return lognormal(given.isl, load.isl_cv, given.osl, load.osl_cv)
+    return lognormal(asked.isl, load.isl_cv, asked.osl, load.osl_cv)
 
 
 def _price(asked: Point, using: Coefficients) -> Priced:

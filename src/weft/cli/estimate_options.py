@@ -48,6 +48,19 @@ class LoadOptions:
 
 
 @dataclass(frozen=True, slots=True)
+class CallOptions:
+    """The size of one call of a model of speech, retrieval or images."""
+
+    seconds: Annotated[float | None, typer.Option(help="Audio of one call (transcribers, vocoders).")] = None
+    tokens: Annotated[float | None, typer.Option(help="Text of one call (embedders, rerankers).")] = None
+    width: Annotated[int | None, typer.Option(help="Pixels of an image.")] = None
+    height: Annotated[int | None, typer.Option(help="Pixels of an image.")] = None
+    steps: Annotated[int | None, typer.Option(help="Steps of a diffusion.")] = None
+    written: Annotated[float | None, typer.Option(help="Tokens that a transcriber writes a call.")] = None
+    batch: Annotated[int | None, typer.Option(help="Inputs of one call.")] = None
+
+
+@dataclass(frozen=True, slots=True)
 class FileOptions:
     """Where it comes from and goes to."""
 
@@ -58,6 +71,16 @@ class FileOptions:
 
 
 _MAY_BE_ZERO = ("arrival_cv", "isl_cv", "osl_cv")
+
+
+def given(group: object) -> dict[str, object]:
+    """The options of a group that were given a value other than their default, by their name on the command line."""
+    assert hasattr(group, "__dataclass_fields__")
+    return {
+        f"--{field.name.replace('_', '-')}": getattr(group, field.name)
+        for field in fields(group)  # type: ignore[arg-type]
+        if getattr(group, field.name) != field.default
+    }
 
 
 def check_numbers(group: object) -> None:
