@@ -1,6 +1,7 @@
 """The catalogue: devices, links, models, objectives, finances, fleets: TOML rows, each with source and date."""
 
 from weft.catalog.architectures import architecture, architectures, is_architecture
+from weft.catalog.cpu_steps import cpu_step, cpu_steps
 from weft.catalog.fleets import fleets, load_fleet
 from weft.catalog.hardware import PROFILES, device, devices, link, links
 from weft.catalog.models import model, models
@@ -10,6 +11,8 @@ __all__ = [
     "PROFILES",
     "architecture",
     "architectures",
+    "cpu_step",
+    "cpu_steps",
     "device",
     "devices",
     "finance",

@@ -151,6 +151,16 @@ class ArchitectureRow(Row, frozen=True, kw_only=True):
     table_params_m: NonNegative = 0.0
 
 
+class CpuStepRow(Row, frozen=True, kw_only=True):
+    name: Text
+    per: Text
+    core_s: Positive
+    memory_bytes: NonNegative
+    held_bytes: NonNegative
+    network_bytes: NonNegative
+    disk_bytes: NonNegative
+
+
 class LinkRow(Row, frozen=True, kw_only=True):
     name: Text
     gbit_per_s: Positive
@@ -192,6 +202,10 @@ class ModelFile(Struct, forbid_unknown_fields=True, frozen=True):
 
 class ArchitectureFile(Struct, forbid_unknown_fields=True, frozen=True):
     architecture: list[ArchitectureRow]
+
+
+class CpuStepFile(Struct, forbid_unknown_fields=True, frozen=True):
+    cpu_step: list[CpuStepRow]
 
 
 class LinkFile(Struct, forbid_unknown_fields=True, frozen=True):
