@@ -41,14 +41,14 @@ def _relaxed(problem: PlacementProblem, time_limit_s: float, *, lateness: bool, 
     cost: list[tuple[int, float]] = []
     if lateness:
         formulation.allow_lateness()
-        cost.append((formulation.slack, LATENESS_WEIGHT if excess else 1.0))
+        cost.append((formulation.variables.slack, LATENESS_WEIGHT if excess else 1.0))
     if excess:
         formulation.allow_excess()
-        cost.extend((variable, 1.0) for variable in formulation.excess.values())
+        cost.extend((variable, 1.0) for variable in formulation.variables.excess.values())
     solution = formulation.model.minimise(cost, time_limit_s, ENOUGH_GAP)
     if not solution.values:
         return None
-    missing = {name: round(solution.values[variable]) for name, variable in formulation.excess.items()}
+    missing = {name: round(solution.values[variable]) for name, variable in formulation.variables.excess.items()}
     answer = placement(problem, formulation.decision(solution.values), Proof(0.0, 0.0))
     return _Relaxed(answer, {name: count for name, count in missing.items() if count})
 
