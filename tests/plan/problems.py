@@ -10,6 +10,7 @@ from weft.plan.problem import Block, Handoff, Objective, Option, PlacementProble
 
 PORTS = ("a", "b")
 CLASSES = ("fast", "cheap", "cpu")
+LINKS = ("east → west", "west → east")
 FAMILIES = {"fast": "fast", "cheap": "cheap", "cpu": None}
 
 
@@ -21,7 +22,14 @@ def grid(highest: int, step: float = 0.1) -> st.SearchStrategy[float]:
 def pool_specs(draw: DrawFn) -> list[PoolSpec]:
     classes = draw(st.lists(st.sampled_from(CLASSES), min_size=2, max_size=6))
     return [
-        PoolSpec(f"pool{index}", name, draw(st.integers(1, 4)), draw(grid(50)) + 0.1, FAMILIES[name])
+        PoolSpec(
+            name=f"pool{index}",
+            device_class=name,
+            devices_per_replica=draw(st.integers(1, 4)),
+            usd_per_hour=draw(grid(50)) + 0.1,
+            family=FAMILIES[name],
+            network_bytes_per_s=draw(st.one_of(st.just(math.inf), grid(30).map(lambda value: value + 0.1))),
+        )
         for index, name in enumerate(classes)
     ]
 
@@ -39,6 +47,8 @@ def aligned_tasks(draw: DrawFn, name: str, visits: float, pools: list[PoolSpec])
             port=PORTS[index % 2],
             joules_per_visit=draw(grid(30)),
             tie=pools[index].name if index % 3 == 2 else "",
+            sent_bytes=draw(grid(10)),
+            received_bytes=draw(grid(10)),
         )
         for index in chosen
     )
@@ -57,6 +67,7 @@ def tasks(draw: DrawFn, name: str, visits: float, pools: list[PoolSpec]) -> Task
             usd_per_visit=draw(grid(5, 0.001)),
             port=draw(st.sampled_from(PORTS)),
             joules_per_visit=draw(grid(30)),
+            sent_bytes=draw(grid(10)),
         )
         for index in range(draw(st.integers(2, 4)))
     )
@@ -75,6 +86,8 @@ def handoffs(draw: DrawFn, source: str, target: str, visits: float, block: str |
         latency_s={pair: draw(latency) for pair in draw(st.sets(st.sampled_from(pairs)))},
         usd_per_visit={pair: draw(grid(5, 0.001)) for pair in draw(st.sets(st.sampled_from(pairs)))},
         tied=draw(st.booleans()),
+        link={pair: draw(st.sampled_from(LINKS)) for pair in draw(st.sets(st.sampled_from(pairs)))},
+        bytes_per_visit={pair: draw(grid(10)) for pair in pairs},
     )
 
 
@@ -118,4 +131,5 @@ def _terms(draw: DrawFn) -> dict[str, Any]:
         "energy_limit_j": draw(st.one_of(st.none(), st.none(), grid(200))),
         "market": {name: draw(grid(40, 1000.0)) for name in sorted(sold)},
         "budget_usd": draw(st.one_of(st.none(), grid(400, 1000.0))),
+        "link_bytes_per_s": {link: draw(st.one_of(st.just(1e12), grid(60))) for link in LINKS},
     }

@@ -35,15 +35,20 @@ class Second:
         pools = {o.pool for task in problem.tasks for o in task.options}
         n = {pool: self.variable(integer=True) for pool in pools}
         for pool in pools:
-            load: Row = {n[pool]: -1.0}
-            for task in problem.tasks:
-                for o in task.options:
-                    if o.pool == pool:
-                        load[x[task.name, o.name]] = problem.load(task, o)
-                        self.rows.append(({x[task.name, o.name]: 1.0, n[pool]: -1.0}, -math.inf, 0.0))
-            self.rows.append((load, -math.inf, 0.0))
+            here = [(task, o) for task in problem.tasks for o in task.options if o.pool == pool]
+            for task, o in here:
+                self.rows.append(({x[task.name, o.name]: 1.0, n[pool]: -1.0}, -math.inf, 0.0))
+            most = problem.max_utilisation / problem.rate_per_s
+            needs: list[Row] = [
+                {x[task.name, o.name]: task.visits * o.busy_s for task, o in here} | {n[pool]: -most},
+                {x[task.name, o.name]: o.sent_bytes for task, o in here} | {n[pool]: -most * pool.network_bytes_per_s},
+                {x[task.name, o.name]: o.received_bytes for task, o in here}
+                | {n[pool]: -most * pool.network_bytes_per_s},
+            ]
+            self.rows += [(row, -math.inf, 0.0) for row in needs if math.isfinite(row[n[pool]])]
         bought = self._stock(n)
         y = [self._pairs(handoff, x) for handoff in problem.handoffs]
+        self._lines(y)
         total_s, late = self._time(x, y), self.variable(0.0 if problem.penalty_usd_per_s is None else math.inf)
         if problem.e2e_limit_s is not None:
             self.rows.append(({**total_s, late: -1.0}, -math.inf, problem.e2e_limit_s))
@@ -63,6 +68,15 @@ class Second:
         if self.problem.budget_usd is not None:
             self.rows.append((dict(bought), -math.inf, self.problem.budget_usd))
         return bought
+
+    def _lines(self, y: list) -> None:
+        for link, capacity in self.problem.link_bytes_per_s.items():
+            row: Row = {}
+            for handoff, pairs in zip(self.problem.handoffs, y, strict=True):
+                for a, b, variable in pairs:
+                    row[variable] = handoff.visits * handoff.bytes_of(a, b).get(link, 0.0) / max(capacity, 1.0)
+            per_run = self.problem.max_utilisation / self.problem.rate_per_s
+            self.rows.append((row, -math.inf, capacity / max(capacity, 1.0) * per_run))
 
     def _pairs(self, handoff: Handoff, x: dict) -> list[tuple[Option, Option, int]]:
         """One variable for each pair of options that may be joined, a coupling of the two distributions."""

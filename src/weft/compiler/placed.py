@@ -11,9 +11,10 @@ from weft.compiler.dialects.fleet import PoolOp
 from weft.compiler.dialects.llm import DecodeOp
 from weft.compiler.dialects.step import StepOp
 from weft.core.units import HOUR_S
-from weft.plan.build import Planned, link_or_none, moved_bytes
+from weft.plan.build import Planned
 from weft.plan.evaluate import occupied_usd
 from weft.plan.homogeneous import Homogeneous
+from weft.plan.network import link_or_none, moved_bytes
 from weft.plan.options import Candidate
 from weft.plan.problem import Placement
 from weft.plan.requests import LeafTask, PlanRequest, TaskKind

@@ -4,10 +4,11 @@ The problem is solved again with one kind of constraint relaxed and the violatio
 inventory kept, then the inventory with the limit kept, then both.
 """
 
+import math
 from dataclasses import dataclass
 
 from weft.core.errors import PlanError
-from weft.core.units import pretty_seconds
+from weft.core.units import GIGA, pretty_seconds
 from weft.plan.evaluate import Proof, placement
 from weft.plan.formulation import Formulation
 from weft.plan.problem import Placement, PlacementProblem
@@ -15,6 +16,9 @@ from weft.plan.problem import Placement, PlacementProblem
 ENOUGH_GAP = 1e-4
 LATENESS_WEIGHT = 1e-3
 """Devices per second late, where both are relaxed: devices decide, lateness breaks ties."""
+
+CONGESTION_WEIGHT = 1e3
+"""Devices per capacity of a link: what is too much for the links comes first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +37,15 @@ def refusal(problem: PlacementProblem, time_limit_s: float) -> PlanError:
     if short is not None:
         return _too_few(problem, short)
     both = _relaxed(problem, time_limit_s, lateness=True, excess=True)
-    return _forbidden(problem) if both is None else _late_and_few(problem, both)
+    if both is not None:
+        return _late_and_few(problem, both)
+    full = _relaxed(problem, time_limit_s, lateness=True, excess=True, congestion=True)
+    return _forbidden(problem) if full is None else _too_full(problem, full)
 
 
-def _relaxed(problem: PlacementProblem, time_limit_s: float, *, lateness: bool, excess: bool) -> _Relaxed | None:
+def _relaxed(
+    problem: PlacementProblem, time_limit_s: float, *, lateness: bool, excess: bool, congestion: bool = False
+) -> _Relaxed | None:
     formulation = Formulation(problem)
     cost: list[tuple[int, float]] = []
     if lateness:
@@ -45,6 +54,9 @@ def _relaxed(problem: PlacementProblem, time_limit_s: float, *, lateness: bool, 
     if excess:
         formulation.allow_excess()
         cost.extend((variable, 1.0) for variable in formulation.variables.excess.values())
+    if congestion:
+        formulation.allow_congestion()
+        cost.extend((variable, CONGESTION_WEIGHT) for variable in formulation.variables.congestion.values())
     solution = formulation.model.minimise(cost, time_limit_s, ENOUGH_GAP)
     if not solution.values:
         return None
@@ -77,6 +89,23 @@ def _late_and_few(problem: PlacementProblem, both: _Relaxed) -> PlanError:
         problem=f"{problem.rate_per_s:g} requests/s need at least {_devices(both)} more than there are, and even then "
         f"the best is {_reached(both)} of {_asked(problem)} asked",
         way_out="add devices or lower the rate, and raise e2e_s",
+    )
+
+
+def _too_full(problem: PlacementProblem, full: _Relaxed) -> PlanError:
+    """Names the fullest link."""
+    loads = {
+        link: full.placement.link_use[link] / problem.max_utilisation / (capacity or math.ulp(0.0))
+        for link, capacity in problem.link_bytes_per_s.items()
+    }
+    link = max(loads, key=loads.__getitem__)
+    needs_gbit = full.placement.link_use[link] / problem.max_utilisation * 8 / GIGA
+    has_gbit = problem.link_bytes_per_s[link] * 8 / GIGA
+    return PlanError(
+        subject=f"link {link}",
+        problem=f"{problem.rate_per_s:g} requests/s at utilisation {problem.max_utilisation:g} need at least "
+        f"{needs_gbit:.3g} Gbit/s, it has {has_gbit:.3g}",
+        way_out="choose a faster link in the fleet file, add devices to one of the zones, or lower the rate",
     )
 
 

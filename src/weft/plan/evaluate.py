@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from weft.core.units import HOUR_S
 from weft.plan.problem import (
     Block,
-    Handoff,
     Objective,
     Option,
     Placement,
@@ -34,10 +33,12 @@ class Proof:
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """What one hand-off takes in expectation, with its share of traffic over each pair of ports."""
+    """What one hand-off takes in expectation, with its share of traffic over each pair of ports; `carried`: bytes of a
+    visit by shared line."""
 
     latency_s: float
     usd_per_visit: float
+    carried: Mapping[str, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +58,8 @@ class Decision:
 
 def whole(problem: PlacementProblem, choice: Choice) -> Decision:
     """One option for each task."""
-    moves = tuple(
-        Move(each.latency_of(choice[each.source], choice[each.target]), each.usd_of(*_ends(each, choice)))
-        for each in problem.handoffs
-    )
+    ends = [(each, choice[each.source], choice[each.target]) for each in problem.handoffs]
+    moves = tuple(Move(each.latency_of(a, b), each.usd_of(a, b), each.bytes_of(a, b)) for each, a, b in ends)
     return Decision({task: ((option, 1.0),) for task, option in choice.items()}, moves)
 
 
@@ -92,6 +91,7 @@ def placement(problem: PlacementProblem, decision: Decision, proof: Proof) -> Pl
         usd_to_buy=costs[Objective.USD_TO_BUY],
         shares={task: {option.name: share for option, share in found} for task, found in decision.shares.items()},
         bought=bought,
+        link_use=link_use(problem, decision),
     )
 
 
@@ -103,12 +103,23 @@ def penalty_weight(problem: PlacementProblem) -> float:
 
 
 def replicas_of(problem: PlacementProblem, decision: Decision) -> dict[PoolSpec, int]:
-    loads: defaultdict[PoolSpec, float] = defaultdict(float)
+    """Of each pool in use, as many as its work, what it sends and what it receives take."""
+    loads: defaultdict[PoolSpec, list[float]] = defaultdict(lambda: [0.0, 0.0, 0.0])
     for task in problem.tasks:
         for option, share in decision.shares[task.name]:
-            loads[option.pool] += share * problem.load(task, option)
+            each = problem.loads(task, option)
+            loads[option.pool] = [sum_ + share * load for sum_, load in zip(loads[option.pool], each, strict=True)]
     noise = NOISE if problem.split else 0.0
-    return {pool: whole_replicas(load - noise) for pool, load in loads.items()}
+    return {pool: whole_replicas(max(load) - noise) for pool, load in loads.items()}
+
+
+def link_use(problem: PlacementProblem, decision: Decision) -> dict[str, float]:
+    """Bytes a second on each shared line."""
+    used = dict.fromkeys(problem.link_bytes_per_s, 0.0)
+    for handoff, move in zip(problem.handoffs, decision.moves, strict=True):
+        for link, size_bytes in move.carried.items():
+            used[link] += problem.rate_per_s * handoff.visits * size_bytes
+    return used
 
 
 def end_to_end_s(problem: PlacementProblem, decision: Decision) -> float:
@@ -130,10 +141,6 @@ def block_s(problem: PlacementProblem, block: Block, decision: Decision) -> floa
 def occupied_usd(problem: PlacementProblem, visits: float, option: Option) -> float:
     """Replica time that a request occupies in this option, at the allowed utilisation."""
     return visits * option.busy_s / problem.max_utilisation * option.pool.usd_per_hour / HOUR_S
-
-
-def _ends(handoff: Handoff, choice: Choice) -> tuple[Option, Option]:
-    return choice[handoff.source], choice[handoff.target]
 
 
 def _occupied_usd(problem: PlacementProblem, decision: Decision) -> float:

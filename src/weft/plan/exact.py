@@ -61,9 +61,12 @@ def _weigh(problem: PlacementProblem, chosen: dict[str, Option]) -> Placement | 
     to_buy = sum(problem.market.get(name, math.inf) * count for name, count in beyond.items())
     too_late = problem.penalty_usd_per_s is None and late_s > TOLERANCE
     too_hot = problem.energy_limit_j is not None and joules > problem.energy_limit_j + TOLERANCE
-    if too_late or too_hot or to_buy > (math.inf if problem.budget_usd is None else problem.budget_usd):
-        return None
-    if math.isinf(to_buy):
+    too_dear = math.isinf(to_buy) or to_buy > (math.inf if problem.budget_usd is None else problem.budget_usd)
+    used = _link_use(problem, chosen)
+    too_full = any(
+        use > problem.max_utilisation * problem.link_bytes_per_s[link] + TOLERANCE for link, use in used.items()
+    )
+    if too_late or too_hot or too_dear or too_full:
         return None
     paid_usd = _paid_usd_per_request(problem, chosen)
     prices = {option.pool.name: option.pool.usd_per_hour for option in chosen.values()}
@@ -81,18 +84,31 @@ def _weigh(problem: PlacementProblem, chosen: dict[str, Option]) -> Placement | 
         Objective.USD_TO_BUY: to_buy + late_usd,
     }[problem.objective]
     names = {task: option.name for task, option in chosen.items()}
+    per_request = occupied + paid_usd
     return Placement(
-        names, replicas, objective, hourly, occupied + paid_usd, e2e_s, late_s, 0.0, 0.0, joules, to_buy, {}, beyond
+        names, replicas, objective, hourly, per_request, e2e_s, late_s, 0.0, 0.0, joules, to_buy, {}, beyond, used
     )
 
 
 def _replicas(problem: PlacementProblem, chosen: dict[str, Option]) -> dict[str, int]:
-    busy: dict[str, float] = {}
-    for task in problem.tasks:
-        option = chosen[task.name]
-        share = problem.rate_per_s * task.visits * option.busy_s / problem.max_utilisation
-        busy[option.pool.name] = busy.get(option.pool.name, 0.0) + share
-    return {pool: max(1, math.ceil(load - TOLERANCE)) for pool, load in busy.items()}
+    most: dict[str, float] = {}
+    for pool in {option.pool for option in chosen.values()}:
+        here = [task for task in problem.tasks if chosen[task.name].pool == pool]
+        busy = problem.rate_per_s * sum(task.visits * chosen[task.name].busy_s for task in here)
+        sent = problem.rate_per_s * sum(chosen[task.name].sent_bytes for task in here) / pool.network_bytes_per_s
+        got = problem.rate_per_s * sum(chosen[task.name].received_bytes for task in here) / pool.network_bytes_per_s
+        most[pool.name] = max(busy, sent, got) / problem.max_utilisation
+    return {pool: max(1, math.ceil(load - TOLERANCE)) for pool, load in most.items()}
+
+
+def _link_use(problem: PlacementProblem, chosen: dict[str, Option]) -> dict[str, float]:
+    used = dict.fromkeys(problem.link_bytes_per_s, 0.0)
+    for handoff in problem.handoffs:
+        pair = (chosen[handoff.source].port, chosen[handoff.target].port)
+        if pair in handoff.link and not _at_home(handoff, chosen):
+            moved = problem.rate_per_s * handoff.visits * handoff.bytes_per_visit.get(pair, 0.0)
+            used[handoff.link[pair]] += moved
+    return used
 
 
 def _beyond(problem: PlacementProblem, chosen: dict[str, Option], replicas: dict[str, int]) -> dict[str, int]:

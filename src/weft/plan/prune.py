@@ -73,10 +73,10 @@ def _effects(problem: PlacementProblem, tasks: Sequence[Task], served: _Served) 
     """Seconds for each task; dollars and devices for each set of tasks; infinite where the pool does not serve one."""
     pairs = [(task, served.by_task.get(task.name)) for task in tasks]
     seconds = np.array([option.latency_s if option else np.inf for _, option in pairs])
-    loads = np.array([problem.load(task, option) if option else 0.0 for task, option in pairs])
+    loads = np.array([problem.loads(task, option) if option else (0.0,) * 3 for task, option in pairs])
     paid_usd = np.array([_paid_usd(problem, task, option) if option else 0.0 for task, option in pairs])
     sets = _subsets(len(tasks))
-    replicas = np.maximum(1.0, np.ceil(sets @ loads - ROUNDING))
+    replicas = np.maximum(1.0, np.ceil(np.max(sets @ loads, axis=1) - ROUNDING))
     hourly = problem.objective is not Objective.USD_PER_REQUEST
     usd = sets @ paid_usd + (replicas * served.pool.usd_per_hour if hourly else 0.0)
     limited = served.pool.device_class in problem.inventory
@@ -90,7 +90,7 @@ def _effects_of_each(problem: PlacementProblem, tasks: Sequence[Task], served: _
     """Seconds, load and dollars of each task; price and devices of a replica."""
     options = [(task, served.by_task.get(task.name)) for task in tasks]
     each = [
-        (option.latency_s, problem.load(task, option), _paid_usd(problem, task, option)) if option else (np.inf,) * 3
+        (option.latency_s, *problem.loads(task, option), _paid_usd(problem, task, option)) if option else (np.inf,) * 5
         for task, option in options
     ]
     limited = served.pool.device_class in problem.inventory

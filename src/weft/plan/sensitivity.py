@@ -97,7 +97,11 @@ def keeps_limits(problem: PlacementProblem, answer: Placement) -> bool:
     in_time = not problem.hard_limit or answer.slack_s <= TOLERANCE
     cool = problem.energy_limit_j is None or answer.joules_per_request <= problem.energy_limit_j + TOLERANCE
     paid = problem.budget_usd is None or answer.usd_to_buy <= problem.budget_usd + TOLERANCE
-    return stocked and in_time and cool and paid
+    carried = all(
+        use <= problem.max_utilisation * problem.link_bytes_per_s[link] * (1 + TOLERANCE)
+        for link, use in answer.link_use.items()
+    )
+    return stocked and in_time and cool and paid and carried
 
 
 def _scaled(request: PlanRequest, planned: Planned, family: str, factor: float) -> PlacementProblem:

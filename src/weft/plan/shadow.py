@@ -98,13 +98,14 @@ def _faster(fleet: Fleet, link: Link) -> Fleet:
 
 
 def marginal_prices(problem: PlacementProblem) -> Mapping[str, float]:
-    """Of the relaxation: what a little more of each class, or of `e2e_s`, saves in the unit of the objective; empty
-    where there is no solution."""
+    """Of the relaxation: what a little more of each class, of `e2e_s`, or of a link (a byte a second) saves in the unit
+    of the objective; empty where there is no solution."""
     formulation = Formulation(replace(problem, split=True))
     relaxed = formulation.model.relaxed(formulation.cost())
     if relaxed is None:
         return {}
-    return {name: -relaxed.duals[row] / formulation.scale for name, row in formulation.row_of.items()}
+    priced = formulation.row_of.items()
+    return {name: -relaxed.duals[each.row] / each.unit / formulation.scale for name, each in priced}
 
 
 def relaxed_cost(problem: PlacementProblem) -> float | None:

@@ -3,12 +3,14 @@
 Variables, all ≥ 0: x_io ∈ {0,1} (split traffic: [0,1]) task i takes option o · n_p ∈ ℤ replicas of pool p · y_hab
 hand-off h goes from port a to port b · c_i completion of task i since its block began · T_k time of block k · s
 seconds late · w_d devices of class d beyond the inventory (s and w are 0 unless allowed; w also where d can be bought).
-Data: λ rate, ρ utilisation, v visits, b busy time, l latency, u inventory, L end-to-end limit, e energy, m price.
+Data: λ rate, ρ utilisation, v visits, b busy time, l latency, u inventory, L end-to-end limit, e energy, m price or
+bytes, B budget or bandwidth.
 
     (1)  Σ_o x_io = 1                                               each task has one option
     (2)  n_p ≥ ⌈λ v_i b_io / ρ⌉ x_io         for o in p              whole replicas for each task alone
     (2s) n_p ≥ x_io                          instead, if split      a pool in use has a replica
     (3)  n_p ≥ Σ_io λ v_i b_io / ρ x_io      for o in p              and for all tasks of a pool together
+         (2) and (3) likewise for the bytes that a pool's adapters send, and for those that they receive
     (4)  Σ_p devices_p n_p − w_d ≤ u_d                              inventory
     (5)  Σ_b y_hab = Σ_o x_io                i = source, o at a      what leaves a port; untied options only
     (6)  Σ_a y_hab = Σ_o x_jo                j = target, o at b      what enters one
@@ -18,6 +20,7 @@ Data: λ rate, ρ utilisation, v visits, b busy time, l latency, u inventory, L 
     (9)  Σ_k v_k T_k + Σ_h v_h Σ_ab l_hab y_hab − s ≤ L              end to end; h between blocks
     (10) Σ_io v_i e_io x_io ≤ E                                     energy of a request
     (11) Σ_d m_d w_d ≤ B                                            purchases
+    (12) Σ_h λ v_h Σ_ab m_hab y_hab / ρ ≤ B_l                       bytes over each shared link; ab over l
 
 (2) follows from (3) for integers but not in the relaxation: with it, a pool of one option is bought whole already
 there, and little is left to search. (5) and (6) sum over ports, not options: their number does not grow with options.
@@ -29,7 +32,7 @@ from dataclasses import dataclass, field
 from weft.plan.evaluate import Decision
 from weft.plan.formulation import rows, sums
 from weft.plan.formulation.reading import NOTHING, decision
-from weft.plan.formulation.rows import E2E
+from weft.plan.formulation.rows import E2E, PricedRow
 from weft.plan.formulation.sums import Terms
 from weft.plan.formulation.variables import Variables, declared
 from weft.plan.lp import LinearModel
@@ -48,8 +51,8 @@ class Formulation:
 
     model: LinearModel = field(init=False)
     variables: Variables = field(init=False)
-    row_of: Mapping[str, int] = field(init=False)
-    """Rows of (4) by device class, and of (9) as `E2E`."""
+    row_of: Mapping[str, PricedRow] = field(init=False)
+    """Rows of (4) by device class, of (9) as `E2E`, of (12) by link."""
 
     def __post_init__(self) -> None:
         self.model = LinearModel()
@@ -80,3 +83,7 @@ class Formulation:
 
     def allow_lateness(self) -> None:
         self.model.free(self.variables.slack)
+
+    def allow_congestion(self) -> None:
+        for variable in self.variables.congestion.values():
+            self.model.free(variable)

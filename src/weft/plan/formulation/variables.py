@@ -15,7 +15,7 @@ PortVariables = dict[tuple[str, str], int]
 class Variables:
     """Numbers of the model's variables. `x`: task → one for each of its options; `n`: replicas by pool; `excess`:
     devices beyond the inventory by class; `y`: each hand-off with its pairs of ports; `completion` by task,
-    `block_time` by block; `slack`: seconds late."""
+    `block_time` by block; `slack`: seconds late; `congestion` by link: load beyond its capacity, in capacities."""
 
     problem: PlacementProblem
     x: dict[str, list[int]]
@@ -25,6 +25,7 @@ class Variables:
     completion: dict[str, int]
     block_time: dict[str, int]
     slack: int
+    congestion: dict[str, int]
 
     def assignments(self) -> Iterable[tuple[Task, Option, int]]:
         for task in self.problem.tasks:
@@ -47,7 +48,8 @@ def declared(problem: PlacementProblem, model: LinearModel) -> Variables:
         block_time[block.name] = model.variable()
         completion |= {task: model.variable() for task in block.tasks}
     slack = model.variable(0.0 if problem.hard_limit else math.inf)
-    return Variables(problem, x, n, excess, y, completion, block_time, slack)
+    congestion = {link: model.variable(0.0) for link in problem.link_bytes_per_s}
+    return Variables(problem, x, n, excess, y, completion, block_time, slack, congestion)
 
 
 def _pairs(problem: PlacementProblem, handoff: Handoff, model: LinearModel) -> PortVariables:
