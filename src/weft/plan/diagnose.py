@@ -12,6 +12,7 @@ from weft.core.units import GIGA, pretty_seconds
 from weft.plan.evaluate import Proof, placement
 from weft.plan.formulation import Formulation
 from weft.plan.problem import Placement, PlacementProblem
+from weft.plan.promises import Promise
 
 ENOUGH_GAP = 1e-4
 LATENESS_WEIGHT = 1e-3
@@ -50,7 +51,8 @@ def _relaxed(
     cost: list[tuple[int, float]] = []
     if lateness:
         formulation.allow_lateness()
-        cost.append((formulation.variables.slack, LATENESS_WEIGHT if excess else 1.0))
+        hard = [each.name for each in problem.all_promises if each.hard]
+        cost.extend((formulation.variables.slack[name], LATENESS_WEIGHT if excess else 1.0) for name in hard)
     if excess:
         formulation.allow_excess()
         cost.extend((variable, 1.0) for variable in formulation.variables.excess.values())
@@ -67,11 +69,26 @@ def _relaxed(
 
 def _too_late(problem: PlacementProblem, late: _Relaxed, short: _Relaxed | None) -> PlanError:
     more = f", or add {_devices(short)}" if short else ", or add faster devices"
+    missed = _missed(problem, late)
+    raised = [f"raise {each.name} to {_round_up(late.placement.promised_s[each.name])}" for each in missed]
     return PlanError(
-        subject="end-to-end time",
-        problem=f"{_asked(problem)} asked, best is {_reached(late)} with this fleet",
-        way_out=f"raise e2e_s to {_round_up(late.placement.e2e_s)}{more}",
+        subject=_subject(missed[0]),
+        problem=f"{_asked(missed)} asked, best is {_reached(missed, late)} with this fleet",
+        way_out=f"{' and '.join(raised)}{more}",
     )
+
+
+def _missed(problem: PlacementProblem, late: _Relaxed) -> list[Promise]:
+    """The hard promises that even the least late placement breaks; the first one where rounding hides them all."""
+    hard = [each for each in problem.all_promises if each.hard]
+    return [each for each in hard if late.placement.promised_s[each.name] > each.limit_s] or hard[:1]
+
+
+def _subject(promise: Promise) -> str:
+    """`voice: p95 of the end-to-end time` for `voice e2e_p95_s`."""
+    *agent, key = promise.name.split(" ")
+    words = "end-to-end time" if promise.share == 1.0 else f"p{promise.share * 100:g} of the end-to-end time"
+    return f"{agent[0]}: {words}" if agent and key else words
 
 
 def _too_few(problem: PlacementProblem, short: _Relaxed) -> PlanError:
@@ -84,11 +101,12 @@ def _too_few(problem: PlacementProblem, short: _Relaxed) -> PlanError:
 
 
 def _late_and_few(problem: PlacementProblem, both: _Relaxed) -> PlanError:
+    missed = _missed(problem, both)
     return PlanError(
-        subject="inventory and end-to-end time",
+        subject=f"inventory and {_subject(missed[0])}",
         problem=f"{problem.rate_per_s:g} requests/s need at least {_devices(both)} more than there are, and even then "
-        f"the best is {_reached(both)} of {_asked(problem)} asked",
-        way_out="add devices or lower the rate, and raise e2e_s",
+        f"the best is {_reached(missed, both)} of {_asked(missed)} asked",
+        way_out="add devices or lower the rate, and raise " + " and ".join(each.name for each in missed),
     )
 
 
@@ -122,12 +140,12 @@ def _devices(relaxed: _Relaxed) -> str:
     return ", ".join(f"{count} {name}" for name, count in sorted(relaxed.missing.items()))
 
 
-def _asked(problem: PlacementProblem) -> str:
-    return pretty_seconds(problem.e2e_limit_s or 0.0)
+def _asked(missed: list[Promise]) -> str:
+    return " and ".join(pretty_seconds(each.limit_s) for each in missed)
 
 
-def _reached(relaxed: _Relaxed) -> str:
-    return pretty_seconds(relaxed.placement.e2e_s)
+def _reached(missed: list[Promise], relaxed: _Relaxed) -> str:
+    return " and ".join(pretty_seconds(relaxed.placement.promised_s[each.name]) for each in missed)
 
 
 def _round_up(seconds: float) -> str:

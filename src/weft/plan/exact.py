@@ -8,6 +8,7 @@ import math
 from collections.abc import Iterator
 
 from weft.plan.problem import Block, Handoff, Objective, Option, Placement, PlacementProblem
+from weft.plan.promises import Course, Promise
 
 TOLERANCE = 1e-6
 
@@ -54,12 +55,11 @@ def _moved_s(handoff: Handoff, chosen: dict[str, Option]) -> float:
 def _weigh(problem: PlacementProblem, chosen: dict[str, Option]) -> Placement | None:
     replicas = _replicas(problem, chosen)
     e2e_s = _end_to_end_s(problem, chosen)
-    limit_s = math.inf if problem.e2e_limit_s is None else problem.e2e_limit_s
-    late_s = max(0.0, e2e_s - limit_s)
+    late = _late(problem, chosen, e2e_s)
     joules = sum(task.visits * chosen[task.name].joules_per_visit for task in problem.tasks)
     beyond = _beyond(problem, chosen, replicas)
     to_buy = sum(problem.market.get(name, math.inf) * count for name, count in beyond.items())
-    too_late = problem.penalty_usd_per_s is None and late_s > TOLERANCE
+    too_late = any(penalty is None and late_s > TOLERANCE for late_s, penalty in late)
     too_hot = problem.energy_limit_j is not None and joules > problem.energy_limit_j + TOLERANCE
     too_dear = math.isinf(to_buy) or to_buy > (math.inf if problem.budget_usd is None else problem.budget_usd)
     used = _link_use(problem, chosen)
@@ -75,7 +75,7 @@ def _weigh(problem: PlacementProblem, chosen: dict[str, Option]) -> Placement | 
         task.visits * chosen[task.name].busy_s * chosen[task.name].pool.usd_per_hour / 3600 / problem.max_utilisation
         for task in problem.tasks
     )
-    late_usd = late_s * (problem.penalty_usd_per_s or 0.0)
+    late_usd = sum(late_s * (penalty or 0.0) for late_s, penalty in late)
     objective = {
         Objective.USD_PER_HOUR: hourly + late_usd * problem.rate_per_s * 3600,
         Objective.USD_PER_REQUEST: occupied + paid_usd + late_usd,
@@ -86,8 +86,41 @@ def _weigh(problem: PlacementProblem, chosen: dict[str, Option]) -> Placement | 
     names = {task: option.name for task, option in chosen.items()}
     per_request = occupied + paid_usd
     return Placement(
-        names, replicas, objective, hourly, per_request, e2e_s, late_s, 0.0, 0.0, joules, to_buy, {}, beyond, used
+        names, replicas, objective, hourly, per_request, e2e_s, _worst(late), 0.0, 0.0, joules, to_buy, {}, beyond, used
     )
+
+
+def _late(problem: PlacementProblem, chosen: dict[str, Option], e2e_s: float) -> list[tuple[float, float | None]]:
+    """Seconds beyond each promise, with what a request pays for one (on average over all requests)."""
+    late: list[tuple[float, float | None]] = []
+    if problem.e2e_limit_s is not None:
+        late.append((max(0.0, e2e_s - problem.e2e_limit_s), problem.penalty_usd_per_s))
+    for promise in problem.promises:
+        outcomes = [(_course_s(problem, chosen, promise, course), course.probability) for course in promise.courses]
+        allowed = [
+            time_s
+            for time_s, _ in outcomes
+            if sum(p for other_s, p in outcomes if other_s <= time_s + 1e-12) >= promise.share - 1e-9
+        ]
+        penalty = promise.penalty_usd_per_s
+        late.append((max(0.0, min(allowed) - promise.limit_s), None if penalty is None else penalty * promise.runs))
+    return late
+
+
+def _worst(late: list[tuple[float, float | None]]) -> float:
+    return max((late_s for late_s, _ in late), default=0.0)
+
+
+def _course_s(problem: PlacementProblem, chosen: dict[str, Option], promise: Promise, course: Course) -> float:
+    total = 0.0
+    for block in problem.blocks:
+        longest_s = max((_path_s(problem, chosen, path) for path in _paths(problem, block)), default=0.0)
+        tails_s = sum(chosen[task].tail_s for task in block.tasks) if promise.with_tails else 0.0
+        total += course.visits.get(block.name, 0.0) * (longest_s + tails_s)
+    for handoff in problem.handoffs:
+        if handoff.block is None:
+            total += course.moves.get((handoff.source, handoff.target), 0.0) * _moved_s(handoff, chosen)
+    return total
 
 
 def _replicas(problem: PlacementProblem, chosen: dict[str, Option]) -> dict[str, int]:

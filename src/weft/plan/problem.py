@@ -15,6 +15,11 @@ from enum import StrEnum
 from functools import cached_property
 from graphlib import TopologicalSorter
 
+from weft.plan.promises import Course, Promise
+
+E2E = "e2e_s"
+"""The promise of the problem's own end-to-end limit."""
+
 
 class Objective(StrEnum):
     USD_PER_HOUR = "usd_per_hour"
@@ -57,7 +62,8 @@ class Option:
 
     `port` is all that hand-offs know of an option: their latency and price depend on the two ports only. `tie` names
     what must be chosen at both ends of a tied hand-off: one replica that serves both. `sent_bytes` and `received_bytes`
-    are what its replicas move in all hand-offs of one run.
+    are what its replicas move in all hand-offs of one run. `tail_s` is what a visit adds, beyond its mean, to promises
+    that are made to a share of runs.
     """
 
     name: str
@@ -70,6 +76,7 @@ class Option:
     tie: str = ""
     sent_bytes: float = 0.0
     received_bytes: float = 0.0
+    tail_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +137,7 @@ class Block:
 @dataclass(frozen=True)
 class PlacementProblem:
     """Without a `penalty_usd_per_s` the end-to-end limit is hard; with one, a request pays for each second it is late.
+    `promises` are further limits: of some runs among several agents', or of a share of runs.
 
     A device class that is missing from `inventory` is unlimited. One in `market` can be bought beyond its inventory at
     that price, all purchases together for at most `budget_usd`. `split`: a task's traffic may go to several options.
@@ -150,6 +158,17 @@ class PlacementProblem:
     market: Mapping[str, float] = field(default_factory=dict[str, float])
     budget_usd: float | None = None
     link_bytes_per_s: Mapping[str, float] = field(default_factory=dict[str, float])
+    promises: tuple[Promise, ...] = ()
+
+    @cached_property
+    def all_promises(self) -> tuple[Promise, ...]:
+        """The end-to-end limit is the first of them."""
+        if self.e2e_limit_s is None:
+            return self.promises
+        visits = {block.name: block.visits for block in self.blocks}
+        moves = {(each.source, each.target): each.visits for each in self.between}
+        mean = (Course(1.0, visits, moves),)
+        return Promise(E2E, self.e2e_limit_s, mean, penalty_usd_per_s=self.penalty_usd_per_s), *self.promises
 
     def task(self, name: str) -> Task:
         """Raises KeyError where there is none."""
@@ -194,8 +213,9 @@ class Placement:
     name → share of the task's traffic; `bought`: device class → devices beyond the inventory; `link_use`: shared line →
     bytes a second.
 
+    `promised_s`: promise → the time that it bounds; `slack_s` is how far the worst of them is missed.
     `usd_per_hour` prices whole replicas plus what moves; `usd_per_request` prices what one request occupies (at the
-    allowed utilisation) plus what it moves. `objective` is the one that was minimised, with the penalty for `slack_s`.
+    allowed utilisation) plus what it moves. `objective` is the one that was minimised, with the penalties for lateness.
     """
 
     choice: Mapping[str, str]
@@ -212,6 +232,7 @@ class Placement:
     shares: Mapping[str, Mapping[str, float]] = field(default_factory=dict[str, Mapping[str, float]])
     bought: Mapping[str, int] = field(default_factory=dict[str, int])
     link_use: Mapping[str, float] = field(default_factory=dict[str, float])
+    promised_s: Mapping[str, float] = field(default_factory=dict[str, float])
 
 
 ROUNDING = 1e-6

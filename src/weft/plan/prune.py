@@ -82,8 +82,10 @@ def _effects(problem: PlacementProblem, tasks: Sequence[Task], served: _Served) 
     limited = served.pool.device_class in problem.inventory
     devices = replicas * (served.pool.devices_per_replica if limited else 0)
     unserved = sets @ np.isinf(seconds) > 0
-    joules = _joules(problem, tasks, served)
-    return np.concatenate([seconds, joules, np.where(unserved, np.inf, usd), np.where(unserved, np.inf, devices)])
+    joules, tails = _joules(problem, tasks, served), _tails(problem, tasks, served)
+    return np.concatenate(
+        [seconds, tails, joules, np.where(unserved, np.inf, usd), np.where(unserved, np.inf, devices)]
+    )
 
 
 def _effects_of_each(problem: PlacementProblem, tasks: Sequence[Task], served: _Served) -> NDArray[np.float64]:
@@ -95,7 +97,16 @@ def _effects_of_each(problem: PlacementProblem, tasks: Sequence[Task], served: _
     ]
     limited = served.pool.device_class in problem.inventory
     replica = [served.pool.usd_per_hour, float(served.pool.devices_per_replica if limited else 0)]
-    return np.concatenate([np.array(each).ravel(), _joules(problem, tasks, served), replica])
+    more = _joules(problem, tasks, served), _tails(problem, tasks, served)
+    return np.concatenate([np.array(each).ravel(), *more, replica])
+
+
+def _tails(problem: PlacementProblem, tasks: Sequence[Task], served: _Served) -> NDArray[np.float64]:
+    """Of each task, where a promise counts them."""
+    if not any(promise.with_tails for promise in problem.promises):
+        return np.zeros(0)
+    options = [served.by_task.get(task.name) for task in tasks]
+    return np.array([option.tail_s if option else np.inf for option in options])
 
 
 def _joules(problem: PlacementProblem, tasks: Sequence[Task], served: _Served) -> NDArray[np.float64]:

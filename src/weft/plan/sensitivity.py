@@ -94,7 +94,8 @@ def keeps_limits(problem: PlacementProblem, answer: Placement) -> bool:
     stocked = all(
         count <= problem.inventory.get(name, count) or name in problem.market for name, count in devices.items()
     )
-    in_time = not problem.hard_limit or answer.slack_s <= TOLERANCE
+    hard = [each for each in problem.all_promises if each.hard]
+    in_time = all(answer.promised_s[each.name] <= each.limit_s + TOLERANCE for each in hard)
     cool = problem.energy_limit_j is None or answer.joules_per_request <= problem.energy_limit_j + TOLERANCE
     paid = problem.budget_usd is None or answer.usd_to_buy <= problem.budget_usd + TOLERANCE
     carried = all(

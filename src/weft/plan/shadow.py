@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from weft.core.errors import PlanError
 from weft.core.hardware import Fleet, Link
 from weft.plan.build import build
-from weft.plan.formulation import E2E, Formulation
+from weft.plan.formulation import Formulation
 from weft.plan.options import device_class
 from weft.plan.problem import Placement, PlacementProblem
 from weft.plan.requests import PlanRequest
@@ -98,14 +98,16 @@ def _faster(fleet: Fleet, link: Link) -> Fleet:
 
 
 def marginal_prices(problem: PlacementProblem) -> Mapping[str, float]:
-    """Of the relaxation: what a little more of each class, of `e2e_s`, or of a link (a byte a second) saves in the unit
-    of the objective; empty where there is no solution."""
+    """Of the relaxation: what a little more of each class, of a promise, or of a link (a byte a second) saves in the
+    unit of the objective; empty where there is no solution."""
     formulation = Formulation(replace(problem, split=True))
     relaxed = formulation.model.relaxed(formulation.cost())
     if relaxed is None:
         return {}
     priced = formulation.row_of.items()
-    return {name: -relaxed.duals[each.row] / each.unit / formulation.scale for name, each in priced}
+    return {
+        name: -sum(relaxed.duals[row] for row in each.rows) / each.unit / formulation.scale for name, each in priced
+    }
 
 
 def relaxed_cost(problem: PlacementProblem) -> float | None:
@@ -113,6 +115,3 @@ def relaxed_cost(problem: PlacementProblem) -> float | None:
     formulation = Formulation(replace(problem, split=True))
     relaxed = formulation.model.relaxed(formulation.cost())
     return None if relaxed is None else relaxed.objective / formulation.scale
-
-
-__all__ = ["E2E", "ShadowPrice", "marginal_prices", "relaxed_cost", "shadow_prices"]
