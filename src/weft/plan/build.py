@@ -9,7 +9,8 @@ from weft.cost.transfer import transfer_s, transfer_usd
 from weft.plan.aggregated import aggregated
 from weft.plan.network import line, lines, link_or_none, moved_bytes, wired
 from weft.plan.options import Candidate, Rejection, device_class, verdicts
-from weft.plan.problem import Handoff, PlacementProblem, Task
+from weft.plan.problem import E2E, Handoff, PlacementProblem, Task
+from weft.plan.promises import Course, Promise
 from weft.plan.refuse import no_option
 from weft.plan.requests import Flow, LeafTask, PlanRequest, Serving
 
@@ -64,14 +65,23 @@ def _problem(request: PlanRequest, candidates: Mapping[str, Mapping[str, Candida
         inventory={device_class(group): group.count for group in request.fleet.groups},
         max_utilisation=request.max_utilisation,
         e2e_limit_s=request.slo.e2e_s,
-        penalty_usd_per_s=request.penalty_usd_per_s,
+        penalty_usd_per_s=request.slo.penalty_usd_per_s,
         objective=request.objective,
         split=request.split,
         energy_limit_j=request.energy_limit_j,
         market=request.market,
         budget_usd=request.budget_usd,
         link_bytes_per_s=lines(request.fleet),
+        promises=request.promises,
     )
+
+
+def expectation(request: PlanRequest) -> Promise:
+    """What the slo promises of a run's expected time; without a limit where it asks for none."""
+    visits = {block.name: block.visits for block in request.blocks}
+    moves = {(flow.source, flow.target): flow.visits for flow in request.flows if flow.block is None}
+    limit_s = math.inf if request.slo.e2e_s is None else request.slo.e2e_s
+    return Promise(E2E, limit_s, (Course(1.0, visits, moves),), penalty_usd_per_s=request.slo.penalty_usd_per_s)
 
 
 def _handoff(flow: Flow, source: LeafTask, fleet: Fleet, candidates: Mapping[str, Mapping[str, Candidate]]) -> Handoff:

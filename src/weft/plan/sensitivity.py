@@ -116,7 +116,8 @@ def _scaled_task(
     request: PlanRequest, leaf: LeafTask, task: Task, candidates: Mapping[str, Candidate], family: str, factor: float
 ) -> Task:
     """Options that miss their step's objective there are gone."""
-    limit_s = {TaskKind.PREFILL: request.slo.ttft_s, TaskKind.DECODE: request.slo.tpot_s}.get(leaf.kind)
+    slo = request.slo_of(leaf)
+    limit_s = {TaskKind.PREFILL: slo.ttft_s, TaskKind.DECODE: slo.tpot_s}.get(leaf.kind)
     kept: list[Option] = []
     for option in task.options:
         times = factor if option.pool.family == family else 1.0

@@ -30,9 +30,15 @@ def _title(deployment: Deployment) -> str:
         f"{deployment.agent} on fleet {deployment.fleet!r}: {promise}, {deployment.workload.rate_per_s:g} runs/s\n"
         f"{pretty_usd(answer.usd_per_hour)}/h, {pretty_usd(deployment.usd_per_run * 1e6)} a million runs "
         f"({pretty_usd(answer.busy_usd_per_run * 1e6)} of it busy), "
-        f"{pretty_seconds(answer.e2e_s)} expected a run; solved in {pretty_seconds(answer.solve_s)}, "
-        f"gap {answer.gap:.2%} (finance: {deployment.finance}, device figures: {deployment.catalogue})"
+        f"{pretty_seconds(answer.e2e_s)} expected a run{_lateness(deployment)}; "
+        f"solved in {pretty_seconds(answer.solve_s)}, gap {answer.gap:.2%} (finance: {deployment.finance}, device figures: {deployment.catalogue})"
     )
+
+
+def _lateness(deployment: Deployment) -> str:
+    """Of an objective that may be missed at a price."""
+    late_s = deployment.answer.slack_s
+    return f" ({pretty_seconds(late_s)} late, which is cheaper than being on time)" if late_s > 0 else ""
 
 
 def _plan_row(route: Route, pool: Pool) -> tuple[str, ...]:
