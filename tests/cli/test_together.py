@@ -59,3 +59,20 @@ def test_a_soft_objective_may_be_missed_at_a_price(weft: Weft, tmp_path: Path) -
     assert "late, which is cheaper than being on time" in " ".join(finished.out.split())
     plan = decode((tmp_path / "plan.json").read_bytes(), "plan")
     assert plan.answer.slack_s == pytest.approx(plan.answer.e2e_s - 0.1)
+
+
+def test_a_share_of_runs_may_be_promised(weft: Weft, tmp_path: Path) -> None:
+    """Three rounds of search are the slowest way, and likelier than one in twenty."""
+    slo, plans = tmp_path / "p95.toml", {}
+    for limit_s in (3.0, 1.5):
+        slo.write_text(f'name = "p95"\nttft_s = 0.25\ntpot_s = 0.02\ne2e_p95_s = {limit_s}\n')
+        finished = weft("plan", VOICE, "--rate", 5, "--slo", slo, "--json", tmp_path / "plan.json")
+        assert finished.code == 0, finished.err
+        assert "for 95 % of them" in " ".join(finished.out.split())
+        plans[limit_s] = decode((tmp_path / "plan.json").read_bytes(), "plan").answer
+        assert plans[limit_s].e2e_s < plans[limit_s].e2e_p95_s <= limit_s + 1e-6
+    assert plans[1.5].usd_per_hour > plans[3.0].usd_per_hour
+    slo.write_text('name = "p95"\ne2e_p95_s = 0.1\n')
+    refused = weft("plan", VOICE, "--slo", slo)
+    assert refused.code == 2
+    assert "p95 of the end-to-end time: 100.0 ms asked" in refused.err and "raise e2e_p95_s to" in refused.err

@@ -24,6 +24,7 @@ class _SloDocument(Struct, forbid_unknown_fields=True, frozen=True):
     ttft_s: Positive | None = None
     tpot_s: Positive | None = None
     e2e_s: Positive | None = None
+    e2e_p95_s: Positive | None = None
     penalty_usd_per_s: Positive | None = None
 
 
@@ -47,7 +48,7 @@ def slo(name_or_path: str | Path) -> Slo:
 
 
 def _slo(name: str, row: SloRow | _SloDocument) -> Slo:
-    return Slo(name, row.ttft_s, row.tpot_s, row.e2e_s, row.penalty_usd_per_s)
+    return Slo(name, row.ttft_s, row.tpot_s, row.e2e_s, row.penalty_usd_per_s, row.e2e_p95_s)
 
 
 def finances() -> Mapping[str, Finance]:

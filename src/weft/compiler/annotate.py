@@ -21,8 +21,10 @@ def annotate(module: ModuleOp, pools: PlacedPools, own: Answered) -> None:
     module.body.block.insert_ops_before(pools.operations(), first)
     if shares := pools.shares():
         module.attributes["fleet.shares"] = ArrayAttr([to_dictionary(share) for share in shares])
+    p95 = {name: time_s for name, time_s in own.placement.promised_s.items() if name == "e2e_p95_s"}
     module.attributes["fleet.answer"] = to_dictionary(
-        {
+        p95
+        | {
             "objective": str(own.planned.problem.objective),
             "usd_per_hour": own.placement.usd_per_hour,
             "busy_usd_per_run": own.placement.usd_per_request,

@@ -104,7 +104,8 @@ class Answer:
     """What the solver proved. `gap` is relative to the best bound; `slack_s` is how far a soft SLO is missed.
 
     `usd_per_hour` is the price of all replicas; `busy_usd_per_run` that of the time a run occupies them, and what it
-    moves. Their difference is spare capacity.
+    moves. Their difference is spare capacity. `e2e_p95_s`, where the objective asks for it, is what 95 % of the runs
+    take at most.
     """
 
     objective: str
@@ -114,6 +115,7 @@ class Answer:
     gap: float
     slack_s: float
     solve_s: float
+    e2e_p95_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

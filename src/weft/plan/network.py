@@ -12,6 +12,7 @@ from weft.core.hardware import Fleet, Link
 from weft.core.units import Precision
 from weft.plan.options import Candidate, checked_model
 from weft.plan.requests import Flow, LeafTask, PlanRequest
+from weft.plan.tails import tail_factor
 
 Candidates = Mapping[str, Mapping[str, Candidate]]
 """Task → option name → candidate."""
@@ -65,5 +66,6 @@ def _wired(request: PlanRequest, tasks: Mapping[str, LeafTask], task: str, candi
         pool=replace(pool, network_bytes_per_s=adapter.bytes_per_s * pool.devices_per_replica),
         sent_bytes=sum(moved for flow, moved in moves if flow.source == task),
         received_bytes=sum(moved for flow, moved in moves if flow.target == task),
+        tail_s=option.latency_s * tail_factor(tasks[task]),
     )
     return replace(candidate, option=own)

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 from weft.core.errors import PlanError
 
+P95 = 0.95
+
 SAME_SHARE = 1e-9
 """What sums of probabilities may be off by."""
 

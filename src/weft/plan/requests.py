@@ -1,5 +1,6 @@
 """What is to be placed: the agent's leaf tasks and what flows between them, the fleet, the money, the objective."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -35,7 +36,8 @@ class Serving(StrEnum):
 @dataclass(frozen=True, slots=True)
 class LeafTask:
     """One step of the agent. LLM phases have a model, token counts and the precisions they may run in; CPU work has
-    `core_s`, the seconds it takes one core. `slo` is its agent's where several share a fleet; None: the request's."""
+    `core_s`, the seconds it takes one core. `slo` is its agent's where several share a fleet; None: the request's.
+    `variation` is the standard deviation of a visit's time over its mean, `most` what it takes at most, in means."""
 
     name: str
     kind: TaskKind
@@ -46,6 +48,8 @@ class LeafTask:
     core_s: float = 0.0
     precisions: tuple[Precision, ...] = (Precision.FP16,)
     slo: Slo | None = None
+    variation: float = 0.0
+    most: float = math.inf
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,6 +59,10 @@ def _loosened(request: PlanRequest) -> Iterator[tuple[str, PlanRequest]]:
         limit_s = getattr(slo, name)
         if limit_s is not None:
             yield f"1 ms more {name}", replace(request, slo=replace(slo, **{name: limit_s + MILLISECOND_S}))
+    for promise in request.promises:
+        looser = replace(promise, limit_s=promise.limit_s + MILLISECOND_S)
+        others = tuple(looser if each is promise else each for each in request.promises)
+        yield f"1 ms more {promise.name}", replace(request, promises=others)
     for link in _links(request.fleet):
         yield f"1 Gbit/s more on {link.id}", replace(request, fleet=_faster(request.fleet, link))
     yield "1 run/s more", replace(request, rate_per_s=request.rate_per_s + 1.0)

@@ -19,7 +19,7 @@ from weft.compiler.attributes import to_dictionary
 from weft.compiler.control_flow import agent_graph
 from weft.compiler.frequency import block_visits
 from weft.compiler.placed import Answered, PlacedPools, alternative
-from weft.compiler.plan_request import flows, leaf_tasks, plan_blocks
+from weft.compiler.plan_request import flows, leaf_tasks, plan_blocks, promises
 from weft.core.errors import InputError
 from weft.core.units import Precision
 from weft.estimate.coefficients import efficiencies
@@ -64,6 +64,7 @@ class Place(ModulePass):
     def request(self, module: ModuleOp) -> PlanRequest:
         graph = agent_graph(module)
         visits = block_visits(graph)
+        slo = catalog.slo(self.slo)
         return PlanRequest(
             tasks=leaf_tasks(graph, visits, tuple(_member(Precision, "precision", name) for name in self.precisions)),
             flows=flows(graph, visits),
@@ -72,7 +73,8 @@ class Place(ModulePass):
                 catalog.load_fleet(self.fleet, self.catalogue), self.settings, self.additions, self.catalogue
             ),
             finance=catalog.finance(self.finance),
-            slo=catalog.slo(self.slo),
+            slo=slo,
+            promises=promises(graph, slo),
             rate_per_s=_positive_rate(self.rate_per_s),
             efficiencies=efficiencies(),
             serving=_member(Serving, "serving", self.serving),
