@@ -13,11 +13,13 @@ from weft.cli.options import (
     Additions,
     Agent,
     Catalogue,
+    Engine,
     Finance,
     Fleet,
     Objective,
     Precisions,
     Rate,
+    Robust,
     Serving,
     Settings,
     Slo,
@@ -57,6 +59,8 @@ def plan(
     objective: Objective = DEFAULTS.objective,
     set_: Settings = None,
     add: Additions = None,
+    engine: Engine = DEFAULTS.engine,
+    robust: Robust = False,
     explain: Explain = False,
     why_not: WhyNot = None,
     pareto: Pareto = None,
@@ -65,7 +69,14 @@ def plan(
 ) -> None:
     """Plan an agent: which device runs each step, how many, at what cost, and why."""
     request = compile_request(agent, fleet, slo, workload, rate, finance, catalogue, precision, serving, split)
-    request = replace(request, objective=objective, settings=tuple(set_ or ()), additions=tuple(add or ()))
+    request = replace(
+        request,
+        objective=objective,
+        settings=tuple(set_ or ()),
+        additions=tuple(add or ()),
+        engine=engine,
+        robust=robust,
+    )
     questions = Questions(explain, tuple(why_not or ()), pareto, budget)
     if json == Path("-") and questions.any:
         raise _no_room_for_tables()

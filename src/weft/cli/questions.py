@@ -47,7 +47,7 @@ def answer(request: CompileRequest, questions: Questions, console: Console) -> N
     if questions.pareto is not None:
         _pareto(asked, questions.pareto, console)
     if questions.usd_per_hour is not None:
-        console.print(goodput_line(questions.usd_per_hour, *most_runs(planned.problem, questions.usd_per_hour)))
+        console.print(goodput_line(questions.usd_per_hour, *most_runs(asked, questions.usd_per_hour)))
 
 
 def _explain(request: PlanRequest, planned: Planned, found: Placement, console: Console) -> None:

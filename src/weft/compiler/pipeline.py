@@ -70,4 +70,6 @@ def place_pass(request: CompileRequest) -> Place:
         objective=request.objective,
         settings=request.settings,
         additions=request.additions,
+        engine=request.engine,
+        robust=request.robust,
     )

@@ -97,10 +97,14 @@ def assumption(step: str, request: PlanRequest, planned: Planned, placement: Pla
     """What the planner assumed of a step: see core.deployment.Route."""
     task = next(task for task in request.tasks if task.name == step)
     candidate = chosen(step, planned, placement)
-    pools = [(each.option, share) for each, share in used(step, planned, placement)]
+    pools = used(step, planned, placement)
+    busy_usd = ((occupied_usd(planned.problem, task.visits, each.option), share) for each, share in pools)
     return {
-        "latency_s": sum(share * option.latency_s for option, share in pools),
-        "usd_per_run": sum(share * occupied_usd(planned.problem, task.visits, option) for option, share in pools),
+        "latency_s": sum(share * (each.option.latency_s - each.wait_s) for each, share in pools),
+        "wait_s": sum(share * each.wait_s for each, share in pools),
+        "low_s": sum(share * each.low_s for each, share in pools),
+        "high_s": sum(share * each.high_s for each, share in pools),
+        "usd_per_run": sum(share * usd for usd, share in busy_usd),
         "s_per_input_token": candidate.step_s / task.isl if task.kind is TaskKind.PREFILL else 0.0,
         "s_per_output_token": candidate.step_s if task.kind is TaskKind.DECODE else 0.0,
         "provenance": candidate.provenance,

@@ -1,6 +1,6 @@
 """The module as the planner sees it: leaf tasks, what flows between them, blocks. The solver never sees IR."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from xdsl.dialects import func
 from xdsl.ir import Attribute, Block, BlockArgument, SSAValue
@@ -13,8 +13,11 @@ from weft.compiler.dialects.step import CpuOp, StepOp
 from weft.compiler.dialects.types import AudioType, MessagesType, TextType
 from weft.core.errors import IRError
 from weft.core.units import Precision
+from weft.estimate.coefficients import coefficients
+from weft.estimate.resolve import read_engine, twin
 from weft.plan.problem import Block as PlanBlock
 from weft.plan.requests import Flow, LeafTask, TaskKind
+from weft.plan.served import Software
 
 Visits = Mapping[Block, float]
 """Expected runs of each block per run of the agent: `frequency.block_visits`."""
@@ -48,6 +51,13 @@ def flows(graph: func.FuncOp, visits: Visits) -> tuple[Flow, ...]:
         for source, times in _sources(operand, visits, set())
     }
     return tuple(found.values())
+
+
+def software(engine: str, tasks: Iterable[LeafTask]) -> Software:
+    """What the shipped coefficients know of the serving software ("vllm 0.19"; blank: the average one)."""
+    using, (family, version) = coefficients(), read_engine(engine)
+    twins = {task.model.id: twin(task.model) for task in tasks if task.model}
+    return Software(family, version, using.habits, using.bands, twins)
 
 
 def _sources(value: SSAValue, visits: Visits, seen: set[SSAValue]) -> Iterator[tuple[StepOp, float | None]]:

@@ -10,6 +10,7 @@ from weft.core.units import Precision
 from weft.core.workload import Slo
 from weft.cost.efficiency import Efficiency
 from weft.plan.problem import Block, Objective
+from weft.plan.served import Software
 
 
 class TaskKind(StrEnum):
@@ -65,7 +66,7 @@ class Flow:
 @dataclass(frozen=True, slots=True)
 class PlanRequest:
     """`weigh_energy`: energy matters, so devices whose power is not known are refused. `market` and `budget_usd`: see
-    PlacementProblem."""
+    PlacementProblem. `robust`: step times are the high ends of their error bands instead of the values."""
 
     tasks: tuple[LeafTask, ...]
     flows: tuple[Flow, ...]
@@ -78,6 +79,8 @@ class PlanRequest:
     objective: Objective = Objective.USD_PER_HOUR
     penalty_usd_per_s: float | None = None
     efficiencies: Mapping[str, Efficiency] = field(default_factory=dict[str, Efficiency])
+    software: Software = field(default_factory=Software)
+    robust: bool = False
     serving: Serving = Serving.ANY
     split: bool = False
     weigh_energy: bool = False

@@ -18,7 +18,7 @@ from weft.compiler.attributes import to_dictionary
 from weft.compiler.control_flow import agent_graph, steps_of
 from weft.compiler.frequency import block_visits
 from weft.compiler.placed import PlacedPools, alternative, assumption, handoff_attributes
-from weft.compiler.plan_request import flows, leaf_tasks, plan_blocks
+from weft.compiler.plan_request import flows, leaf_tasks, plan_blocks, software
 from weft.core.errors import InputError
 from weft.core.units import Precision
 from weft.estimate.coefficients import efficiencies
@@ -49,6 +49,8 @@ class Place(ModulePass):
     objective: str = "usd_per_hour"
     settings: tuple[str, ...] = ()
     additions: tuple[str, ...] = ()
+    engine: str = ""
+    robust: bool = False
 
     def apply(self, ctx: Context, op: ModuleOp) -> None:
         request = self.request(op)
@@ -62,8 +64,9 @@ class Place(ModulePass):
     def request(self, module: ModuleOp) -> PlanRequest:
         graph = agent_graph(module)
         visits = block_visits(graph)
+        tasks = leaf_tasks(graph, visits, tuple(_member(Precision, "precision", name) for name in self.precisions))
         return PlanRequest(
-            tasks=leaf_tasks(graph, visits, tuple(_member(Precision, "precision", name) for name in self.precisions)),
+            tasks=tasks,
             flows=flows(graph, visits),
             blocks=plan_blocks(graph, visits),
             fleet=changed(
@@ -73,6 +76,8 @@ class Place(ModulePass):
             slo=catalog.slo(self.slo),
             rate_per_s=_positive_rate(self.rate_per_s),
             efficiencies=efficiencies(),
+            software=software(self.engine, tasks),
+            robust=self.robust,
             serving=_member(Serving, "serving", self.serving),
             split=self.split,
             objective=_member(Objective, "objective", self.objective),
