@@ -13,10 +13,12 @@ from weft.cli.options import (
     Additions,
     Agent,
     Catalogue,
+    Energy,
     Engine,
     Finance,
     Fleet,
     Objective,
+    Pins,
     Precisions,
     Rate,
     Robust,
@@ -24,6 +26,7 @@ from weft.cli.options import (
     Settings,
     Slo,
     Split,
+    TimeLimit,
     Workload,
     compile_request,
 )
@@ -61,6 +64,9 @@ def plan(
     add: Additions = None,
     engine: Engine = DEFAULTS.engine,
     robust: Robust = False,
+    pin: Pins = None,
+    energy: Energy = None,
+    time_limit: TimeLimit = DEFAULTS.time_limit_s,
     explain: Explain = False,
     why_not: WhyNot = None,
     pareto: Pareto = None,
@@ -76,6 +82,9 @@ def plan(
         additions=tuple(add or ()),
         engine=engine,
         robust=robust,
+        pins=tuple(pin or ()),
+        energy_limit_j=energy,
+        time_limit_s=time_limit,
     )
     questions = Questions(explain, tuple(why_not or ()), pareto, budget)
     if json == Path("-") and questions.any:

@@ -72,4 +72,7 @@ def place_pass(request: CompileRequest) -> Place:
         additions=request.additions,
         engine=request.engine,
         robust=request.robust,
+        pins=request.pins,
+        energy_limit_j=request.energy_limit_j,
+        time_limit_s=request.time_limit_s,
     )

@@ -1,17 +1,19 @@
 """The module as the planner sees it: leaf tasks, what flows between them, blocks. The solver never sees IR."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from xdsl.dialects import func
 from xdsl.ir import Attribute, Block, BlockArgument, SSAValue
 
 from weft import catalog
+from weft.compiler.attributes import scalars
 from weft.compiler.control_flow import block_name, jump_of, steps_of
 from weft.compiler.dialects.kv import KvType
 from weft.compiler.dialects.llm import DecodeOp, PrefillOp
 from weft.compiler.dialects.step import CpuOp, StepOp
 from weft.compiler.dialects.types import AudioType, MessagesType, TextType
-from weft.core.errors import IRError
+from weft.core.errors import InputError, IRError
 from weft.core.units import Precision
 from weft.estimate.coefficients import coefficients
 from weft.estimate.resolve import read_engine, twin
@@ -30,8 +32,41 @@ def plan_blocks(graph: func.FuncOp, visits: Visits) -> tuple[PlanBlock, ...]:
     return tuple(PlanBlock(block_name(block), visits[block], _task_names(block)) for block in graph.body.blocks)
 
 
-def leaf_tasks(graph: func.FuncOp, visits: Visits, precisions: tuple[Precision, ...]) -> tuple[LeafTask, ...]:
-    return tuple(_leaf_task(step, visits[block], precisions) for block in graph.body.blocks for step in steps_of(block))
+def leaf_tasks(
+    graph: func.FuncOp, visits: Visits, precisions: tuple[Precision, ...], pins: Sequence[str] = ()
+) -> tuple[LeafTask, ...]:
+    """`pins` are STEP=DEVICE[@ZONE] or STEP=@ZONE; they overrule the hints of the program."""
+    steps = [(step, visits[block]) for block in graph.body.blocks for step in steps_of(block)]
+    where = pinned(pins, [step.step_name for step, _ in steps])
+    return tuple(
+        replace(_leaf_task(step, times, precisions), pinned=where.get(step.step_name) or hinted(step))
+        for step, times in steps
+    )
+
+
+def hinted(step: StepOp) -> str:
+    """`hint = {device = "h100-sxm", zone = "a"}` as DEVICE@ZONE; either may be missing."""
+    wish = scalars(step.hint.data) if step.hint else {}
+    if unknown := sorted(wish.keys() - {"device", "zone"}):
+        way_out = "write hint = {device = …, zone = …}, or one of them"
+        raise IRError(subject=f"step {step.step_name!r}", problem=f"has a hint of {unknown[0]!r}", way_out=way_out)
+    return "@".join(str(wish[key]) if key in wish else "" for key in ("device", "zone")).removesuffix("@")
+
+
+def pinned(pins: Iterable[str], steps: Sequence[str]) -> Mapping[str, str]:
+    """Step → where it must run. A call's name stands for both of its phases."""
+    where: dict[str, str] = {}
+    for pin in pins:
+        name, _, place = pin.partition("=")
+        meant = [step for step in steps if step == name or step.rpartition(".")[0] == name]
+        if not place or not meant:
+            way_out = f"write STEP=DEVICE, STEP=DEVICE@ZONE or STEP=@ZONE, with a step among {', '.join(steps)}"
+            raise InputError(subject=f"pin {pin!r}", problem="names no step of the agent and place", way_out=way_out)
+        for step in meant:
+            if where.setdefault(step, place) != place:
+                problem = f"is pinned to {where[step]} and to {place}"
+                raise InputError(subject=f"step {step!r}", problem=problem, way_out="keep one of the two pins")
+    return where
 
 
 def flows(graph: func.FuncOp, visits: Visits) -> tuple[Flow, ...]:

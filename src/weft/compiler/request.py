@@ -10,7 +10,8 @@ from weft.core.workload import Slo, Workload
 class CompileRequest:
     """`agent` is `file.py[:name]` or an `.mlir` file; names of the catalogue may be paths of TOML files.
     `settings` and `additions` change the fleet: see catalog.changes. `engine`: the serving software, as `weft estimate`
-    reads it (blank: the average one). `robust`: plan for the high ends of the error bands."""
+    reads it (blank: the average one). `robust`: plan for the high ends of the error bands.
+    `pins` are STEP=DEVICE[@ZONE]."""
 
     agent: str
     fleet: str = "default"
@@ -28,6 +29,9 @@ class CompileRequest:
     additions: tuple[str, ...] = ()
     engine: str = ""
     robust: bool = False
+    pins: tuple[str, ...] = ()
+    energy_limit_j: float | None = None
+    time_limit_s: float = 20.0
 
     def slo_terms(self) -> Slo:
         return catalog.slo(self.slo)

@@ -21,6 +21,7 @@ from weft.plan.options import (
     Offer,
     Reason,
     Rejection,
+    allowed,
     assumed,
     engines,
     limit_of,
@@ -92,7 +93,7 @@ class _Trial:
 def _trials(call: Call, request: PlanRequest) -> Iterator[_Trial]:
     for group in request.fleet.groups:
         offer = offer_of(group, request)
-        if isinstance(offer, Rejection):
+        if isinstance(offer, Rejection) or not (allowed(call.prefill, group) and allowed(call.decode, group)):
             continue
         for engine in engines(call.decode, offer):
             if isinstance(engine, Engine):

@@ -42,6 +42,7 @@ class Reason(StrEnum):
     PRICE = "price"
     FORMAT = "format"
     KIND = "kind"
+    PIN = "pin"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +82,12 @@ def device_class(group: DeviceGroup) -> str:
     return f"{group.device.id}@{group.zone}"
 
 
+def allowed(task: LeafTask, group: DeviceGroup) -> bool:
+    """By what the task is pinned to."""
+    device, _, zone = task.pinned.partition("@")
+    return device in ("", group.device.id) and zone in ("", group.zone)
+
+
 def verdicts(task: LeafTask, request: PlanRequest) -> Iterator[Candidate | Rejection]:
     """Every configuration of the task on the fleet, accepted or refused, in the order of the fleet."""
     found = list(_tries(task, request))
@@ -96,6 +103,9 @@ def _tries(task: LeafTask, request: PlanRequest) -> Iterator["Candidate | Reject
     """CPU work is settled at once; replicas of an engine are still to be priced."""
     for group in request.fleet.groups:
         name = device_class(group)
+        if not allowed(task, group):
+            yield Rejection(name, Reason.PIN, 0.0, 0.0, f"it is pinned to {task.pinned}, not to {name}")
+            continue
         if task.kind is TaskKind.CPU and not _cores(group):
             yield Rejection(name, Reason.KIND, 0.0, 0.0, f"{name} is no CPU with a known number of cores")
             continue

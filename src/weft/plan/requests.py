@@ -35,7 +35,7 @@ class Serving(StrEnum):
 @dataclass(frozen=True, slots=True)
 class LeafTask:
     """One step of the agent. LLM phases have a model, token counts and the precisions they may run in; CPU work has
-    `core_s`, the seconds it takes one core."""
+    `core_s`, the seconds it takes one core. `pinned` is where it has to run: DEVICE, DEVICE@ZONE or @ZONE."""
 
     name: str
     kind: TaskKind
@@ -45,6 +45,7 @@ class LeafTask:
     osl: int = 0
     core_s: float = 0.0
     precisions: tuple[Precision, ...] = (Precision.FP16,)
+    pinned: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,11 +22,11 @@ from weft.compiler.plan_request import flows, leaf_tasks, plan_blocks, software
 from weft.core.errors import InputError
 from weft.core.units import Precision
 from weft.estimate.coefficients import efficiencies
-from weft.plan.build import Planned, build
+from weft.plan.build import Planned
+from weft.plan.elastic import decide
 from weft.plan.homogeneous import homogeneous
 from weft.plan.problem import Objective, Placement
 from weft.plan.requests import PlanRequest, Serving
-from weft.plan.solve import solve
 
 Named = TypeVar("Named", bound=StrEnum)
 
@@ -51,11 +51,13 @@ class Place(ModulePass):
     additions: tuple[str, ...] = ()
     engine: str = ""
     robust: bool = False
+    pins: tuple[str, ...] = ()
+    energy_limit_j: float | None = None
+    time_limit_s: float = 20.0
 
     def apply(self, ctx: Context, op: ModuleOp) -> None:
         request = self.request(op)
-        planned = build(request)
-        placement = solve(planned.problem)
+        planned, placement = decide(request, _positive("time_limit_s", self.time_limit_s, "give the solver some time"))
         _annotate(op, request, planned, placement)
         if self.compare:
             rivals = homogeneous(planned.problem)
@@ -64,7 +66,9 @@ class Place(ModulePass):
     def request(self, module: ModuleOp) -> PlanRequest:
         graph = agent_graph(module)
         visits = block_visits(graph)
-        tasks = leaf_tasks(graph, visits, tuple(_member(Precision, "precision", name) for name in self.precisions))
+        tasks = leaf_tasks(
+            graph, visits, tuple(_member(Precision, "precision", name) for name in self.precisions), self.pins
+        )
         return PlanRequest(
             tasks=tasks,
             flows=flows(graph, visits),
@@ -74,12 +78,15 @@ class Place(ModulePass):
             ),
             finance=catalog.finance(self.finance),
             slo=catalog.slo(self.slo),
-            rate_per_s=_positive_rate(self.rate_per_s),
+            rate_per_s=_positive(
+                "rate_per_s", self.rate_per_s, "give the agent runs per second that the fleet must carry"
+            ),
             efficiencies=efficiencies(),
             software=software(self.engine, tasks),
             robust=self.robust,
             serving=_member(Serving, "serving", self.serving),
             split=self.split,
+            energy_limit_j=self.energy_limit_j,
             objective=_member(Objective, "objective", self.objective),
         )
 
@@ -119,11 +126,7 @@ def _member(kind: type[Named], subject: str, name: str) -> Named:
         raise InputError(subject=f"{subject} {name!r}", problem="is not known", way_out=way_out) from error
 
 
-def _positive_rate(rate_per_s: float) -> float:
-    if not 0 < rate_per_s < float("inf"):
-        raise InputError(
-            subject="rate_per_s",
-            problem=f"is {rate_per_s}, must be above 0 and finite",
-            way_out="give the agent runs per second that the fleet must carry",
-        )
-    return rate_per_s
+def _positive(name: str, value: float, way_out: str) -> float:
+    if not 0 < value < float("inf"):
+        raise InputError(subject=name, problem=f"is {value}, must be above 0 and finite", way_out=way_out)
+    return value
