@@ -127,14 +127,13 @@ def _beats(a: tuple[float, ...], b: tuple[float, ...]) -> bool:
 
 
 def test_the_most_runs_cost_no_more_than_the_budget() -> None:
-    problem = build(voice()).problem
-    rate, plan = most_runs(problem, 4.0)
+    rate, plan = most_runs(voice(), 4.0)
     assert plan.usd_per_hour <= 4.0
 
     def at(rate_per_s: float) -> Placement:
-        return solve(replace(problem, rate_per_s=rate_per_s))
+        return solve(build(voice(rate_per_s=rate_per_s)).problem)
 
     assert at(rate).usd_per_hour == pytest.approx(plan.usd_per_hour)
     assert at(rate * 1.002).usd_per_hour > 4.0
     with pytest.raises(PlanError, match="carry no run at all"):
-        most_runs(problem, 0.01)
+        most_runs(voice(), 0.01)

@@ -13,15 +13,20 @@ from weft.cli.options import (
     Additions,
     Agent,
     Catalogue,
+    Energy,
+    Engine,
     Finance,
     Fleet,
     Objective,
+    Pins,
     Precisions,
     Rate,
+    Robust,
     Serving,
     Settings,
     Slo,
     Split,
+    TimeLimit,
     Workload,
     compile_request,
 )
@@ -58,6 +63,11 @@ def plan(
     objective: Objective = DEFAULTS.objective,
     set_: Settings = None,
     add: Additions = None,
+    engine: Engine = DEFAULTS.engine,
+    robust: Robust = False,
+    pin: Pins = None,
+    energy: Energy = None,
+    time_limit: TimeLimit = DEFAULTS.time_limit_s,
     explain: Explain = False,
     why_not: WhyNot = None,
     pareto: Pareto = None,
@@ -66,7 +76,17 @@ def plan(
 ) -> None:
     """Plan an agent: which device runs each step, how many, at what cost, and why."""
     request = compile_request(agent, fleet, slo, workload, rate, finance, catalogue, precision, serving, split)
-    request = replace(request, objective=objective, settings=tuple(set_ or ()), additions=tuple(add or ()))
+    request = replace(
+        request,
+        objective=objective,
+        settings=tuple(set_ or ()),
+        additions=tuple(add or ()),
+        engine=engine,
+        robust=robust,
+        pins=tuple(pin or ()),
+        energy_limit_j=energy,
+        time_limit_s=time_limit,
+    )
     questions = Questions(explain, tuple(why_not or ()), pareto, budget)
     if is_agents_file(agent):
         if questions.any:

@@ -78,13 +78,16 @@ def _route(step: StepOp) -> Route:
     if step.assumed is None or step.visits is None or not isinstance(step.pool, SymbolRefAttr):
         raise _not_placed(f"step {step.step_name!r}")
     place = {"step": step.step_name, "pool": step.pool.string_value(), "visits": step.visits.value.data}
+    assumed = scalars(step.assumed.data)
     moved = {
+        "low_s": assumed["latency_s"],
+        "high_s": assumed["latency_s"],
         "s_per_input_token": 0.0,
         "s_per_output_token": 0.0,
         "provenance": "datasheet",
         "why": "takes the cache over",
     }
-    return _convert((moved if isinstance(step, TransferOp) else {}) | place | scalars(step.assumed.data), Route)
+    return _convert((moved if isinstance(step, TransferOp) else {}) | place | assumed, Route)
 
 
 def _handoff(step: TransferOp) -> Handoff:

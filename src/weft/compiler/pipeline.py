@@ -77,4 +77,9 @@ def place_pass(request: CompileRequest) -> Place:
         objective=request.objective,
         settings=request.settings,
         additions=request.additions,
+        engine=request.engine,
+        robust=request.robust,
+        pins=request.pins,
+        energy_limit_j=request.energy_limit_j,
+        time_limit_s=request.time_limit_s,
     )

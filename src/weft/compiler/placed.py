@@ -116,10 +116,14 @@ class PlacedPools:
 def assumption(step: str, of: Answered) -> Mapping[str, Scalar]:
     """What the planner assumed of a step: see core.deployment.Route."""
     task, candidate = of.request.task(step), of.chosen(step)
-    pools = [(each.option, share) for each, share in of.used(step)]
+    pools = of.used(step)
+    busy_usd = ((occupied_usd(of.planned.problem, task.visits, each.option), share) for each, share in pools)
     return {
-        "latency_s": sum(share * option.latency_s for option, share in pools),
-        "usd_per_run": sum(share * occupied_usd(of.planned.problem, task.visits, option) for option, share in pools),
+        "latency_s": sum(share * (each.option.latency_s - each.wait_s) for each, share in pools),
+        "wait_s": sum(share * each.wait_s for each, share in pools),
+        "low_s": sum(share * each.low_s for each, share in pools),
+        "high_s": sum(share * each.high_s for each, share in pools),
+        "usd_per_run": sum(share * usd for usd, share in busy_usd),
         "s_per_input_token": candidate.step_s / task.isl if task.kind is TaskKind.PREFILL else 0.0,
         "s_per_output_token": candidate.step_s if task.kind is TaskKind.DECODE else 0.0,
         "provenance": candidate.provenance,

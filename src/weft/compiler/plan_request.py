@@ -2,12 +2,14 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from xdsl.dialects import func
 from xdsl.ir import Attribute, Block, BlockArgument, SSAValue
 
 from weft import catalog
+from weft.compiler.attributes import scalars
 from weft.compiler.control_flow import block_name, jump_of, steps_of
 from weft.compiler.courses import Walk, walks
 from weft.compiler.dialects.kv import KvType
@@ -15,12 +17,15 @@ from weft.compiler.dialects.llm import DecodeOp, PrefillOp
 from weft.compiler.dialects.step import CpuOp, StepOp
 from weft.compiler.dialects.types import AudioType, MessagesType, TextType
 from weft.compiler.frequency import markov_chain
-from weft.core.errors import IRError
+from weft.core.errors import InputError, IRError
 from weft.core.units import Precision
 from weft.core.workload import Slo
+from weft.estimate.coefficients import coefficients
+from weft.estimate.resolve import read_engine, twin
 from weft.plan.problem import Block as PlanBlock
 from weft.plan.promises import P95, Course, Promise
 from weft.plan.requests import Flow, LeafTask, TaskKind
+from weft.plan.served import Software
 from weft.plan.tails import TAIL_SHARE
 
 Visits = Mapping[Block, float]
@@ -34,8 +39,41 @@ def plan_blocks(graph: func.FuncOp, visits: Visits) -> tuple[PlanBlock, ...]:
     return tuple(PlanBlock(block_name(block), visits[block], _task_names(block)) for block in graph.body.blocks)
 
 
-def leaf_tasks(graph: func.FuncOp, visits: Visits, precisions: tuple[Precision, ...]) -> tuple[LeafTask, ...]:
-    return tuple(_leaf_task(step, visits[block], precisions) for block in graph.body.blocks for step in steps_of(block))
+def leaf_tasks(
+    graph: func.FuncOp, visits: Visits, precisions: tuple[Precision, ...], pins: Sequence[str] = ()
+) -> tuple[LeafTask, ...]:
+    """`pins` are STEP=DEVICE[@ZONE] or STEP=@ZONE; they overrule the hints of the program."""
+    steps = [(step, visits[block]) for block in graph.body.blocks for step in steps_of(block)]
+    where = pinned(pins, [step.step_name for step, _ in steps])
+    return tuple(
+        replace(_leaf_task(step, times, precisions), pinned=where.get(step.step_name) or hinted(step))
+        for step, times in steps
+    )
+
+
+def hinted(step: StepOp) -> str:
+    """`hint = {device = "h100-sxm", zone = "a"}` as DEVICE@ZONE; either may be missing."""
+    wish = scalars(step.hint.data) if step.hint else {}
+    if unknown := sorted(wish.keys() - {"device", "zone"}):
+        way_out = "write hint = {device = …, zone = …}, or one of them"
+        raise IRError(subject=f"step {step.step_name!r}", problem=f"has a hint of {unknown[0]!r}", way_out=way_out)
+    return "@".join(str(wish[key]) if key in wish else "" for key in ("device", "zone")).removesuffix("@")
+
+
+def pinned(pins: Iterable[str], steps: Sequence[str]) -> Mapping[str, str]:
+    """Step → where it must run. A call's name stands for both of its phases."""
+    where: dict[str, str] = {}
+    for pin in pins:
+        name, _, place = pin.partition("=")
+        meant = [step for step in steps if step == name or step.rpartition(".")[0] == name]
+        if not place or not meant:
+            way_out = f"write STEP=DEVICE, STEP=DEVICE@ZONE or STEP=@ZONE, with a step among {', '.join(steps)}"
+            raise InputError(subject=f"pin {pin!r}", problem="names no step of the agent and place", way_out=way_out)
+        for step in meant:
+            if where.setdefault(step, place) != place:
+                problem = f"is pinned to {where[step]} and to {place}"
+                raise InputError(subject=f"step {step!r}", problem=problem, way_out="keep one of the two pins")
+    return where
 
 
 Jumped = tuple[Block, int] | None
@@ -92,6 +130,13 @@ def _course(walk: Walk, blocks: list[Block], edges: list[list[tuple[int, float]]
         for (source, target), each in ways.items()
     }
     return Course(walk.probability, {block_name(block): times for block, times in visits.items()}, moves)
+
+
+def software(engine: str, tasks: Iterable[LeafTask]) -> Software:
+    """What the shipped coefficients know of the serving software ("vllm 0.19"; blank: the average one)."""
+    using, (family, version) = coefficients(), read_engine(engine)
+    twins = {task.model.id: twin(task.model) for task in tasks if task.model}
+    return Software(family, version, using.habits, using.bands, twins)
 
 
 def _ways(graph: func.FuncOp) -> Ways:

@@ -50,9 +50,9 @@ class Pool:
 class Route:
     """A step's pool and what the planner assumed of it there.
 
-    `latency_s` is one visit; `usd_per_run` prices the time that a run occupies the pool. `s_per_input_token` and
-    `s_per_output_token` pace an emulated engine
-    (0 where they do not apply).
+    `latency_s` is one visit at the pool's batch, in truth between `low_s` and `high_s` (four times in five); it waits
+    `wait_s` for a free place before. `usd_per_run` prices the time that a run occupies the pool. `s_per_input_token`
+    and `s_per_output_token` pace an emulated engine (0 where they do not apply).
     """
 
     step: str
@@ -64,6 +64,9 @@ class Route:
     s_per_output_token: float
     provenance: str
     why: str
+    wait_s: float = 0.0
+    low_s: float = 0.0
+    high_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,8 @@ WeftError                     every refusal: subject, problem, way out
 │   ├── CorpusError           a corpus file is broken
 │   ├── ToolCallError         a model wrote a malformed tool call
 │   ├── MissingProgramError   an external program is not installed
-│   ├── PlanError             no placement can meet the request
+│   ├── PlanError             no placement was found for the request
+│   │   └── NoPlacementError  none exists: its limits clash
 │   └── DeploymentError       a plan file is of another version or program
 └── RunError                  a run failed on the way                (exit code 1)
     ├── NodeDiedError         a node process ended or stopped answering
@@ -67,6 +68,9 @@ class MissingProgramError(InputError): ...
 
 
 class PlanError(InputError): ...
+
+
+class NoPlacementError(PlanError): ...
 
 
 class DeploymentError(InputError): ...

@@ -54,19 +54,24 @@ def resolve(point: Point, efficiencies: Mapping[str, Efficiency]) -> Resolved:
     efficiency = efficiencies.get(device.id, DEFAULT_EFFICIENCY)
     link = catalog.link("roce-400g") if split.devices > 8 else None
     engine = Engine(model, device, split, precision, link, efficiency, formats)
-    labels = Labels(
-        device=device.id,
-        model=twin(model),
-        precision=f"{precision}",
-        engine=family,
-        version=version,
-        kind=point.kind,
-        parallel=_parallel_label(split),
-        shape=_shape(model),
-        vendor=device.vendor,
-    )
+    labels = labels_of(engine, twin(model), family, version, point.kind)
     assert point.isl is not None and point.osl is not None
     return Resolved(Case(engine, replicas, point.isl, point.osl), labels, point.concurrency)
+
+
+def labels_of(engine: Engine, model: str, family: str, version: str, kind: str) -> Labels:
+    """`model`: the id under which its measurements are filed, its `twin`."""
+    return Labels(
+        device=engine.device.id,
+        model=model,
+        precision=f"{engine.precision}",
+        engine=family,
+        version=version,
+        kind=kind,
+        parallel=_parallel_label(engine.parallelism),
+        shape=_shape(engine.model),
+        vendor=engine.device.vendor,
+    )
 
 
 def read_precision(point: Point, model: ModelSpec, device: Device) -> tuple[Precision, Formats]:

@@ -12,6 +12,7 @@ from weft.core.workload import Slo
 from weft.cost.efficiency import Efficiency
 from weft.plan.problem import Block, Objective
 from weft.plan.promises import Promise
+from weft.plan.served import Software
 
 
 class TaskKind(StrEnum):
@@ -37,7 +38,8 @@ class Serving(StrEnum):
 class LeafTask:
     """One step of the agent. LLM phases have a model, token counts and the precisions they may run in; CPU work has
     `core_s`, the seconds it takes one core. `slo` is its agent's where several share a fleet; None: the request's.
-    `variation` is the standard deviation of a visit's time over its mean, `most` what it takes at most, in means."""
+    `variation` is the standard deviation of a visit's time over its mean, `most` what it takes at most, in means.
+    `pinned` is where it has to run: DEVICE, DEVICE@ZONE or @ZONE."""
 
     name: str
     kind: TaskKind
@@ -50,6 +52,7 @@ class LeafTask:
     slo: Slo | None = None
     variation: float = 0.0
     most: float = math.inf
+    pinned: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +74,8 @@ class Flow:
 @dataclass(frozen=True, slots=True)
 class PlanRequest:
     """`weigh_energy`: energy matters, so devices whose power is not known are refused. `market`, `budget_usd` and
-    `promises` (beyond those of the slo): see PlacementProblem."""
+    `promises` (beyond those of the slo): see PlacementProblem. `robust`: step times are the high ends of their error
+    bands instead of the values."""
 
     tasks: tuple[LeafTask, ...]
     flows: tuple[Flow, ...]
@@ -83,6 +87,8 @@ class PlanRequest:
     max_utilisation: float = 0.8
     objective: Objective = Objective.USD_PER_HOUR
     efficiencies: Mapping[str, Efficiency] = field(default_factory=dict[str, Efficiency])
+    software: Software = field(default_factory=Software)
+    robust: bool = False
     serving: Serving = Serving.ANY
     split: bool = False
     weigh_energy: bool = False

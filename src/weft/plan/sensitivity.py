@@ -121,7 +121,7 @@ def _scaled_task(
     kept: list[Option] = []
     for option in task.options:
         times = factor if option.pool.family == family else 1.0
-        if limit_s is None or candidates[option.name].step_s * times <= limit_s:
+        if limit_s is None or candidates[option.name].objective_s * times <= limit_s:
             slower = {"latency_s": option.latency_s * times, "busy_s": option.busy_s * times}
             kept.append(replace(option, **slower, joules_per_visit=option.joules_per_visit * times))
     return replace(task, options=tuple(kept))

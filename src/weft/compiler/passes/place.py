@@ -19,15 +19,14 @@ from weft.compiler.attributes import to_dictionary
 from weft.compiler.control_flow import agent_graph
 from weft.compiler.frequency import block_visits
 from weft.compiler.placed import Answered, PlacedPools, alternative
-from weft.compiler.plan_request import flows, leaf_tasks, plan_blocks, promises
+from weft.compiler.plan_request import flows, leaf_tasks, plan_blocks, promises, software
 from weft.core.errors import InputError
 from weft.core.units import Precision
 from weft.estimate.coefficients import efficiencies
-from weft.plan.build import build
+from weft.plan.elastic import decide
 from weft.plan.homogeneous import homogeneous
 from weft.plan.problem import Objective
 from weft.plan.requests import PlanRequest, Serving
-from weft.plan.solve import solve
 
 Named = TypeVar("Named", bound=StrEnum)
 
@@ -50,11 +49,15 @@ class Place(ModulePass):
     objective: str = "usd_per_hour"
     settings: tuple[str, ...] = ()
     additions: tuple[str, ...] = ()
+    engine: str = ""
+    robust: bool = False
+    pins: tuple[str, ...] = ()
+    energy_limit_j: float | None = None
+    time_limit_s: float = 20.0
 
     def apply(self, ctx: Context, op: ModuleOp) -> None:
         request = self.request(op)
-        planned = build(request)
-        placement = solve(planned.problem)
+        planned, placement = decide(request, _positive("time_limit_s", self.time_limit_s, "give the solver some time"))
         answered = Answered(request, planned, placement)
         annotate(op, PlacedPools(answered), answered)
         if self.compare:
@@ -65,8 +68,11 @@ class Place(ModulePass):
         graph = agent_graph(module)
         visits = block_visits(graph)
         slo = catalog.slo(self.slo)
+        tasks = leaf_tasks(
+            graph, visits, tuple(_member(Precision, "precision", name) for name in self.precisions), self.pins
+        )
         return PlanRequest(
-            tasks=leaf_tasks(graph, visits, tuple(_member(Precision, "precision", name) for name in self.precisions)),
+            tasks=tasks,
             flows=flows(graph, visits),
             blocks=plan_blocks(graph, visits),
             fleet=changed(
@@ -75,10 +81,15 @@ class Place(ModulePass):
             finance=catalog.finance(self.finance),
             slo=slo,
             promises=promises(graph, slo),
-            rate_per_s=_positive_rate(self.rate_per_s),
+            rate_per_s=_positive(
+                "rate_per_s", self.rate_per_s, "give the agent runs per second that the fleet must carry"
+            ),
             efficiencies=efficiencies(),
+            software=software(self.engine, tasks),
+            robust=self.robust,
             serving=_member(Serving, "serving", self.serving),
             split=self.split,
+            energy_limit_j=self.energy_limit_j,
             objective=_member(Objective, "objective", self.objective),
         )
 
@@ -91,11 +102,7 @@ def _member(kind: type[Named], subject: str, name: str) -> Named:
         raise InputError(subject=f"{subject} {name!r}", problem="is not known", way_out=way_out) from error
 
 
-def _positive_rate(rate_per_s: float) -> float:
-    if not 0 < rate_per_s < float("inf"):
-        raise InputError(
-            subject="rate_per_s",
-            problem=f"is {rate_per_s}, must be above 0 and finite",
-            way_out="give the agent runs per second that the fleet must carry",
-        )
-    return rate_per_s
+def _positive(name: str, value: float, way_out: str) -> float:
+    if not 0 < value < float("inf"):
+        raise InputError(subject=name, problem=f"is {value}, must be above 0 and finite", way_out=way_out)
+    return value
