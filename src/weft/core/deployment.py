@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from weft.core.hardware import Link
+from weft.core.pace import EngineTerms
 from weft.core.program import Program
 from weft.core.units import HOUR_S, Precision
 from weft.core.workload import Slo, Workload
@@ -30,7 +32,10 @@ class Parallelism:
 
 @dataclass(frozen=True, slots=True)
 class Pool:
-    """Equal replicas of one engine (or CPU worker). Prices are per replica-hour."""
+    """Equal replicas of one engine (or CPU worker). Prices are per replica-hour. `engine` is None for CPU work.
+
+    `busy_w` and `idle_w` are one replica's power at the meter; None where the device's power is not known.
+    """
 
     name: str
     device: str
@@ -42,6 +47,9 @@ class Pool:
     utilisation: float
     model: str | None = None
     precision: Precision | None = None
+    engine: EngineTerms | None = None
+    busy_w: float | None = None
+    idle_w: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +141,7 @@ class Deployment:
     slo: Slo
     workload: Workload
     shares: tuple[Share, ...] = ()
+    links: tuple[Link, ...] = ()
 
     @property
     def usd_per_run(self) -> float:
