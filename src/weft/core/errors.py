@@ -12,7 +12,8 @@ WeftError                     every refusal: subject, problem, way out
 │   ├── ToolCallError         a model wrote a malformed tool call
 │   ├── MissingProgramError   an external program is not installed
 │   ├── PlanError             no placement can meet the request
-│   └── DeploymentError       a plan file is of another version or program
+│   ├── DeploymentError       a plan file is of another version or program
+│   └── CapacityError         a sequence can never fit its replica, limits exclude all work
 └── RunError                  a run failed on the way                (exit code 1)
     ├── NodeDiedError         a node process ended or stopped answering
     ├── StepFailedError       a step raised on its node
@@ -70,6 +71,9 @@ class PlanError(InputError): ...
 
 
 class DeploymentError(InputError): ...
+
+
+class CapacityError(InputError): ...
 
 
 class RunError(WeftError): ...
