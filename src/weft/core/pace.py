@@ -1,5 +1,6 @@
 """How long the steps of a replica take, as numbers that a simulator or an emulator can add up without a cost model."""
 
+from bisect import bisect_left
 from dataclasses import dataclass
 
 
@@ -30,6 +31,22 @@ class Pace:
     mixed_s: float
     error: float
     provenance: str
+
+    def decode_at(self, sequences: int) -> float:
+        """Seconds of a decode step of empty contexts."""
+        return self._between(self.decode_s, sequences)
+
+    def prompt_at(self, tokens: int) -> float:
+        """Seconds of a step with one fresh prompt."""
+        pairs = tokens * tokens / 2
+        return self._between(self.prompt_s, tokens) + self._between(self.s_per_pair, tokens) * pairs
+
+    def _between(self, table: tuple[float, ...], row: int) -> float:
+        at = min(bisect_left(self.rows, row), len(self.rows) - 1)
+        if at == 0 or row >= self.rows[-1]:
+            return table[at]
+        low, high = self.rows[at - 1], self.rows[at]
+        return table[at - 1] + (table[at] - table[at - 1]) * (row - low) / (high - low)
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,7 @@ class LlmCall:
         "done",
         "ended_at",
         "first_at",
+        "first_on",
         "gap",
         "goal",
         "hashes",
@@ -39,6 +40,7 @@ class LlmCall:
         "osl",
         "paused_at",
         "pool",
+        "preemptions",
         "prefill",
         "replica",
         "restarts",
@@ -63,6 +65,7 @@ class LlmCall:
         self.decode: Ready | None = None
         self.moves = False
         self.submitted_at = self.first_at = self.ended_at = self.paused_at = -1
-        self.gap = self.since = self.cached = self.done = self.restarts = 0
+        self.gap = self.since = self.cached = self.done = self.restarts = self.preemptions = 0
         self.kept: tuple[Replica, Batcher, Sequence] | None = None
         self.goal: Replica | None = None
+        self.first_on = ""

@@ -1,13 +1,15 @@
 """A Deployment's pools as things that work: replicas under a router, cores, wires."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
 from weft.core.deployment import Deployment, Pool
 from weft.core.errors import DeploymentError
 from weft.core.pace import EngineTerms
 from weft.policy.batcher import Batcher, Limits
 from weft.policy.kv_blocks import BlockPool
+from weft.policy.prefix_index import PrefixIndex
 from weft.sim.calls import LlmCall
 from weft.sim.kernel import Kernel
 from weft.sim.pace import PaceTicks
@@ -17,14 +19,14 @@ from weft.sim.wires import Wires
 
 
 class LlmPool:
-    """Equal replicas. `failed`: not all are alive; `parked` are calls that wait for one."""
+    """Equal replicas, and the index of the prefixes that they hold. `parked` are calls that wait for one to be alive."""
 
     def __init__(self, pool: Pool, terms: EngineTerms, kernel: Kernel, on_busy: Span, exact: bool) -> None:
         self.pool = pool
         self.terms = terms
         self.replicas: list[Replica] = []
         self.parked: list[LlmCall] = []
-        self.failed = False
+        self.index = PrefixIndex()
         self._kernel = kernel
         self._on_busy = on_busy
         self._exact = exact
@@ -33,23 +35,22 @@ class LlmPool:
     def name(self) -> str:
         return self.pool.name
 
-    def alive(self) -> list[Replica]:
-        return [replica for replica in self.replicas if replica.alive]
-
     def add_replica(self, index: int) -> Replica:
         name = f"{self.pool.name}#{len(self.replicas)}"
         pace = self.pace()
-        replica = Replica(self._kernel, name, index, self.new_batcher(), pace, self._on_busy, self._exact)
+        replica = Replica(self._kernel, name, index, self.new_batcher(index), pace, self._on_busy, self._exact)
         self.replicas.append(replica)
         return replica
 
     def pace(self, slow: float = 1.0) -> PaceTicks:
         return PaceTicks(self.terms, self.pool.batch_limit, slow)
 
-    def new_batcher(self) -> Batcher:
+    def new_batcher(self, index: int) -> Batcher:
+        """With an empty cache; what it publishes and throws out is known under `index`."""
         blocks = max(1, self.terms.kv_tokens // self.terms.block_size)
         limits = Limits(sequences=self.pool.batch_limit, tokens=max(self.terms.step_tokens, self.pool.batch_limit))
-        return Batcher(limits, BlockPool(blocks, self.terms.block_size))
+        heard = partial(self.index.add, index), partial(self.index.remove, index)
+        return Batcher(limits, BlockPool(blocks, self.terms.block_size, *heard))
 
 
 @dataclass
@@ -82,11 +83,6 @@ def add_replica(fleet: Fleet, pool: LlmPool) -> Replica:
     replica = pool.add_replica(len(fleet.replicas) + 1)
     fleet.replicas.append(replica)
     return replica
-
-
-def matching(fleet: Fleet, names: Iterable[str], target: str) -> list[str]:
-    """The pools that a user's word means: a pool's name, or how its device's name starts."""
-    return [name for name in names if name == target or target in name.split("-", 1)[-1] or name.startswith(target)]
 
 
 def _terms(pool: Pool) -> EngineTerms:

@@ -165,8 +165,7 @@ class Replica:
         batcher, now = self.batcher, self._kernel.now
         iteration = batcher.plan()
         for sequence in iteration.preempted:
-            self._pause(sequence.name, now)
-            self._resuming.append(sequence.name)
+            self._preempted(sequence.name, now)
         if iteration.chunks:
             self._steps = 1
             lasts = self.pace.iteration(iteration)
@@ -234,6 +233,12 @@ class Replica:
             self.busy_since = -1
         if not self.calls:
             self._gaps.forget()
+
+    def _preempted(self, call: LlmCall, now: int) -> None:
+        call.preemptions += 1
+        if call.paused_at < 0 and call.first_at >= 0:
+            self._pause(call, now)
+            self._resuming.append(call)
 
     def _pause(self, call: LlmCall, now: int) -> None:
         """Its last token so far came out `now`."""

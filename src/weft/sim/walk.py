@@ -9,32 +9,27 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+from weft.core.program import StepKind
 from weft.policy.agent_run import AgentRun, Completed, Ready
 from weft.policy.sequence import Sequence
-from weft.core.program import StepKind
 from weft.sim.calls import LlmCall
 from weft.sim.draws import Draws
 from weft.sim.fleet import Fleet, LlmPool
 from weft.sim.kernel import Kernel, ticks
 from weft.sim.replica import Replica
+from weft.sim.routing import PoolRouter
 from weft.sim.scripts import Script, StepScript
 from weft.traces.request import CallSize, Request
 
 
-class Dispatch(Protocol):
-    """Which replica of a pool takes a call; only alive ones are offered, at least one."""
-
-    def choose(self, replicas: list[Replica], call: LlmCall) -> Replica: ...
-
-
 class Sink(Protocol):
-    """Hears what ends. Times are ticks."""
+    """Hears what ends. Times are ticks; prefills and decodes are told as one call."""
 
-    def step_ended(self, run: "Run", ready: Ready, place: str, began: int) -> None: ...
+    def step_ended(self, run: "Run", ready: Ready, place: str, began: int, now: int) -> None: ...
 
     def call_ended(self, call: LlmCall) -> None: ...
 
-    def run_ended(self, run: "Run") -> None: ...
+    def run_ended(self, run: "Run", now: int) -> None: ...
 
 
 class Run:
@@ -63,24 +58,39 @@ class Chance:
 
 
 class Walk:
+    """`expecting`: more requests will arrive."""
+
     def __init__(
-        self, kernel: Kernel, fleet: Fleet, script: Script, dispatch: Dispatch, sink: Sink, chance: Chance
+        self,
+        kernel: Kernel,
+        fleet: Fleet,
+        script: Script,
+        routers: Mapping[str, PoolRouter],
+        sink: Sink,
+        chance: Chance,
     ) -> None:
         self._kernel = kernel
         self._fleet = fleet
         self._script = script
-        self._dispatch = dispatch
+        self._routers = routers
         self._sink = sink
         self._chance = chance
         self._inputs: Mapping[str, object] = dict.fromkeys(script.program.entry.parameters)
+        self.expecting = True
         self.started = 0
         self.ended = 0
-        for replica in fleet.replicas:
-            self.adopt(replica)
+        for pool in fleet.llm.values():
+            for replica in pool.replicas:
+                self.adopt(pool, replica)
 
-    def adopt(self, replica: Replica) -> None:
+    def adopt(self, pool: LlmPool, replica: Replica) -> None:
+        """A replica that starts to take calls, with an empty cache."""
         replica.on_first = self._first_token
         replica.on_end = self._sequence_over
+        self._routers[pool.name].add(replica)
+        parked, pool.parked = pool.parked, []
+        for call in parked:
+            self._submit(call, pool)
 
     @property
     def in_system(self) -> int:
@@ -89,16 +99,11 @@ class Walk:
     def arrive(self, request: Request) -> None:
         self._begin(request, 0)
 
-    def restart(self, calls: list[LlmCall]) -> None:
-        """Calls whose replica failed."""
-        for call in calls:
+    def fail(self, pool: LlmPool, replica: Replica) -> None:
+        """Its calls start again elsewhere, or wait for a replica to come back."""
+        self._routers[pool.name].remove(replica)
+        for call in replica.fail():
             call.restarts += 1
-            self._submit(call, call.pool)
-
-    def unpark(self, pool: LlmPool) -> None:
-        """A replica is alive again."""
-        parked, pool.parked = pool.parked, []
-        for call in parked:
             self._submit(call, pool)
 
     def _begin(self, request: Request, turn: int) -> None:
@@ -128,7 +133,7 @@ class Walk:
     def _run_over(self, run: Run) -> None:
         run.over = True
         self.ended += 1
-        self._sink.run_ended(run)
+        self._sink.run_ended(run, self._kernel.now)
         turn, request = run.turn + 1, run.request
         if not self._script.repeats and turn < len(request.calls):  # a session of plain calls: the next after a wait
             wait = ticks(request.waits_s[turn - 1]) if turn <= len(request.waits_s) else 0
@@ -150,7 +155,7 @@ class Walk:
 
     def _work_over(self, job: tuple[Run, Ready, StepScript, str, int]) -> None:
         run, ready, script, place, began = job
-        self._sink.step_ended(run, ready, place, began)
+        self._sink.step_ended(run, ready, place, began, self._kernel.now)
         label = self._label(run, ready, script) if script.weights else 0
         self._complete(run, ready, label)
 
@@ -188,11 +193,11 @@ class Walk:
 
     def _submit(self, call: LlmCall, pool: LlmPool) -> None:
         call.pool = pool
-        alive = pool.alive() if pool.failed else pool.replicas
-        if not alive:
+        router = self._routers[pool.name]
+        if router.alive:
+            router.choose(call).submit(call, self._sequence(call))
+        else:
             pool.parked.append(call)
-            return
-        self._dispatch.choose(alive, call).submit(call, self._sequence(call))
 
     def _sequence(self, call: LlmCall) -> Sequence:
         """What is left to do of the call in its pool."""
@@ -202,7 +207,7 @@ class Walk:
 
     def _first_token(self, call: LlmCall) -> None:
         """Of a sequence that goes on in place."""
-        self._sink.step_ended(call.run, call.prefill, call.replica.name, call.submitted_at)
+        call.first_on = call.replica.name
         self._complete(call.run, call.prefill, call)
 
     def _sequence_over(self, call: LlmCall) -> None:
@@ -235,13 +240,13 @@ class Walk:
     def _transfer(self, ready: Ready, script: StepScript) -> None:
         call: LlmCall = ready.inputs[0]  # type: ignore[assignment]
         source, pool = call.replica, call.decode_pool
-        alive = pool.alive() if pool.failed else pool.replicas
+        router = self._routers[pool.name]
         job = (call, ready, self._kernel.now)
-        if not call.moves or call.osl == 1 or not alive:
+        if not call.moves or call.osl == 1 or not router.alive:
             self._moved(job)
             return
         assert script.handoff is not None
-        goal = call.goal = self._dispatch.choose(alive, call)
+        goal = call.goal = router.choose(call)
         size = round(call.pool.terms.kv_bytes_per_token * call.isl)
         ends = (call.pool.pool.zone, source.name), (pool.pool.zone, goal.name)
         self._fleet.wires[script.handoff.link].send(*ends, size, self._moved, job)
@@ -253,13 +258,12 @@ class Walk:
             if not replica.release(sequence, batcher):
                 call.goal = None  # it failed while it sent
         place = call.goal.name if call.goal is not None else call.decode_pool.name
-        self._sink.step_ended(call.run, ready, place, began)
+        self._sink.step_ended(call.run, ready, place, began, self._kernel.now)
         self._complete(call.run, ready, call)
 
     def _call_over(self, call: LlmCall) -> None:
         assert call.decode is not None
         self._sink.call_ended(call)
-        self._sink.step_ended(call.run, call.decode, call.replica.name, call.first_at)
         self._complete(call.run, call.decode, 0)
 
     def _size(self, run: Run, ready: Ready, script: StepScript) -> CallSize:

@@ -1,0 +1,70 @@
+"""Distributions in bounded memory: every value up to a million, then counts in bins 0.2 % wide."""
+
+from array import array
+
+import numpy as np
+from numpy.typing import NDArray
+
+from weft.core.summary import Spread
+from weft.sim.kernel import TICKS_PER_S
+
+EXACT = 1_000_000
+BIN = 1.002
+"""Ratio of a bin's edges: a percentile read from bins is off by at most half of it."""
+
+
+class Column:
+    """Whole numbers (ticks), not negative. `append` is the array's own; `fold` now and then keeps it short."""
+
+    __slots__ = ("_bins", "_count", "_largest", "_sum", "append", "values")
+
+    def __init__(self) -> None:
+        self.values = array("q")
+        self.append = self.values.append
+        self._bins: NDArray[np.int64] | None = None
+        self._count = 0
+        self._sum = 0.0
+        self._largest = 0
+
+    def __len__(self) -> int:
+        return self._count + len(self.values)
+
+    def fold(self) -> None:
+        """Into bins, once there are too many to keep."""
+        if len(self.values) < (EXACT if self._bins is None else EXACT // 10):
+            return
+        values = np.array(self.values, dtype=np.int64)
+        del self.values[:]
+        bins = np.ceil(np.log(np.maximum(values, 1)) / np.log(BIN)).astype(np.int64)
+        counts = np.bincount(bins, minlength=0 if self._bins is None else self._bins.size)
+        if self._bins is not None:
+            counts[: self._bins.size] += self._bins
+        self._bins = counts
+        self._count += values.size
+        self._sum += float(values.sum(dtype=np.float64))
+        self._largest = max(self._largest, int(values.max()))
+
+    def spread(self) -> Spread:
+        """In seconds."""
+        if len(self) == 0:
+            return Spread(0, 0.0, 0.0, 0.0, 0.0, 0.0)
+        values = np.array(self.values, dtype=np.float64)
+        largest = max(float(values.max()) if values.size else 0.0, float(self._largest))
+        mean = (float(values.sum()) + self._sum) / len(self)
+        at = self.quantiles((0.5, 0.9, 0.99))
+        error = 0.0 if self._bins is None else (BIN - 1) / 2
+        return Spread(len(self), mean / TICKS_PER_S, *at, largest / TICKS_PER_S, error)
+
+    def quantiles(self, shares: tuple[float, ...]) -> tuple[float, ...]:
+        """In seconds: the smallest value that so many are not above."""
+        if self._bins is None:
+            ordered = np.sort(np.array(self.values, dtype=np.int64))
+            places = [max(0, int(np.ceil(share * ordered.size)) - 1) for share in shares]
+            return tuple(float(ordered[place]) / TICKS_PER_S for place in places)
+        values = np.array(self.values, dtype=np.int64)
+        bins = np.ceil(np.log(np.maximum(values, 1)) / np.log(BIN)).astype(np.int64)
+        counts = np.bincount(bins, minlength=self._bins.size).astype(np.int64)
+        counts[: self._bins.size] += self._bins
+        sums = np.cumsum(counts)
+        found = np.searchsorted(sums, np.ceil(np.asarray(shares) * sums[-1]))
+        return tuple(float(BIN ** (bin_ - 0.5)) / TICKS_PER_S for bin_ in found)
