@@ -55,13 +55,13 @@ def _stops(arrivals: list[Arrival], step: int, sequences: list[Sequence]) -> Ite
             return
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(ARRIVALS, LIMITS)
 def test_every_step_is_as_the_rules_say(arrivals: list[Arrival], limits: Limits) -> None:
     batcher = Batcher(limits, BlockPool(BLOCKS, SIZE))
     oracle = NaiveBatcher(limits.sequences, limits.tokens, limits.headroom, BLOCKS, SIZE)
     sequences = _sequences(arrivals)
-    for step in range(400):
+    for step in range(250):
         for name, each in enumerate(arrivals):
             if each.step == step:
                 batcher.submit(sequences[name])
@@ -146,7 +146,7 @@ def _run(arrivals: list[Arrival], limits: Limits, splits: list[int]) -> list[obj
     raise AssertionError("did not end")
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(ARRIVALS, LIMITS, st.lists(st.integers(1, 50), min_size=1, max_size=5))
 def test_any_split_of_steady_steps_gives_the_same_states(
     arrivals: list[Arrival], limits: Limits, splits: list[int]

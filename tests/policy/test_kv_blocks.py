@@ -113,7 +113,7 @@ class Blocks(RuleBasedStateMachine):
                 assert self.content[block] == text[index * SIZE : (index + 1) * SIZE]
 
 
-Blocks.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+Blocks.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
 TestBlocks = Blocks.TestCase
 
 

@@ -5,8 +5,8 @@
     outcome = batcher.complete(iteration)
 
 Rules. Every decoding sequence gets one token an iteration; what is left of `Limits.tokens` goes to prompts, in chunks,
-in order of rank. A prompt is admitted whole: its blocks are taken at once, and `Limits.headroom` blocks must be left for
-each running sequence. The first in rank is never overtaken by one that fits (no starvation). Where a decoding batch
+in order of rank. A prompt is admitted whole: its blocks are taken at once, and `Limits.headroom` blocks must be left
+for each running sequence. The first in rank is never overtaken by one that fits (no starvation). Where a decoding batch
 needs blocks that are not there, the running sequence of the highest rank loses its cache and waits again (recompute);
 nobody is admitted in such an iteration.
 

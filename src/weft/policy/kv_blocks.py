@@ -8,9 +8,9 @@ it stays cached until its place is needed, least recently used first. At all tim
 
 Two things make this fast in pure Python. A block with one holder has no entry in any reference count. And a decoding
 batch sets blocks aside by number only (`reserve`), long before it says which sequence gets which (`claim`): a batch
-that runs a thousand steps costs one call. Invariant that `match` rests on: who holds a block holds its whole prefix, and
-publishing adopts the copy that is already known, so a cached block is never older than a child of it; hence if the hash
-of block i is known, so are all before it, and the longest match is found by bisection.
+that runs a thousand steps costs one call. Invariant that `match` rests on: who holds a block holds its whole prefix,
+and publishing adopts the copy that is already known, so a cached block is never older than a child of it; hence if the
+hash of block i is known, so are all before it, and the longest match is found by bisection.
 """
 
 from bisect import bisect_left
