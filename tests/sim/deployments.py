@@ -27,21 +27,44 @@ def flat_pace(decode_s: float = 0.01, token_s: float = 1e-5, context_s: float = 
     )
 
 
-def llm_pool(name: str, replicas: int, pace: Pace, batch: int = 64, step_tokens: int = 2048, kv_tokens: int = 10**6) -> Pool:
+def llm_pool(
+    name: str, replicas: int, pace: Pace, batch: int = 64, step_tokens: int = 2048, kv_tokens: int = 10**6
+) -> Pool:
     engine = EngineTerms(pace, step_tokens, kv_tokens, 1000.0, 16)
-    return Pool(name, "h100-sxm", "a", Parallelism(), replicas, batch, 1.0, 0.5, "m", Precision.FP16, engine, 700.0, 100.0)
+    return Pool(
+        name, "h100-sxm", "a", Parallelism(), replicas, batch, 1.0, 0.5, "m", Precision.FP16, engine, 700.0, 100.0
+    )
 
 
 def cpu_pool(cores: int) -> Pool:
     return Pool("cpu", "epyc", "a", Parallelism(), 1, cores, 0.5, 0.1, busy_w=300.0, idle_w=50.0)
 
 
-def deployment(program: Program, pools: Sequence[Pool], places: dict[str, str], handoffs: Sequence[Handoff] = (), slo: Slo | None = None) -> Deployment:
+def deployment(
+    program: Program,
+    pools: Sequence[Pool],
+    places: dict[str, str],
+    handoffs: Sequence[Handoff] = (),
+    slo: Slo | None = None,
+) -> Deployment:
     routes = tuple(Route(step.name, places[step.name], 1.0, 0.0, 0.0, 0.0, 0.0, "test", "") for step in program.steps)
     answer = Answer("usd_per_hour", sum(p.replicas * p.usd_per_hour for p in pools), 0.0, 0.0, 0.0, 0.0, 0.0)
     return Deployment(
-        1, program.name, "test", program, tuple(pools), routes, tuple(handoffs), answer, (), "test", "test", "test",
-        slo or Slo("none"), Workload("test", 1.0), links=(LINK,) if handoffs else (),
+        1,
+        program.name,
+        "test",
+        program,
+        tuple(pools),
+        routes,
+        tuple(handoffs),
+        answer,
+        (),
+        "test",
+        "test",
+        "test",
+        slo or Slo("none"),
+        Workload("test", 1.0),
+        links=(LINK,) if handoffs else (),
     )
 
 
@@ -50,7 +73,10 @@ def llm_steps(call: str, value: str, moves: bool, isl: int, osl: int) -> tuple[S
     names = [f"{call}.prefill", *([f"{call}.kv"] if moves else []), f"{call}.decode"]
     kinds = [StepKind.PREFILL, *([StepKind.KV_TRANSFER] if moves else []), StepKind.DECODE]
     inputs = [value, *names]
-    return tuple(Step(name, kind, (inputs[at],), (name,), sizes) for at, (name, kind) in enumerate(zip(names, kinds, strict=True)))
+    return tuple(
+        Step(name, kind, (inputs[at],), (name,), sizes)
+        for at, (name, kind) in enumerate(zip(names, kinds, strict=True))
+    )
 
 
 def chat_program(isl: int = 100, osl: int = 20, moves: bool = False) -> Program:
@@ -71,10 +97,15 @@ def split_chat(prefills: int = 2, decodes: int = 2, pace: Pace | None = None, **
     return deployment(chat_program(moves=True), pools, places, [handoff])
 
 
-def tool_agent(cores: int = 4, replicas: int = 2, moves: bool = False, pace: Pace | None = None, **pool: int) -> Deployment:
+def tool_agent(
+    cores: int = 4, replicas: int = 2, moves: bool = False, pace: Pace | None = None, **pool: int
+) -> Deployment:
     """think → search? → look up and think again, at most 3 times; two looks side by side."""
     pace = pace or flat_pace()
-    think = (*llm_steps("think", "think.chat", moves, 200, 30), Step("wants", StepKind.CHOOSE, ("think.decode",), ("wants",), {"core_s": 0.001}))
+    think = (
+        *llm_steps("think", "think.chat", moves, 200, 30),
+        Step("wants", StepKind.CHOOSE, ("think.decode",), ("wants",), {"core_s": 0.001}),
+    )
     looks = (
         Step("left", StepKind.SEARCH, ("think.decode",), ("left",), {"core_s": 0.05}),
         Step("right", StepKind.SEARCH, ("think.decode",), ("right",), {"core_s": 0.02}),
@@ -82,13 +113,20 @@ def tool_agent(cores: int = 4, replicas: int = 2, moves: bool = False, pace: Pac
     )
     blocks = (
         Block("entry", ("ask",), (), Terminator((Target("think", ("ask",), 1.0),))),
-        Block("think", ("think.chat",), think, Terminator((Target("say", (), 0.5), Target("look", (), 0.5)), "wants", (), 3)),
+        Block(
+            "think",
+            ("think.chat",),
+            think,
+            Terminator((Target("say", (), 0.5), Target("look", (), 0.5)), "wants", (), 3),
+        ),
         Block("look", (), looks, Terminator((Target("think", ("read",), 1.0),))),
         Block("say", (), (), Terminator(returns=("think.decode",))),
     )
     program = Program("tools", blocks, ("text",))
     llm = [llm_pool("serve", replicas, pace, **pool)]
-    places = {"think.prefill": "serve", "think.decode": "serve"} | dict.fromkeys(("wants", "left", "right", "read"), "cpu")
+    places = {"think.prefill": "serve", "think.decode": "serve"} | dict.fromkeys(
+        ("wants", "left", "right", "read"), "cpu"
+    )
     handoffs: list[Handoff] = []
     if moves:
         llm = [llm_pool("prefill", replicas, pace, **pool), llm_pool("decode", replicas, pace, **pool)]

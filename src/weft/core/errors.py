@@ -13,6 +13,7 @@ WeftError                     every refusal: subject, problem, way out
 │   ├── MissingProgramError   an external program is not installed
 │   ├── PlanError             no placement can meet the request
 │   ├── DeploymentError       a plan file is of another version or program
+│   ├── TraceError            a line of a trace cannot be read, or stands in the wrong order
 │   └── CapacityError         a sequence can never fit its replica, limits exclude all work
 └── RunError                  a run failed on the way                (exit code 1)
     ├── NodeDiedError         a node process ended or stopped answering
@@ -71,6 +72,9 @@ class PlanError(InputError): ...
 
 
 class DeploymentError(InputError): ...
+
+
+class TraceError(InputError): ...
 
 
 class CapacityError(InputError): ...

@@ -19,7 +19,7 @@ class Spread:
 
 @dataclass(frozen=True, slots=True)
 class CallSummary:
-    """One model call of an agent. `hit_rate` is the share of prompt tokens found in a cache; `in_time` the share of calls
+    """One model call of an agent. `hit_rate` is the share of prompt tokens found in a cache, `in_time` that of calls
     within the objective; `preempted` and `restarted` count calls that lost their cache to others or to a failure."""
 
     agent: str
@@ -64,8 +64,7 @@ class PoolSummary:
 
 @dataclass(frozen=True, slots=True)
 class LinkSummary:
-    """`busy` is the share of the time that one port's worth of bytes was on the way, `waited_s` the mean queueing of a
-    transfer."""
+    """`bytes_per_s` is the mean over the span, all ports together; `waited_s` the mean queueing of a transfer."""
 
     link: str
     bytes_moved: int

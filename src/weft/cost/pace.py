@@ -94,4 +94,3 @@ def _errors(pace: Pace, engine: Engine, batch_limit: int, step_tokens: int) -> I
         modelled = float(step(engine, both).seconds)
         paced = prompt_s(pace, tokens, tokens * tokens / 2, sequences, sequences * context)
         yield abs(float(paced) / modelled - 1)
-

@@ -16,10 +16,10 @@ class LlmCall:
     """Times are ticks, -1: not yet.
 
     `prefill` and `decode` are the steps of the agent that it serves, `moves` whether they run in different pools;
-    `pool`, `replica`, `sequence` are where it is now, `kept` the prompt's cache on the replica that made it until it has
-    moved to `goal`. `gap` is the longest gap between two tokens so far, but for the steps since `since` that its replica
-    remembers; `paused_at` is when the last token came out of a call that lost its cache or is moving it. `done`
-    tokens were out when its replica failed.
+    `pool`, `replica`, `sequence` are where it is now, `kept` the prompt's cache on the replica that made it until it
+    has moved to `goal`. `gap` is the longest gap between two tokens so far, but for the steps since `since` that its
+    replica remembers; `paused_at` is when the last token came out of a call that lost its cache or is moving it.
+    `done` tokens were out when its replica failed.
     """
 
     __slots__ = (

@@ -35,11 +35,7 @@ class Column:
             return
         values = np.array(self.values, dtype=np.int64)
         del self.values[:]
-        bins = np.ceil(np.log(np.maximum(values, 1)) / np.log(BIN)).astype(np.int64)
-        counts = np.bincount(bins, minlength=0 if self._bins is None else self._bins.size)
-        if self._bins is not None:
-            counts[: self._bins.size] += self._bins
-        self._bins = counts
+        self._bins = _counted(values, self._bins)
         self._count += values.size
         self._sum += float(values.sum(dtype=np.float64))
         self._largest = max(self._largest, int(values.max()))
@@ -51,20 +47,23 @@ class Column:
         values = np.array(self.values, dtype=np.float64)
         largest = max(float(values.max()) if values.size else 0.0, float(self._largest))
         mean = (float(values.sum()) + self._sum) / len(self)
-        at = self.quantiles((0.5, 0.9, 0.99))
+        p50, p90, p99 = (self.quantile(share) for share in (0.5, 0.9, 0.99))
         error = 0.0 if self._bins is None else (BIN - 1) / 2
-        return Spread(len(self), mean / TICKS_PER_S, *at, largest / TICKS_PER_S, error)
+        return Spread(len(self), mean / TICKS_PER_S, p50, p90, p99, largest / TICKS_PER_S, error)
 
-    def quantiles(self, shares: tuple[float, ...]) -> tuple[float, ...]:
+    def quantile(self, share: float) -> float:
         """In seconds: the smallest value that so many are not above."""
+        values = np.sort(np.array(self.values, dtype=np.int64))
         if self._bins is None:
-            ordered = np.sort(np.array(self.values, dtype=np.int64))
-            places = [max(0, int(np.ceil(share * ordered.size)) - 1) for share in shares]
-            return tuple(float(ordered[place]) / TICKS_PER_S for place in places)
-        values = np.array(self.values, dtype=np.int64)
-        bins = np.ceil(np.log(np.maximum(values, 1)) / np.log(BIN)).astype(np.int64)
-        counts = np.bincount(bins, minlength=self._bins.size).astype(np.int64)
-        counts[: self._bins.size] += self._bins
-        sums = np.cumsum(counts)
-        found = np.searchsorted(sums, np.ceil(np.asarray(shares) * sums[-1]))
-        return tuple(float(BIN ** (bin_ - 0.5)) / TICKS_PER_S for bin_ in found)
+            return float(values[max(0, int(np.ceil(share * values.size)) - 1)]) / TICKS_PER_S
+        sums = np.cumsum(_counted(values, self._bins))
+        return float(BIN ** (int(np.searchsorted(sums, np.ceil(share * sums[-1]))) - 0.5)) / TICKS_PER_S
+
+
+def _counted(values: NDArray[np.int64], bins: NDArray[np.int64] | None) -> NDArray[np.int64]:
+    """Counts by bin, those of `bins` among them."""
+    places = np.ceil(np.log(np.maximum(values, 1)) / np.log(BIN)).astype(np.int64)
+    counts = np.bincount(places, minlength=0 if bins is None else bins.size).astype(np.int64)
+    if bins is not None:
+        counts[: bins.size] += bins
+    return counts

@@ -1,4 +1,4 @@
-"""What goes wrong, and when: replicas that fail and come back, replicas that slow down, replicas that are added late."""
+"""What goes wrong, and when: replicas that fail and come back, that slow down, that are added late."""
 
 import re
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ _SLOW = re.compile(r"(?P<where>[^:@]+)(?::(?P<count>\d+))?@(?P<at>[\d.]+)s?x(?P<
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """`count` replicas of the pool or device `where` fail at `at_s`; after `down_s` they are back, empty (None: never)."""
+    """`count` replicas of the pool or device `where` fail at `at_s`; after `down_s` they are back, empty."""
 
     where: str
     count: int
@@ -77,7 +77,9 @@ def parse_autoscaling(text: str) -> Autoscaling:
             raise ValueError
         return Autoscaling(where, int(most), known["queue"], known["delay"])
     except ValueError as error:
-        raise _unreadable("--autoscale", text, "POOL:MOST[,queue=N][,delay=SECONDS] (h100:8,queue=4,delay=60)") from error
+        raise _unreadable(
+            "--autoscale", text, "POOL:MOST[,queue=N][,delay=SECONDS] (h100:8,queue=4,delay=60)"
+        ) from error
 
 
 def schedule(troubles: tuple[Trouble, ...], kernel: Kernel, fleet: Fleet, walk: Walk) -> None:

@@ -19,7 +19,7 @@ from weft.sim.wires import Wires
 
 
 class LlmPool:
-    """Equal replicas, and the index of the prefixes that they hold. `parked` are calls that wait for one to be alive."""
+    """Equal replicas, and the index of the prefixes that they hold. `parked` calls wait for one to be alive."""
 
     def __init__(self, pool: Pool, terms: EngineTerms, kernel: Kernel, on_busy: Span, exact: bool) -> None:
         self.pool = pool

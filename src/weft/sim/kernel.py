@@ -1,8 +1,8 @@
 """Virtual time: a heap of events, whole ticks, and an order of ties that does not depend on how events came about.
 
-Time is an integer number of picoseconds, so that a run of equal steps added up at once ends exactly where the same steps
-added one by one do. Events of equal time go by rank (0: arrivals, deliveries and ends of CPU work; from 1 on: the step
-borders of replicas), then in order of scheduling.
+Time is an integer number of picoseconds, so that a run of equal steps added up at once ends exactly where the same
+steps added one by one do. Events of equal time go by rank (0: arrivals, deliveries and ends of CPU work; from 1 on: the
+step borders of replicas), then in order of scheduling.
 """
 
 from collections.abc import Callable

@@ -1,6 +1,7 @@
 """Looks at the fleet at equal intervals: samples for the figures, and whether queues grow without bound."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 from weft.core.summary import Overload
 from weft.sim.fleet import Fleet
@@ -28,8 +29,8 @@ class Monitor:
     overload: Overload | None = None
 
     def __post_init__(self) -> None:
-        llm = [sum(replica.alive for replica in pool.replicas) * pool.pool.batch_limit for pool in self.fleet.llm.values()]
-        self.places = sum(llm) + sum(station.cores for station in self.fleet.cpu.values() if station.cores < 10**6)
+        llm = [len(pool.replicas) * pool.pool.batch_limit for pool in self.fleet.llm.values()]
+        self.places = sum(llm) + sum(station.cores for station in self.fleet.cpu.values())
 
     def look(self, _: None) -> None:
         self.samples.add(self._sample())
@@ -65,7 +66,7 @@ class Monitor:
             return None
         marks = [kept[half + (len(kept) - 1 - half) * at // WINDOWS] for at in range(WINDOWS + 1)]
         inside = [mark.arrived - mark.ended for mark in marks]
-        if any(later <= earlier for earlier, later in zip(inside, inside[1:], strict=False)):
+        if any(later <= earlier for earlier, later in pairwise(inside)):
             return None
         return self._evidence(marks[0], marks[-1])
 

@@ -1,4 +1,4 @@
-"""A pool's Pace in whole ticks: how long an iteration lasts, how long n equal ones last, and how many fit into a time."""
+"""A pool's Pace in whole ticks: how long an iteration lasts, how long n equal ones last, how many fit into a time."""
 
 from math import isqrt
 

@@ -49,6 +49,7 @@ class Recorder:
     steps: dict[str, Column] = field(default_factory=dict[str, Column])
     e2e: Column = field(default_factory=Column)
     good: int = 0
+    ended_at: int = 0
     _open: dict[int, list[StepRecord]] = field(default_factory=dict[int, list[StepRecord]])
 
     def step_ended(self, run: Run, ready: Ready, place: str, began: int, now: int) -> None:
@@ -92,7 +93,7 @@ class Recorder:
             self._note_call(call)
 
     def run_ended(self, run: Run, now: int) -> None:
-        took = now - run.began
+        took, self.ended_at = now - run.began, now
         self.e2e.append(took)
         if run.good and took <= self.bounds.e2e:
             self.good += 1

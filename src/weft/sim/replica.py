@@ -5,6 +5,7 @@ A submission that arrives within a run lets the step under way end and cuts the 
 """
 
 from collections.abc import Callable
+from typing import cast
 
 from weft.policy.batcher import Batcher
 from weft.policy.sequence import Iteration, Sequence, Stage
@@ -16,8 +17,8 @@ from weft.sim.pace import PaceTicks
 Span = Callable[["Replica", int, int], None]
 """A replica was busy from a tick to a tick."""
 
-Iterations = Callable[["Replica", Iteration, int, int], None]
-"""A replica ran an iteration, from a tick on, so many times."""
+Iterations = Callable[["Replica", Iteration, int, int, int], None]
+"""A replica ran an iteration, from a tick to a tick, so many times."""
 
 
 def _ignore(_: LlmCall) -> None:
@@ -165,7 +166,7 @@ class Replica:
         batcher, now = self.batcher, self._kernel.now
         iteration = batcher.plan()
         for sequence in iteration.preempted:
-            self._preempted(sequence.name, now)
+            self._preempted(cast("LlmCall", sequence.name), now)
         if iteration.chunks:
             self._steps = 1
             lasts = self.pace.iteration(iteration)
@@ -193,7 +194,7 @@ class Replica:
         self._steps = 1  # until the end of this, submissions only queue
         self.tokens_out += steps * iteration.decodes
         if self.on_iterations is not None:
-            self.on_iterations(self, iteration, self._started, steps)
+            self.on_iterations(self, iteration, self._started, now, steps)
         if iteration.chunks:
             first, finished = batcher.complete(iteration)
             self._gaps.add(batcher.step, now - self._started)
@@ -205,12 +206,12 @@ class Replica:
             finished = batcher.advance(steps)
             self._gaps.add(batcher.step, self.pace.last(iteration.decodes, iteration.context_tokens, steps))
         for sequence in finished:
-            self._finish(sequence.name, now)
+            self._finish(cast("LlmCall", sequence.name), now)
         self._iteration = None
         self._plan()
 
     def _first_token(self, sequence: Sequence, now: int) -> None:
-        call = sequence.name
+        call = cast("LlmCall", sequence.name)
         self.tokens_out += 1
         if call.first_at < 0:
             call.first_at = now

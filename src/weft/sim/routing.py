@@ -8,9 +8,9 @@ from weft.policy.prefix_index import PrefixIndex
 from weft.policy.router import Router, Routing
 from weft.policy.workers import Candidates, Request, Worker
 from weft.sim.calls import LlmCall
-from weft.sim.draws import mixed
 from weft.sim.fleet import LlmPool
 from weft.sim.replica import Replica
+from weft.traces.draws import mixed
 
 
 class RouterKind(StrEnum):

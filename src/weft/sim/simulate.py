@@ -15,7 +15,7 @@ from weft.sim.recorder import OnRecord, Recorder, bounds_of
 from weft.sim.replica import Replica
 from weft.sim.routing import PoolRouter, RouterKind
 from weft.sim.scripts import Script, script_of
-from weft.sim.summarise import summarise
+from weft.sim.summarise import Ended, summarise
 from weft.sim.timeline import BusyBins, Samples
 from weft.sim.walk import Chance, Walk
 from weft.sim.window import Window
@@ -62,7 +62,7 @@ def simulate(
     on_record: OnRecord | None = None,
     on_progress: Callable[[int, float], None] | None = None,
 ) -> Outcome:
-    """`requests` are read as they are needed, in order of arrival. `on_progress` hears runs ended and virtual seconds."""
+    """`requests` are read as they are needed, in order of arrival; `on_progress` hears runs ended, virtual seconds."""
     simulation = _Simulation(deployment, config, on_record)
     with few_collections():
         simulation.run(iter(requests), on_progress)
@@ -88,13 +88,11 @@ class _Simulation:
         self.window: Window | None = None
         if config.window_s is not None:
             self.window = sink = Window(self.recorder, *map(ticks, config.window_s))
-        self.walk = Walk(self.kernel, self.fleet, self.script, routers, sink, Chance(config.seed, config.cv))
-        if self.window is not None:
-            self.walk.watch(self.window.iterations)
+        chance = Chance(config.seed, config.cv)
+        heard = self.window.iterations if self.window is not None else None
+        self.walk = Walk(self.kernel, self.fleet, self.script, routers, sink, chance, heard)
         self.samples = Samples()
-        self.monitor = Monitor(
-            self.kernel, self.fleet, self.walk, self.recorder, self.samples, config.stop_overload
-        )
+        self.monitor = Monitor(self.kernel, self.fleet, self.walk, self.recorder, self.samples, config.stop_overload)
         schedule(config.troubles, self.kernel, self.fleet, self.walk)
 
     def run(self, requests: Iterator[Request], on_progress: Callable[[int, float], None] | None) -> None:
@@ -102,15 +100,15 @@ class _Simulation:
         if first is None:
             raise InputError(subject="trace", problem="has no requests", way_out="give at least one")
         kernel, walk = self.kernel, self.walk
-        at, arrive_one = kernel.at, walk.arrive
+        at, self.since = kernel.at, ticks(first.at_s)
 
         def arrive(request: Request) -> None:
             following = next(requests, None)
             if following is None:
                 walk.expecting = False
             else:
-                at(max(kernel.now, ticks(following.at_s)), 0, arrive, following)
-            arrive_one(request)
+                at(_in_order(following, kernel.now), 0, arrive, following)
+            walk.arrive(request)
 
         def progress(_: None) -> None:
             assert on_progress is not None
@@ -125,18 +123,30 @@ class _Simulation:
         kernel.run()
 
     def outcome(self) -> Outcome:
-        now = self.kernel.now
+        now = self.recorder.ended_at if not self.kernel.stopped else self.kernel.now
         for replica in self.fleet.replicas:
             if replica.busy_since >= 0:
                 self._on_busy(replica, replica.busy_since, now)
-        busy = {replica.name: self._bins(replica) for replica in self.fleet.replicas}
-        width = max((bins.width for bins in busy.values()), default=ticks(1.0))
+        bins = {replica.name: self._bins(replica) for replica in self.fleet.replicas}
+        width = max((each.width for each in bins.values()), default=ticks(1.0))
+        ended = Ended(
+            deployment=self.deployment,
+            fleet=self.fleet,
+            recorder=self.recorder,
+            samples=self.samples.kept,
+            busy_s={name: seconds(each.total) for name, each in bins.items()},
+            arrived=self.walk.started,
+            completed=self.walk.ended,
+            since=self.since,
+            until=now,
+            overload=self.monitor.overload,
+        )
         return Outcome(
-            summary=summarise(self.deployment, self.config.source, self.config.seed, self),
+            summary=summarise(ended, self.config.source, self.config.seed),
             recorder=self.recorder,
             samples=self.samples,
             pools=(*self.fleet.llm, *self.fleet.cpu),
-            busy={name: bins.shares(now, width) for name, bins in busy.items()},
+            busy={name: each.shares(now, width) for name, each in bins.items()},
             bin_s=seconds(width),
             window=self.window,
             events=self.kernel.events,
@@ -150,3 +160,14 @@ class _Simulation:
         if bins is None:
             bins = self.busy[replica] = BusyBins()
         return bins
+
+
+def _in_order(request: Request, now: int) -> int:
+    at = ticks(request.at_s)
+    if at < now:
+        raise InputError(
+            subject=f"request at line {request.line}" if request.line else "request",
+            problem=f"comes at {request.at_s:g} s, after one at {seconds(now):g} s",
+            way_out="sort the requests by time",
+        )
+    return at

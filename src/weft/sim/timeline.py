@@ -20,8 +20,7 @@ class BusyBins:
     def add(self, begins: int, ends: int) -> None:
         self.total += ends - begins
         while ends > self.width * BINS:
-            self.values = [a + b for a, b in zip(self.values[::2], self.values[1::2], strict=True)] + [0] * (BINS // 2)
-            self.width *= 2
+            self._widen()
         width, values = self.width, self.values
         at = begins // width
         while begins < ends:
@@ -29,8 +28,14 @@ class BusyBins:
             values[at] += border - begins
             begins, at = border, at + 1
 
-    def shares(self, until: int) -> list[float]:
-        """Of each bin up to `until`."""
+    def _widen(self) -> None:
+        self.values = [a + b for a, b in zip(self.values[::2], self.values[1::2], strict=True)] + [0] * (BINS // 2)
+        self.width *= 2
+
+    def shares(self, until: int, width: int) -> list[float]:
+        """Of each bin up to `until`, bins of `width`, at which others are."""
+        while self.width < width:
+            self._widen()
         bins = min(BINS, -(-until // self.width))
         return [value / min(self.width, until - at * self.width) for at, value in enumerate(self.values[:bins])]
 

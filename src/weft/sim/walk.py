@@ -13,12 +13,12 @@ from weft.core.program import StepKind
 from weft.policy.agent_run import AgentRun, Completed, Ready
 from weft.policy.sequence import Sequence
 from weft.sim.calls import LlmCall
-from weft.sim.draws import Draws
 from weft.sim.fleet import Fleet, LlmPool
 from weft.sim.kernel import Kernel, ticks
-from weft.sim.replica import Replica
+from weft.sim.replica import Iterations, Replica
 from weft.sim.routing import PoolRouter
 from weft.sim.scripts import Script, StepScript
+from weft.traces.draws import Draws
 from weft.traces.request import CallSize, Request
 
 
@@ -68,6 +68,7 @@ class Walk:
         routers: Mapping[str, PoolRouter],
         sink: Sink,
         chance: Chance,
+        on_iterations: Iterations | None = None,
     ) -> None:
         self._kernel = kernel
         self._fleet = fleet
@@ -75,6 +76,7 @@ class Walk:
         self._routers = routers
         self._sink = sink
         self._chance = chance
+        self._on_iterations = on_iterations
         self._inputs: Mapping[str, object] = dict.fromkeys(script.program.entry.parameters)
         self.expecting = True
         self.started = 0
@@ -87,6 +89,7 @@ class Walk:
         """A replica that starts to take calls, with an empty cache."""
         replica.on_first = self._first_token
         replica.on_end = self._sequence_over
+        replica.on_iterations = self._on_iterations
         self._routers[pool.name].add(replica)
         parked, pool.parked = pool.parked, []
         for call in parked:

@@ -1,4 +1,4 @@
-"""Links as shared resources: a transfer waits for its sender's port, its receiver's port and, between zones, the one path.
+"""Links as shared resources: a transfer waits for its sender's port, its receiver's and, between zones, the one path.
 
 First come first served: a transfer has the whole rate of the link from when all three are free until its last byte has
 left; the link's latency is added after that and holds nothing up. Inside a zone every replica has one port each way, as
@@ -15,7 +15,17 @@ from weft.sim.kernel import TICKS_PER_S, Kernel, ticks
 class Wires:
     """All transfers over one link of the catalogue. `busy_ticks` adds up the time that bytes were on their way."""
 
-    __slots__ = ("_free_at", "_kernel", "_latency", "_ticks_per_byte", "busy_ticks", "bytes_moved", "link", "waited")
+    __slots__ = (
+        "_free_at",
+        "_kernel",
+        "_latency",
+        "_ticks_per_byte",
+        "busy_ticks",
+        "bytes_moved",
+        "link",
+        "transfers",
+        "waited",
+    )
 
     def __init__(self, kernel: Kernel, link: Link) -> None:
         self._kernel = kernel
@@ -25,6 +35,7 @@ class Wires:
         self.busy_ticks = 0
         self.bytes_moved = 0
         self.link = link
+        self.transfers = 0
         self.waited = 0
 
     def send(
@@ -40,5 +51,6 @@ class Wires:
         free_at.update(dict.fromkeys(held, begins + lasts))
         self.busy_ticks += lasts
         self.bytes_moved += size
+        self.transfers += 1
         self.waited += begins - now
         self._kernel.at(begins + lasts + self._latency, 0, arrived, argument)

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class CallSize:
-    """Tokens of one model call. `blocks` are chained ids of its leading blocks of `block_tokens` tokens each (equal ids:
-    equal prefixes up to there); they say what the first `known` tokens of prompt and answer are."""
+    """Tokens of one model call. `blocks` are chained ids of its leading blocks of `block_tokens` tokens each (equal
+    ids: equal prefixes up to there); they say what the first `known` tokens of prompt and answer are."""
 
     isl: int
     osl: int
@@ -18,10 +18,10 @@ class CallSize:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """`calls` are its model calls in order (the last stands for all that follow), `steps` those of a named model call of
-    the agent. `waits_s[k]` is spent outside the fleet (a tool, a person) after call k. `choices` are the labels that a
-    named choice takes, visit by visit; without them the program's probabilities are drawn from. `line` is where it
-    stands in its file (0: generated).
+    """`calls` are its model calls in order (the last stands for all that follow), `steps` those of a named model call
+    of the agent. `waits_s[k]` is spent outside the fleet (a tool, a person) after call k. `choices` are the labels
+    that a named choice takes, visit by visit; without them the program's probabilities are drawn from. `line` is
+    where it stands in its file (0: generated).
     """
 
     at_s: float

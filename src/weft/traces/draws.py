@@ -1,4 +1,4 @@
-"""Random numbers that belong to a request, not to an order of events: a counter through splitmix64, one stream a request.
+"""Random numbers that belong to a request, not to an order of events: a counter through splitmix64.
 
 The same seed gives the same numbers on every machine, whatever PYTHONHASHSEED is.
 """
