@@ -16,6 +16,7 @@ WeftError                     every refusal: subject, problem, way out
 │   ├── TraceError            a line of a trace cannot be read, or stands in the wrong order
 │   └── CapacityError         a sequence can never fit its replica, limits exclude all work
 └── RunError                  a run failed on the way                (exit code 1)
+    ├── OverloadError         more work came than the fleet can do
     ├── NodeDiedError         a node process ended or stopped answering
     ├── StepFailedError       a step raised on its node
     └── WireError             a frame is malformed, oversized or not authentic
@@ -81,6 +82,9 @@ class CapacityError(InputError): ...
 
 
 class RunError(WeftError): ...
+
+
+class OverloadError(RunError): ...
 
 
 class NodeDiedError(RunError): ...

@@ -1,6 +1,8 @@
 """Distributions in bounded memory: every value up to a million, then counts in bins 0.2 % wide."""
 
+import math
 from array import array
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,17 +49,19 @@ class Column:
         values = np.array(self.values, dtype=np.float64)
         largest = max(float(values.max()) if values.size else 0.0, float(self._largest))
         mean = (float(values.sum()) + self._sum) / len(self)
-        p50, p90, p99 = (self.quantile(share) for share in (0.5, 0.9, 0.99))
+        p50, p90, p99 = self.quantiles((0.5, 0.9, 0.99))
         error = 0.0 if self._bins is None else (BIN - 1) / 2
         return Spread(len(self), mean / TICKS_PER_S, p50, p90, p99, largest / TICKS_PER_S, error)
 
-    def quantile(self, share: float) -> float:
-        """In seconds: the smallest value that so many are not above."""
+    def quantiles(self, shares: Sequence[float]) -> list[float]:
+        """In seconds, for each share the smallest value that so many are not above."""
         values = np.sort(np.array(self.values, dtype=np.int64))
         if self._bins is None:
-            return float(values[max(0, int(np.ceil(share * values.size)) - 1)]) / TICKS_PER_S
+            places = [max(0, math.ceil(share * values.size) - 1) for share in shares]
+            return [float(values[place]) / TICKS_PER_S for place in places]
         sums = np.cumsum(_counted(values, self._bins))
-        return float(BIN ** (int(np.searchsorted(sums, np.ceil(share * sums[-1]))) - 0.5)) / TICKS_PER_S
+        bins = [int(np.searchsorted(sums, math.ceil(share * float(sums[-1])))) for share in shares]
+        return [BIN ** (at - 0.5) / TICKS_PER_S for at in bins]
 
 
 def _counted(values: NDArray[np.int64], bins: NDArray[np.int64] | None) -> NDArray[np.int64]:

@@ -13,7 +13,8 @@ from weft.sim.walk import Walk
 WINDOWS = 8
 """An overload is seen in so many windows in a row, together half of the time so far."""
 
-LEAST_ARRIVALS = 1000
+LEAST_ARRIVALS, LEAST_S = 1000, 30.0
+"""Before so many arrivals, or over less time, a burst is no overload."""
 
 
 @dataclass
@@ -62,7 +63,7 @@ class Monitor:
         if walk.in_system <= 2 * self.places + LEAST_ARRIVALS / 10 or walk.started < LEAST_ARRIVALS:
             return None
         half = len(kept) // 2
-        if half < WINDOWS:
+        if half < WINDOWS or seconds(kept[-1].at - kept[half].at) < LEAST_S:
             return None
         marks = [kept[half + (len(kept) - 1 - half) * at // WINDOWS] for at in range(WINDOWS + 1)]
         inside = [mark.arrived - mark.ended for mark in marks]
