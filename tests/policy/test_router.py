@@ -18,6 +18,21 @@ FAST = Worker(0, "fast", "here", 1e-4, 0.01, 1e-4, 10.0, 64, Tally())
 SIZE = 16
 
 
+LOADS = st.builds(Tally, st.integers(0, 4000), st.integers(0, 80), st.integers(0, 3))
+WORKER = st.builds(
+    Worker,
+    number=st.just(0),
+    name=st.just(""),
+    zone=st.sampled_from(["a", "b", "c"]),
+    s_per_input_token=st.floats(1e-5, 1e-3),
+    s_per_step=st.floats(1e-3, 1e-1),
+    s_per_sequence=st.floats(0, 1e-3),
+    usd_per_hour=st.floats(0, 50),
+    places=st.integers(1, 64),
+    load=LOADS,
+)
+
+
 def _fleet(*changes: dict[str, object]) -> list[Worker]:
     return [
         replace(FAST, **{"number": number, "name": f"w{number}", "load": Tally(), **change})  # type: ignore[arg-type]
@@ -53,6 +68,42 @@ def test_each_term_decides(better: dict[str, object], config: RouterConfig) -> N
     workers = _fleet(worse, {**worse, **better}, worse)
     router = Router(Candidates(workers), PrefixIndex(), SIZE, config, Distances({("here", "far"): 0.01}))
     assert {router.route(Request(1000, 10, zone="here")).worker.name for _ in range(3)} == {"w1"}
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(WORKER, min_size=1, max_size=6),
+    st.lists(st.integers(0, 70), min_size=6, max_size=6),
+    st.builds(RouterConfig, st.floats(0, 3), st.floats(0, 1e3), st.floats(0, 2), st.floats(0, 1)),
+    st.integers(0, 2000),
+)
+def test_the_smallest_score_of_all_wins(
+    workers: list[Worker], held: list[int], config: RouterConfig, prompt: int
+) -> None:
+    workers = [replace(worker, number=number) for number, worker in enumerate(workers)]
+    index = PrefixIndex()
+    for worker in workers:
+        index.add(worker.number, range(held[worker.number]))
+    distances = Distances({("a", "b"): 0.02, ("c", "b"): 0.1}, unknown_s=0.5)
+    router = Router(Candidates(workers), index, SIZE, config, distances)
+    request = Request(prompt + 1, 50, tuple(range(62)), "s", "b")
+    home = router.route(request).worker.number
+    scores: dict[int, float] = {}
+    for worker in workers:
+        hits = min(SIZE * min(held[worker.number], 62), prompt)
+        said = predict(request, worker, hits, distances.between("b", worker.zone))
+        scores[worker.number] = (
+            said.finish_s
+            + config.first_token_weight * said.ttft_s
+            + config.s_per_usd * said.usd
+            + config.others_weight * said.prefill_s * (worker.load.running + worker.load.waiting)
+            - (config.affinity_s if worker.number == home else 0)
+        )
+    decision = router.route(request)
+    two = sorted(scores.values())[:2]
+    assert decision.score == pytest.approx(two[0], rel=1e-9)
+    assert scores[decision.worker.number] == pytest.approx(two[0], rel=1e-9)
+    assert decision.runner_up is None or decision.runner_up[2] == pytest.approx(two[1], rel=1e-9)
 
 
 def test_equal_workers_take_turns() -> None:
@@ -137,21 +188,6 @@ def test_baselines() -> None:
     assert prefix.route(Request(1000, 9, (1, 2, 3, 4))).worker.number == 2, "the prefix is too short a part"
     workers[0].load.running = 100  # type: ignore[misc]
     assert prefix.route(Request(100, 9, (1, 2, 3, 4))).worker.number == 2, "the load is too uneven"
-
-
-LOADS = st.builds(Tally, st.integers(0, 4000), st.integers(0, 80), st.integers(0, 3))
-WORKER = st.builds(
-    Worker,
-    number=st.just(0),
-    name=st.just(""),
-    zone=st.sampled_from(["a", "b", "c"]),
-    s_per_input_token=st.floats(1e-5, 1e-3),
-    s_per_step=st.floats(1e-3, 1e-1),
-    s_per_sequence=st.floats(0, 1e-3),
-    usd_per_hour=st.floats(0, 50),
-    places=st.integers(1, 64),
-    load=LOADS,
-)
 
 
 @settings(max_examples=200, deadline=None)

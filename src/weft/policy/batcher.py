@@ -62,9 +62,10 @@ class Batcher:
         self.limits = limits
         self.pool = pool
         self.step = 0
+        self.waiting = 0
+        self.running = 0
         self.queued_tokens = 0  # prompt tokens still to be computed, of waiting and prefilling sequences
-        self._waiting: list[tuple[float | tuple[float, ...], int, Sequence]] = []
-        self._waiting_count = 0
+        self._queue: list[tuple[float | tuple[float, ...], int, Sequence]] = []
         self._prefilling: deque[Sequence] = deque()
         self._decoding: dict[Sequence, None] = {}
         self._context = 0
@@ -73,14 +74,6 @@ class Batcher:
         self._planned: Iteration | None = None
         self._disturbed = False  # something came or went since the last plan
         self._submitted = 0
-
-    @property
-    def waiting(self) -> int:
-        return self._waiting_count
-
-    @property
-    def running(self) -> int:
-        return len(self._prefilling) + len(self._decoding)
 
     @property
     def decoding(self) -> Iterable[Sequence]:
@@ -103,17 +96,21 @@ class Batcher:
         sequence.order = self._submitted
         sequence.produced = int(sequence.transferred)
         self._disturbed = True
-        self._queue(sequence)
+        self._enqueue(sequence)
 
     def plan(self) -> Iteration:
         """The next iteration; it has neither decodes nor chunks when there is nothing to do (or nothing fits)."""
         assert self._planned is None, "complete the iteration under way first"
         self._disturbed = False
-        preempted = self._make_room()
+        borders, preempted = self._borders[self.step % self.pool.block_size], []
+        if borders > self.pool.available:
+            preempted = self._preempt()
+        elif borders:
+            self.pool.reserve(borders)
         chunks: list[Chunk] = []
-        if self._prefilling or (self._waiting_count and not preempted):
+        if self._prefilling or self.waiting:
             budget = self._continue_prompts(chunks)
-            if not preempted:
+            if self.waiting and not preempted:
                 self._admit(chunks, budget)
         iteration = Iteration(len(self._decoding), self._context, chunks, preempted)
         if chunks or self._decoding:
@@ -173,27 +170,26 @@ class Batcher:
         self._disturbed = True
         sequence.stage = _ENDED
 
-    def _queue(self, sequence: Sequence) -> None:
+    def _enqueue(self, sequence: Sequence) -> None:
         sequence.stage = _WAITING
-        self._waiting_count += 1
-        self.queued_tokens += 0 if sequence.transferred else sequence.to_compute
-        heappush(self._waiting, (sequence.rank, sequence.order, sequence))
+        self.waiting += 1
+        if not sequence.transferred:
+            self.queued_tokens += sequence.prompt + sequence.produced
+        heappush(self._queue, (sequence.rank, sequence.order, sequence))
 
-    def _make_room(self) -> list[Sequence]:
-        """Reserves the blocks that this iteration's decodes take; preempts while there are too few."""
+    def _preempt(self) -> list[Sequence]:
+        """Takes blocks from the running sequences of the highest rank until this iteration's decodes have theirs."""
         preempted: list[Sequence] = []
-        pool, borders = self.pool, self._borders
-        border = self.step % pool.block_size
+        pool, borders, border = self.pool, self._borders, self.step % self.pool.block_size
         while borders[border] > pool.available:
             victim = max(chain(self._decoding, self._prefilling), key=_rank)
             self._withdraw(victim)
             victim.transferred = False
             victim.stored = 0
             victim.preemptions += 1
-            self._queue(victim)
+            self._enqueue(victim)
             preempted.append(victim)
-        if borders[border]:
-            pool.reserve(borders[border])
+        pool.reserve(borders[border])
         return preempted
 
     def _continue_prompts(self, chunks: list[Chunk]) -> int:
@@ -208,32 +204,31 @@ class Batcher:
 
     def _admit(self, chunks: list[Chunk], budget: int) -> None:
         """Prompts from the queue, in order of rank, while tokens, places and blocks last."""
-        while budget > 0 and self._waiting and self.running < self.limits.sequences:
-            sequence = self._waiting[0][2]
+        limits, pool, queue = self.limits, self.pool, self._queue
+        while budget > 0 and queue and self.running < limits.sequences:
+            sequence = queue[0][2]
             if sequence.stage is not _WAITING:
-                heappop(self._waiting)  # it was stopped
+                heappop(queue)  # it was stopped
                 continue
             target = sequence.to_compute
-            table = self.pool.allocate(
-                target + 1 if sequence.transferred else target, sequence.hashes, self.limits.headroom * self.running
-            )
+            table = pool.allocate(target + sequence.transferred, sequence.hashes, limits.headroom * self.running)
             if table is None:
                 return
-            heappop(self._waiting)
-            self._waiting_count -= 1
+            heappop(queue)
+            self.waiting -= 1
+            self.running += 1
             sequence.table = table
             if sequence.transferred:
-                sequence.stored = target
-                self.pool.publish(table, sequence.hashes, target)
+                sequence.stored, tokens = target, 1
+                pool.publish(table, sequence.hashes, target)
                 self._join(sequence)
-                budget -= 1
-                continue
-            sequence.stage = _PREFILLING
-            sequence.stored = sequence.hits = table.hits * self.pool.block_size
-            self.queued_tokens -= sequence.hits
-            self._prefilling.append(sequence)
-            tokens = min(budget, target - sequence.stored)
-            chunks.append(Chunk(sequence, sequence.stored, tokens))
+            else:
+                sequence.stage = _PREFILLING
+                sequence.stored = sequence.hits = hits = table.hits * pool.block_size
+                self.queued_tokens -= hits
+                self._prefilling.append(sequence)
+                tokens = min(budget, target - hits)
+                chunks.append(Chunk(sequence, hits, tokens))
             budget -= tokens
 
     def _tick(self, steps: int) -> list[Sequence]:
@@ -253,7 +248,8 @@ class Batcher:
     def _prompt_done(self, sequence: Sequence, first: list[Sequence], finished: list[Sequence]) -> None:
         """Its next token is out; it decodes from the next iteration on."""
         self._prefilling.remove(sequence)
-        self.pool.publish(sequence.table, sequence.hashes, sequence.stored)
+        if sequence.hashes:
+            self.pool.publish(sequence.table, sequence.hashes, sequence.stored)
         sequence.produced += 1
         if sequence.produced == 1:
             first.append(sequence)
@@ -285,9 +281,10 @@ class Batcher:
 
     def _withdraw(self, sequence: Sequence) -> None:
         if sequence.stage is _WAITING:
-            self._waiting_count -= 1
+            self.waiting -= 1
             self.queued_tokens -= 0 if sequence.transferred else sequence.to_compute
             return
+        self.running -= 1
         if sequence.stage is _DECODING:
             self._leave(sequence)
         else:
@@ -297,6 +294,7 @@ class Batcher:
         self._give_back(sequence)
 
     def _end(self, sequence: Sequence) -> None:
+        self.running -= 1
         if sequence.keep:
             self.pool.publish(sequence.table, sequence.hashes, sequence.stored)
             sequence.stage = _KEPT
@@ -305,7 +303,8 @@ class Batcher:
             sequence.stage = _ENDED
 
     def _give_back(self, sequence: Sequence) -> None:
-        self.pool.publish(sequence.table, sequence.hashes, sequence.stored)
+        if sequence.hashes:
+            self.pool.publish(sequence.table, sequence.hashes, sequence.stored)
         self.pool.release(sequence.table)
 
     def _next_finish(self) -> int:

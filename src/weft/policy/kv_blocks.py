@@ -6,7 +6,7 @@ it stays cached until its place is needed, least recently used first. At all tim
 
     allocated + free + cached = blocks
 
-Two things make this fast in pure Python. A block with one holder has no entry in any reference count. And a decoding
+Two things make this fast in pure Python. A block with one holder needs no reference count. And a decoding
 batch sets blocks aside by number only (`reserve`), long before it says which sequence gets which (`claim`): a batch
 that runs a thousand steps costs one call. Invariant that `match` rests on: who holds a block holds its whole prefix,
 and publishing adopts the copy that is already known, so a cached block is never older than a child of it; hence if the
@@ -16,6 +16,8 @@ hash of block i is known, so are all before it, and the longest match is found b
 from bisect import bisect_left
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+
+from weft.core.errors import CapacityError
 
 
 class Table:
@@ -36,7 +38,8 @@ def _ignore(_: Sequence[int]) -> None:
 
 
 class BlockPool:
-    """`on_published` and `on_evicted` hear the hashes that become and cease to be known here (for a prefix index)."""
+    """`available` is what can be had: free blocks, and cached ones that would be thrown out for it. `on_published` and
+    `on_evicted` hear the hashes that become and cease to be known here (for a prefix index)."""
 
     def __init__(
         self,
@@ -47,18 +50,19 @@ class BlockPool:
     ) -> None:
         self.blocks = blocks
         self.block_size = block_size
+        self.available = blocks
         self._free = list(range(blocks - 1, -1, -1))
         self._reserved = 0
         self._id_of: dict[int, int] = {}
-        self._hash_of: dict[int, int] = {}
-        self._holders: dict[int, int] = {}  # only blocks with two holders or more
+        self._hash_of: list[int | None] = [None] * blocks
+        self._more: dict[int, int] = {}  # holders beyond the first, of blocks that have any
         self._idle: OrderedDict[int, int] = OrderedDict()  # hash → block that nobody holds, oldest first
         self._on_published = on_published
         self._on_evicted = on_evicted
 
     @property
     def free(self) -> int:
-        return len(self._free) - self._reserved
+        return self.available - len(self._idle)
 
     @property
     def cached(self) -> int:
@@ -67,11 +71,6 @@ class BlockPool:
     @property
     def allocated(self) -> int:
         return self.blocks - self.available
-
-    @property
-    def available(self) -> int:
-        """What can be had: free blocks, and cached ones that would be thrown out for it."""
-        return len(self._free) - self._reserved + len(self._idle)
 
     def blocks_for(self, tokens: int) -> int:
         return -(-tokens // self.block_size)
@@ -90,18 +89,25 @@ class BlockPool:
 
         At least the last token is never taken from the cache: computing it gives the logits of the next.
         """
-        hits = self.match(hashes[: (tokens - 1) // self.block_size]) if hashes else 0
-        fresh = self.blocks_for(tokens) - hits
-        if fresh + spare + self._idle_among(hashes, hits) > self.available:
+        fresh = -(-tokens // self.block_size)
+        if not hashes:
+            return Table(self._take(fresh), tokens) if fresh + spare <= self.available else None
+        hits = self.match(hashes[: (tokens - 1) // self.block_size])
+        fresh -= hits
+        idle = self._idle
+        if fresh + spare + sum(hash_ in idle for hash_ in hashes[:hits]) > self.available:
             return None
-        ids = [self._hold(hash_) for hash_ in hashes[:hits]]
+        try:
+            ids = [self._hold(hash_) for hash_ in hashes[:hits]]
+        except KeyError as unknown:
+            raise _unchained(unknown.args[0]) from None
         return Table(ids + self._take(fresh), tokens, hits)
 
     def extend(self, table: Table, tokens: int) -> list[tuple[int, int]] | None:
         """Room for `tokens` in all. Returns the copies (from block, to block) to make before writing, at most one:
         a partly filled last block that a fork shares is copied on write. None (and no change) if blocks are short."""
         fresh = self.blocks_for(tokens) - len(table.ids)
-        shared = tokens > table.tokens and table.tokens % self.block_size and self._holders.get(table.ids[-1])
+        shared = tokens > table.tokens and table.tokens % self.block_size and table.ids[-1] in self._more
         if fresh + bool(shared) > self.available:
             return None
         copies: list[tuple[int, int]] = []
@@ -117,10 +123,10 @@ class BlockPool:
     def reserve(self, blocks: int) -> None:
         """Sets blocks aside for sequences to `claim`; at most `available`."""
         assert blocks <= self.available, f"{blocks} blocks asked, {self.available} available"
-        short = blocks - (len(self._free) - self._reserved)
-        if short > 0:
-            self._evict(short)
+        self.available -= blocks
         self._reserved += blocks
+        if self._reserved > len(self._free):
+            self._evict(self._reserved - len(self._free))
 
     def claim(self, table: Table, tokens: int) -> None:
         """Room for `tokens` in all, out of what was reserved."""
@@ -128,7 +134,8 @@ class BlockPool:
         if fresh > 0:
             assert fresh <= self._reserved, f"{fresh} blocks claimed, {self._reserved} reserved"
             self._reserved -= fresh
-            table.ids += self._pop(fresh)
+            table.ids += self._free[-fresh:]
+            del self._free[-fresh:]
         table.tokens = tokens
 
     def publish(self, table: Table, hashes: Sequence[int], tokens: int) -> None:
@@ -138,80 +145,87 @@ class BlockPool:
         if last <= first:
             return
         table.published = last
-        fresh: list[int] = []
-        for index in range(first, last):
-            hash_, block = hashes[index], table.ids[index]
-            if hash_ in self._id_of:
-                table.ids[index] = self._hold(hash_)
-                self._drop(block)
-            else:
-                self._id_of[hash_] = block
-                self._hash_of[block] = hash_
-                fresh.append(hash_)
+        while first < last and hashes[first] in self._id_of:
+            own = table.ids[first]
+            table.ids[first] = self._hold(hashes[first])
+            self._drop(own)
+            first += 1
+        fresh = hashes[first:last]  # nobody knows a block whose parent nobody knows
         if fresh:
+            known = len(self._id_of)
+            self._id_of.update(zip(fresh, table.ids[first:last], strict=True))
+            if len(self._id_of) != known + len(fresh):
+                raise _unchained(fresh[0])
+            for index in range(first, last):
+                self._hash_of[table.ids[index]] = hashes[index]
             self._on_published(fresh)
 
     def fork(self, table: Table) -> Table:
         """A second sequence with the same tokens; it shares every block until one of the two writes."""
         for block in table.ids:
-            self._holders[block] = self._holders.get(block, 1) + 1
+            self._more[block] = self._more.get(block, 0) + 1
         twin = Table(list(table.ids), table.tokens, table.published)
         twin.hits = len(twin.ids)
         return twin
 
     def release(self, table: Table) -> None:
         """The sequence lets go of its blocks; published ones stay cached, the end of a prefix older than its start."""
-        ids = table.ids
-        if not table.published and not self._holders:
-            self._free += reversed(ids)
-        else:
-            for block in reversed(ids):
+        if table.published or self._more:
+            for block in reversed(table.ids):
                 self._drop(block)
+        else:
+            self._free += table.ids
+            self.available += len(table.ids)
         table.ids = []
         table.tokens = table.published = 0
 
     def _hold(self, hash_: int) -> int:
-        block = self._idle.pop(hash_, None)
-        if block is None:
-            block = self._id_of[hash_]
-            self._holders[block] = self._holders.get(block, 1) + 1
+        block = self._id_of[hash_]
+        if hash_ in self._idle:
+            del self._idle[hash_]
+            self.available -= 1
+        else:
+            self._more[block] = self._more.get(block, 0) + 1
         return block
 
     def _drop(self, block: int) -> None:
-        holders = self._holders.get(block)
-        if holders is None:
-            hash_ = self._hash_of.get(block)
+        more = self._more.get(block)
+        if more is None:
+            self.available += 1
+            hash_ = self._hash_of[block]
             if hash_ is None:
                 self._free.append(block)
             else:
                 self._idle[hash_] = block
-        elif holders == 2:
-            del self._holders[block]
+        elif more == 1:
+            del self._more[block]
         else:
-            self._holders[block] = holders - 1
-
-    def _idle_among(self, hashes: Sequence[int], hits: int) -> int:
-        """How many of the known blocks count as available now and would not any more."""
-        return sum(hash_ in self._idle for hash_ in hashes[:hits]) if hits else 0
+            self._more[block] = more - 1
 
     def _take(self, count: int) -> list[int]:
-        short = count - (len(self._free) - self._reserved)
+        self.available -= count
+        short = count + self._reserved - len(self._free)
         if short > 0:
             self._evict(short)
-        return self._pop(count)
-
-    def _pop(self, count: int) -> list[int]:
-        if not count:
-            return []
-        ids = self._free[-count:]
-        del self._free[-count:]
+        at = len(self._free) - count
+        ids = self._free[at:]
+        del self._free[at:]
         return ids
 
     def _evict(self, count: int) -> None:
         gone: list[int] = []
         for _ in range(count):
             hash_, block = self._idle.popitem(last=False)
-            del self._id_of[hash_], self._hash_of[block]
+            del self._id_of[hash_]
+            self._hash_of[block] = None
             self._free.append(block)
             gone.append(hash_)
         self._on_evicted(gone)
+
+
+def _unchained(hash_: int) -> CapacityError:
+    return CapacityError(
+        subject=f"block hash {hash_}",
+        problem="occurs after two different prefixes, or twice in one",
+        way_out="chain the hashes: each is one of all tokens up to the end of its block",
+    )

@@ -79,6 +79,20 @@ def blocks_held(levels: Levels, worker: int) -> int:
     return 0
 
 
+def workers_held(levels: Levels) -> dict[int, int]:
+    """Worker → leading blocks of the matched prefix that it holds, for those that hold any."""
+    held: dict[int, int] = {}
+    seen = 0
+    for blocks, mask in levels:
+        fresh = mask & ~seen
+        while fresh:
+            bit = fresh & -fresh
+            held[bit.bit_length() - 1] = blocks
+            fresh ^= bit
+        seen = mask
+    return held
+
+
 class AssumedCache:
     """What a worker that reports nothing probably holds: the last `blocks` blocks sent to it, least recently used out.
 

@@ -9,13 +9,14 @@ session's last one. Mitzenmacher (2001): two random choices already bring the lo
 """
 
 from collections import OrderedDict
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from math import inf
 from typing import NamedTuple, Protocol
 
-from weft.policy.prefix_index import Levels, PrefixIndex, blocks_held
-from weft.policy.workers import Candidates, Distances, Prediction, Request, Worker, predict
+from weft.policy.prefix_index import Levels, PrefixIndex, blocks_held, workers_held
+from weft.policy.workers import Candidates, Distances, Lane, Prediction, Request, Worker, predict
 
 _MASK = (1 << 64) - 1
 
@@ -86,58 +87,70 @@ class Router:
 
     def route(self, request: Request, draw: int = 0) -> Decision:
         """Chooses among the workers that are alive now, and remembers it for the session."""
-        workers = self._candidates.alive()
+        few = len(self._candidates.alive()) <= self._config.scan
         levels = self._index.match(request.hashes) if request.hashes else []
-        home = self._sessions.get(request.session) if request.session is not None else None
-        if len(workers) > self._config.scan:
-            workers = self._some(workers, levels, home, draw)
-        decision = self._best(request, workers, levels, home)
-        if request.session is not None:
-            self._remember(request.session, decision.worker.number)
-        return decision
-
-    def _best(self, request: Request, workers: Sequence[Worker], levels: Levels, home: int | None) -> Decision:
-        count = len(workers)
-        first = self._turn % count
+        home = self._sessions.get(request.session, -1) if request.session is not None else -1
+        lanes = [*self._candidates.lanes.values()] if few else self._some(levels, home, draw)
+        first = self._turn % len(lanes)
         self._turn += 1
-        best: tuple[float, Worker, Prediction] | None = None
-        second: tuple[float, Worker, Prediction] | None = None
-        for position in range(first, first + count):
-            worker = workers[position % count]
-            prediction = self._predict(request, worker, levels)
-            score = self._score(prediction, worker, worker.number == home)
-            if best is None or score < best[0]:
-                best, second = (score, worker, prediction), best
-            elif second is None or score < second[0]:
-                second = (score, worker, prediction)
-        assert best is not None
-        return Decision(best[1], best[2], best[0], second and (second[1], second[2], second[0]), best[1].number == home)
+        hits: Mapping[int, int] = {}
+        if levels:
+            hits = workers_held(levels) if few else {lane[0]: blocks_held(levels, lane[0]) for lane in lanes}
+        best, score, second, next_score = self._two_best(request, lanes[first:] + lanes[:first], hits, home)
+        if request.session is not None:
+            self._remember(request.session, best)
+        runner_up = None if second < 0 else (*self._predicted(request, second, hits), next_score)
+        return Decision(*self._predicted(request, best, hits), score, runner_up, best == home)
 
-    def _predict(self, request: Request, worker: Worker, levels: Levels) -> Prediction:
-        hits = min(blocks_held(levels, worker.number) * self._block_size, request.prompt - 1) if levels else 0
-        return predict(request, worker, hits, self._distances.between(request.zone, worker.zone))
+    def _two_best(
+        self, request: Request, lanes: Sequence[Lane], hits: Mapping[int, int], home: int
+    ) -> tuple[int, float, int, float]:
+        """The two workers with the smallest scores: what `predict` says, written out for speed (a test compares)."""
+        config, size, zone, distances = self._config, self._block_size, request.zone, self._distances
+        prompt, output, far = request.prompt, request.output, bool(distances.seconds or distances.unknown_s)
+        first_weight, usd_weight, others_weight = 1 + config.first_token_weight, config.s_per_usd, config.others_weight
+        best = second = -1
+        least = next_least = inf
+        for number, there, load, s_per_token, s_per_step, s_per_sequence, places, usd_per_s in lanes:
+            others = load.running + load.waiting
+            queue_s = load.queued_tokens * s_per_token
+            if others < places:
+                batch = others + 1
+                step_s = s_per_step + s_per_sequence * batch
+            else:
+                batch = places
+                step_s = s_per_step + s_per_sequence * batch
+                queue_s += (others + 1 - places) / places * output * step_s
+            fresh = prompt - min(hits[number] * size, prompt - 1) if number in hits else prompt
+            prefill_s = fresh * s_per_token
+            ttft_s = queue_s + prefill_s + (distances.between(zone, there) if far else 0.0)
+            score = first_weight * ttft_s + (output - 1) * step_s + others_weight * prefill_s * others
+            if usd_weight:
+                score += usd_weight * usd_per_s * (prefill_s + output * step_s / batch)
+            if number == home:
+                score -= config.affinity_s
+            if score < least:
+                second, next_least, best, least = best, least, number, score
+            elif score < next_least:
+                second, next_least = number, score
+        return best, least, second, next_least
 
-    def _score(self, prediction: Prediction, worker: Worker, at_home: bool) -> float:
-        config, load = self._config, worker.load
-        return (
-            prediction.finish_s
-            + config.first_token_weight * prediction.ttft_s
-            + config.s_per_usd * prediction.usd
-            + config.others_weight * prediction.prefill_s * (load.running + load.waiting)
-            - (config.affinity_s if at_home else 0.0)
-        )
+    def _predicted(self, request: Request, number: int, hits: Mapping[int, int]) -> tuple[Worker, Prediction]:
+        worker = self._candidates.by_number[number]
+        tokens = min(hits.get(number, 0) * self._block_size, request.prompt - 1)
+        return worker, predict(request, worker, tokens, self._distances.between(request.zone, worker.zone))
 
-    def _some(self, workers: Sequence[Worker], levels: Levels, home: int | None, draw: int) -> list[Worker]:
-        chosen: dict[int, Worker] = {}
-        for place in range(self._config.choices):
+    def _some(self, levels: Levels, home: int, draw: int) -> list[Lane]:
+        """Some of a large fleet: drawn, holders of the longest prefix, the session's last."""
+        workers, lanes, choices = self._candidates.workers, self._candidates.lanes, self._config.choices
+        numbers: dict[int, None] = {}
+        for place in range(choices):
             draw = (draw * 6364136223846793005 + 1442695040888963407 + place) & _MASK
-            worker = workers[draw * len(workers) >> 64]
-            chosen[worker.number] = worker
-        numbers = [] if home is None else [home]
-        numbers += islice(_bits(levels[0][1], draw), self._config.choices) if levels else []
-        alive = self._candidates.by_number
-        chosen.update((number, alive[number]) for number in numbers if number in alive)
-        return list(chosen.values())
+            numbers[workers[draw * len(workers) >> 64].number] = None
+        numbers[home] = None
+        if levels:
+            numbers.update(dict.fromkeys(islice(_bits(levels[0][1], draw), choices)))
+        return [lanes[number] for number in numbers if number in lanes]
 
     def _remember(self, session: Hashable, number: int) -> None:
         self._sessions[session] = number

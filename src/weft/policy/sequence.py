@@ -1,11 +1,13 @@
 """One sequence in a batch: what it asks, and where it is. Only the Batcher that holds it changes it."""
 
 from collections.abc import Hashable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum, auto
 from typing import NamedTuple
 
 from weft.policy.kv_blocks import Table
+
+NO_TABLE = Table([], 0)
 
 
 class Stage(Enum):
@@ -41,7 +43,7 @@ class Sequence:
     order: int = 0  # of submission: breaks ties of rank
     hits: int = 0  # prompt tokens found in the cache when it was last admitted
     preemptions: int = 0
-    table: Table = field(default_factory=lambda: Table([], 0))
+    table: Table = NO_TABLE
 
     @property
     def to_compute(self) -> int:

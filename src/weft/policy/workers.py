@@ -54,19 +54,37 @@ class Worker:
     load: Load
 
 
+Lane = tuple[int, str, Load, float, float, float, int, float]
+"""Number, zone, load, s_per_input_token, s_per_step, s_per_sequence, places, $ a second: a Worker as a router reads it,
+many times a request."""
+
+
 class Candidates:
     """The workers that are alive, in the order they came; several routers may share them."""
 
     def __init__(self, workers: Iterable[Worker] = ()) -> None:
-        self.by_number = {worker.number: worker for worker in workers}
-        self.workers = list(self.by_number.values())
+        self.by_number: dict[int, Worker] = {}
+        self.lanes: dict[int, Lane] = {}
+        self.workers: list[Worker] = []
+        for worker in workers:
+            self.add(worker)
 
     def add(self, worker: Worker) -> None:
         self.by_number[worker.number] = worker
+        self.lanes[worker.number] = (
+            worker.number,
+            worker.zone,
+            worker.load,
+            worker.s_per_input_token,
+            worker.s_per_step,
+            worker.s_per_sequence,
+            worker.places,
+            worker.usd_per_hour / HOUR_S,
+        )
         self.workers = list(self.by_number.values())
 
     def remove(self, number: int) -> None:
-        del self.by_number[number]
+        del self.by_number[number], self.lanes[number]
         self.workers = list(self.by_number.values())
 
     def alive(self) -> list[Worker]:
