@@ -1,9 +1,11 @@
 """Block accounting under any sequence of operations, against a model that knows what every table should hold."""
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, multiple, rule
 
+from weft.core.errors import CapacityError
 from weft.policy.kv_blocks import BlockPool, Table
 
 SIZE, BLOCKS = 4, 24
@@ -106,6 +108,12 @@ class Blocks(RuleBasedStateMachine):
         assert min(self.pool.free, self.pool.cached) >= 0
 
     @invariant()
+    def what_is_known_is_where_it_should_be(self) -> None:
+        assert set(self.pool._id_of) == self.known
+        assert {self.pool._hash_of[block] for block in self.pool._id_of.values()} == self.known
+        assert all(self.pool._hash_of[block] == -1 for block in self.pool._free)
+
+    @invariant()
     def tables_hold_their_text(self) -> None:
         for table, text in self.text.items():
             assert len(table.ids) == -(-len(text) // SIZE)
@@ -115,6 +123,30 @@ class Blocks(RuleBasedStateMachine):
 
 Blocks.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
 TestBlocks = Blocks.TestCase
+
+
+def test_a_twin_may_hold_what_the_other_published() -> None:
+    pool = BlockPool(4, 1)
+    table = pool.allocate(2)
+    assert table is not None
+    twin = pool.fork(table)
+    pool.publish(table, (1, 2), 2)
+    pool.release(table)
+    pool.release(twin)
+    assert (pool.free, pool.cached, pool.match((1, 2))) == (2, 2, 2)
+
+
+@pytest.mark.parametrize("hashes", [(5, 5), (7, 1)])
+def test_hashes_that_are_not_chained_are_refused(hashes: tuple[int, int]) -> None:
+    pool = BlockPool(8, 1)
+    for each in ((1, 2), hashes):
+        table = pool.allocate(3, each)
+        assert table is not None
+        if each == hashes:
+            with pytest.raises(CapacityError, match="chain the hashes"):
+                pool.publish(table, each, 2)
+        else:
+            pool.publish(table, each, 2)
 
 
 def test_the_end_of_the_oldest_prefix_goes_first() -> None:

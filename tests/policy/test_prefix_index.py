@@ -1,4 +1,4 @@
-"""The index says what the pools that feed it hold; look-ups by bisection are those of a walk over every block."""
+"""The index says what the pools that feed it hold; galloping look-ups are those of a walk over every block."""
 
 from collections.abc import Sequence
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from weft.core.errors import CapacityError, FleetError
 from weft.policy.baseline_routers import LeastLoad, PrefixFirst, RoundRobin
 from weft.policy.pairs import PairConfig, PairRouter, Path
-from weft.policy.prefix_index import PrefixIndex
+from weft.policy.prefix_index import PrefixIndex, workers_held
 from weft.policy.router import Router, RouterConfig, Routing
 from weft.policy.workers import Candidates, Distances, Request, Tally, Worker, predict
 
@@ -218,11 +218,9 @@ def test_a_pair_is_the_best_of_all(
     }
     router = PairRouter(Candidates(prefills), Candidates(decodes), paths, index, SIZE, config)
     request = Request(1000, 50, tuple(range(6)), kv_bytes_per_token=131072)
-    every = [
-        router.pair(request, prefill, router._predict(request, prefill, index.match(request.hashes)), decode,
-                    index.match(request.hashes))
-        for prefill, decode in product(prefills, decodes)
-    ]  # fmt: skip
+    shares = workers_held(index.match(request.hashes))
+    predicted = {worker.number: router.predict(request, worker, shares) for worker in workers}
+    every = [router.pair(request, prefill, decode, predicted) for prefill, decode in product(prefills, decodes)]
     assert router.route(request).score == pytest.approx(min(pair.score for pair in every), rel=1e-12)
 
 

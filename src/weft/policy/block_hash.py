@@ -1,6 +1,6 @@
 """Chained hashes of token blocks: each stands for a whole prefix, so equal hashes mean equal KV caches.
 
-    h_0 = blake2b(salt),  h_i = blake2b(h_{i-1} ‖ tokens of block i),  8 bytes each
+    h_0 = sha256(salt),  h_i = sha256(h_{i-1} ‖ tokens of block i),  the first 8 bytes of each
 
 A cryptographic hash, because whoever can make two prefixes collide reads another's cache (Python's `hash` of integers
 is no secret); a salt per tenant keeps caches apart. `SessionHashes` hashes each token of a conversation once.
@@ -8,7 +8,7 @@ is no secret); a salt per tenant keeps caches apart. `SessionHashes` hashes each
 
 from array import array
 from collections.abc import Sequence
-from hashlib import blake2b
+from hashlib import sha256
 
 from weft.core.errors import CapacityError
 
@@ -25,8 +25,8 @@ class SessionHashes:
             )
         self.hashes: list[int] = []
         self._block_size = block_size
-        self._parent = blake2b(salt.encode(), digest_size=_BYTES).digest()
-        self._tail = array("q")
+        self._parent = sha256(salt.encode()).digest()[:_BYTES]
+        self._tail = array("I")
 
     @property
     def tokens(self) -> int:
@@ -34,12 +34,17 @@ class SessionHashes:
 
     def extend(self, tokens: Sequence[int]) -> list[int]:
         """All hashes so far, of full blocks only."""
-        self._tail.extend(tokens)
+        try:
+            self._tail += array("I", tokens)
+        except (OverflowError, TypeError) as broken:
+            raise CapacityError(
+                subject="block hashes", problem=f"a token is not a 32-bit id: {broken}", way_out="give token ids"
+            ) from None
         data, width = self._tail.tobytes(), self._block_size * self._tail.itemsize
         full = len(self._tail) // self._block_size
         parent = self._parent
         for start in range(0, full * width, width):
-            parent = blake2b(parent + data[start : start + width], digest_size=_BYTES).digest()
+            parent = sha256(parent + data[start : start + width]).digest()[:_BYTES]
             self.hashes.append(int.from_bytes(parent, "little"))
         self._parent = parent
         del self._tail[: full * self._block_size]

@@ -19,6 +19,9 @@ from collections.abc import Callable, Sequence
 
 from weft.core.errors import CapacityError
 
+_NONE = -1
+"""No hash; any other integer may be one."""
+
 
 class Table:
     """The blocks of one sequence: `ids[i]` holds its tokens from `i * block_size`; `published` leading ones are known
@@ -54,7 +57,8 @@ class BlockPool:
         self._free = list(range(blocks - 1, -1, -1))
         self._reserved = 0
         self._id_of: dict[int, int] = {}
-        self._hash_of: list[int | None] = [None] * blocks
+        self._hash_of = [_NONE] * blocks
+        self._forked = False  # from the first fork on, a table may hold blocks that its twin published
         self._more: dict[int, int] = {}  # holders beyond the first, of blocks that have any
         self._idle: OrderedDict[int, int] = OrderedDict()  # hash → block that nobody holds, oldest first
         self._on_published = on_published
@@ -162,6 +166,7 @@ class BlockPool:
 
     def fork(self, table: Table) -> Table:
         """A second sequence with the same tokens; it shares every block until one of the two writes."""
+        self._forked = True
         for block in table.ids:
             self._more[block] = self._more.get(block, 0) + 1
         twin = Table(list(table.ids), table.tokens, table.published)
@@ -170,12 +175,15 @@ class BlockPool:
 
     def release(self, table: Table) -> None:
         """The sequence lets go of its blocks; published ones stay cached, the end of a prefix older than its start."""
-        if table.published or self._more:
+        if self._more or self._forked:
             for block in reversed(table.ids):
                 self._drop(block)
-        else:
-            self._free += table.ids
+        else:  # the same, shorter: nobody else holds any
             self.available += len(table.ids)
+            self._free += table.ids[table.published :]
+            idle, hash_of = self._idle, self._hash_of
+            for block in reversed(table.ids[: table.published]):
+                idle[hash_of[block]] = block
         table.ids = []
         table.tokens = table.published = 0
 
@@ -193,7 +201,7 @@ class BlockPool:
         if more is None:
             self.available += 1
             hash_ = self._hash_of[block]
-            if hash_ is None:
+            if hash_ == _NONE:
                 self._free.append(block)
             else:
                 self._idle[hash_] = block
@@ -213,14 +221,13 @@ class BlockPool:
         return ids
 
     def _evict(self, count: int) -> None:
-        gone: list[int] = []
-        for _ in range(count):
-            hash_, block = self._idle.popitem(last=False)
-            del self._id_of[hash_]
-            self._hash_of[block] = None
-            self._free.append(block)
-            gone.append(hash_)
-        self._on_evicted(gone)
+        oldest, hash_of, id_of = self._idle.popitem, self._hash_of, self._id_of
+        gone = [oldest(last=False) for _ in range(count)]
+        for hash_, block in gone:
+            del id_of[hash_]
+            hash_of[block] = _NONE
+        self._free += [block for _, block in gone]
+        self._on_evicted([hash_ for hash_, _ in gone])
 
 
 def _unchained(hash_: int) -> CapacityError:

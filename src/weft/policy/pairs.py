@@ -9,13 +9,14 @@ The link depends on the two zones only, so the best prefill replica of each zone
 all pairs in O(prefills + zones · decodes), not O(prefills · decodes). A replica that does both may be its own pair.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
+from math import inf
 from typing import NamedTuple
 
 from weft.core.errors import FleetError
 from weft.core.units import HOUR_S
-from weft.policy.prefix_index import Levels, PrefixIndex, blocks_held
+from weft.policy.prefix_index import PrefixIndex, workers_held
 from weft.policy.workers import Candidates, Distances, Prediction, Request, Worker, predict
 
 
@@ -81,54 +82,55 @@ class PairRouter:
 
     def route(self, request: Request, draw: int = 0) -> Pair:
         """The pair with the smallest score; of equal ones the first in the order of the candidates."""
-        levels = self._index.match(request.hashes) if request.hashes else []
-        first: dict[str, tuple[float, Worker, Prediction]] = {}
-        own: dict[int, tuple[Worker, Prediction]] = {}
+        held = workers_held(self._index.match(request.hashes)) if request.hashes else {}
+        first: dict[str, tuple[float, int]] = {}
+        predicted: dict[int, Prediction] = {}
         for worker in self._prefills.alive():
-            prediction = self._predict(request, worker, levels)
-            own[worker.number] = (worker, prediction)
+            prediction = predicted[worker.number] = self.predict(request, worker, held)
             cost = self._prefill_score(worker, prediction)
             if worker.zone not in first or cost < first[worker.zone][0]:
-                first[worker.zone] = (cost, worker, prediction)
-        best_of_zones = [(worker, prediction) for _, worker, prediction in first.values()]
-        pairs = (
-            self.pair(request, prefill, prefilled, decode, levels)
-            for decode in self._decodes.alive()
-            for prefill, prefilled in self._partners(decode, best_of_zones, own)
-        )
-        return min(pairs, key=lambda pair: pair.score)
+                first[worker.zone] = (cost, worker.number)
+        best, least = (-1, -1), inf
+        for decode in self._decodes.alive():
+            if decode.number not in predicted:
+                predicted[decode.number] = self.predict(request, decode, held)
+            partners = [number for _, number in first.values()]
+            if decode.number in self._prefills.by_number:
+                partners.append(decode.number)
+            for number in partners:
+                score = self._score(request, self._prefills.by_number[number], decode, predicted)[0]
+                if score < least:
+                    best, least = (number, decode.number), score
+        return self.pair(request, self._prefills.by_number[best[0]], self._decodes.by_number[best[1]], predicted)
 
-    def _partners(
-        self,
-        decode: Worker,
-        best_of_zones: Sequence[tuple[Worker, Prediction]],
-        own: Mapping[int, tuple[Worker, Prediction]],
-    ) -> Iterator[tuple[Worker, Prediction]]:
-        if decode.number in own:
-            yield own[decode.number]
-        yield from best_of_zones
-
-    def pair(self, request: Request, prefill: Worker, prefilled: Prediction, decode: Worker, levels: Levels) -> Pair:
+    def pair(self, request: Request, prefill: Worker, decode: Worker, predicted: Mapping[int, Prediction]) -> Pair:
         """What this pair would cost."""
-        config, alone = self._config, prefill.number == decode.number
-        after = self._predict(request, decode, levels)
-        moved_bytes, moving_s, moving_usd = 0.0, 0.0, 0.0
-        if not alone:
+        scored = self._score(request, prefill, decode, predicted)
+        return Pair(prefill, decode, predicted[prefill.number], *scored[1:], scored[0])
+
+    def predict(self, request: Request, worker: Worker, held: Mapping[int, int]) -> Prediction:
+        hits = min(held[worker.number] * self._block_size, request.prompt - 1) if worker.number in held else 0
+        return predict(request, worker, hits, self._distances.between(request.zone, worker.zone))
+
+    def _score(
+        self, request: Request, prefill: Worker, decode: Worker, predicted: Mapping[int, Prediction]
+    ) -> tuple[float, float, float, float, float]:
+        """Score, bytes moved, seconds of that, finish, $."""
+        config = self._config
+        before, after = predicted[prefill.number], predicted[decode.number]
+        moved_bytes = moving_s = moving_usd = wait_s = 0.0
+        if prefill.number != decode.number:
             path = self._path(prefill.zone, decode.zone)
             moved_bytes = (request.prompt - after.hit_tokens) * request.kv_bytes_per_token
             moving_s = path.latency_s + path.backlog_s + moved_bytes / path.bytes_per_s
             moving_usd = moved_bytes * path.usd_per_byte
-        wait_s = 0.0 if alone else after.queue_s
-        finish_s = prefilled.ttft_s + moving_s + wait_s + (request.output - 1) * after.step_s
-        prefill_usd = prefill.usd_per_hour / HOUR_S * prefilled.prefill_s
+            wait_s = after.queue_s
+        finish_s = before.ttft_s + moving_s + wait_s + (request.output - 1) * after.step_s
+        prefill_usd = prefill.usd_per_hour / HOUR_S * before.prefill_s
         decode_usd = after.usd - decode.usd_per_hour / HOUR_S * after.prefill_s
         usd = prefill_usd + decode_usd + moving_usd
-        score = finish_s + config.first_token_weight * prefilled.ttft_s + config.s_per_usd * usd
-        return Pair(prefill, decode, prefilled, moved_bytes, moving_s, finish_s, usd, score)
-
-    def _predict(self, request: Request, worker: Worker, levels: Levels) -> Prediction:
-        hits = min(blocks_held(levels, worker.number) * self._block_size, request.prompt - 1)
-        return predict(request, worker, hits, self._distances.between(request.zone, worker.zone))
+        score = finish_s + config.first_token_weight * before.ttft_s + config.s_per_usd * usd
+        return score, moved_bytes, moving_s, finish_s, usd
 
     def _prefill_score(self, worker: Worker, prediction: Prediction) -> float:
         usd = worker.usd_per_hour / HOUR_S * prediction.prefill_s

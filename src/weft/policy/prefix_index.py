@@ -1,7 +1,7 @@
 """Which workers hold which prefix: a flat dictionary, chained block hash → bitmask of workers.
 
 A hash stands for all blocks up to its own, so no tree is needed. A worker that holds block i of a prefix holds all
-before it (see kv_blocks), hence the masks along a prefix only shrink, and a look-up bisects for the places where they
+before it (see kv_blocks), hence the masks along a prefix only shrink, and a look-up gallops to the places where they
 do: O(workers that differ · log blocks) instead of one step a block.
 """
 
@@ -44,31 +44,26 @@ class PrefixIndex:
 
     def match(self, hashes: Sequence[int]) -> Levels:
         """Who holds how much of this prefix; empty when nobody holds its first block."""
-        levels: Levels = []
-        if not hashes:
-            return levels
         get, end = self._masks.get, len(hashes)
-        mask, at = get(hashes[0], 0), 0
+        mask, at = get(hashes[0], 0) if hashes else 0, 0
+        levels: Levels = []
         while mask:
-            at = self._last_with(mask, hashes, at)
-            levels.append((at + 1, mask))
-            at += 1
+            low, high, stride = at, at + 4, 4  # all of `mask` hold block `low`; gallop, then halve
+            while high < end and get(hashes[high], 0) & mask == mask:
+                low, stride = high, 2 * stride
+                high += stride
+            high = min(high, end)
+            while high - low > 1:
+                middle = (low + high) >> 1
+                if get(hashes[middle], 0) & mask == mask:
+                    low = middle
+                else:
+                    high = middle
+            levels.append((high, mask))
+            at = high
             mask = mask & get(hashes[at], 0) if at < end else 0
         levels.reverse()
         return levels
-
-    def _last_with(self, mask: int, hashes: Sequence[int], low: int) -> int:
-        """The last block that all of `mask` hold; block `low` is one."""
-        get, high = self._masks.get, len(hashes)
-        if get(hashes[-1], 0) & mask == mask:
-            return high - 1
-        while high - low > 1:
-            middle = (low + high) // 2
-            if get(hashes[middle], 0) & mask == mask:
-                low = middle
-            else:
-                high = middle
-        return low
 
 
 def blocks_held(levels: Levels, worker: int) -> int:
