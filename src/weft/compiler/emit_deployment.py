@@ -13,6 +13,7 @@ from weft.compiler.dialects.fleet import PoolOp
 from weft.compiler.dialects.kv import TransferOp
 from weft.compiler.dialects.step import StepOp
 from weft.compiler.emit import emit_program
+from weft.compiler.engine_terms import Terms, links_of
 from weft.compiler.request import CompileRequest
 from weft.core.deployment import (
     DEPLOYMENT_VERSION,
@@ -36,14 +37,17 @@ def emit_deployment(module: ModuleOp, request: CompileRequest) -> Deployment:
     graph = agent_graph(module)
     source = to_scalar(graph.attributes.get("agent.source", StringAttr(request.agent)))
     steps = [op for op in graph.walk() if isinstance(op, StepOp)]
+    terms = Terms(request, tuple(steps))
+    pools = [_pool(op) for op in module.ops if isinstance(op, PoolOp)]
+    handoffs = tuple(_handoff(step) for step in steps if isinstance(step, TransferOp))
     return Deployment(
         version=DEPLOYMENT_VERSION,
         agent=graph.sym_name.data,
         source=str(source),
         program=emit_program(module),
-        pools=tuple(_pool(op) for op in module.ops if isinstance(op, PoolOp)),
+        pools=tuple(terms.completed(pool) for pool in pools),
         routes=tuple(_route(step) for step in steps),
-        handoffs=tuple(_handoff(step) for step in steps if isinstance(step, TransferOp)),
+        handoffs=handoffs,
         answer=_convert(_dictionary(module, "fleet.answer"), Answer),
         alternatives=tuple(_alternatives(module)),
         fleet=request.fleet,
@@ -53,6 +57,7 @@ def emit_deployment(module: ModuleOp, request: CompileRequest) -> Deployment:
         workload=request.workload_terms(),
         shares=tuple(_convert(scalars(row.data), Share) for row in _rows(module, "fleet.shares")),
         bills=tuple(_convert(scalars(row.data), AgentBill) for row in _rows(module, "fleet.bills")),
+        links=links_of(handoff.link for handoff in handoffs),
     )
 
 

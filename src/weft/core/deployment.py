@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from weft.core.hardware import Link
+from weft.core.pace import EngineTerms
 from weft.core.program import Program
 from weft.core.units import HOUR_S, Precision
 from weft.core.workload import Slo, Workload
@@ -30,8 +32,11 @@ class Parallelism:
 
 @dataclass(frozen=True, slots=True)
 class Pool:
-    """Equal replicas of one engine (or CPU worker). Prices are per replica-hour. `share` is the part of the pool that
-    the deployment's agent pays for, where several use it."""
+    """Equal replicas of one engine (or CPU worker). Prices are per replica-hour. `engine` is None for CPU work.
+
+    `busy_w` and `idle_w` are one replica's power at the meter; None where the device's power is not known. `share` is
+    the part of the pool that the deployment's agent pays for, where several use it.
+    """
 
     name: str
     device: str
@@ -43,6 +48,9 @@ class Pool:
     utilisation: float
     model: str | None = None
     precision: Precision | None = None
+    engine: EngineTerms | None = None
+    busy_w: float | None = None
+    idle_w: float | None = None
     share: float = 1.0
 
 
@@ -157,6 +165,7 @@ class Deployment:
     workload: Workload
     shares: tuple[Share, ...] = ()
     bills: tuple[AgentBill, ...] = ()
+    links: tuple[Link, ...] = ()
 
     @property
     def usd_per_run(self) -> float:

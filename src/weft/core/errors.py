@@ -13,8 +13,11 @@ WeftError                     every refusal: subject, problem, way out
 │   ├── MissingProgramError   an external program is not installed
 │   ├── PlanError             no placement was found for the request
 │   │   └── NoPlacementError  none exists: its limits clash
-│   └── DeploymentError       a plan file is of another version or program
+│   ├── DeploymentError       a plan file is of another version or program
+│   ├── TraceError            a line of a trace cannot be read, or stands in the wrong order
+│   └── CapacityError         a sequence can never fit its replica, limits exclude all work
 └── RunError                  a run failed on the way                (exit code 1)
+    ├── OverloadError         more work came than the fleet can do
     ├── NodeDiedError         a node process ended or stopped answering
     ├── StepFailedError       a step raised on its node
     └── WireError             a frame is malformed, oversized or not authentic
@@ -76,7 +79,16 @@ class NoPlacementError(PlanError): ...
 class DeploymentError(InputError): ...
 
 
+class TraceError(InputError): ...
+
+
+class CapacityError(InputError): ...
+
+
 class RunError(WeftError): ...
+
+
+class OverloadError(RunError): ...
 
 
 class NodeDiedError(RunError): ...
