@@ -95,7 +95,7 @@ def our_estimate() -> tuple[float, float, float]:
 
 
 def our_sweep() -> tuple[float, int]:
-    """CPU seconds of all TP × PP × batch of 70B FP8 on H100, both phases, warm as the peer's, and how many those are."""
+    """CPU seconds, warm, of all TP × PP × batch of 70B FP8 on H100, both phases, and how many those are."""
     question = Question(catalog.model("llama-3-70b"), Precision.FP8, ISL, OSL)
     device, link = catalog.device("h100-sxm"), Space().kv_link()
     seconds, count = 0.0, 0
