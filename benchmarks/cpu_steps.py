@@ -6,7 +6,6 @@
 CPU time (user and system, children included), the least of several runs: a shared machine only ever adds to it. One
 thread, as the planner counts cores: waiting threads of a library would be counted as work.
 """
-# pyright: standard
 
 import argparse
 import html.parser
@@ -90,10 +89,8 @@ def _vector_search() -> Step:
 def _keyword_search() -> Step:
     words = [f"word{n}" for n in range(4000)]
     random = np.random.default_rng(1)
-    passages = [
-        Passage(str(n), f"title {n}", " ".join(words[w] for w in random.zipf(1.3, 40).clip(0, 3999)))
-        for n in range(2000)
-    ]
+    ranks: list[list[int]] = random.zipf(1.3, (2000, 40)).clip(0, 3999).tolist()
+    passages = [Passage(f"{n}", f"title {n}", " ".join(words[w] for w in line)) for n, line in enumerate(ranks)]
     retriever = Bm25Retriever(passages)
     held = 2000 * 40 * 30.0
     return Step(

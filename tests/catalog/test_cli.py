@@ -14,17 +14,26 @@ def run(*arguments: str) -> str:
     return CliRunner().invoke(app, arguments, catch_exceptions=False).output
 
 
-@pytest.mark.parametrize("table", ["devices", "models", "links"])
+@pytest.mark.parametrize("table", ["devices", "models", "links", "architectures", "cpu-steps"])
 def test_tables_list_every_row_in_100_columns(table: str) -> None:
     lines = run(table).splitlines()
-    assert len(lines) == 1 + len(getattr(catalog, table)())
+    assert len(lines) == 1 + len(getattr(catalog, table.replace("-", "_"))())
     assert max(map(len, lines)) <= 100
     assert not any("…" in line for line in lines)
 
 
-@pytest.mark.parametrize(("table", "name"), [("devices", "H100"), ("models", "llama 3 8b"), ("links", "wan-10g")])
+ROWS = [
+    ("devices", "H100"),
+    ("models", "llama 3 8b"),
+    ("links", "wan-10g"),
+    ("architectures", "SDXL"),
+    ("cpu-steps", "tokenise"),
+]
+
+
+@pytest.mark.parametrize(("table", "name"), ROWS)
 def test_one_row_shows_its_source(table: str, name: str) -> None:
-    row = getattr(catalog, table.removesuffix("s"))(name)
+    row = getattr(catalog, table.removesuffix("s").replace("-", "_"))(name)
     output = run(table, name)
     assert row.source.as_of in output
     assert row.source.url.split()[0] in output

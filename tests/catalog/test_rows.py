@@ -5,9 +5,13 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from weft import catalog
+from weft.catalog.models import build_model
+from weft.catalog.rows import DeviceRow, ModelRow
+from weft.core.errors import CatalogError
 from weft.core.units import GIGA, TERA, Precision
 
 HERE = Path(catalog.__file__).parent
@@ -117,3 +121,18 @@ def test_objectives() -> None:
     assert (catalog.slo("interactive").ttft_s, catalog.slo("interactive").tpot_s) == (0.25, 0.02)
     offline = catalog.slo("offline")
     assert (offline.ttft_s, offline.tpot_s, offline.e2e_s) == (None, None, None)
+
+
+def test_a_sparse_model_needs_the_sizes_of_its_experts() -> None:
+    row = next(row for row in tomllib.loads((HERE / "models.toml").read_text())["model"] if "experts" in row)
+    whole = msgspec.convert(row, ModelRow)
+    assert build_model(whole).experts is not None
+    with pytest.raises(CatalogError, match="parameters active but no experts"):
+        build_model(msgspec.structs.replace(whole, experts=None))
+
+
+@pytest.mark.parametrize(("key", "value"), [("price_usd", -1), ("price_usd", float("nan")), ("tdp_w", float("inf"))])
+def test_prices_and_powers_that_are_none_are_refused(key: str, value: float) -> None:
+    row = next(row for row in tomllib.loads((HERE / "devices.toml").read_text())["device"] if row["id"] == "h100-sxm")
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.convert(row | {key: value}, DeviceRow)

@@ -48,6 +48,12 @@ def test_a_closed_loops_means_stay_at_the_top_of_the_json(weft: Weft) -> None:
         (("--isl-cv", 9, "--isl", 20000), "does not hold"),
         (("--lengths", "nowhere.csv"), "cannot be read"),
         (("--gpus", 0), "--gpus: is 0"),
+        (("--gpus", 12), "use 8 or 16"),
+        (("--gpus", 4), "use 8, or a smaller replica"),
+        (("--ep", 8), "has no experts to spread"),
+        (("--isl", 0.2), "--isl: is 0.2"),
+        (("--kind", "e2e", "--concurrency", 1e6), "give 1585 at most"),
+        (("--max-batch", 4), "bounds an open loop"),
     ],
 )
 def test_what_cannot_be_priced_is_refused(weft: Weft, options: tuple[object, ...], words: str) -> None:
@@ -85,3 +91,11 @@ def test_calls_that_cannot_be_priced_are_refused(weft: Weft, options: tuple[obje
     finished = weft("estimate", "--model", model, "--device", device, *rest)
     assert finished.code == 2
     assert words in finished.err
+
+
+def test_experts_that_cannot_be_spread_are_refused(weft: Weft) -> None:
+    finished = weft(
+        "estimate", "--model", "DeepSeek-R1", "--device", "H200", "--tp", 8, "--ep", 3, "--precision", "fp8"
+    )
+    assert finished.code == 2
+    assert "use 2 or 4" in finished.err

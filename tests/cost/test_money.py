@@ -4,9 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from tests.cost.builders import CLOUD, H100, OWNED, PAPER, device
+from tests.cost.builders import CLOUD, H100, OWNED, PAPER, SOURCE, device
+from weft import catalog
 from weft.core.errors import CatalogError
-from weft.core.hardware import Finance
+from weft.core.hardware import Finance, Host
 from weft.cost.energy import power_w, request_energy_j
 from weft.cost.sensitivity import Range, tornado
 from weft.cost.tco import depreciation_usd_per_hour, power_usd_per_hour, usd_per_hour
@@ -54,6 +55,30 @@ def test_prices_that_are_none_are_refused(price: float):
 def test_finances_that_make_no_price_are_refused(finance: Finance):
     with pytest.raises(CatalogError, match="finance 'owned': has a term of no years"):
         usd_per_hour(H100, finance)
+
+
+def test_a_host_is_financed_like_the_device_and_always_on():
+    """$4,000 of server, NIC and switch beside $25,000; 300 W beside 700."""
+    host = Host("server", "server", 2_500, 1_000, 500, 300, SOURCE)
+    hosted, bare = replace(H100, host=host), replace(H100, price_usd=29_000, tdp_w=1_000)
+    assert usd_per_hour(hosted, replace(OWNED, with_host=True)) == pytest.approx(usd_per_hour(bare, OWNED))
+    assert usd_per_hour(hosted, OWNED) == usd_per_hour(H100, OWNED)
+    idle = replace(OWNED, with_host=True, power_utilisation=0.0)
+    assert power_usd_per_hour(hosted, idle) == pytest.approx(0.3 * 0.40)
+    with pytest.raises(CatalogError, match="h100: has no host in the catalogue"):
+        usd_per_hour(H100, replace(OWNED, with_host=True))
+
+
+def test_hosts_of_the_catalogue():
+    """Every device with a price stands in a server or is one; a rental price and the paper's know no host."""
+    priced = [each for each in catalog.devices().values() if each.price_usd and each.host]
+    assert {"h100-sxm", "gaudi3", "epyc-9965", "a40"} <= {each.id for each in priced}
+    for each in priced:
+        assert each.host is not None
+        assert 1_000 < each.host.usd < 10_000
+        assert usd_per_hour(each, catalog.finance("owned-host")) > usd_per_hour(each, catalog.finance("owned"))
+    gaudi, h100 = catalog.device("gaudi3").host, catalog.device("h100-sxm").host
+    assert gaudi and h100 and gaudi.nic_usd == 0 < h100.nic_usd
 
 
 def test_energy_of_a_request():

@@ -108,9 +108,10 @@ def test_kinds_answer_what_they_are_asked():
     ("changes", "error", "words"),
     [
         ({"device": "a100"}, PlanError, "does not run fp8"),
-        ({"tp": 3}, PlanError, "does not divide"),
+        ({"tp": 3}, PlanError, "does not divide its 64 heads; choose tp 2 or 4"),
+        ({"pp": 100}, PlanError, "choose pp 80 at most"),
         ({"isl": 200_000.0}, PlanError, "context of 131072"),
-        ({"tp": 1, "device": "l4"}, PlanError, "do not fit"),
+        ({"tp": 1, "device": "l4"}, PlanError, "do not fit 24 GB; use tp 4"),
         ({"model": "Llama-9"}, CatalogError, "nearest are"),
         ({"device": "H1000"}, CatalogError, "nearest are"),
         ({"precision": "posit"}, PlanError, "no known number format"),

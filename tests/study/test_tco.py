@@ -91,7 +91,7 @@ def test_what_has_no_price_is_reported_not_guessed(slice_rows: list[Row]):
     assert all(row.tokens_per_usd is None and "not priced" in row.reason for row in owned if "A100" not in row.pair)
     rented = [row for row in slice_rows if row.pair == "H200::H200" and row.cell.finance == "cloud"]
     assert all(row.benefit for row in rented)
-    assert "H200 under paper, owned" in tco.unpriced(slice_rows)
+    assert "H200 under paper, owned, owned-host" in tco.unpriced(slice_rows)
 
 
 def test_fp8_on_a100_is_refused(slice_rows: list[Row]):
@@ -175,3 +175,10 @@ def test_sensitivity_begins_at_the_study(slice_rows: list[Row]):
     assert dear.at_low
     assert dear.at_high
     assert dear.at_low > dear.at_high
+
+
+def test_servers_speak_against_cheap_devices(whole: tco.TcoStudy):
+    """A place costs about the same whatever stands in it."""
+    bare, hosted = (tco.winners(whole.rows, finance) for finance in ("owned", "owned-host"))
+    assert sum(bare.values()) == sum(hosted.values()) == 16
+    assert hosted["B200::B200"] > bare["B200::B200"]

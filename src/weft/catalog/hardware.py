@@ -7,10 +7,21 @@ from pathlib import Path
 from types import MappingProxyType
 
 from weft.catalog.names import index, resolve
-from weft.catalog.rows import DeviceFile, DeviceRow, LinkFile, LinkRow, ProfileFile, ProfileRow, Row, ScaleUpRow
+from weft.catalog.rows import (
+    DeviceFile,
+    DeviceRow,
+    HostFile,
+    HostRow,
+    LinkFile,
+    LinkRow,
+    ProfileFile,
+    ProfileRow,
+    Row,
+    ScaleUpRow,
+)
 from weft.catalog.toml import read_toml
 from weft.core.errors import CatalogError
-from weft.core.hardware import Device, Interconnect, Link, Source
+from weft.core.hardware import Device, Host, Interconnect, Link, Source
 from weft.core.units import GIGA, MEGA, TERA, Precision
 
 HERE = Path(__file__).parent
@@ -45,7 +56,8 @@ def source_of(row: Row, *dated: str) -> Source:
 @cache
 def _device_table(profile: str) -> tuple[Mapping[str, Device], Mapping[str, str]]:
     rows = {row.id: row for row in read_toml(HERE / "devices.toml", CatalogError).convert(DeviceFile).device}
-    built = {row_id: _device(row) for row_id, row in rows.items()}
+    hosts = _hosts_by_device(rows)
+    built = {row_id: _device(row, hosts.get(row_id)) for row_id, row in rows.items()}
     if profile != "default":
         overrides = read_toml(HERE / f"devices.{profile}.toml", CatalogError).convert(ProfileFile).device
         built = {row.id: _override(built[row.id], row) for row in overrides}
@@ -67,7 +79,32 @@ def _known_profile(profile: str) -> str:
     return profile
 
 
-def _device(row: DeviceRow) -> Device:
+def _hosts_by_device(known: Mapping[str, DeviceRow]) -> Mapping[str, Host]:
+    """A device stands in at most one kind of server."""
+    found: dict[str, Host] = {}
+    for row in read_toml(HERE / "hosts.toml", CatalogError).convert(HostFile).host:
+        for name in row.devices:
+            if name not in known or name in found:
+                problem = "stands in two hosts" if name in found else "is a device that the catalogue does not have"
+                raise CatalogError(subject=f"host {row.id!r}", problem=f"{name!r} {problem}", way_out="correct its row")
+            found[name] = _host(row)
+    return found
+
+
+def _host(row: HostRow) -> Host:
+    """One place of the server."""
+    return Host(
+        row.id,
+        row.name,
+        row.server_usd / row.places,
+        row.nics_usd / row.places,
+        row.network_usd / row.places,
+        row.server_w / row.places,
+        source_of(row),
+    )
+
+
+def _device(row: DeviceRow, host: Host | None) -> Device:
     rates = {precision: getattr(row.tflops, precision) for precision in Precision}
     return Device(
         id=row.id,
@@ -83,6 +120,7 @@ def _device(row: DeviceRow) -> Device:
         price_usd=row.price_usd,
         cloud_usd_per_hour=_middle(row.cloud_range_usd_per_hour),
         source=source_of(row, _price_date(row.price_as_of), _cloud_date(row)),
+        host=host,
     )
 
 

@@ -28,11 +28,18 @@ def model(name: str) -> ModelSpec:
 def _model_table() -> tuple[Mapping[str, ModelSpec], Mapping[str, str]]:
     rows = read_toml(HERE / "models.toml", CatalogError).convert(ModelFile).model
     ids = index("model", ((row.id, (row.name, *row.aliases)) for row in rows))
-    return MappingProxyType({row.id: _model(row) for row in rows}), ids
+    return MappingProxyType({row.id: build_model(row) for row in rows}), ids
 
 
-def _model(row: ModelRow) -> ModelSpec:
+def build_model(row: ModelRow) -> ModelSpec:
+    """A row as the cost model needs it; a model with inactive parameters must tell its experts."""
     experts = row.experts
+    if experts is None and row.params_active_b < row.params_total_b:
+        raise CatalogError(
+            subject=f"model {row.id!r}",
+            problem=f"has {row.params_active_b:g} B of {row.params_total_b:g} B parameters active but no experts",
+            way_out="add experts = { count, active, shared, ffn, dense_layers }, or make the two numbers equal",
+        )
     return ModelSpec(
         id=row.id,
         name=row.name,

@@ -68,6 +68,18 @@ class ProfileRow(Row, frozen=True, kw_only=True):
     price_as_of: Text
 
 
+class HostRow(Row, frozen=True, kw_only=True):
+    """A server with room for `places` accelerators; prices are of the whole server, without them."""
+
+    name: Text
+    places: Count
+    server_usd: NonNegative
+    nics_usd: NonNegative
+    network_usd: NonNegative
+    server_w: NonNegative
+    devices: list[Text]
+
+
 class ExpertsRow(Struct, forbid_unknown_fields=True, frozen=True):
     count: Count
     active: Count
@@ -188,6 +200,7 @@ class FinanceRow(Row, frozen=True, kw_only=True):
     idle_power_share: Share = 0.0
     paid_years_ago: NonNegative | None = None
     annual_depreciation: Share = 0.0
+    with_host: bool = False
 
 
 class DeviceFile(Struct, forbid_unknown_fields=True, frozen=True):
@@ -196,6 +209,10 @@ class DeviceFile(Struct, forbid_unknown_fields=True, frozen=True):
 
 class ProfileFile(Struct, forbid_unknown_fields=True, frozen=True):
     device: list[ProfileRow]
+
+
+class HostFile(Struct, forbid_unknown_fields=True, frozen=True):
+    host: list[HostRow]
 
 
 class ModelFile(Struct, forbid_unknown_fields=True, frozen=True):

@@ -56,7 +56,7 @@ def finances() -> Mapping[str, Finance]:
 
 
 def finance(name: str) -> Finance:
-    """`paper`, `owned` or `cloud`."""
+    """`paper`, `owned`, `owned-host`, `paid` or `cloud`."""
     table, ids = _finance_table()
     return table[resolve("finance", name, ids)]
 
@@ -117,4 +117,5 @@ def _finance(row: FinanceRow) -> Finance:
         idle_power_share=row.idle_power_share,
         paid_years_ago=row.paid_years_ago,
         annual_depreciation=row.annual_depreciation,
+        with_host=row.with_host,
     )

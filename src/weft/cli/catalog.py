@@ -10,13 +10,15 @@ from rich.console import Console
 from rich.table import Table
 
 from weft import catalog
+from weft.core.architecture import Architecture, Passes
+from weft.core.cpu_step import CpuStep
 from weft.core.hardware import Device, Link
 from weft.core.model import ModelSpec
-from weft.core.units import GIGA, TERA, Precision, pretty_seconds, pretty_si, pretty_usd
+from weft.core.units import GIGA, MEGA, TERA, Precision, pretty_seconds, pretty_si, pretty_usd
 
 app = typer.Typer(help="Devices, models and links that the planner knows.", no_args_is_help=True)
 
-Row = TypeVar("Row", Device, ModelSpec, Link)
+Row = TypeVar("Row", Device, ModelSpec, Link, Architecture, CpuStep)
 Cells = Sequence[tuple[str, str]]  # (heading, text)
 
 Name = Annotated[str | None, typer.Argument(help="One row in detail: id, name or alias.")]
@@ -56,6 +58,29 @@ def links(name: Name = None, json: Json = False) -> None:
         _show_one(catalog.link(name), json, _link_cells)
 
 
+@app.command()
+def architectures(name: Name = None, json: Json = False) -> None:
+    """Models of speech, retrieval and images: parameters, stages, usual calls."""
+    if name is None:
+        _show_all(list(catalog.architectures().values()), json, _architecture_cells)
+    else:
+        _show_one(catalog.architecture(name), json, (*_architecture_cells, *_architecture_details))
+
+
+@app.command("cpu-steps")
+def cpu_steps(name: Name = None, json: Json = False) -> None:
+    """Steps on a CPU: measured seconds of one core, and bytes."""
+    if name is None:
+        _show_all(list(catalog.cpu_steps().values()), json, _cpu_step_cells)
+    else:
+        _show_one(catalog.cpu_step(name), json, (*_cpu_step_cells, *_cpu_step_details))
+
+
+def _stages(architecture: Architecture) -> str:
+    repeated = {Passes.ONCE: "", Passes.STEP: " (each step)", Passes.TOKEN: " (each token)"}
+    return "; ".join(f"{stage.name}{repeated[stage.passes]}" for stage in architecture.stages)
+
+
 def _rate(precision: Precision) -> Callable[[Device], str]:
     return lambda device: _tera(device.flops_per_s.get(precision))
 
@@ -63,6 +88,11 @@ def _rate(precision: Precision) -> Callable[[Device], str]:
 def _scale_up(device: Device) -> str:
     link = device.scale_up
     return f"{link.name}, {_si(link.bytes_per_s, 'B/s')} per direction, up to {link.max_devices}" if link else "none"
+
+
+def _host(device: Device) -> str:
+    host = device.host
+    return f"{host.name}: {pretty_usd(host.usd)} and {host.w:g} W a place" if host else "not known"
 
 
 def _experts(model: ModelSpec) -> str:
@@ -101,6 +131,7 @@ _device_details: Sequence[tuple[str, Callable[[Device], str]]] = (
     ("FP4", _rate(Precision.FP4)),
     ("scale-up", _scale_up),
     ("cores", lambda device: "–" if device.cores is None else str(device.cores)),
+    ("place in a server", _host),
 )
 _model_cells: Sequence[tuple[str, Callable[[ModelSpec], str]]] = (
     ("id", lambda model: model.id),
@@ -117,6 +148,27 @@ _model_details: Sequence[tuple[str, Callable[[ModelSpec], str]]] = (
     ("attention", lambda model: model.attention),
     ("experts", _experts),
     ("embeddings", lambda model: "tied" if model.tied_embeddings else "not tied"),
+)
+_architecture_cells: Sequence[tuple[str, Callable[[Architecture], str]]] = (
+    ("id", lambda each: each.id),
+    ("kind", lambda each: each.kind),
+    ("parameters", lambda each: f"{each.params / MEGA:,.0f} M"),
+    ("a usual call", lambda each: f"{each.usual_units:,.0f} {each.unit}s"),
+)
+_architecture_details: Sequence[tuple[str, Callable[[Architecture], str]]] = (
+    ("stages", _stages),
+    ("window", lambda each: f"{each.window_units:g} {each.unit}s" if each.window_units else "none"),
+)
+_cpu_step_cells: Sequence[tuple[str, Callable[[CpuStep], str]]] = (
+    ("id", lambda step: step.id),
+    ("core time", lambda step: pretty_seconds(step.core_s)),
+    ("per", lambda step: step.per),
+    ("memory moved", lambda step: _si(step.memory_bytes, "B")),
+    ("held", lambda step: _si(step.held_bytes, "B")),
+)
+_cpu_step_details: Sequence[tuple[str, Callable[[CpuStep], str]]] = (
+    ("network", lambda step: _si(step.network_bytes, "B")),
+    ("disk", lambda step: _si(step.disk_bytes, "B")),
 )
 _link_cells: Sequence[tuple[str, Callable[[Link], str]]] = (
     ("id", lambda link: link.id),

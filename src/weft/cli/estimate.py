@@ -16,6 +16,7 @@ from weft.core.workload import Slo
 from weft.cost.points import Point
 from weft.cost.tails import Lengths, lognormal
 from weft.estimate.coefficients import Coefficients, coefficients
+from weft.estimate.feasible import check_batch, check_point
 from weft.estimate.lengths import read_lengths
 from weft.estimate.limits import Within, most_within
 from weft.estimate.points_csv import price_file
@@ -98,6 +99,10 @@ def _check_load(asked: PointOptions, load: LoadOptions) -> None:
         raise InputError(
             subject="--rate and --concurrency", problem="are an open and a closed loop", way_out="give one of them"
         )
+    if load.max_batch is not None and load.rate is None:
+        raise InputError(
+            subject="--max-batch", problem="bounds an open loop", way_out="give --rate, or a smaller --concurrency"
+        )
     if asked.kind != "server" and (load.rate or load.slo_ttft or load.slo_tpot):
         raise InputError(
             subject=f"--kind {asked.kind}", problem="has no rate and no objective", way_out="use --kind server"
@@ -111,9 +116,11 @@ def _lengths(asked: PointOptions, load: LoadOptions) -> Lengths:
 
 
 def _price(asked: Point, using: Coefficients) -> Priced:
+    check_point(asked)
     answer = price([asked], using)[0]
     if isinstance(answer, WeftError):
         raise answer
+    check_batch(asked, answer)
     return answer
 
 
@@ -121,6 +128,7 @@ def _served(
     asked: Point, lengths: Lengths, load: LoadOptions, using: Coefficients
 ) -> tuple[Percentiles | None, Within | None]:
     """(percentiles under the load, the most within the objective)."""
+    check_point(asked)
     found = deployment(resolve(asked, using.efficiencies), lengths, using, load.max_batch)
     seen = (
         at_rate(found, load.rate, load.arrival_cv) if load.rate else in_flight(found, asked.concurrency or 1.0, using)

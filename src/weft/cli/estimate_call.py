@@ -97,8 +97,8 @@ def _line(priced: CallPriced) -> str:
     """`(size) x batch`, rates, shares of the device, memory, energy."""
     size, rate = {
         InputUnit.SECOND: (f"{priced.units:,g} s", f", {priced.units_per_s:,.4g} x real time"),
-        InputUnit.TOKEN: (f"{priced.units:,g} tokens", f", {priced.units_per_s:,.4g} tokens/s"),
-        InputUnit.PIXEL: (f"{priced.units:,g} pixels", ""),
+        InputUnit.TOKEN: (f"{priced.units:,.0f} tokens", f", {priced.units_per_s:,.4g} tokens/s"),
+        InputUnit.PIXEL: (f"{priced.units:,.0f} pixels", ""),
     }[priced.unit]
     energy = f"; {pretty_si(priced.joules, 'J')}" if priced.joules is not None else ""
     return (

@@ -71,6 +71,7 @@ class FileOptions:
 
 
 _MAY_BE_ZERO = ("arrival_cv", "isl_cv", "osl_cv")
+_TOKENS = ("isl", "osl", "tokens")
 
 
 def given(group: object) -> dict[str, object]:
@@ -90,10 +91,10 @@ def check_numbers(group: object) -> None:
         value = getattr(group, field.name)
         if not isinstance(value, int | float) or isinstance(value, bool):
             continue
-        zero = field.name in _MAY_BE_ZERO
-        if not math.isfinite(value) or value < 0 or (value == 0 and not zero):
+        least = 0 if field.name in _MAY_BE_ZERO else 1 if field.name in _TOKENS else None
+        if not math.isfinite(value) or (value <= 0 if least is None else value < least):
             raise InputError(
                 subject=f"--{field.name.replace('_', '-')}",
                 problem=f"is {value:g}",
-                way_out=f"give a finite number, {'0 or more' if zero else 'above 0'}",
+                way_out=f"give a finite number, {'above 0' if least is None else f'{least} or more'}",
             )

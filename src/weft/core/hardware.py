@@ -34,6 +34,24 @@ class Interconnect:
 
 
 @dataclass(frozen=True, slots=True)
+class Host:
+    """What a server adds to each of its devices: `server_usd` is all but the accelerators, NICs and switches; `w` what
+    that draws at work."""
+
+    id: str
+    name: str
+    server_usd: float
+    nic_usd: float
+    network_usd: float
+    w: float
+    source: Source
+
+    @property
+    def usd(self) -> float:
+        return self.server_usd + self.nic_usd + self.network_usd
+
+
+@dataclass(frozen=True, slots=True)
 class Device:
     """One accelerator or one CPU socket. `flops_per_s` is dense and holds only what the hardware runs natively."""
 
@@ -50,6 +68,7 @@ class Device:
     price_usd: float | None
     cloud_usd_per_hour: float | None
     source: Source
+    host: Host | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +123,8 @@ class Finance:
     `cloud=True` takes the device's rental price and ignores everything else. Power: a device draws `idle_power_share`
     of its TDP when idle and all of it when busy; `power_utilisation` is how busy it is. `paid_years_ago` is for
     hardware already paid for: an hour then costs what it takes from the resale value, which falls by
-    `annual_depreciation` a year (0: the price is sunk and costs nothing more).
+    `annual_depreciation` a year (0: the price is sunk and costs nothing more). `with_host`: a device pays for its share
+    of server, NIC and switch, whose power it draws all the time.
     """
 
     name: str
@@ -119,3 +139,4 @@ class Finance:
     idle_power_share: float = 0.0
     paid_years_ago: float | None = None
     annual_depreciation: float = 0.0
+    with_host: bool = False

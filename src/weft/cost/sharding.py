@@ -11,12 +11,21 @@ from weft.core.units import Precision
 
 
 def check_parallelism(model: ModelSpec, parallelism: Parallelism) -> None:
-    """Refuse a replica that the model cannot be cut into."""
-    if model.heads % parallelism.tp or parallelism.pp > model.layers:
+    """Refuse a replica that the model cannot be cut into, naming the nearest that it can."""
+    if model.heads % parallelism.tp:
+        near = [tp for tp in range(1, model.heads + 1) if model.heads % tp == 0]
+        below = max(tp for tp in near if tp < parallelism.tp)
+        above = [tp for tp in near if tp > parallelism.tp][:1]
         raise PlanError(
             subject=model.id,
-            problem=f"{parallelism} does not divide its {model.heads} heads and {model.layers} layers",
-            way_out="choose a tp that divides the heads and a pp of at most the layers",
+            problem=f"tp={parallelism.tp} does not divide its {model.heads} heads",
+            way_out=f"choose tp {' or '.join(map(str, (below, *above)))}",
+        )
+    if parallelism.pp > model.layers:
+        raise PlanError(
+            subject=model.id,
+            problem=f"pp={parallelism.pp} is more than its {model.layers} layers",
+            way_out=f"choose pp {model.layers} at most",
         )
 
 

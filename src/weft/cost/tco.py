@@ -3,7 +3,7 @@
 import math
 
 from weft.core.errors import CatalogError
-from weft.core.hardware import Device, Finance
+from weft.core.hardware import Device, Finance, Host
 from weft.core.units import KILO
 from weft.cost.energy import power_w
 
@@ -16,6 +16,8 @@ def usd_per_hour(device: Device, finance: Finance) -> float:
         return _known(device.cloud_usd_per_hour, device, finance, "cloud_usd_per_hour")
     price_usd = _known(device.price_usd, device, finance, "price_usd")
     _check(finance)
+    if finance.with_host:
+        price_usd += _host(device, finance).usd
     capital = financing_usd_per_hour if finance.paid_years_ago is None else depreciation_usd_per_hour
     return capital(price_usd, finance) + power_usd_per_hour(device, finance) + finance.hosting_usd_per_hour
 
@@ -42,7 +44,19 @@ def depreciation_usd_per_hour(price_usd: float, finance: Finance) -> float:
 
 def power_usd_per_hour(device: Device, finance: Finance) -> float:
     draw_w = power_w(device, finance.power_utilisation, finance.idle_power_share)
+    if finance.with_host:
+        draw_w += _host(device, finance).w
     return draw_w / KILO * finance.pue * finance.usd_per_kwh
+
+
+def _host(device: Device, finance: Finance) -> Host:
+    if device.host is None:
+        raise CatalogError(
+            subject=device.id,
+            problem=f"has no host in the catalogue, which finance {finance.name!r} pays for",
+            way_out="add it to a row of hosts.toml, or choose finance owned",
+        )
+    return device.host
 
 
 def _check(finance: Finance) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 from weft.core.errors import PlanError
 from weft.cost.habits import Runs
 from weft.cost.memory import weight_bytes
+from weft.cost.nearest import nearest_fit
 from weft.cost.serving import Profile, profile, sequences_that_fit
 from weft.estimate.resolve import Resolved
 
@@ -62,5 +63,5 @@ def _too_large(resolved: Resolved) -> PlanError:
         subject=f"{engine.model.id} {engine.precision} on {engine.device.id} {engine.parallelism}",
         problem=f"{needs / 1e9:.0f} GB of weights and a sequence of {case.isl + case.osl:.0f} tokens do not fit "
         f"{engine.device.memory_bytes / 1e9:.0f} GB",
-        way_out="use more devices a replica, a narrower format or shorter sequences",
+        way_out=nearest_fit(case),
     )

@@ -22,7 +22,7 @@ from weft.study.claims import Claim
 from weft.study.claims_parts import claim_4, claim_5, claim_6
 from weft.study.page import markdown_table, write_csv, write_page
 from weft.study.pairs import Progress, Row
-from weft.study.space import FINANCES, Space, pair_name, short
+from weft.study.space import EXTRA_FINANCES, FINANCES, Space, pair_name, short
 
 Json = Mapping[str, object]
 DATA = Path("../shared/data")
@@ -170,7 +170,7 @@ def _tco_values(study: tco.TcoStudy, bases: Mapping[str, float]) -> Json:
         "catalogues": space.catalogues,
         "link": space.kv_link(),
         "finances": markdown_table(
-            ("device", *(f"{name}, $/h" for name in (*FINANCES, "cloud"))), tco.price_table(space)
+            ("device", *(f"{name}, $/h" for name in (*FINANCES, *EXTRA_FINANCES))), tco.price_table(space)
         ),
         "best": markdown_table(
             ("model", "ISL/OSL", "objective", "finance", "best pair", "benefit", "prefill", "decode", "B200::Gaudi 3"),
@@ -184,6 +184,8 @@ def _tco_values(study: tco.TcoStudy, bases: Mapping[str, float]) -> Json:
             ),
         ),
         "unpriced": tco.unpriced(study.rows),
+        "hosted": tco.winners(study.rows, "owned-host"),
+        "unhosted": tco.winners(study.rows, "owned"),
         "link_bound": sum(tco.link_bound(row) for row in study.priced),
         "bases": [(pair_name(name, name), bases[name]) for name in tco.AGAINST],
         "swings": [(pair_name(name, name), study.swings[name][:4]) for name in tco.AGAINST],

@@ -2,7 +2,8 @@
 
 The cell: Llama 3 70B FP8, 512/4096, interactive, finance `owned`, default catalogue. Each input goes to both of its
 ends while the others stay. An efficiency of 0.8 means that the device reaches 0.8 of the rates that the cost model
-gives it, in compute and in memory bandwidth.
+gives it, in compute and in memory bandwidth. The share of host, NIC and switch goes from none (finance `owned`) to what
+a reseller's quote for a whole server leaves (catalog/hosts.toml).
 """
 
 from collections.abc import Callable
@@ -33,6 +34,7 @@ RANGES = (
     Range("B200 efficiency", 0.8, 1.0, 1.2),
     Range("Gaudi 3 efficiency", 0.6, 1.0, 1.2),
     Range("H100 efficiency", 0.8, 1.0, 1.2),
+    Range("host and network, $", 0.0, 0.0, 13_750),
     Range("KV link, Gbps", 100.0, 400.0, 800.0),
     Range("KV transfer, $/GB", 0.0, 0.0, 0.001),
 )
@@ -62,7 +64,8 @@ def _usd_per_request(inputs: Inputs, prefill: str, decode: str) -> float | None:
         answer = _answer(name, phase, inputs[f"{_label(name)} efficiency"], inputs["KV link, Gbps"])
         if not isinstance(answer, Choice):
             return None
-        priced = replace(catalog.device(name), price_usd=inputs[f"{_label(name)} price, $"])
+        price_usd = inputs[f"{_label(name)} price, $"] + inputs["host and network, $"]
+        priced = replace(catalog.device(name), price_usd=price_usd)
         total += answer.device_s_per_request * usd_per_hour(priced, finance) / HOUR_S
     return total
 

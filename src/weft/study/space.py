@@ -16,8 +16,8 @@ SIZES = ((512, 4096), (4096, 512))
 """(isl, osl): the paper's reasoning and summarising workloads."""
 OBJECTIVES = ("interactive", "offline")
 FINANCES = ("paper", "owned")
-EXTRA_FINANCE = "cloud"
-"""Asked of the default catalogue only, where the extension's devices have rental prices."""
+EXTRA_FINANCES = ("owned-host", "cloud")
+"""Asked of the default catalogue only: the paper knows no servers, and its devices have no rental prices."""
 BASELINE = "h100-sxm"
 
 SHORT_NAMES = {
@@ -82,7 +82,7 @@ class Space:
         return tuple(known[name] for name in self.devices if name in known)
 
     def finances_of(self, catalogue: str) -> tuple[str, ...]:
-        return (*FINANCES, EXTRA_FINANCE) if catalogue == "default" else FINANCES
+        return (*FINANCES, *EXTRA_FINANCES) if catalogue == "default" else FINANCES
 
 
 def short(name: str) -> str:

@@ -1,5 +1,6 @@
 """Study `tco`: the paper's Figures 8 and 9 for every ordered pair of devices, and the verdict on its six claims."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
@@ -119,6 +120,14 @@ def best_table(found: Sequence[Row]) -> list[tuple[str, ...]]:
         if row.benefit is not None and row.cell.catalogue == "default":
             cells.setdefault(row.cell, []).append(row)
     return [_best_line(cell, pairs) for cell, pairs in cells.items() if cell.finance in FINANCES]
+
+
+def winners(found: Sequence[Row], finance: str) -> Mapping[str, int]:
+    """In how many cells of the default catalogue each pair of the paper's devices is the best, the most first."""
+    cells = table(found, (finance,))
+    best = [max(pairs, key=lambda pair: pairs[pair].tokens_per_usd or 0.0) for cell, pairs in cells.items()
+            if cell.catalogue == "default"]  # fmt: skip
+    return dict(Counter(best).most_common())
 
 
 def unpriced(found: Sequence[Row]) -> list[str]:
