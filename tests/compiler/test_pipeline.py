@@ -9,7 +9,7 @@ from weft.compiler.pipeline import compile_agent, import_module
 from weft.compiler.request import CompileRequest
 from weft.core.deployment import Deployment
 from weft.core.deployment_json import decode, encode
-from weft.core.errors import CatalogError, DeploymentError, InputError, PlanError
+from weft.core.errors import CatalogError, DeploymentError, InputError, IRError, PlanError
 from weft.core.program import StepKind
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -127,3 +127,64 @@ def test_a_workload_of_another_program_is_refused(tmp_path: Path) -> None:
     path.write_text('name = "x"\nrate_per_s = 5.0\n\n[steps.thunk]\nisl = 4000\n')
     with pytest.raises(InputError, match="'thunk', which is no step"):
         compile_agent(CompileRequest(VOICE, workload=str(path)))
+
+
+def test_a_call_of_several_models_runs_the_one_that_was_placed() -> None:
+    briefing = compile_agent(CompileRequest(str(EXAMPLES / "briefing_agent.py"), rate_per_s=5.0))
+    (other,) = briefing.other_models
+    assert {other.taken, other.model} == {"llama-3-8b", "qwen2.5-7b"}
+    assert other.usd_per_hour is not None and other.usd_per_hour >= briefing.answer.usd_per_hour
+    phases = [step for step in briefing.program.steps if "model" in step.attributes]
+    assert {step.attributes["model"] for step in phases} == {other.taken}
+    assert {pool.model for pool in briefing.pools} == {other.taken, None}
+    assert not any("models" in step.attributes for step in phases)
+
+
+def test_models_of_a_call_are_in_the_module(tmp_path: Path) -> None:
+    module = import_module(str(EXAMPLES / "briefing_agent.py"))
+    text = print_module(module)
+    assert 'models = ["llama-3-8b", "qwen2.5-7b"]' in text
+    assert print_module(parse_module(text, "again")) == text
+    with pytest.raises(IRError, match="must be first, each once"):
+        parse_module(text.replace('["llama-3-8b", "qwen2.5-7b"]', '["qwen2.5-7b", "llama-3-8b"]'), "swapped")
+
+
+STREAMING = """
+from weft.agent import *
+
+think = llm(model="llama-3-8b", isl=500, osl=80, max_tokens=160{chunks})
+speak = synthesize(core_s=0.5)
+
+@data
+def ask(text: Text) -> Messages:
+    return (Message("user", text),)
+
+@data
+def shorter(text: Text) -> Text:
+    return text[:100]
+
+@agent
+def graph(question: Text) -> Audio:
+    return speak({text})
+"""
+
+
+def planned_s(path: Path, chunks: str, text: str) -> float:
+    path.write_text(STREAMING.format(chunks=chunks, text=text))
+    return compile_agent(CompileRequest(str(path), compare=False)).answer.e2e_s
+
+
+def test_speech_begins_with_the_first_chunk_where_the_type_says_so(tmp_path: Path) -> None:
+    """80 tokens in chunks of 20: speech of the last one is what remains after the text, or text before the speech."""
+    path, direct, through = tmp_path / "a.py", "think(ask(question))", "shorter(think(ask(question)))"
+    apart_s = planned_s(path, "", direct)
+    together_s = planned_s(path, ", chunk_tokens=20", direct)
+    assert apart_s - together_s == pytest.approx(0.75 * 0.5, abs=0.05)
+    assert planned_s(path, ", chunk_tokens=20", through) == pytest.approx(planned_s(path, "", through), rel=0.05)
+    module = print_module(import_module(str(path)))
+    path.write_text(STREAMING.format(chunks=", chunk_tokens=20", text=direct))
+    module = print_module(import_module(str(path)))
+    assert "!agent.stream<!agent.text>" in module
+    assert print_module(parse_module(module, "again")) == module
+    with pytest.raises(IRError, match="if the step says its chunk_tokens, and only then"):
+        parse_module(module.replace("chunk_tokens = 20 : i64, ", "").replace(", chunk_tokens = 20 : i64", ""), "cut")

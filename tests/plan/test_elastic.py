@@ -112,5 +112,5 @@ def test_every_refusal_names_a_limit_that_is_asked(problem: PlacementProblem) ->
     subject = refused.value.subject
     free = replace(problem, energy_limit_j=None, budget_usd=None)
     assert (subject in ("energy", "budget")) == (enumerate_best(free) is not None)
-    boundless = replace(free, e2e_limit_s=None, inventory={}, market={})
+    boundless = replace(free, e2e_limit_s=None, promises=(), inventory={}, market={}, link_bytes_per_s={})
     assert (subject == "hand-offs") == (enumerate_best(boundless) is None)

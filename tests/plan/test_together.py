@@ -100,12 +100,12 @@ def test_a_late_agent_pays_for_its_own_runs() -> None:
 
 
 def test_step_objectives_are_each_agents_own() -> None:
-    asked = {"fast": voice(slo=Slo("fast", ttft_s=0.02, tpot_s=0.008)), "slow": voice(slo=RELAXED)}
+    asked = {"fast": voice(slo=Slo("fast", ttft_s=0.06, tpot_s=0.008)), "slow": voice(slo=RELAXED)}
     planned = build(together(asked))
     for name, slo in (("fast", asked["fast"].slo), ("slow", RELAXED)):
         assert slo.tpot_s is not None
         steps = planned.candidates[f"{name}/reason.decode"].values()
-        assert max(each.step_s for each in steps) <= slo.tpot_s
+        assert max(each.objective_s for each in steps) <= slo.tpot_s
     assert len(planned.candidates["fast/reason.decode"]) < len(planned.candidates["slow/reason.decode"])
 
 

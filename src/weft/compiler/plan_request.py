@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from xdsl.dialects import func
+from xdsl.dialects.builtin import IntegerAttr
 from xdsl.ir import Attribute, Block, BlockArgument, SSAValue
 
 from weft import catalog
@@ -14,8 +15,9 @@ from weft.compiler.control_flow import block_name, jump_of, steps_of
 from weft.compiler.courses import Walk, walks
 from weft.compiler.dialects.kv import KvType
 from weft.compiler.dialects.llm import DecodeOp, PrefillOp
+from weft.compiler.dialects.media import SynthesizeOp
 from weft.compiler.dialects.step import CpuOp, StepOp
-from weft.compiler.dialects.types import AudioType, MessagesType, TextType
+from weft.compiler.dialects.types import AudioType, MessagesType, TextType, whole
 from weft.compiler.frequency import markov_chain
 from weft.core.errors import InputError, IRError
 from weft.core.units import Precision
@@ -104,9 +106,19 @@ def _flow(source: StepOp, target: StepOp, ways: Collection[Jumped], visits: Visi
         target.step_name,
         sum(visits[block] if way is None else visits[way[0]] * jump_of(way[0]).probabilities[way[1]] for way in ways),
         block_name(block) if source.parent is block and None in ways else None,
-        BYTES_OF.get(type(value), 0.0),
+        BYTES_OF.get(type(whole(value)), 0.0),
         carries_kv=isinstance(value, KvType),
+        chunks=_chunks(source, target) if source.parent is block and None in ways else 1.0,
     )
+
+
+def _chunks(source: StepOp, target: StepOp) -> float:
+    """Speech begins with the first chunk of its text; other steps wait for all of it."""
+    match source, target:
+        case DecodeOp(chunk_tokens=IntegerAttr() as tokens), SynthesizeOp():
+            return max(1.0, source.osl.value.data / tokens.value.data)
+        case _:
+            return 1.0
 
 
 def courses(graph: func.FuncOp) -> tuple[Course, ...]:
@@ -135,7 +147,7 @@ def _course(walk: Walk, blocks: list[Block], edges: list[list[tuple[int, float]]
 def software(engine: str, tasks: Iterable[LeafTask]) -> Software:
     """What the shipped coefficients know of the serving software ("vllm 0.19"; blank: the average one)."""
     using, (family, version) = coefficients(), read_engine(engine)
-    twins = {task.model.id: twin(task.model) for task in tasks if task.model}
+    twins = {model.id: twin(model) for task in tasks for model in task.all_models}
     return Software(family, version, using.habits, using.bands, twins)
 
 
@@ -173,7 +185,7 @@ def _leaf_task(step: StepOp, visits: float, precisions: tuple[Precision, ...]) -
     match step:
         case PrefillOp() | DecodeOp():
             kind = TaskKind.PREFILL if isinstance(step, PrefillOp) else TaskKind.DECODE
-            model = catalog.model(step.model.data)
+            model, *others = (catalog.model(name) for name in step.model_names)
             isl, osl = step.isl.value.data, step.osl.value.data
             most = step.max_tokens.value.data / osl if isinstance(step, DecodeOp) else math.inf
             return LeafTask(
@@ -186,6 +198,7 @@ def _leaf_task(step: StepOp, visits: float, precisions: tuple[Precision, ...]) -
                 precisions=precisions,
                 variation=variation,
                 most=most,
+                or_models=tuple(others),
             )
         case CpuOp():
             core_s = step.core_s.value.data

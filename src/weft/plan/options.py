@@ -54,6 +54,7 @@ class Rejection:
     value: float
     limit: float
     message: str
+    model: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +76,7 @@ class Candidate:
     high_s: float
     memory_bytes: float
     provenance: str
+    model: ModelSpec | None = None
 
 
 def device_class(group: DeviceGroup) -> str:
