@@ -35,7 +35,15 @@ from weft.compiler.pipeline import compile_agent
 from weft.core.deployment import Deployment
 from weft.core.deployment_json import encode
 from weft.core.errors import InputError
-from weft.report.tables import alternatives_table, handoff_lines, plan_table, pool_table, share_lines
+from weft.report.tables import (
+    alternatives_table,
+    handoff_lines,
+    model_table,
+    path_table,
+    plan_table,
+    pool_table,
+    share_lines,
+)
 
 JsonPath = Annotated[Path | None, typer.Option("--json", help="Write the plan here ('-': standard output, no tables).")]
 Explain = Annotated[bool, typer.Option("--explain", help="Also shadow prices, and whether the plan survives ±20 %.")]
@@ -111,12 +119,12 @@ def _no_room_for_tables() -> InputError:
 
 def show_plan(deployment: Deployment, console: Console) -> None:
     console.print(plan_table(deployment))
+    console.print(model_table(deployment))
     for line in handoff_lines(deployment):
         console.print(f"KV cache {line}", highlight=False)
     for line in share_lines(deployment):
         console.print(f"Traffic of {line}", highlight=False)
     console.print()
     console.print(pool_table(deployment))
+    console.print(path_table(deployment))
     console.print(alternatives_table(deployment))
-    provenance = ", ".join(sorted({route.provenance for route in deployment.routes}))
-    console.print(f"Step times come from: {provenance}. Error bands: weft estimate.", style="dim")

@@ -1,6 +1,6 @@
 """What the planner chose, in the words that go onto the module: pools, assumptions, reasons."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -10,13 +10,14 @@ from weft.compiler.attributes import Scalar, to_attribute
 from weft.compiler.dialects.fleet import PoolOp
 from weft.compiler.dialects.llm import DecodeOp
 from weft.compiler.dialects.step import StepOp
-from weft.core.units import HOUR_S
+from weft.core.units import HOUR_S, MEGA
 from weft.plan.build import Planned, link_or_none, moved_bytes
 from weft.plan.evaluate import occupied_usd
 from weft.plan.homogeneous import Homogeneous
 from weft.plan.options import Candidate
-from weft.plan.problem import Placement
-from weft.plan.requests import LeafTask, PlanRequest, TaskKind
+from weft.plan.pairs import Pair, block_times, pairs
+from weft.plan.problem import Handoff, Placement
+from weft.plan.requests import Flow, LeafTask, PlanRequest, TaskKind
 
 
 def chosen(step: str, planned: Planned, placement: Placement) -> Candidate:
@@ -41,13 +42,16 @@ class PlacedPools:
     def _by_key(self) -> dict[str, tuple[str, Candidate]]:
         """Planner's pool name → (our name, a candidate of the pool); the planner's own name where ours would clash."""
         names: dict[str, tuple[str, Candidate]] = {}
+        taken: set[str] = set()
         for task in self.request.tasks:
             for candidate, _ in used(task.name, self.planned, self.placement):
                 key = candidate.option.pool.name
+                if key in names:
+                    continue
                 work = "serve" if candidate.option.tie else task.kind
                 short = f"{work}-{candidate.group.device.id}"
-                taken = {name for other, (name, _) in names.items() if other != key}
-                names.setdefault(key, (key if short in taken else short, candidate))
+                names[key] = (key if short in taken else short, candidate)
+                taken.add(short)
         return names
 
     def name_of(self, step: str) -> str:
@@ -61,6 +65,37 @@ class PlacedPools:
             for candidate, share in used(task, self.planned, self.placement)
             if share < 1.0
         ]
+
+    def handoffs(self) -> list[Mapping[str, Scalar]]:
+        """See core.deployment.Handoff; one for each pair of pools that a cache moves between."""
+        problem = self.planned.problem
+        kv = {(flow.source, flow.target): flow for flow in self.request.flows if flow.carries_kv}
+        return [
+            self._handoff(kv[each.source, each.target], each, pair)
+            for each in problem.handoffs
+            if (each.source, each.target) in kv
+            for pair in pairs(problem, self.placement, each)
+            if not pair.source.tie
+        ]
+
+    def _handoff(self, flow: Flow, handoff: Handoff, pair: Pair) -> Mapping[str, Scalar]:
+        candidates = self.planned.candidates
+        source, target = candidates[flow.source][pair.source.name], candidates[flow.target][pair.target.name]
+        link = link_or_none(self.request.fleet, source.group.zone, target.group.zone)
+        assert link is not None, "the solver joins no zones without a link"
+        moves = pair.share * handoff.visits
+        return {
+            "source": flow.source,
+            "target": flow.target,
+            "source_pool": self._by_key[pair.source.pool.name][0],
+            "target_pool": self._by_key[pair.target.pool.name][0],
+            "share": pair.share,
+            "link": link.id,
+            "visits": moves,
+            "bytes_per_visit": float(moved_bytes(flow, self.request.task(flow.source), source.precision)),
+            "latency_s": handoff.latency_of(pair.source, pair.target),
+            "usd_per_run": moves * handoff.usd_of(pair.source, pair.target),
+        }
 
     def operations(self) -> list[Operation]:
         return [self._operation(key, name, candidate) for key, (name, candidate) in self._by_key.items()]
@@ -76,35 +111,40 @@ class PlacedPools:
             "replicas": replicas,
             "batch_limit": candidate.batch,
             "usd_per_hour": candidate.option.pool.usd_per_hour,
-            "utilisation": sum(busy for _, busy in self._users(key)) / replicas,
+            "utilisation": sum(busy for _, busy in self._users[key]) / replicas,
         }
-        model = next((task.model for task, _ in self._users(key) if task.model), None)
+        model = next((task.model for task, _ in self._users[key] if task.model), None)
         if model is not None and candidate.precision is not None:
             attributes |= {"model": model.id, "precision": str(candidate.precision)}
         return PoolOp.build(attributes={key: to_attribute(value) for key, value in attributes.items()})
 
-    def _users(self, key: str) -> Iterator[tuple[LeafTask, float]]:
-        """The tasks that a pool serves, with the replicas that each keeps busy."""
+    @cached_property
+    def _users(self) -> Mapping[str, list[tuple[LeafTask, float]]]:
+        """Planner's pool name → the tasks that it serves, with the replicas that each keeps busy."""
         problem = self.planned.problem
+        users: dict[str, list[tuple[LeafTask, float]]] = {}
         for task in self.request.tasks:
             for candidate, share in used(task.name, self.planned, self.placement):
-                if candidate.option.pool.name == key:
-                    load = problem.load(problem.task(task.name), candidate.option)
-                    yield task, share * load * problem.max_utilisation
+                load = problem.load(problem.task(task.name), candidate.option)
+                found = users.setdefault(candidate.option.pool.name, [])
+                found.append((task, share * load * problem.max_utilisation))
+        return users
 
 
 def assumption(step: str, request: PlanRequest, planned: Planned, placement: Placement) -> Mapping[str, Scalar]:
     """What the planner assumed of a step: see core.deployment.Route."""
-    task = next(task for task in request.tasks if task.name == step)
+    task = request.task(step)
     candidate = chosen(step, planned, placement)
     pools = used(step, planned, placement)
-    busy_usd = ((occupied_usd(planned.problem, task.visits, each.option), share) for each, share in pools)
-    return {
+    tokens = {TaskKind.PREFILL: task.isl, TaskKind.DECODE: task.osl}.get(task.kind, 0)
+    occupied = sum(share * occupied_usd(planned.problem, task.visits, each.option) for each, share in pools)
+    priced = {"usd_per_million_tokens": MEGA * occupied / (task.visits * tokens)} if tokens and task.visits else {}
+    return priced | {
         "latency_s": sum(share * (each.option.latency_s - each.wait_s) for each, share in pools),
         "wait_s": sum(share * each.wait_s for each, share in pools),
         "low_s": sum(share * each.low_s for each, share in pools),
         "high_s": sum(share * each.high_s for each, share in pools),
-        "usd_per_run": sum(share * usd for usd, share in busy_usd),
+        "usd_per_run": occupied,
         "s_per_input_token": candidate.step_s / task.isl if task.kind is TaskKind.PREFILL else 0.0,
         "s_per_output_token": candidate.step_s if task.kind is TaskKind.DECODE else 0.0,
         "provenance": candidate.provenance,
@@ -124,15 +164,21 @@ def handoff_attributes(
         return None
     link = link_or_none(request.fleet, source.group.zone, target.group.zone)
     assert link is not None, "the solver joins no zones without a link"
-    task = next(task for task in request.tasks if task.name == flow.source)
     handoff = next(h for h in planned.problem.handoffs if (h.source, h.target) == (flow.source, flow.target))
     return {
         "link": link.id,
-        "bytes": round(moved_bytes(flow, task, source.precision)),
+        "bytes": round(moved_bytes(flow, request.task(flow.source), source.precision)),
         "source": flow.source,
         "latency_s": handoff.latency_of(source.option, target.option),
-        "usd_per_run": handoff.visits * handoff.usd_of(source.option, target.option),
     }
+
+
+def block_rows(planned: Planned, placement: Placement) -> list[Mapping[str, Scalar]]:
+    """How often a run visits each block, and how long one visit takes."""
+    seconds = block_times(planned.problem, placement)
+    return [
+        {"block": each.name, "visits": each.visits, "seconds": seconds[each.name]} for each in planned.problem.blocks
+    ]
 
 
 def alternative(rival: Homogeneous) -> Mapping[str, Scalar]:

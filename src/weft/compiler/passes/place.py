@@ -17,7 +17,7 @@ from weft.catalog.changes import changed
 from weft.compiler.attributes import to_dictionary
 from weft.compiler.control_flow import agent_graph, steps_of
 from weft.compiler.frequency import block_visits
-from weft.compiler.placed import PlacedPools, alternative, assumption, handoff_attributes
+from weft.compiler.placed import PlacedPools, alternative, assumption, block_rows, handoff_attributes
 from weft.compiler.plan_request import flows, leaf_tasks, plan_blocks, software
 from weft.core.errors import InputError
 from weft.core.units import Precision
@@ -103,8 +103,10 @@ def _annotate(module: ModuleOp, request: PlanRequest, planned: Planned, placemen
     first = module.body.block.first_op
     assert first is not None
     module.body.block.insert_ops_before(pools.operations(), first)
-    if shares := pools.shares():
-        module.attributes["fleet.shares"] = ArrayAttr([to_dictionary(share) for share in shares])
+    rows = {"shares": pools.shares(), "handoffs": pools.handoffs(), "blocks": block_rows(planned, placement)}
+    for name, found in rows.items():
+        if found:
+            module.attributes[f"fleet.{name}"] = ArrayAttr([to_dictionary(row) for row in found])
     module.attributes["fleet.answer"] = to_dictionary(
         {
             "objective": str(planned.problem.objective),
