@@ -6,6 +6,9 @@ from rich.table import Table
 from weft.core.deployment import Alternative, Deployment, Handoff, PathTime, Pool, Route, Stage
 from weft.core.units import pretty_seconds, pretty_si, pretty_usd
 
+UNPROVEN = 1e-4
+"""A gap above it is told."""
+
 
 def plan_table(deployment: Deployment) -> Table:
     """One row a step: where it runs (tp: devices of a replica), how long a visit takes, its cost, and why there."""
@@ -48,6 +51,13 @@ def _plan_row(route: Route, pool: Pool) -> tuple[str, ...]:
         f"{route.usd_per_run * 1e6:,.2f}",
         route.why,
     )
+
+
+def gap_line(deployment: Deployment) -> list[str]:
+    """Told where the solver ran out of time before it could prove the plan."""
+    gap = deployment.answer.gap
+    told = f"The solver was stopped: a plan that is up to {gap:.1%} cheaper may exist. Give it a longer --time-limit."
+    return [told] if gap > UNPROVEN else []
 
 
 def model_table(deployment: Deployment) -> Table:
