@@ -3,6 +3,7 @@
 from weft.catalog.fleets import fleets, load_fleet
 from weft.catalog.hardware import PROFILES, device, devices, link, links
 from weft.catalog.models import model, models
+from weft.catalog.plans import fingerprints, load_plan
 from weft.catalog.terms import finance, finances, load_workload, slo, slos
 
 __all__ = [
@@ -11,10 +12,12 @@ __all__ = [
     "devices",
     "finance",
     "finances",
+    "fingerprints",
     "fleets",
     "link",
     "links",
     "load_fleet",
+    "load_plan",
     "load_workload",
     "model",
     "models",

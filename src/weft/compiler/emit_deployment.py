@@ -7,6 +7,7 @@ import msgspec
 from xdsl.dialects.builtin import ArrayAttr, DictionaryAttr, ModuleOp, StringAttr, SymbolRefAttr
 from xdsl.ir import Attribute
 
+from weft import catalog
 from weft.compiler.attributes import Scalar, scalars, to_scalar
 from weft.compiler.control_flow import agent_graph
 from weft.compiler.dialects.fleet import PoolOp
@@ -38,13 +39,14 @@ def emit_deployment(module: ModuleOp, request: CompileRequest) -> Deployment:
     graph = agent_graph(module)
     source = to_scalar(graph.attributes.get("agent.source", StringAttr(request.agent)))
     program = emit_program(module)
+    pools = tuple(_pool(op) for op in module.ops if isinstance(op, PoolOp))
     steps = [op for op in graph.walk() if isinstance(op, StepOp)]
     return Deployment(
         version=DEPLOYMENT_VERSION,
         agent=graph.sym_name.data,
         source=str(source),
         program=program,
-        pools=tuple(_pool(op) for op in module.ops if isinstance(op, PoolOp)),
+        pools=pools,
         routes=tuple(_route(step) for step in steps),
         handoffs=tuple(_convert(scalars(row.data), Handoff) for row in _rows(module, "fleet.handoffs")),
         answer=_convert(_dictionary(module, "fleet.answer"), Answer),
@@ -55,6 +57,9 @@ def emit_deployment(module: ModuleOp, request: CompileRequest) -> Deployment:
         slo=request.slo_terms(),
         workload=request.workload_terms(),
         paths=_paths(module, program),
+        fingerprints=catalog.fingerprints(
+            {pool.model for pool in pools if pool.model}, {pool.device for pool in pools}, request.catalogue
+        ),
         shares=tuple(_convert(scalars(row.data), Share) for row in _rows(module, "fleet.shares")),
     )
 

@@ -17,6 +17,13 @@ def encode(deployment: Deployment, answers: object = None) -> bytes:
     return msgspec.json.format(msgspec.json.encode(document, order="deterministic"), indent=2) + b"\n"
 
 
+def schema() -> bytes:
+    """JSON Schema (2020-12) of a plan of this version."""
+    described = msgspec.json.schema(Deployment)
+    named = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": f"Weft plan {DEPLOYMENT_VERSION}"}
+    return msgspec.json.format(msgspec.json.encode({**named, **described}), indent=2) + b"\n"
+
+
 def decode(data: bytes, name: str) -> Deployment:
     """`name` is the file that errors speak of."""
     try:
