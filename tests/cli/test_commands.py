@@ -1,5 +1,6 @@
 """What the commands print and write, and how they refuse: a sentence, a way out, exit code 2, nothing half-written."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,22 @@ def test_questions_about_a_plan(weft: Weft, tmp_path: Path) -> None:
     assert (tmp_path / "p.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_answers_go_into_one_document_with_the_plan(weft: Weft) -> None:
+    asked = ("--explain", "--why-not", "h100-sxm", "--pareto", "-", "--budget", 5)
+    finished = weft("plan", VOICE, *asked, "--json", "-")
+    assert finished.code == 0, finished.err
+    document = json.loads(finished.out)
+    told = document["answers"]
+    assert {each["change"] for each in told["shadow_prices"]} >= {"1 run/s more", "1 ms more ttft_s"}
+    assert {each["factor"] for each in told["scenarios"]} == {0.8, 1.2}
+    assert told["robust"] is None or told["robust"]["pools"]
+    assert {each["step"] for each in told["why_not"]["h100-sxm"]} >= {"think.prefill", "think.decode"}
+    front = [(each["usd_per_hour"], each["e2e_s"], each["joules_per_run"]) for each in told["pareto"]]
+    assert front[0][0] == pytest.approx(document["answer"]["usd_per_hour"])
+    assert told["goodput"]["rate_per_s"] > 50
+    assert decode(finished.out.encode(), "stdout").agent == "voice"
+
+
 def test_what_if_and_compare(weft: Weft, tmp_path: Path) -> None:
     first, second = tmp_path / "a.json", tmp_path / "b.json"
     weft("plan", VOICE, "--json", first)
@@ -100,7 +117,6 @@ def test_opt_runs_a_pipeline(weft: Weft, tmp_path: Path) -> None:
         (("plan", VOICE, "--fleet", "atlantis"), "atlantis"),
         (("plan", VOICE, "--slo", "yesterday"), "yesterday"),
         (("plan", VOICE, "--rate", "-3"), "must be above 0"),
-        (("plan", VOICE, "--json", "-", "--explain"), "prints the plan alone"),
         (("plan", VOICE, "--precision", "fp3"), "fp3"),
         (
             ("plan", VOICE, "--precision", "fp4", "--fleet", "default", "--slo", "interactive", "--rate", "1e9"),

@@ -63,13 +63,43 @@ def test_interactive_is_kept(voice: Deployment) -> None:
     assert voice.route("think.decode").s_per_output_token <= voice.slo.tpot_s
 
 
+def test_the_ways_of_a_run_add_up_to_it(voice: Deployment) -> None:
+    assert sum(path.probability for path in voice.paths) == pytest.approx(1.0)
+    assert sum(path.probability * path.time_s for path in voice.paths) == pytest.approx(voice.answer.e2e_s)
+    (loop,) = [stage for stage in voice.paths[0].stages if stage.loop]
+    assert loop.visits[0] == pytest.approx(voice.route("think.prefill").visits)
+
+
+def test_tokens_have_a_price(voice: Deployment) -> None:
+    """Of the time that a run occupies the pool, over its prompt or output tokens."""
+    for step, tokens in (("think.prefill", 350), ("think.decode", 40)):
+        route = voice.route(step)
+        assert route.usd_per_million_tokens == pytest.approx(1e6 * route.usd_per_run / (route.visits * tokens))
+    assert voice.route("hear").usd_per_million_tokens is None
+
+
+def test_split_traffic_moves_between_all_pairs_of_pools() -> None:
+    """Each pool sends and receives its share; what one replica serves whole moves nowhere."""
+    plan = compile_agent(CompileRequest(VOICE, compare=False, rate_per_s=1200.0, split=True))
+    shares = {(each.step, each.pool): each.share for each in plan.shares}
+    assert len(plan.handoffs) > 1
+    for step, pool in (("think.prefill", "source_pool"), ("think.decode", "target_pool")):
+        for name in {getattr(each, pool) for each in plan.handoffs}:
+            sent = sum(each.share for each in plan.handoffs if getattr(each, pool) == name)
+            assert sent == pytest.approx(shares[step, name], abs=1e-4)
+    together = sum(share for (step, pool), share in shares.items() if step == "think.decode" and "serve" in pool)
+    assert sum(each.share for each in plan.handoffs) == pytest.approx(1 - together, abs=1e-4)
+    assert all(each.visits == pytest.approx(each.share * 1.875) for each in plan.handoffs)
+    assert sum(path.probability * path.time_s for path in plan.paths) == pytest.approx(plan.answer.e2e_s, rel=1e-3)
+
+
 def test_json_round_trip(voice: Deployment) -> None:
     assert decode(encode(voice), "plan") == voice
 
 
 def test_plans_of_other_versions_are_refused(voice: Deployment) -> None:
     with pytest.raises(DeploymentError, match="version 999"):
-        decode(encode(voice).replace(b'"version": 1', b'"version": 999'), "plan.json")
+        decode(encode(voice).replace(b'"version": 2', b'"version": 999'), "plan.json")
     with pytest.raises(DeploymentError, match="is not a plan"):
         decode(b"{}", "plan.json")
 

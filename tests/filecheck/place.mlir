@@ -6,7 +6,9 @@ func.func @ask(%chat: !agent.messages) -> !agent.text attributes {agent.graph} {
   %found = tool.invoke "look_up"(%reply) tool "search" {corpus = "c", core_s = 0.02 : f64} : (!agent.text) -> !agent.text
   func.return %found : !agent.text
 }
-// CHECK: builtin.module attributes {fleet.answer = {objective = "usd_per_hour"
+// CHECK: builtin.module attributes {fleet.handoffs = [{source = "think.prefill", target = "think.decode", source_pool = "prefill-
+// CHECK-SAME: fleet.blocks = [{block = "entry"
+// CHECK-SAME: fleet.answer = {objective = "usd_per_hour"
 // CHECK: fleet.pool @"prefill-[[PREFILL:[a-z0-9-]+]]" on "[[PREFILL]]" zone "a"
 // CHECK-SAME: model = "llama-3-8b", precision = "fp16"
 // CHECK: fleet.pool @"cpu-{{.*}}" on

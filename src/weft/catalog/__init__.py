@@ -6,6 +6,7 @@ from weft.catalog.cpu_steps import cpu_step, cpu_steps
 from weft.catalog.fleets import fleets, load_fleet
 from weft.catalog.hardware import PROFILES, device, devices, link, links
 from weft.catalog.models import model, models
+from weft.catalog.plans import fingerprints, load_plan
 from weft.catalog.terms import finance, finances, load_workload, slo, slos
 
 __all__ = [
@@ -19,12 +20,14 @@ __all__ = [
     "devices",
     "finance",
     "finances",
+    "fingerprints",
     "fleets",
     "is_architecture",
     "link",
     "links",
     "load_agents",
     "load_fleet",
+    "load_plan",
     "load_workload",
     "model",
     "models",

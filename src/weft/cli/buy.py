@@ -1,58 +1,55 @@
 """`weft buy`: which devices to purchase for a load, from nothing or on top of a fleet."""
 
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 import typer
 
 from weft import catalog
 from weft.cli.console import wide_console
-from weft.cli.options import DEFAULTS, Agent, Finance, Fleet, Precisions, Rate, Serving, Slo, Workload, compile_request
+from weft.cli.groups import grouped
+from weft.cli.options import DEFAULTS, AskOptions, Serving
 from weft.compiler.pipeline import plan_request_of
 from weft.core.errors import InputError
 from weft.core.hardware import Device
 from weft.plan.buy import Aim, purchase
 from weft.report.purchases import purchase_lines, purchase_table
 
-Budget = Annotated[str | None, typer.Option(help="At most so many dollars of purchases: 250000, 250k, 2M.")]
-Owned = Annotated[bool, typer.Option("--owned", help="The fleet is already there: buy only what it lacks.")]
-Market = Annotated[list[str] | None, typer.Option("--market", help="Also for sale, by catalogue id [default: all].")]
-AimOption = Annotated[
-    str | None,
-    typer.Option("--aim", help="usd_per_hour (cheapest to run, the default) or usd_to_buy (least bill; with --owned)."),
-]
-
 FACTORS = {"k": 1e3, "M": 1e6}
 
 
+@dataclass(frozen=True, slots=True)
+class BuyOptions:
+    """What is for sale, and what is wanted of the purchase."""
+
+    budget: Annotated[str | None, typer.Option(help="At most so many dollars of purchases: 250000, 250k, 2M.")] = None
+    owned: Annotated[bool, typer.Option("--owned", help="The fleet is already there: buy only what it lacks.")] = False
+    market: Annotated[list[str] | None, typer.Option(help="Also for sale, by catalogue id (default: all).")] = None
+    aim: Annotated[
+        str | None,
+        typer.Option(help="usd_per_hour (cheapest to run, the default) or usd_to_buy (least bill; with --owned)."),
+    ] = None
+    serving: Serving = DEFAULTS.serving
+
+
 def register(app: typer.Typer) -> None:
-    app.command("buy")(buy)
+    app.command("buy")(grouped(buy))
 
 
-def buy(
-    agent: Agent,
-    budget: Budget = None,
-    owned: Owned = False,
-    market: Market = None,
-    aim: AimOption = None,
-    fleet: Fleet = DEFAULTS.fleet,
-    slo: Slo = DEFAULTS.slo,
-    workload: Workload = None,
-    rate: Rate = DEFAULTS.rate_per_s,
-    finance: Finance = DEFAULTS.finance,
-    precision: Precisions = None,
-    serving: Serving = DEFAULTS.serving,
-) -> None:
+def buy(asked: AskOptions, wanted: BuyOptions) -> None:
     """Which devices to purchase for a load."""
-    asked = compile_request(agent, fleet, slo, workload, rate, finance, DEFAULTS.catalogue, precision, serving)
-    found = purchase(plan_request_of(asked), _market(market), dollars(budget), _aim(aim, owned), owned)
+    request = plan_request_of(replace(asked.request(), serving=wanted.serving))
+    market, budget_usd = _market(wanted.market, asked.catalogue), dollars(wanted.budget)
+    found = purchase(request, market, budget_usd, _aim(wanted.aim, wanted.owned), wanted.owned)
     console = wide_console()
     console.print(purchase_table(found))
     for line in purchase_lines(found):
         console.print(line)
 
 
-def _market(names: list[str] | None) -> tuple[Device, ...]:
-    return tuple(map(catalog.device, names)) if names else tuple(catalog.devices("default").values())
+def _market(names: list[str] | None, catalogue: str) -> tuple[Device, ...]:
+    everything = catalog.devices(catalogue)
+    return tuple(catalog.device(name, catalogue) for name in names) if names else tuple(everything.values())
 
 
 def _aim(name: str | None, owned: bool) -> Aim:

@@ -1,5 +1,6 @@
 """Options that several commands share, so that they read and mean the same everywhere."""
 
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 import typer
@@ -17,7 +18,7 @@ Workload = Annotated[str | None, typer.Option(help="A TOML file with rate_per_s 
 Rate = Annotated[float, typer.Option(help="Agent runs per second that the fleet must carry.")]
 Finance = Annotated[str, typer.Option(help="How device-hours are priced: owned, paper, cloud.")]
 Catalogue = Annotated[str, typer.Option(help="Device figures: default, or paper (its Table 5 verbatim).")]
-Precisions = Annotated[list[str] | None, typer.Option("--precision", help="Allowed number formats [default: fp16].")]
+Precisions = Annotated[list[str] | None, typer.Option("--precision", help="Allowed number formats (default: fp16).")]
 Serving = Annotated[
     str, typer.Option(help="Prefill and decode of a call: any (whatever is cheaper), aggregated, disaggregated.")
 ]
@@ -34,6 +35,63 @@ Energy = Annotated[float | None, typer.Option("--energy", help="At most so many 
 TimeLimit = Annotated[float, typer.Option("--time-limit", help="Seconds for the solver; the plan tells its gap.")]
 
 DEFAULTS = CompileRequest("")
+
+
+@dataclass(frozen=True, slots=True)
+class AskOptions:
+    """What every command that plans is asked."""
+
+    agent: Agent
+    fleet: Fleet = DEFAULTS.fleet
+    slo: Slo = DEFAULTS.slo
+    workload: Workload = None
+    rate: Rate = DEFAULTS.rate_per_s
+    finance: Finance = DEFAULTS.finance
+    catalogue: Catalogue = DEFAULTS.catalogue
+    precision: Precisions = None
+    engine: Engine = DEFAULTS.engine
+    robust: Robust = False
+    set_: Settings = None
+    add: Additions = None
+
+    def request(self) -> CompileRequest:
+        return CompileRequest(
+            self.agent,
+            self.fleet,
+            self.slo,
+            self.finance,
+            self.catalogue,
+            self.rate,
+            self.workload,
+            tuple(self.precision or DEFAULTS.precisions),
+            settings=tuple(self.set_ or ()),
+            additions=tuple(self.add or ()),
+            engine=self.engine,
+            robust=self.robust,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class PlaceOptions:
+    """How steps may be placed, and what is best."""
+
+    serving: Serving = DEFAULTS.serving
+    split: Split = False
+    objective: Objective = DEFAULTS.objective
+    pin: Pins = None
+    energy: Energy = None
+    time_limit: TimeLimit = DEFAULTS.time_limit_s
+
+    def applied(self, request: CompileRequest) -> CompileRequest:
+        return replace(
+            request,
+            serving=self.serving,
+            split=self.split,
+            objective=self.objective,
+            pins=tuple(self.pin or ()),
+            energy_limit_j=self.energy,
+            time_limit_s=self.time_limit,
+        )
 
 
 def compile_request(

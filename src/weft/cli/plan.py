@@ -1,6 +1,6 @@
 """`weft plan`: the cheapest fleet that meets an objective for an agent, with reasons."""
 
-from dataclasses import replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -8,103 +8,71 @@ import typer
 from rich.console import Console
 
 from weft.cli.console import wide_console
-from weft.cli.options import (
-    DEFAULTS,
-    Additions,
-    Agent,
-    Catalogue,
-    Energy,
-    Engine,
-    Finance,
-    Fleet,
-    Objective,
-    Pins,
-    Precisions,
-    Rate,
-    Robust,
-    Serving,
-    Settings,
-    Slo,
-    Split,
-    TimeLimit,
-    Workload,
-    compile_request,
-)
-from weft.cli.questions import Questions, answer
+from weft.cli.groups import grouped
+from weft.cli.options import AskOptions, PlaceOptions
+from weft.cli.questions import Questions, answers, show_answers
 from weft.cli.together import is_agents_file, plan_together
 from weft.compiler.pipeline import compile_agent
 from weft.core.deployment import Deployment
 from weft.core.deployment_json import encode
 from weft.core.errors import InputError
-from weft.report.tables import alternatives_table, handoff_lines, other_model_lines, plan_table, pool_table, share_lines
+from weft.report.tables import (
+    alternatives_table,
+    gap_line,
+    handoff_lines,
+    model_table,
+    other_model_lines,
+    path_table,
+    plan_table,
+    pool_table,
+    share_lines,
+)
 
-JsonPath = Annotated[Path | None, typer.Option("--json", help="Write the plan here ('-': standard output, no tables).")]
-Explain = Annotated[bool, typer.Option("--explain", help="Also shadow prices, and whether the plan survives ±20 %.")]
-WhyNot = Annotated[list[str] | None, typer.Option("--why-not", help="Why this device does not run each step.")]
-Pareto = Annotated[Path | None, typer.Option("--pareto", help="Cost, latency and energy: a table, and a figure here.")]
-Budget = Annotated[float | None, typer.Option("--budget", help="Also the most runs a second for these $/h.")]
+
+@dataclass(frozen=True, slots=True)
+class QuestionOptions:
+    """What else one wants to know, and where the answer goes."""
+
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Also shadow prices, and whether the plan survives ±20 %.")
+    ] = False
+    why_not: Annotated[list[str] | None, typer.Option(help="Why this device does not run each step.")] = None
+    pareto: Annotated[
+        Path | None, typer.Option(help="Cost, latency and energy: a table, and a figure here ('-': no figure).")
+    ] = None
+    budget: Annotated[float | None, typer.Option(help="Also the most runs a second for these $/h.")] = None
+    json: Annotated[
+        Path | None, typer.Option(help="Write plan and answers here as one document ('-': standard output, no tables).")
+    ] = None
+
+    def questions(self) -> Questions:
+        return Questions(self.explain, tuple(self.why_not or ()), self.pareto, self.budget)
 
 
 def register(app: typer.Typer) -> None:
-    app.command("plan")(plan)
+    app.command("plan")(grouped(plan))
 
 
-def plan(
-    agent: Agent,
-    fleet: Fleet = DEFAULTS.fleet,
-    slo: Slo = DEFAULTS.slo,
-    workload: Workload = None,
-    rate: Rate = DEFAULTS.rate_per_s,
-    finance: Finance = DEFAULTS.finance,
-    catalogue: Catalogue = DEFAULTS.catalogue,
-    precision: Precisions = None,
-    serving: Serving = DEFAULTS.serving,
-    split: Split = False,
-    objective: Objective = DEFAULTS.objective,
-    set_: Settings = None,
-    add: Additions = None,
-    engine: Engine = DEFAULTS.engine,
-    robust: Robust = False,
-    pin: Pins = None,
-    energy: Energy = None,
-    time_limit: TimeLimit = DEFAULTS.time_limit_s,
-    explain: Explain = False,
-    why_not: WhyNot = None,
-    pareto: Pareto = None,
-    budget: Budget = None,
-    json: JsonPath = None,
-) -> None:
+def plan(asked: AskOptions, placed: PlaceOptions, more: QuestionOptions) -> None:
     """Plan an agent: which device runs each step, how many, at what cost, and why."""
-    request = compile_request(agent, fleet, slo, workload, rate, finance, catalogue, precision, serving, split)
-    request = replace(
-        request,
-        objective=objective,
-        settings=tuple(set_ or ()),
-        additions=tuple(add or ()),
-        engine=engine,
-        robust=robust,
-        pins=tuple(pin or ()),
-        energy_limit_j=energy,
-        time_limit_s=time_limit,
-    )
-    questions = Questions(explain, tuple(why_not or ()), pareto, budget)
-    if is_agents_file(agent):
+    request, questions = placed.applied(asked.request()), more.questions()
+    if is_agents_file(request.agent):
         if questions.any:
             raise _one_agent_at_a_time()
-        plan_together(request, json, wide_console())
+        plan_together(request, more.json, wide_console())
         return
-    if json == Path("-") and questions.any:
-        raise _no_room_for_tables()
     deployment = compile_agent(request)
-    if json == Path("-"):
-        typer.echo(encode(deployment), nl=False)
+    found = answers(request, questions)
+    document = encode(deployment, found)
+    if more.json == Path("-"):
+        typer.echo(document, nl=False)
         return
     console = wide_console()
     show_plan(deployment, console)
-    if json is not None:
-        json.parent.mkdir(parents=True, exist_ok=True)
-        json.write_bytes(encode(deployment))
-    answer(request, questions, console)
+    show_answers(found, more.pareto, console)
+    if more.json is not None:
+        more.json.parent.mkdir(parents=True, exist_ok=True)
+        more.json.write_bytes(document)
 
 
 def _one_agent_at_a_time() -> InputError:
@@ -115,16 +83,11 @@ def _one_agent_at_a_time() -> InputError:
     )
 
 
-def _no_room_for_tables() -> InputError:
-    return InputError(
-        subject="weft plan --json -",
-        problem="prints the plan alone, --explain, --why-not, --pareto and --budget print tables",
-        way_out="write the plan to a file: --json PATH",
-    )
-
-
 def show_plan(deployment: Deployment, console: Console) -> None:
     console.print(plan_table(deployment))
+    for line in gap_line(deployment):
+        console.print(line, style="yellow")
+    console.print(model_table(deployment))
     for line in handoff_lines(deployment):
         console.print(f"KV cache {line}", highlight=False)
     for line in share_lines(deployment):
@@ -133,6 +96,5 @@ def show_plan(deployment: Deployment, console: Console) -> None:
         console.print(f"Model of {line}", highlight=False)
     console.print()
     console.print(pool_table(deployment))
+    console.print(path_table(deployment))
     console.print(alternatives_table(deployment))
-    provenance = ", ".join(sorted({route.provenance for route in deployment.routes}))
-    console.print(f"Step times come from: {provenance}. Error bands: weft estimate.", style="dim")

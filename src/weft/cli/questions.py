@@ -17,7 +17,19 @@ from weft.plan.requests import PlanRequest
 from weft.plan.sensitivity import sensitivity
 from weft.plan.shadow import shadow_prices
 from weft.plan.why_not import why_not
-from weft.report.answers import goodput_line, pareto_table, robust_lines, scenario_table, shadow_table, why_not_table
+from weft.report.answers import (
+    Answers,
+    FrontPoint,
+    Goodput,
+    Robust,
+    goodput_line,
+    pareto_table,
+    robust_lines,
+    scenario_table,
+    shadow_table,
+    used_pools,
+    why_not_table,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,29 +44,34 @@ class Questions:
         return self.explain or bool(self.why_not) or self.pareto is not None or self.usd_per_hour is not None
 
 
-def answer(request: CompileRequest, questions: Questions, console: Console) -> None:
-    """Prints an answer for each question asked."""
+def answers(request: CompileRequest, questions: Questions) -> Answers | None:
+    """None where nothing is asked."""
     if not questions.any:
-        return
+        return None
     asked = plan_request_of(request)
-    planned, found = decide(asked, request.time_limit_s)
-    if questions.explain:
-        _explain(asked, planned, found, console)
     for device in questions.why_not:
         _refuse_unknown(device, asked)
-        console.print(why_not_table(device, tuple(why_not(planned, found, device))))
+    planned, found = decide(asked, request.time_limit_s)
+    told = Answers(why_not={each: tuple(why_not(planned, found, each)) for each in questions.why_not} or None)
+    if questions.explain:
+        told = _explained(told, asked, planned, found)
     if questions.pareto is not None:
-        _pareto(asked, questions.pareto, console)
+        told = replace(told, pareto=_front(asked))
     if questions.usd_per_hour is not None:
-        console.print(goodput_line(questions.usd_per_hour, *most_runs(asked, questions.usd_per_hour)))
+        rate_per_s, placed = most_runs(asked, questions.usd_per_hour)
+        told = replace(told, goodput=Goodput(questions.usd_per_hour, rate_per_s, placed.usd_per_hour))
+    return told
 
 
-def _explain(request: PlanRequest, planned: Planned, found: Placement, console: Console) -> None:
-    console.print(shadow_table(shadow_prices(request, found, devices_in_use(planned, found))))
+def _explained(told: Answers, request: PlanRequest, planned: Planned, found: Placement) -> Answers:
     report = sensitivity(request, planned, found)
-    console.print(scenario_table(report, found))
-    for line in robust_lines(report, found):
-        console.print(line)
+    robust = None
+    if report.robust is not None and report.worst is not None:
+        same = report.robust.choice == found.choice
+        extra = report.robust.objective / found.objective - 1 if found.objective else 0.0
+        robust = Robust(same, extra, report.worst, used_pools(report.robust, planned))
+    prices = shadow_prices(request, found, devices_in_use(planned, found))
+    return replace(told, shadow_prices=prices, scenarios=report.scenarios, robust=robust)
 
 
 def devices_in_use(planned: Planned, found: Placement) -> dict[str, int]:
@@ -67,12 +84,36 @@ def devices_in_use(planned: Planned, found: Placement) -> dict[str, int]:
     return used
 
 
-def _pareto(request: PlanRequest, path: Path, console: Console) -> None:
+def _front(request: PlanRequest) -> tuple[FrontPoint, ...]:
+    planned = build(replace(request, weigh_energy=True))
+    return tuple(
+        FrontPoint(each.usd_per_hour, each.e2e_s, each.joules_per_request, used_pools(each, planned))
+        for each in pareto_front(planned.problem)
+    )
+
+
+def show_answers(found: Answers | None, figure: Path | None, console: Console) -> None:
+    """A table or a sentence for each question asked; the Pareto front also as a figure."""
+    if found is None:
+        return
+    if found.shadow_prices is not None and found.scenarios is not None:
+        console.print(shadow_table(found.shadow_prices))
+        console.print(scenario_table(found.scenarios))
+        for line in robust_lines(found.scenarios, found.robust):
+            console.print(line)
+    for device, told in (found.why_not or {}).items():
+        console.print(why_not_table(device, told))
+    if found.pareto is not None:
+        console.print(pareto_table(found.pareto))
+        if figure not in (None, Path("-")):
+            _draw(found.pareto, figure, console)
+    if found.goodput is not None:
+        console.print(goodput_line(found.goodput))
+
+
+def _draw(front: tuple[FrontPoint, ...], path: Path, console: Console) -> None:
     from weft.report.pareto_figure import pareto_figure  # matplotlib takes a second to load
 
-    planned = build(replace(request, weigh_energy=True))
-    front = pareto_front(planned.problem)
-    console.print(pareto_table(front, planned))
     path.parent.mkdir(parents=True, exist_ok=True)
     pareto_figure(front, path)
     console.print(f"Figure: {path}")

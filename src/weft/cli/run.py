@@ -1,5 +1,6 @@
 """`weft run`: plan an agent and run it once on this machine."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -7,19 +8,9 @@ import typer
 from rich.console import Console
 
 from weft.cli.console import wide_console
+from weft.cli.groups import grouped
 from weft.cli.local import LocalJob, agent_input, hardware_sentence, local_models, run_locally
-from weft.cli.options import (
-    DEFAULTS,
-    Agent,
-    Catalogue,
-    Finance,
-    Fleet,
-    Precisions,
-    Rate,
-    Slo,
-    Workload,
-    compile_request,
-)
+from weft.cli.options import AskOptions
 from weft.compiler.parse import print_module
 from weft.compiler.pipeline import compile_agent
 from weft.compiler.request import CompileRequest
@@ -39,33 +30,30 @@ Emulate = Annotated[bool, typer.Option("--emulate", help="Slow each node to the 
 Out = Annotated[Path, typer.Option(help="Folder for the answer, plan, IR, figures and report.")]
 
 
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """What is asked of the agent, with which models, and where the answer goes."""
+
+    text: Text = None
+    wav: Wav = None
+    model: Model = None
+    stt: Stt = None
+    corpus: Corpus = None
+    emulate: Emulate = False
+    out: Out = Path("out")
+
+
 def register(app: typer.Typer) -> None:
-    app.command("run")(run)
+    app.command("run")(grouped(run))
 
 
-def run(
-    agent: Agent,
-    text: Text = None,
-    wav: Wav = None,
-    model: Model = None,
-    stt: Stt = None,
-    corpus: Corpus = None,
-    emulate: Emulate = False,
-    out: Out = Path("out"),
-    fleet: Fleet = DEFAULTS.fleet,
-    slo: Slo = DEFAULTS.slo,
-    workload: Workload = None,
-    rate: Rate = DEFAULTS.rate_per_s,
-    finance: Finance = DEFAULTS.finance,
-    catalogue: Catalogue = DEFAULTS.catalogue,
-    precision: Precisions = None,
-) -> None:
+def run(asked: AskOptions, wanted: RunOptions) -> None:
     """Plan an agent, start its nodes here as processes, ask it one question, write what happened."""
-    request = compile_request(agent, fleet, slo, workload, rate, finance, catalogue, precision)
     console = wide_console()
-    deployment, passes = plan_with_passes(request)
-    job = LocalJob(deployment, local_models(model, stt, corpus), agent_input(deployment, text, wav), emulate)
-    run_and_report(job, passes, text, console, out)
+    deployment, passes = plan_with_passes(asked.request())
+    models = local_models(wanted.model, wanted.stt, wanted.corpus)
+    job = LocalJob(deployment, models, agent_input(deployment, wanted.text, wanted.wav), wanted.emulate)
+    run_and_report(job, passes, wanted.text, console, wanted.out)
 
 
 def plan_with_passes(request: CompileRequest) -> tuple[Deployment, Passes]:

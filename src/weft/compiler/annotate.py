@@ -7,7 +7,7 @@ from weft.compiler.attributes import to_dictionary
 from weft.compiler.control_flow import agent_graph, steps_of
 from weft.compiler.dialects.llm import DecodeOp, PrefillOp
 from weft.compiler.dialects.types import KvType
-from weft.compiler.placed import Answered, PlacedPools, assumption, handoff_attributes
+from weft.compiler.placed import Answered, PlacedPools, assumption, block_rows, handoff_attributes
 from weft.plan.options import Candidate
 
 
@@ -25,8 +25,10 @@ def annotate(module: ModuleOp, pools: PlacedPools, own: Answered) -> None:
     first = module.body.block.first_op
     assert first is not None
     module.body.block.insert_ops_before(pools.operations(), first)
-    if shares := pools.shares():
-        module.attributes["fleet.shares"] = ArrayAttr([to_dictionary(share) for share in shares])
+    rows = {"shares": pools.shares(), "handoffs": pools.handoffs(own), "blocks": block_rows(own)}
+    for name, found in rows.items():
+        if found:
+            module.attributes[f"fleet.{name}"] = ArrayAttr([to_dictionary(row) for row in found])
     p95 = {name: time_s for name, time_s in own.placement.promised_s.items() if name == "e2e_p95_s"}
     module.attributes["fleet.answer"] = to_dictionary(
         p95

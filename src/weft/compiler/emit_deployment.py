@@ -7,6 +7,7 @@ import msgspec
 from xdsl.dialects.builtin import ArrayAttr, DictionaryAttr, ModuleOp, StringAttr, SymbolRefAttr
 from xdsl.ir import Attribute
 
+from weft import catalog
 from weft.compiler.attributes import Scalar, scalars, to_scalar
 from weft.compiler.control_flow import agent_graph
 from weft.compiler.dialects.fleet import PoolOp
@@ -24,12 +25,15 @@ from weft.core.deployment import (
     Handoff,
     OtherModel,
     Parallelism,
+    PathTime,
     Pool,
     Route,
     Share,
 )
 from weft.core.errors import IRError
+from weft.core.program import Program
 from weft.core.units import Precision
+from weft.plan.paths import path_times
 
 T = TypeVar("T")
 
@@ -37,15 +41,16 @@ T = TypeVar("T")
 def emit_deployment(module: ModuleOp, request: CompileRequest) -> Deployment:
     graph = agent_graph(module)
     source = to_scalar(graph.attributes.get("agent.source", StringAttr(request.agent)))
+    program = emit_program(module)
+    pools = tuple(_pool(op) for op in module.ops if isinstance(op, PoolOp))
     steps = [op for op in graph.walk() if isinstance(op, StepOp)]
     terms = Terms(request, tuple(steps))
-    pools = [_pool(op) for op in module.ops if isinstance(op, PoolOp)]
-    handoffs = tuple(_handoff(step) for step in steps if isinstance(step, TransferOp))
+    handoffs = tuple(_convert(scalars(row.data), Handoff) for row in _rows(module, "fleet.handoffs"))
     return Deployment(
         version=DEPLOYMENT_VERSION,
         agent=graph.sym_name.data,
         source=str(source),
-        program=emit_program(module),
+        program=program,
         pools=tuple(terms.completed(pool) for pool in pools),
         routes=tuple(_route(step) for step in steps),
         handoffs=handoffs,
@@ -56,6 +61,10 @@ def emit_deployment(module: ModuleOp, request: CompileRequest) -> Deployment:
         finance=request.finance,
         slo=request.slo_terms(),
         workload=request.workload_terms(),
+        paths=_paths(module, program),
+        fingerprints=catalog.fingerprints(
+            {pool.model for pool in pools if pool.model}, {pool.device for pool in pools}, request.catalogue
+        ),
         shares=tuple(_convert(scalars(row.data), Share) for row in _rows(module, "fleet.shares")),
         other_models=tuple(_other_models(module)),
         bills=tuple(_convert(scalars(row.data), AgentBill) for row in _rows(module, "fleet.bills")),
@@ -89,6 +98,7 @@ def _route(step: StepOp) -> Route:
     moved = {
         "low_s": assumed["latency_s"],
         "high_s": assumed["latency_s"],
+        "usd_per_run": 0.0,
         "s_per_input_token": 0.0,
         "s_per_output_token": 0.0,
         "provenance": "datasheet",
@@ -97,23 +107,10 @@ def _route(step: StepOp) -> Route:
     return _convert((moved if isinstance(step, TransferOp) else {}) | place | assumed, Route)
 
 
-def _handoff(step: TransferOp) -> Handoff:
-    assumed = scalars(step.assumed.data) if step.assumed else {}
-    visits = step.visits.value.data if step.visits else 1.0
-    own = {
-        "target": _reader(step),
-        "link": step.link.data,
-        "visits": visits,
-        "bytes_per_visit": float(step.bytes_moved.value.data),
-    }
-    return _convert(own | assumed, Handoff)
-
-
-def _reader(step: TransferOp) -> str:
-    """The step that takes the moved cache: a cache has one reader."""
-    (use,) = step.moved.uses
-    assert isinstance(use.operation, StepOp)
-    return use.operation.step_name
+def _paths(module: ModuleOp, program: Program) -> tuple[PathTime, ...]:
+    found = {str(row["block"]): row for row in (scalars(row.data) for row in _rows(module, "fleet.blocks"))}
+    visits = {name: float(row["visits"]) for name, row in found.items()}
+    return path_times(program, visits, {name: float(row["seconds"]) for name, row in found.items()})
 
 
 def _alternatives(module: ModuleOp) -> Iterator[Alternative]:

@@ -1,6 +1,6 @@
 """What the planner chose, in the words that go onto the module: pools, assumptions, reasons."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -10,15 +10,16 @@ from weft.compiler.attributes import Scalar, to_attribute
 from weft.compiler.dialects.fleet import PoolOp
 from weft.compiler.dialects.llm import DecodeOp
 from weft.compiler.dialects.step import StepOp
-from weft.core.units import HOUR_S
+from weft.core.units import HOUR_S, MEGA
 from weft.plan.build import Planned
 from weft.plan.evaluate import occupied_usd
 from weft.plan.homogeneous import Homogeneous
 from weft.plan.model_choice import OtherModel
 from weft.plan.network import link_or_none, moved_bytes
 from weft.plan.options import Candidate
-from weft.plan.problem import Placement
-from weft.plan.requests import LeafTask, PlanRequest, TaskKind
+from weft.plan.pairs import Pair, block_times, pairs
+from weft.plan.problem import Handoff, Placement
+from weft.plan.requests import Flow, LeafTask, PlanRequest, TaskKind
 from weft.plan.together import pool_shares, within
 
 
@@ -54,13 +55,16 @@ class PlacedPools:
     def _by_key(self) -> dict[str, tuple[str, Candidate]]:
         """Planner's pool name → (our name, a candidate of the pool); the planner's own name where ours would clash."""
         names: dict[str, tuple[str, Candidate]] = {}
+        taken: set[str] = set()
         for task in self.of.request.tasks:
             for candidate, _ in self.of.used(task.name):
                 key = candidate.option.pool.name
+                if key in names:
+                    continue
                 work = "serve" if candidate.option.tie else task.kind
                 short = f"{work}-{candidate.group.device.id}"
-                taken = {name for other, (name, _) in names.items() if other != key}
-                names.setdefault(key, (key if short in taken else short, candidate))
+                names[key] = (key if short in taken else short, candidate)
+                taken.add(short)
         return names
 
     def name_of(self, step: str) -> str:
@@ -75,6 +79,38 @@ class PlacedPools:
             for candidate, share in self.of.used(task)
             if share < 1.0
         ]
+
+    def handoffs(self, own: Answered) -> list[Mapping[str, Scalar]]:
+        """See core.deployment.Handoff; one for each pair of pools that a cache moves between. `own` is the answer under
+        the names of the module."""
+        problem = own.planned.problem
+        kv = {(flow.source, flow.target): flow for flow in own.request.flows if flow.carries_kv}
+        return [
+            self._handoff(own, kv[each.source, each.target], each, pair)
+            for each in problem.handoffs
+            if (each.source, each.target) in kv
+            for pair in pairs(problem, own.placement, each)
+            if not pair.source.tie
+        ]
+
+    def _handoff(self, own: Answered, flow: Flow, handoff: Handoff, pair: Pair) -> Mapping[str, Scalar]:
+        candidates = own.planned.candidates
+        source, target = candidates[flow.source][pair.source.name], candidates[flow.target][pair.target.name]
+        link = link_or_none(own.request.fleet, source.group.zone, target.group.zone)
+        assert link is not None, "the solver joins no zones without a link"
+        moves = pair.share * handoff.visits
+        return {
+            "source": flow.source,
+            "target": flow.target,
+            "source_pool": self._by_key[pair.source.pool.name][0],
+            "target_pool": self._by_key[pair.target.pool.name][0],
+            "share": pair.share,
+            "link": link.id,
+            "visits": moves,
+            "bytes_per_visit": float(moved_bytes(flow, own.request.task(flow.source), source)),
+            "latency_s": handoff.latency_of(pair.source, pair.target),
+            "usd_per_run": moves * handoff.usd_of(pair.source, pair.target),
+        }
 
     def operations(self) -> list[Operation]:
         shares = pool_shares(self.of.planned, self.of.placement) if self.agent else {}
@@ -95,7 +131,7 @@ class PlacedPools:
             "replicas": replicas,
             "batch_limit": candidate.batch,
             "usd_per_hour": candidate.option.pool.usd_per_hour,
-            "utilisation": sum(busy for _, busy in self._users(key)) / replicas,
+            "utilisation": sum(busy for _, busy in self._users[key]) / replicas,
         }
         if candidate.model is not None and candidate.precision is not None:
             attributes |= {"model": candidate.model.id, "precision": str(candidate.precision)}
@@ -103,27 +139,32 @@ class PlacedPools:
             attributes["share"] = share
         return PoolOp.build(attributes={key: to_attribute(value) for key, value in attributes.items()})
 
-    def _users(self, key: str) -> Iterator[tuple[LeafTask, float]]:
-        """The tasks that a pool serves, with the replicas that each keeps busy."""
+    @cached_property
+    def _users(self) -> Mapping[str, list[tuple[LeafTask, float]]]:
+        """Planner's pool name → the tasks that it serves, with the replicas that each keeps busy."""
         problem = self.of.planned.problem
+        users: dict[str, list[tuple[LeafTask, float]]] = {}
         for task in self.of.request.tasks:
             for candidate, share in self.of.used(task.name):
-                if candidate.option.pool.name == key:
-                    load = problem.load(problem.task(task.name), candidate.option)
-                    yield task, share * load * problem.max_utilisation
+                load = problem.load(problem.task(task.name), candidate.option)
+                found = users.setdefault(candidate.option.pool.name, [])
+                found.append((task, share * load * problem.max_utilisation))
+        return users
 
 
 def assumption(step: str, of: Answered) -> Mapping[str, Scalar]:
     """What the planner assumed of a step: see core.deployment.Route."""
     task, candidate = of.request.task(step), of.chosen(step)
     pools = of.used(step)
-    busy_usd = ((occupied_usd(of.planned.problem, task.visits, each.option), share) for each, share in pools)
-    return {
+    tokens = {TaskKind.PREFILL: task.isl, TaskKind.DECODE: task.osl}.get(task.kind, 0)
+    occupied = sum(share * occupied_usd(of.planned.problem, task.visits, each.option) for each, share in pools)
+    priced = {"usd_per_million_tokens": MEGA * occupied / (task.visits * tokens)} if tokens and task.visits else {}
+    return priced | {
         "latency_s": sum(share * (each.option.latency_s - each.wait_s) for each, share in pools),
         "wait_s": sum(share * each.wait_s for each, share in pools),
         "low_s": sum(share * each.low_s for each, share in pools),
         "high_s": sum(share * each.high_s for each, share in pools),
-        "usd_per_run": sum(share * usd for usd, share in busy_usd),
+        "usd_per_run": occupied,
         "s_per_input_token": candidate.step_s / task.isl if task.kind is TaskKind.PREFILL else 0.0,
         "s_per_output_token": candidate.step_s if task.kind is TaskKind.DECODE else 0.0,
         "provenance": candidate.provenance,
@@ -148,8 +189,14 @@ def handoff_attributes(step: StepOp, of: Answered) -> Mapping[str, Scalar] | Non
         "bytes": round(moved_bytes(flow, task, source)),
         "source": flow.source,
         "latency_s": handoff.latency_of(source.option, target.option),
-        "usd_per_run": handoff.visits * handoff.usd_of(source.option, target.option),
     }
+
+
+def block_rows(of: Answered) -> list[Mapping[str, Scalar]]:
+    """How often a run visits each block, and how long one visit takes."""
+    problem = of.planned.problem
+    seconds = block_times(problem, of.placement)
+    return [{"block": each.name, "visits": each.visits, "seconds": seconds[each.name]} for each in problem.blocks]
 
 
 def alternative(rival: Homogeneous) -> Mapping[str, Scalar]:

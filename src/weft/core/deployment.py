@@ -1,6 +1,8 @@
 """The narrow waist: all that the planner decided and assumed. Simulator and runtime read it, deriving nothing again."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
 
 from weft.core.hardware import Link
 from weft.core.pace import EngineTerms
@@ -8,7 +10,7 @@ from weft.core.program import Program
 from weft.core.units import HOUR_S, Precision
 from weft.core.workload import Slo, Workload
 
-DEPLOYMENT_VERSION = 1
+DEPLOYMENT_VERSION = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +62,8 @@ class Route:
 
     `latency_s` is one visit at the pool's batch, in truth between `low_s` and `high_s` (four times in five); it waits
     `wait_s` for a free place before. `usd_per_run` prices the time that a run occupies the pool. `s_per_input_token`
-    and `s_per_output_token` pace an emulated engine (0 where they do not apply).
+    and `s_per_output_token` pace an emulated engine (0 where they do not apply). `usd_per_million_tokens` is what the
+    pool is occupied for by a million prompt tokens of a prefill, or output tokens of a decode; None for other steps.
     """
 
     step: str
@@ -75,6 +78,7 @@ class Route:
     wait_s: float = 0.0
     low_s: float = 0.0
     high_s: float = 0.0
+    usd_per_million_tokens: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,15 +93,38 @@ class Share:
 
 @dataclass(frozen=True, slots=True)
 class Handoff:
-    """Bytes that move between two steps in different pools, once per visit of the target."""
+    """A cache that moves between two steps in different pools. Traffic that is split takes several pairs of pools, each
+    with its `share`; `visits` counts the moves of a run over this pair."""
 
     source: str
     target: str
+    source_pool: str
+    target_pool: str
+    share: float
     link: str
     visits: float
     bytes_per_visit: float
     latency_s: float
     usd_per_run: float
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """A part of a path: a block, or a `loop` of blocks, each visited so often by a run that comes here."""
+
+    blocks: tuple[str, ...]
+    visits: tuple[float, ...]
+    time_s: float
+    loop: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PathTime:
+    """A way that a run may take, how likely, and its expected time. Without stages: all ways that are not listed."""
+
+    stages: tuple[Stage, ...]
+    probability: float
+    time_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,12 +180,13 @@ class AgentBill:
     e2e_s: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Deployment:
     """A plan that can be run: the placed program, its pools and routes, and the assumptions behind them.
 
     `bills`: all agents of a shared fleet, this one among them; empty where it is alone. What they pay adds up to the
     fleet's price; `answer.usd_per_hour` is this agent's.
+    `fingerprints` of the catalogue's models and devices that it uses: where they change, the plan is stale.
     """
 
     version: int
@@ -179,6 +207,8 @@ class Deployment:
     bills: tuple[AgentBill, ...] = ()
     links: tuple[Link, ...] = ()
     other_models: tuple[OtherModel, ...] = ()
+    paths: tuple[PathTime, ...] = ()
+    fingerprints: Mapping[str, str] = field(default_factory=dict[str, str])
 
     @property
     def usd_per_run(self) -> float:
@@ -186,7 +216,15 @@ class Deployment:
         return self.answer.usd_per_hour / (HOUR_S * self.workload.rate_per_s)
 
     def route(self, step: str) -> Route:
-        return next(route for route in self.routes if route.step == step)
+        return self._routes[step]
 
     def pool(self, name: str) -> Pool:
-        return next(pool for pool in self.pools if pool.name == name)
+        return self._pools[name]
+
+    @cached_property
+    def _routes(self) -> Mapping[str, Route]:
+        return {route.step: route for route in self.routes}
+
+    @cached_property
+    def _pools(self) -> Mapping[str, Pool]:
+        return {pool.name: pool for pool in self.pools}

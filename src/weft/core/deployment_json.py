@@ -10,9 +10,18 @@ class _Versioned(msgspec.Struct):
     version: int
 
 
-def encode(deployment: Deployment) -> bytes:
-    """Indented UTF-8 JSON with sorted keys, so that two plans can be compared with diff."""
-    return msgspec.json.format(msgspec.json.encode(deployment, order="deterministic"), indent=2) + b"\n"
+def encode(deployment: Deployment, answers: object = None) -> bytes:
+    """Indented UTF-8 JSON with sorted keys, so that two plans can be compared with diff. `answers` to questions about
+    the plan stand under that key beside its own; reading the plan back leaves them out."""
+    document = deployment if answers is None else {**msgspec.to_builtins(deployment), "answers": answers}
+    return msgspec.json.format(msgspec.json.encode(document, order="deterministic"), indent=2) + b"\n"
+
+
+def schema() -> bytes:
+    """JSON Schema (2020-12) of a plan of this version."""
+    described = msgspec.json.schema(Deployment)
+    named = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": f"Weft plan {DEPLOYMENT_VERSION}"}
+    return msgspec.json.format(msgspec.json.encode({**named, **described}), indent=2) + b"\n"
 
 
 def decode(data: bytes, name: str) -> Deployment:

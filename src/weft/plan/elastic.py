@@ -14,7 +14,6 @@ from weft.plan.build import Planned, build
 from weft.plan.diagnose import HAND_OFFS, round_up
 from weft.plan.evaluate import Proof, placement
 from weft.plan.formulation import Formulation
-from weft.plan.lp import Status
 from weft.plan.problem import Objective, Placement, PlacementProblem, Task
 from weft.plan.prune import pruned
 from weft.plan.requests import LeafTask, PlanRequest, TaskKind
@@ -131,14 +130,7 @@ class _Elastic:
     def attempt(self, limits: Limits, objective: Objective, gap: float) -> Placement | None:
         """The best placement within the limits, or None where none is found. Whole replicas for each task alone tighten
         the relaxation, but where devices are counted by the thousand they only hide the optimum."""
-        problem = self._within(limits, objective)
-        if not all(task.options for task in problem.tasks):
-            return None
-        formulation = Formulation(pruned(problem), tight=limits.more is not None)
-        solution = formulation.model.minimise(formulation.cost(), EACH_S, gap)
-        if solution.status is Status.INFEASIBLE or not solution.values:
-            return None
-        return placement(problem, formulation.decision(solution.values), Proof(0.0, 0.0))
+        return attempt(self._within(limits, objective), gap, tight=limits.more is not None)
 
     def _within(self, limits: Limits, objective: Objective) -> PlacementProblem:
         problem = self.planned.problem
@@ -175,6 +167,19 @@ class _Elastic:
             return ""
         name = "the energy limit" if kind == "joules" else kind
         return f"raise {name} to {round_up(value)}{' J' if kind == 'joules' else ''}"
+
+
+def attempt(
+    problem: PlacementProblem, gap: float, time_limit_s: float = EACH_S, *, tight: bool = True
+) -> Placement | None:
+    """A placement within `gap` of the best, or None where none is found, without a word why."""
+    if not all(task.options for task in problem.tasks):
+        return None
+    formulation = Formulation(pruned(problem), tight=tight)
+    solution = formulation.model.minimise(formulation.cost(), time_limit_s, gap)
+    if not solution.values:
+        return None
+    return placement(problem, formulation.decision(solution.values), Proof(solution.gap, 0.0))
 
 
 def _first(enough: Callable[[int], bool], count: int) -> int | None:

@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from functools import cached_property
 
 from weft.core.hardware import Finance, Fleet
 from weft.core.model import ModelSpec
@@ -84,7 +85,7 @@ class Flow:
     chunks: float = 1.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class PlanRequest:
     """`weigh_energy`: energy matters, so devices whose power is not known are refused. `market`, `budget_usd` and
     `promises` (beyond those of the slo): see PlacementProblem. `robust`: step times are the high ends of their error
@@ -124,4 +125,8 @@ class PlanRequest:
         return self.weigh_energy or by_energy or self.energy_limit_j is not None
 
     def task(self, name: str) -> LeafTask:
-        return next(task for task in self.tasks if task.name == name)
+        return self._tasks[name]
+
+    @cached_property
+    def _tasks(self) -> Mapping[str, LeafTask]:
+        return {task.name: task for task in self.tasks}

@@ -1,6 +1,7 @@
-"""Answers to questions about a plan as tables and sentences."""
+"""Answers to questions about a plan: as data that goes into one document with it, as tables and as sentences."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from rich import box
 from rich.table import Table
@@ -8,9 +9,72 @@ from rich.table import Table
 from weft.core.units import pretty_seconds, pretty_usd
 from weft.plan.build import Planned
 from weft.plan.problem import Placement
-from weft.plan.sensitivity import ERROR, Sensitivity
+from weft.plan.sensitivity import ERROR, Scenario
 from weft.plan.shadow import ShadowPrice
 from weft.plan.why_not import WhyNot
+
+
+@dataclass(frozen=True, slots=True)
+class UsedPool:
+    """So many replicas of `devices` devices each; `work` is prefill, decode, serve (both) or cpu."""
+
+    work: str
+    device: str
+    devices: int
+    replicas: int
+
+
+@dataclass(frozen=True, slots=True)
+class FrontPoint:
+    """A plan that no other beats in cost, time and energy at once."""
+
+    usd_per_hour: float
+    e2e_s: float
+    joules_per_run: float
+    pools: tuple[UsedPool, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Robust:
+    """The plan whose dearest scenario is cheapest. `is_the_plan`: it is the one at hand; `extra`: what it costs more
+    than that, relatively, if the cost model is right."""
+
+    is_the_plan: bool
+    extra: float
+    worst: float
+    pools: tuple[UsedPool, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Goodput:
+    """The most runs a second for a budget."""
+
+    budget_usd_per_hour: float
+    rate_per_s: float
+    usd_per_hour: float
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """None: not asked. Scenarios: see plan.sensitivity; what a plan costs there is in the unit of the objective."""
+
+    shadow_prices: tuple[ShadowPrice, ...] | None = None
+    scenarios: tuple[Scenario, ...] | None = None
+    robust: Robust | None = None
+    why_not: Mapping[str, tuple[WhyNot, ...]] | None = None
+    pareto: tuple[FrontPoint, ...] | None = None
+    goodput: Goodput | None = None
+
+
+def used_pools(placed: Placement, planned: Planned) -> tuple[UsedPool, ...]:
+    found: dict[str, UsedPool] = {}
+    for candidates in planned.candidates.values():
+        for each in candidates.values():
+            name, pool = each.option.pool.name, each.option.pool
+            if name in placed.replicas:
+                work = name.split(".")[-6] if each.precision else "cpu"
+                found[name] = UsedPool(work, each.group.device.id, pool.devices_per_replica, placed.replicas[name])
+    return tuple(found[name] for name in placed.replicas)
 
 
 def _table(title: str, headings: Iterable[str], numbers: Iterable[str] = ()) -> Table:
@@ -37,11 +101,11 @@ def shadow_table(prices: Sequence[ShadowPrice]) -> Table:
     return table
 
 
-def scenario_table(report: Sensitivity, found: Placement) -> Table:
+def scenario_table(scenarios: Sequence[Scenario]) -> Table:
     """What happens to the plan when one accelerator is faster or slower than the cost model says."""
     title = f"If the cost model is off by {ERROR:.0%}"
     table = _table(title, ("accelerator", "verdict"), ("this plan", "best plan"))
-    for each in report.scenarios:
+    for each in scenarios:
         speed = f"{each.family} {'slower' if each.factor > 1 else 'faster'}"
         verdict = "another plan is better" if each.flips else "the plan stays" if each.best is not None else "no plan"
         kept = "breaks a limit" if each.kept is None else pretty_usd(each.kept)
@@ -49,17 +113,16 @@ def scenario_table(report: Sensitivity, found: Placement) -> Table:
     return table
 
 
-def robust_lines(report: Sensitivity, found: Placement) -> list[str]:
-    flips = sum(each.flips for each in report.scenarios)
-    lines = [f"{flips} of {len(report.scenarios)} scenarios would change the plan."]
-    if report.robust is None or report.worst is None:
+def robust_lines(scenarios: Sequence[Scenario], robust: Robust | None) -> list[str]:
+    flips = sum(each.flips for each in scenarios)
+    lines = [f"{flips} of {len(scenarios)} scenarios would change the plan."]
+    if robust is None:
         return [*lines, "None of the plans compared keeps every limit in all of them: leave headroom."]
-    worst = f"at most {pretty_usd(report.worst)} in every scenario"
-    if report.robust.choice == found.choice:
+    worst = f"at most {pretty_usd(robust.worst)} in every scenario"
+    if robust.is_the_plan:
         return [*lines, f"The plan is robust: {worst}."]
-    price = f"{report.robust.objective / found.objective - 1:+.1%} if the cost model is right"
-    pools = ", ".join(f"{count} × {name}" for name, count in report.robust.replicas.items())
-    return [*lines, f"The robust plan costs {price}, {worst}: {pools}."]
+    price = f"{robust.extra:+.1%} if the cost model is right"
+    return [*lines, f"The robust plan costs {price}, {worst}: {pools_text(robust.pools)}."]
 
 
 def why_not_table(device: str, answers: Sequence[WhyNot]) -> Table:
@@ -70,27 +133,22 @@ def why_not_table(device: str, answers: Sequence[WhyNot]) -> Table:
     return table
 
 
-def pareto_table(front: Sequence[Placement], planned: Planned) -> Table:
+def pareto_table(front: Sequence[FrontPoint]) -> Table:
     """One row a plan that no other beats in cost, time and energy at once."""
     table = _table("Cost, latency and energy: plans that no other beats", (), ("$/h", "run", "J/run"))
     table.add_column("pools", overflow="fold")
     for each in front:
-        row = (pretty_usd(each.usd_per_hour), pretty_seconds(each.e2e_s), f"{each.joules_per_request:,.1f}")
-        table.add_row(*row, pools_text(each, planned))
+        row = (pretty_usd(each.usd_per_hour), pretty_seconds(each.e2e_s), f"{each.joules_per_run:,.1f}")
+        table.add_row(*row, pools_text(each.pools))
     return table
 
 
-def pools_text(placed: Placement, planned: Planned) -> str:
+def pools_text(pools: Sequence[UsedPool]) -> str:
     """`2 × prefill b200 tp2, 1 × serve h100-sxm`, for people."""
-    labels: dict[str, str] = {}
-    for candidates in planned.candidates.values():
-        for each in candidates.values():
-            work = each.option.pool.name.split(".")[-6] if each.precision else "cpu"
-            size = f" tp{each.parallelism.tp}" if each.parallelism.tp > 1 else ""
-            labels[each.option.pool.name] = f"{work} {each.group.device.id}{size}"
-    return ", ".join(f"{count} × {labels[name]}" for name, count in placed.replicas.items())
+    sizes = [f" tp{each.devices}" if each.devices > 1 else "" for each in pools]
+    return ", ".join(f"{p.replicas} × {p.work} {p.device}{size}" for p, size in zip(pools, sizes, strict=True))
 
 
-def goodput_line(usd_per_hour: float, rate_per_s: float, placed: Placement) -> str:
-    carried = f"{pretty_usd(usd_per_hour)}/h carry at most {rate_per_s:.4g} runs/s within the objective"
-    return f"{carried} ({pretty_usd(placed.usd_per_hour)}/h used)."
+def goodput_line(found: Goodput) -> str:
+    carried = f"{pretty_usd(found.budget_usd_per_hour)}/h carry at most {found.rate_per_s:.4g} runs/s"
+    return f"{carried} within the objective ({pretty_usd(found.usd_per_hour)}/h used)."

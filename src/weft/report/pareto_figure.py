@@ -6,15 +6,15 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from weft.plan.problem import Placement
+from weft.report.answers import FrontPoint
 
 
-def pareto_figure(front: Sequence[Placement], path: Path) -> None:
+def pareto_figure(front: Sequence[FrontPoint], path: Path) -> None:
     figure = Figure(figsize=(7.2, 4.2), layout="constrained")
     axes = figure.subplots()
     seconds = [each.e2e_s for each in front]
     dollars = [each.usd_per_hour for each in front]
-    joules = [each.joules_per_request for each in front]
+    joules = [each.joules_per_run for each in front]
     dots = axes.scatter(
         seconds, dollars, c=joules, cmap="viridis_r", s=60, edgecolors="black", linewidths=0.6, zorder=3
     )

@@ -5,7 +5,7 @@ from rich.table import Table
 
 from weft.core.units import pretty_seconds, pretty_usd
 from weft.plan.buy import Purchase
-from weft.report.answers import pools_text
+from weft.report.answers import pools_text, used_pools
 
 
 def purchase_table(found: Purchase) -> Table:
@@ -26,5 +26,5 @@ def purchase_lines(found: Purchase) -> tuple[str, ...]:
     money = f"{pretty_usd(found.usd)} to buy; {pretty_usd(placed.usd_per_hour)}/h all in"
     return (
         f"{money}, {pretty_seconds(placed.e2e_s)} expected a run, gap {placed.gap:.2%}.",
-        f"It runs {pools_text(placed, found.planned)}.",
+        f"It runs {pools_text(used_pools(placed, found.planned))}.",
     )

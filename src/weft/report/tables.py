@@ -3,8 +3,11 @@
 from rich import box
 from rich.table import Table
 
-from weft.core.deployment import Alternative, Deployment, Handoff, Pool, Route
+from weft.core.deployment import Alternative, Deployment, Handoff, PathTime, Pool, Route, Stage
 from weft.core.units import pretty_seconds, pretty_si, pretty_usd
+
+UNPROVEN = 1e-4
+"""A gap above it is told."""
 
 
 def plan_table(deployment: Deployment) -> Table:
@@ -63,6 +66,59 @@ def _plan_row(route: Route, pool: Pool) -> tuple[str, ...]:
     )
 
 
+def gap_line(deployment: Deployment) -> list[str]:
+    """Told where the solver ran out of time before it could prove the plan."""
+    gap = deployment.answer.gap
+    told = f"The solver was stopped: a plan that is up to {gap:.1%} cheaper may exist. Give it a longer --time-limit."
+    return [told] if gap > UNPROVEN else []
+
+
+def model_table(deployment: Deployment) -> Table:
+    """One row a step of a model: how sure its time is, how long it waits, what its tokens cost."""
+    table = Table(box=box.SIMPLE_HEAD, title="Steps of models", title_justify="left", pad_edge=False)
+    table.add_column("step", no_wrap=True)
+    for heading in ("ms a visit", "80 % band", "wait", "$/1M tokens", "busy $/1M runs"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("times are", no_wrap=True)
+    for route in deployment.routes:
+        if route.usd_per_million_tokens is not None:
+            kind = "in" if route.step.endswith("prefill") else "out"
+            table.add_row(
+                route.step,
+                f"{route.latency_s * 1e3:,.1f}",
+                f"{route.low_s * 1e3:,.1f} to {route.high_s * 1e3:,.1f}",
+                f"{route.wait_s * 1e3:,.1f}",
+                f"{pretty_usd(route.usd_per_million_tokens)} {kind}",
+                pretty_usd(route.usd_per_run * 1e6),
+                route.provenance,
+            )
+    return table
+
+
+def path_table(deployment: Deployment) -> Table:
+    """One row a way through the agent; a loop is one stage, with the visits of its blocks by a run."""
+    table = Table(box=box.SIMPLE_HEAD, title="Ways of a run", title_justify="left", pad_edge=False)
+    table.add_column("way", overflow="fold")
+    for heading in ("probability", "time", "of the mean"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for path in deployment.paths:
+        share = path.probability * path.time_s / deployment.answer.e2e_s if deployment.answer.e2e_s else 0.0
+        table.add_row(path_text(path), f"{path.probability:.1%}", pretty_seconds(path.time_s), f"{share:.0%}")
+    return table
+
+
+def path_text(path: PathTime) -> str:
+    """`entry 101.3 ms → (think ×1.88, search ×0.88) 1.03 s → answer 40.0 ms`"""
+    stages = [f"{_stage_text(stage)} {pretty_seconds(stage.time_s)}" for stage in path.stages if stage.time_s]
+    return " → ".join(stages) or "all others"
+
+
+def _stage_text(stage: Stage) -> str:
+    if not stage.loop:
+        return stage.blocks[0]
+    return f"({', '.join(f'{name} ×{runs:.2f}' for name, runs in zip(stage.blocks, stage.visits, strict=True))})"
+
+
 def pool_table(deployment: Deployment) -> Table:
     """One row a pool: what is bought, how busy it is."""
     table = Table(box=box.SIMPLE_HEAD, title="Pools", title_justify="left", pad_edge=False)
@@ -113,7 +169,7 @@ def handoff_lines(deployment: Deployment) -> list[str]:
     """`think.prefill → think.decode: 45.9 MB over roce-400g, 1.1 ms` for each cache that moves."""
     return [
         f"{each.source} → {each.target}: {pretty_si(each.bytes_per_visit, 'B')} over {each.link}, "
-        f"{pretty_seconds(each.latency_s)} a visit" + _price(each)
+        f"{pretty_seconds(each.latency_s)} a visit" + _price(each) + _between(each)
         for each in deployment.handoffs
     ]
 
@@ -137,6 +193,11 @@ def other_model_lines(deployment: Deployment) -> list[str]:
         price = f"{pretty_usd(each.usd_per_hour)}/h ({more}), {pretty_seconds(each.e2e_s)} a run"
         lines.append(f"{each.call}: {each.taken}; with {each.model} {price}")
     return lines
+
+
+def _between(handoff: Handoff) -> str:
+    """Where traffic is split: between which pools, and how much of it."""
+    return "" if handoff.share > 1 - 1e-9 else f"; {handoff.share:.0%}: {handoff.source_pool} → {handoff.target_pool}"
 
 
 def _price(handoff: Handoff) -> str:

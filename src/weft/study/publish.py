@@ -7,10 +7,13 @@ from pathlib import Path
 from weft import catalog
 from weft.study import (
     catalogue,
+    chance_agents,
     fidelity,
     fidelity_figure,
     fidelity_page,
     kv_bandwidth,
+    never_loses,
+    never_loses_figure,
     part_figures,
     resources,
     scaling,
@@ -22,7 +25,7 @@ from weft.study.claims import Claim
 from weft.study.claims_parts import claim_4, claim_5, claim_6
 from weft.study.page import markdown_table, write_csv, write_page
 from weft.study.pairs import Progress, Row
-from weft.study.space import EXTRA_FINANCES, FINANCES, Space, pair_name, short
+from weft.study.space import EXTENSION_DEVICES, EXTRA_FINANCES, FINANCES, PAPER_DEVICES, Space, pair_name, short
 
 Json = Mapping[str, object]
 DATA = Path("../shared/data")
@@ -136,12 +139,64 @@ def publish_scaling(out: Path, progress: Progress | None = None) -> Published:
     return Published(files, (_one_line(claim),), told | {"resources": resources.as_records(leaning)})
 
 
+def publish_never_loses(out: Path, progress: Progress | None = None, count: int = never_loses.REQUESTS) -> Published:
+    rows, without = never_loses.run(count, progress)
+    rivals: Mapping[str, Callable[[never_loses.Row], float | None]] = {
+        "the best single accelerator": lambda row: row.single_usd,
+        "the paper's best fixed pair": lambda row: row.pair_usd,
+        "H100 alone": lambda row: row.baseline_usd,
+    }
+    saved = {name: never_loses.savings(rows, rival) for name, rival in rivals.items()}
+    best = max((row for row in rows if row.single_usd), key=lambda row: row.saving(row.single_usd) or 0.0)
+    unproven = max(row.gap for row in rows)
+    single = saved["the best single accelerator"]
+    lost, total = sum(row.lost for row in rows), sum(row.rivals for row in rows)
+    mean = {name: sum(found) / len(found) for name, found in saved.items()}
+    values = {
+        "asked": count,
+        "models": ", ".join(sorted(set(chance_agents.MODELS))),
+        "devices": ", ".join(map(short, (*PAPER_DEVICES, *EXTENSION_DEVICES))),
+        "finances": " or ".join(chance_agents.FINANCES),
+        "rows": len(rows),
+        "without": without,
+        "rivals": total,
+        "lost": lost,
+        "nothing": f"{sum(each < 0.005 for each in single) / len(single):.0%}",
+        "mixed": f"{sum(row.families > 1 for row in rows) / len(rows):.0%}",
+        "only": sum(row.single_usd is None and row.pair_usd is None for row in rows),
+        "most": f"{best.saving(best.single_usd) or 0.0:.0%}",
+        "most_name": best.name,
+        "gaps": f"The solver proved each plan to {max(unproven, never_loses.GAP):.0e} of its cost.",
+        "table": markdown_table(
+            ("saved beside", "agents", "mean", "median", "nine tenths below", "most", "nothing saved (< 0.5 %)"),
+            (_saving_row(name, found) for name, found in saved.items()),
+        ),
+    }
+    files = (
+        never_loses_figure.draw(saved, out / "never-loses.png"),
+        write_csv(out / "never-loses.csv", map(asdict, rows)),
+        write_page("never-loses", out, values),
+    )
+    told = ", ".join(f"{share:.0%} beside {name}" for name, share in mean.items())
+    finding = f"{len(rows)} plans, {total} rivals, dearer than {lost} of them; saved in the mean: {told}."
+    return Published(files, (finding,), {"rows": [asdict(row) for row in rows], "savings": saved})
+
+
+def _saving_row(name: str, found: list[float]) -> tuple[object, ...]:
+    def at(share: float) -> str:
+        return f"{found[min(len(found) - 1, int(share * len(found)))]:.0%}"
+
+    nothing = sum(each < 0.005 for each in found) / len(found)
+    return name, len(found), f"{sum(found) / len(found):.0%}", at(0.5), at(0.9), f"{found[-1]:.0%}", f"{nothing:.0%}"
+
+
 STUDIES: Mapping[str, Callable[[Path, Progress | None], Published]] = {
     "tco": publish_tco,
     "kv-bandwidth": publish_kv_bandwidth,
     "catalogue": publish_catalogue,
     "scaling": publish_scaling,
     "fidelity": publish_fidelity,
+    "never-loses": publish_never_loses,
 }
 
 
