@@ -13,6 +13,7 @@ And a decoding batch sets blocks aside by number only (`reserve`), long before i
 
 from collections.abc import Sequence
 
+from weft.core.errors import CapacityError
 from weft.policy.segments import Listener, Segment, Segments
 
 
@@ -49,6 +50,12 @@ class BlockPool:
     def __init__(
         self, blocks: int, block_size: int, on_published: Listener = _ignore, on_evicted: Listener = _ignore
     ) -> None:
+        if blocks < 1 or block_size < 1:
+            raise CapacityError(
+                subject="KV cache",
+                problem=f"{blocks} blocks of {block_size} tokens",
+                way_out="leave memory for at least one block beside the weights",
+            )
         self.blocks = blocks
         self.block_size = block_size
         self.available = blocks

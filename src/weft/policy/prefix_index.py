@@ -8,6 +8,8 @@ do: O(workers that differ · log blocks) instead of one step a block.
 from collections import OrderedDict, deque
 from collections.abc import Sequence
 
+from weft.core.errors import CapacityError
+
 Levels = list[tuple[int, int]]
 """(blocks, mask of the workers that hold at least so many), most blocks first."""
 
@@ -98,6 +100,10 @@ class AssumedCache:
     """
 
     def __init__(self, index: PrefixIndex, worker: int, blocks: int) -> None:
+        if blocks < 1:
+            raise CapacityError(
+                subject="assumed cache", problem=f"{blocks} blocks", way_out="give what the worker's memory holds"
+            )
         self._index = index
         self._worker = worker
         self._blocks = blocks
