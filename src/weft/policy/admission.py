@@ -12,6 +12,7 @@ import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from weft.core.errors import CapacityError
 from weft.core.workload import Slo
 
 
@@ -21,6 +22,15 @@ class AdmissionConfig:
     quantile: float = 0.9
     rate: float = 0.05
     correction_limit: float = 8.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.quantile < 1 or self.rate < 0 or self.tolerance < 0 or self.correction_limit < 1:
+            raise CapacityError(
+                subject="admission",
+                problem=f"quantile {self.quantile}, rate {self.rate}, tolerance {self.tolerance}, correction_limit "
+                f"{self.correction_limit}",
+                way_out="take 0 < quantile < 1, correction_limit ≥ 1 and nothing negative",
+            )
 
 
 class Verdict(NamedTuple):

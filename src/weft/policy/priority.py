@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from weft.core.errors import ProgramError
+from weft.core.errors import CapacityError, ProgramError
 from weft.core.program import Block, Program, Step
 
 
@@ -23,6 +23,14 @@ from weft.core.program import Block, Program, Step
 class PriorityConfig:
     patience_s: float = 30.0
     stretch: float = 2.0
+
+    def __post_init__(self) -> None:
+        if self.patience_s < 0 or self.stretch <= 0:
+            raise CapacityError(
+                subject="priority",
+                problem=f"patience {self.patience_s} s, stretch {self.stretch}",
+                way_out="take patience ≥ 0 and stretch > 0",
+            )
 
 
 _DEFAULT = PriorityConfig()

@@ -15,6 +15,7 @@ from itertools import islice
 from math import inf
 from typing import NamedTuple, Protocol
 
+from weft.core.errors import CapacityError
 from weft.policy.prefix_index import Levels, PrefixIndex, blocks_held, workers_held
 from weft.policy.workers import Candidates, Distances, Lane, Prediction, Request, Worker, predict
 
@@ -30,6 +31,14 @@ class RouterConfig:
     scan: int = 32
     choices: int = 4
     sessions: int = 100_000
+
+    def __post_init__(self) -> None:
+        if self.choices < 1 or self.sessions < 1:
+            raise CapacityError(
+                subject="router",
+                problem=f"choices {self.choices}, sessions {self.sessions}",
+                way_out="give at least 1 of each",
+            )
 
 
 _DEFAULT, _NEAR = RouterConfig(), Distances()
