@@ -238,7 +238,7 @@ class Walk:
     def _decode(self, run: Run, ready: Ready, script: StepScript) -> None:
         """Its cache is where it decodes."""
         call: LlmCall = ready.inputs[0]  # type: ignore[assignment]
-        call.decode = ready
+        call.decode, call.decode_at = ready, self._kernel.now
         if not call.moves:
             return
         if call.osl == 1:
