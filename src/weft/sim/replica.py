@@ -5,7 +5,6 @@ A submission that arrives within a run lets the step under way end and cuts the 
 """
 
 from collections.abc import Callable
-from typing import cast
 
 from weft.policy.batcher import Batcher
 from weft.policy.sequence import Iteration, Sequence, Stage
@@ -179,7 +178,7 @@ class Replica:
         batcher, now = self.batcher, self._kernel.now
         iteration = batcher.plan()
         for sequence in iteration.preempted:
-            self._preempted(cast("LlmCall", sequence.name), now)
+            self._preempted(sequence, now)
         if not iteration.chunks and not iteration.decodes:
             self._rest()
             return
@@ -218,12 +217,13 @@ class Replica:
             finished = batcher.advance(steps)
             self._gaps.add(batcher.step, self._last)
         for sequence in finished:
-            self._finish(cast("LlmCall", sequence.name), now)
+            self._finish(sequence, now)
         self._iteration = None
         self._plan()
 
     def _first_token(self, sequence: Sequence, now: int) -> None:
-        call = cast("LlmCall", sequence.name)
+        call = sequence.name
+        assert isinstance(call, LlmCall)
         self.tokens_out += 1
         if call.first_at < 0:
             call.first_at = now
@@ -232,7 +232,9 @@ class Replica:
             if sequence.output > 1:
                 self.on_first(call)
 
-    def _finish(self, call: LlmCall, now: int) -> None:
+    def _finish(self, sequence: Sequence, now: int) -> None:
+        call = sequence.name
+        assert isinstance(call, LlmCall)
         del self.calls[call]
         gap = self._gaps.since(call.since)
         if gap > call.gap:
@@ -247,7 +249,9 @@ class Replica:
         if not self.calls:
             self._gaps.forget()
 
-    def _preempted(self, call: LlmCall, now: int) -> None:
+    def _preempted(self, sequence: Sequence, now: int) -> None:
+        call = sequence.name
+        assert isinstance(call, LlmCall)
         call.preemptions += 1
         if call.paused_at < 0 and call.first_at >= 0:
             self._pause(call, now)

@@ -237,7 +237,8 @@ class Walk:
 
     def _decode(self, run: Run, ready: Ready, script: StepScript) -> None:
         """Its cache is where it decodes."""
-        call: LlmCall = ready.inputs[0]  # type: ignore[assignment]
+        call = ready.inputs[0]
+        assert isinstance(call, LlmCall)
         call.decode, call.decode_at = ready, self._kernel.now
         if not call.moves:
             return
@@ -249,10 +250,11 @@ class Walk:
         if goal is None or not goal.alive:  # what was moved is lost: the prompt is computed again elsewhere
             self._submit(call, call.decode_pool)
             return
-        goal.submit(call, Sequence(call, call.isl, call.osl, hashes=call.hashes, transferred=True))
+        goal.submit(call, Sequence(call, call.isl, call.osl, transferred=True))
 
     def _transfer(self, run: Run, ready: Ready, script: StepScript) -> None:
-        call: LlmCall = ready.inputs[0]  # type: ignore[assignment]
+        call = ready.inputs[0]
+        assert isinstance(call, LlmCall)
         source, pool = call.replica, call.decode_pool
         router = self._routers[pool.pool.name]
         job = (call, ready, self._kernel.now)
