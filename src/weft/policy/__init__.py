@@ -4,7 +4,7 @@ Time, and 64 random bits where a policy wants them, are arguments; ties are brok
 
     agent_run      which steps of an agent run are ready, what a completion enables
     batcher        which sequences one replica works on next (`sequence`: what it holds of each)
-    kv_blocks      who holds which KV block, what is shared, what is thrown out (`block_hash`: names of prefixes)
+    kv_blocks      who holds which KV block, what is thrown out (`segments`: what is shared; `block_hash`: its names)
     prefix_index   which workers hold which prefix
     router         which worker gets a request (`workers`: what is predicted of it; `baseline_routers`: to compare with)
     pairs          which prefill and which decode replica, when the cache moves between them

@@ -152,9 +152,10 @@ class Batcher:
     def advance(self, steps: int) -> list[Sequence]:
         """Does `steps` ≤ `steady_steps()` iterations; returns the sequences that finished in the last of them."""
         assert self._planned is not None and not self._planned.chunks, "plan an iteration without chunks first"
-        assert 1 <= steps <= self._next_finish() - self.step, f"{steps} steps are not alike"
-        if steps > 1:
-            self.pool.reserve(self._demand(self.step + 1, steps - 1))
+        last = self.step + steps
+        assert steps >= 1 and (last <= self._finishes[0][0] or last <= self._next_finish()), f"{steps} are not alike"
+        if steps > 1 and (demand := self._demand(self.step + 1, steps - 1)):
+            self.pool.reserve(demand)
         return self._tick(steps)
 
     def stop(self, sequence: Sequence) -> None:
@@ -210,7 +211,7 @@ class Batcher:
             if sequence.stage is not _WAITING:
                 heappop(queue)  # it was stopped
                 continue
-            target = sequence.to_compute
+            target = sequence.prompt if sequence.transferred else sequence.prompt + sequence.produced
             table = pool.allocate(target + sequence.transferred, sequence.hashes, limits.headroom * self.running)
             if table is None:
                 return
@@ -316,11 +317,9 @@ class Batcher:
     def _demand(self, start: int, steps: int) -> int:
         """Blocks that the decoding sequences take in `steps` iterations from step `start` on."""
         size, borders = self.pool.block_size, self._borders
-        rounds, rest = divmod(steps, size)
-        first = start % size
-        around = first + rest - size
-        partly = sum(borders[first : first + rest]) + (sum(borders[:around]) if around > 0 else 0)
-        return rounds * len(self._decoding) + partly
+        first, rest = start % size, steps % size
+        blocks = steps // size * len(self._decoding) + sum(borders[first : first + rest])
+        return blocks + sum(borders[: first + rest - size]) if first + rest > size else blocks
 
 
 def _rank(sequence: Sequence) -> tuple[float | tuple[float, ...], int]:
@@ -335,8 +334,8 @@ def _check(sequence: Sequence, pool: BlockPool) -> None:
             problem=f"{sequence.prompt} prompt tokens and {sequence.output} output tokens",
             way_out="give at least 1 of each, and 2 of output where the first comes with a transferred prompt",
         )
-    needed = pool.blocks_for(sequence.prompt + sequence.output - 1)
-    if needed > pool.blocks:
+    if sequence.prompt + sequence.output - 1 > pool.blocks * pool.block_size:
+        needed = pool.blocks_for(sequence.prompt + sequence.output - 1)
         raise CapacityError(
             subject=f"sequence {sequence.name!r}",
             problem=f"needs {needed} KV blocks of {pool.block_size} tokens, the replica has {pool.blocks}",

@@ -5,8 +5,8 @@ before it (see kv_blocks), hence the masks along a prefix only shrink, and a loo
 do: O(workers that differ · log blocks) instead of one step a block.
 """
 
-from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections import OrderedDict, deque
+from collections.abc import Sequence
 
 Levels = list[tuple[int, int]]
 """(blocks, mask of the workers that hold at least so many), most blocks first."""
@@ -29,8 +29,11 @@ class PrefixIndex:
         for hash_ in hashes:
             masks[hash_] = masks.get(hash_, 0) | bit
 
-    def remove(self, worker: int, hashes: Iterable[int]) -> None:
+    def remove(self, worker: int, hashes: Sequence[int]) -> None:
         masks, bit = self._masks, 1 << worker
+        if set(map(masks.get, hashes)) == {bit}:  # nobody else holds any
+            deque(map(masks.pop, hashes), 0)
+            return
         for hash_ in hashes:
             mask = masks.get(hash_, 0)
             if mask == bit:

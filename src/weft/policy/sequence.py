@@ -1,13 +1,11 @@
 """One sequence in a batch: what it asks, and where it is. Only the Batcher that holds it changes it."""
 
 from collections.abc import Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import NamedTuple
 
 from weft.policy.kv_blocks import Table
-
-NO_TABLE = Table([], 0)
 
 
 class Stage(Enum):
@@ -36,14 +34,14 @@ class Sequence:
     transferred: bool = False
     keep: bool = False
     stage: Stage = Stage.NEW
-    stored: int = 0  # tokens in the KV cache, and `produced` tokens out: both as of step `joined` while it decodes
-    produced: int = 0
-    joined: int = 0
-    finish: int = 0  # the step after which its last token is out
-    order: int = 0  # of submission: breaks ties of rank
+    produced: int = 0  # tokens out, and `stored` tokens in the KV cache: both as of step `joined` while it decodes
     hits: int = 0  # prompt tokens found in the cache when it was last admitted
     preemptions: int = 0
-    table: Table = NO_TABLE
+    order: int = field(init=False, repr=False)  # of submission: breaks ties of rank
+    table: Table = field(init=False, repr=False)  # from admission on, as is `stored`
+    stored: int = field(init=False, repr=False)
+    joined: int = field(init=False, repr=False)  # the step in which it began to decode
+    finish: int = field(init=False, repr=False)  # the step after which its last token is out
 
     @property
     def to_compute(self) -> int:
