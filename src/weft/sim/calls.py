@@ -15,16 +15,18 @@ if TYPE_CHECKING:
 class LlmCall:
     """Times are ticks, -1: not yet.
 
-    `prefill` and `decode` are the steps of the agent that it serves, `moves` whether they run in different pools;
-    `pool`, `replica`, `sequence` are where it is now, `kept` the prompt's cache on the replica that made it until it
-    has moved to `goal`. `gap` is the longest gap between two tokens so far, but for the steps since `since` that its
-    replica remembers; `paused_at` is when the last token came out of a call that lost its cache or is moving it.
+    `prefill` and `decode` (from `decode_at` on) are the steps of the agent that it serves, `moves` whether they run in
+    different pools; `pool`, `replica`, `sequence` are where it is now, `kept` the prompt's cache on the replica that
+    made it until it has moved to `goal`. `gap` is the longest gap between two tokens so far, but for the steps since
+    `since` that its replica remembers; `paused_at` is when the last token came out of a call that lost its cache or is
+    moving it.
     `done` tokens were out when its replica failed.
     """
 
     __slots__ = (
         "cached",
         "decode",
+        "decode_at",
         "decode_pool",
         "done",
         "ended_at",
@@ -64,7 +66,7 @@ class LlmCall:
         self.hashes = hashes
         self.decode: Ready | None = None
         self.moves = False
-        self.submitted_at = self.first_at = self.ended_at = self.paused_at = -1
+        self.submitted_at = self.first_at = self.decode_at = self.ended_at = self.paused_at = -1
         self.gap = self.since = self.cached = self.done = self.restarts = self.preemptions = 0
         self.kept: tuple[Replica, Batcher, Sequence] | None = None
         self.goal: Replica | None = None

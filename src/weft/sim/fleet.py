@@ -19,7 +19,8 @@ from weft.sim.wires import Wires
 
 
 class LlmPool:
-    """Equal replicas, and the index of the prefixes that they hold. `parked` calls wait for one to be alive."""
+    """Equal replicas, and the index of the prefixes that they hold. `parked` calls wait for one to be
+    alive; `room` is what one replica's memory holds, in tokens."""
 
     def __init__(self, pool: Pool, terms: EngineTerms, kernel: Kernel, on_busy: Span, exact: bool) -> None:
         self.pool = pool
@@ -27,6 +28,7 @@ class LlmPool:
         self.replicas: list[Replica] = []
         self.parked: list[LlmCall] = []
         self.index = PrefixIndex()
+        self.room = terms.kv_tokens // terms.block_size * terms.block_size
         self._kernel = kernel
         self._on_busy = on_busy
         self._exact = exact

@@ -22,35 +22,40 @@ def seconds(time: int) -> float:
     return time / TICKS_PER_S
 
 
+def rank(index: int) -> int:
+    """What `Kernel.at` takes for the `index`-th replica, from 1 on; 0 for everything else."""
+    return index << _RANK_SHIFT
+
+
 class Kernel:
     """`reached` is the highest rank among the events of this very tick that have been dealt with: what lies at the
     same tick with a rank up to it is past."""
 
-    __slots__ = ("_heap", "_scheduled", "events", "now", "reached", "stopped")
+    __slots__ = ("_heap", "events", "now", "reached", "scheduled", "stopped")
 
     def __init__(self) -> None:
         self.now = 0
         self.reached = 0
         self.events = 0
         self.stopped = False
+        self.scheduled = 0
         self._heap: list[tuple[int, int, Callable[[Any], None], Any]] = []
-        self._scheduled = 0
 
     def at(self, time: int, rank: int, act: Callable[[Any], None], argument: Any = None) -> None:
         """Calls `act(argument)` at `time`, which is not before now."""
-        self._scheduled += 1
-        heappush(self._heap, (time, rank << _RANK_SHIFT | self._scheduled, act, argument))
+        self.scheduled += 1
+        heappush(self._heap, (time, rank + self.scheduled, act, argument))
 
     def run(self) -> None:
         """Until nothing is left to do, or `stopped` is set."""
-        heap, now = self._heap, self.now
+        heap, now, events = self._heap, self.now, self.events
         while heap and not self.stopped:
             time, order, act, argument = heappop(heap)
-            rank = order >> _RANK_SHIFT
             if time != now:
                 self.now = now = time
-                self.reached = rank
-            elif rank > self.reached:
-                self.reached = rank
-            self.events += 1
+                self.reached = order
+            elif order > self.reached:
+                self.reached = order
+            events += 1
             act(argument)
+        self.events = events

@@ -113,7 +113,7 @@ class Recorder:
         assert call.decode is not None
         self._note(call.run, call.prefill, call.first_on, call.submitted_at, call.first_at, call.first_at, call.isl, 0)
         where = call.replica.name
-        self._note(call.run, call.decode, where, call.first_at, call.ended_at, call.first_at, 0, call.osl)
+        self._note(call.run, call.decode, where, call.decode_at, call.ended_at, call.first_at, 0, call.osl)
 
     def _note(
         self,

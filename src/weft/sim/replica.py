@@ -5,13 +5,12 @@ A submission that arrives within a run lets the step under way end and cuts the 
 """
 
 from collections.abc import Callable
-from typing import cast
 
 from weft.policy.batcher import Batcher
 from weft.policy.sequence import Iteration, Sequence, Stage
 from weft.sim.calls import LlmCall
 from weft.sim.gaps import LongestGaps
-from weft.sim.kernel import Kernel
+from weft.sim.kernel import Kernel, rank
 from weft.sim.pace import PaceTicks
 
 Span = Callable[["Replica", int, int], None]
@@ -33,7 +32,9 @@ class Replica:
         "_gaps",
         "_iteration",
         "_kernel",
+        "_last",
         "_next_pace",
+        "_rank",
         "_resuming",
         "_started",
         "_steps",
@@ -56,7 +57,9 @@ class Replica:
         self, kernel: Kernel, name: str, index: int, batcher: Batcher, pace: PaceTicks, on_busy: Span, exact: bool
     ) -> None:
         self._kernel = kernel
+        self._last = 0
         self._next_pace: PaceTicks | None = None
+        self._rank = rank(index)
         self._exact = exact
         self._gaps = LongestGaps()
         self._iteration: Iteration | None = None
@@ -131,7 +134,7 @@ class Replica:
         turn in the tick is."""
         iteration, kernel = self._iteration, self._kernel
         assert iteration is not None
-        elapsed = kernel.now - self._started - (self.index > kernel.reached)
+        elapsed = kernel.now - self._started - (self._rank > kernel.reached)
         if elapsed <= 0:
             return 0
         return self.pace.steps_within(iteration.decodes, iteration.context_tokens, elapsed)
@@ -141,10 +144,18 @@ class Replica:
         iteration, steps = self._iteration, self._over_by_now() + 1
         assert iteration is not None
         if steps < self._steps:
-            self._steps = steps
-            self._turn += 1
-            ends = self._started + self.pace.run(iteration.decodes, iteration.context_tokens, steps)
-            self._kernel.at(ends, self.index, self._run_over, self._turn)
+            self._schedule(iteration, steps)
+
+    def _schedule(self, iteration: Iteration, steps: int) -> None:
+        """Its end, and how long its last step takes."""
+        n, context = iteration.decodes, iteration.context_tokens
+        pace = self.pace
+        last = pace.decode[n] + pace.per_token * (context + n * (steps - 1))
+        lasts = last if steps == 1 else pace.run(n, context, steps)
+        self._steps = steps
+        self._last = last
+        self._turn += 1
+        self._kernel.at(self._started + lasts, self._rank, self._run_over, self._turn)
 
     def _stop(self) -> int:
         """Gives up the step under way; returns when the one before it ended."""
@@ -153,10 +164,11 @@ class Replica:
         if iteration is None:
             return self._kernel.now
         if not iteration.chunks and (steps := self._over_by_now()):
+            n, context, pace = iteration.decodes, iteration.context_tokens, self.pace
             self.batcher.advance(steps)
-            self._gaps.add(self.batcher.step, self.pace.last(iteration.decodes, iteration.context_tokens, steps))
-            self.tokens_out += steps * iteration.decodes
-            border += self.pace.run(iteration.decodes, iteration.context_tokens, steps)
+            self._gaps.add(self.batcher.step, pace.run(n, context, steps) - pace.run(n, context, steps - 1))
+            self.tokens_out += steps * n
+            border += pace.run(n, context, steps)
         self._iteration = None
         return border
 
@@ -166,24 +178,23 @@ class Replica:
         batcher, now = self.batcher, self._kernel.now
         iteration = batcher.plan()
         for sequence in iteration.preempted:
-            self._preempted(cast("LlmCall", sequence.name), now)
-        if iteration.chunks:
-            self._steps = 1
-            lasts = self.pace.iteration(iteration)
-        elif iteration.decodes:
-            self._steps = steps = 1 if self._exact else batcher.steady_steps()
-            lasts = self.pace.run(iteration.decodes, iteration.context_tokens, steps)
-        else:
+            self._preempted(sequence, now)
+        if not iteration.chunks and not iteration.decodes:
             self._rest()
             return
         if self.busy_since < 0:
             self.busy_since = now
         self._iteration = iteration
         self._started = now
-        self._turn += 1
         if self._resuming:
-            self._join_transferred(iteration, now + lasts)
-        self._kernel.at(now + lasts, self.index, self._run_over, self._turn)
+            self._join_transferred(iteration)
+        if iteration.chunks:
+            self._steps = 1
+            self._last = lasts = self.pace.iteration(iteration)
+            self._turn += 1
+            self._kernel.at(now + lasts, self._rank, self._run_over, self._turn)
+        else:
+            self._schedule(iteration, 1 if self._exact else batcher.steady_steps())
 
     def _run_over(self, turn: int) -> None:
         if turn != self._turn:
@@ -197,21 +208,22 @@ class Replica:
             self.on_iterations(self, iteration, self._started, now, steps)
         if iteration.chunks:
             first, finished = batcher.complete(iteration)
-            self._gaps.add(batcher.step, now - self._started)
+            self._gaps.add(batcher.step, self._last)
             for sequence in first:
                 self._first_token(sequence, now)
             if self._resuming:
                 self._resume_recomputed(now)
         else:
             finished = batcher.advance(steps)
-            self._gaps.add(batcher.step, self.pace.last(iteration.decodes, iteration.context_tokens, steps))
+            self._gaps.add(batcher.step, self._last)
         for sequence in finished:
-            self._finish(cast("LlmCall", sequence.name), now)
+            self._finish(sequence, now)
         self._iteration = None
         self._plan()
 
     def _first_token(self, sequence: Sequence, now: int) -> None:
-        call = cast("LlmCall", sequence.name)
+        call = sequence.name
+        assert isinstance(call, LlmCall)
         self.tokens_out += 1
         if call.first_at < 0:
             call.first_at = now
@@ -220,7 +232,9 @@ class Replica:
             if sequence.output > 1:
                 self.on_first(call)
 
-    def _finish(self, call: LlmCall, now: int) -> None:
+    def _finish(self, sequence: Sequence, now: int) -> None:
+        call = sequence.name
+        assert isinstance(call, LlmCall)
         del self.calls[call]
         gap = self._gaps.since(call.since)
         if gap > call.gap:
@@ -235,7 +249,9 @@ class Replica:
         if not self.calls:
             self._gaps.forget()
 
-    def _preempted(self, call: LlmCall, now: int) -> None:
+    def _preempted(self, sequence: Sequence, now: int) -> None:
+        call = sequence.name
+        assert isinstance(call, LlmCall)
         call.preemptions += 1
         if call.paused_at < 0 and call.first_at >= 0:
             self._pause(call, now)
@@ -246,12 +262,14 @@ class Replica:
         call.gap = max(call.gap, self._gaps.since(call.since))
         call.paused_at = now
 
-    def _join_transferred(self, iteration: Iteration, ends: int) -> None:
+    def _join_transferred(self, iteration: Iteration) -> None:
         """Sequences whose cache came from elsewhere give their next token at the end of the first step from here."""
-        if not iteration.chunks:
-            ends = self._kernel.now + self.pace.first(iteration.decodes, iteration.context_tokens)
+        if iteration.chunks:
+            lasts = self.pace.iteration(iteration)
+        else:
+            lasts = self.pace.run(iteration.decodes, iteration.context_tokens, 1)
         for call in [call for call in self._resuming if _is_decoding(call) and call.sequence.transferred]:
-            self._close_gap(call, ends, self.batcher.step + 2)
+            self._close_gap(call, self._started + lasts, self.batcher.step + 2)
 
     def _resume_recomputed(self, now: int) -> None:
         """Sequences that had lost their cache: the last chunk of what was computed again gives the next token."""

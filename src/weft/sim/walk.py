@@ -5,7 +5,7 @@ cache moves over a wire, and a second sequence decodes it. Where a replica fails
 was said stays said, the cache is computed again.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -15,6 +15,7 @@ from weft.policy.sequence import Sequence
 from weft.sim.calls import LlmCall
 from weft.sim.fleet import Fleet, LlmPool
 from weft.sim.kernel import Kernel, ticks
+from weft.sim.refuse import check_names, too_long
 from weft.sim.replica import Iterations, Replica
 from weft.sim.routing import PoolRouter
 from weft.sim.scripts import Script, StepScript
@@ -76,6 +77,7 @@ class Walk:
         self._routers = routers
         self._sink = sink
         self._chance = chance
+        self._starts = {name: (self._start_of(each), each) for name, each in script.steps.items()}
         self._on_iterations = on_iterations
         self._inputs: Mapping[str, object] = dict.fromkeys(script.program.entry.parameters)
         self.expecting = True
@@ -90,7 +92,7 @@ class Walk:
         replica.on_first = self._first_token
         replica.on_end = self._sequence_over
         replica.on_iterations = self._on_iterations
-        self._routers[pool.name].add(replica)
+        self._routers[pool.pool.name].add(replica)
         parked, pool.parked = pool.parked, []
         for call in parked:
             self._submit(call, pool)
@@ -100,11 +102,13 @@ class Walk:
         return self.started - self.ended
 
     def arrive(self, request: Request) -> None:
+        if request.steps or request.choices:
+            check_names(self._script, request)
         self._begin(request, 0)
 
     def fail(self, pool: LlmPool, replica: Replica) -> None:
         """Its calls start again elsewhere, or wait for a replica to come back."""
-        self._routers[pool.name].remove(replica)
+        self._routers[pool.pool.name].remove(replica)
         for call in replica.fail():
             call.restarts += 1
             self._submit(call, pool)
@@ -116,22 +120,26 @@ class Walk:
 
     def _launch(self, run: Run, enabled: list[Ready]) -> None:
         for ready in enabled:
-            script = self._script.steps[ready.step.name]
-            match script.kind:
-                case StepKind.PREFILL:
-                    self._prefill(run, ready, script)
-                case StepKind.DECODE:
-                    self._decode(ready)
-                case StepKind.KV_TRANSFER:
-                    self._transfer(ready, script)
-                case _:
-                    self._work(run, ready, script)
+            start, script = self._starts[ready.step.name]
+            start(run, ready, script)
         if run.agent.result is not None and not run.over:
             self._run_over(run)
 
+    def _start_of(self, script: StepScript) -> Callable[[Run, Ready, StepScript], None]:
+        match script.kind:
+            case StepKind.PREFILL:
+                return self._prefill
+            case StepKind.DECODE:
+                return self._decode
+            case StepKind.KV_TRANSFER:
+                return self._transfer
+            case _:
+                return self._work
+
     def _complete(self, run: Run, ready: Ready, value: object) -> None:
-        outputs = (value,) * len(ready.step.outputs)
-        self._launch(run, run.agent.complete(Completed(ready.step.name, ready.visit, outputs)))
+        step = ready.step
+        outputs = (value,) if len(step.outputs) == 1 else (value,) * len(step.outputs)
+        self._launch(run, run.agent.complete(Completed(step.name, ready.visit, outputs)))
 
     def _run_over(self, run: Run) -> None:
         run.over = True
@@ -177,14 +185,17 @@ class Walk:
 
     def _prefill(self, run: Run, ready: Ready, script: StepScript) -> None:
         size = self._size(run, ready, script)
-        wait_s = self._wait_s(run)
+        wait_s = self._wait_s(run) if run.request.waits_s else 0.0
         run.calls_made += 1
         pool = self._fleet.llm[self._pool_name(run, script)]
         decode = self._script.steps[f"{script.call}.decode"]
-        call = LlmCall(run, script.call, ready, size.isl, size.osl, _hashes(size, pool.terms.block_size))
+        hashes = _hashes(size, pool.terms.block_size) if size.blocks else ()
+        call = LlmCall(run, script.call, ready, size.isl, size.osl, hashes)
         call.pool = pool
-        call.decode_pool = pool if pool.name in decode.pools else self._fleet.llm[self._pool_name(run, decode)]
+        call.decode_pool = pool if pool.pool.name in decode.pools else self._fleet.llm[self._pool_name(run, decode)]
         call.moves = call.decode_pool is not pool
+        if size.isl + size.osl > min(pool.room, call.decode_pool.room):
+            raise too_long(call)
         if wait_s > 0:
             self._kernel.at(self._kernel.now + ticks(wait_s), 0, self._call, call)
         else:
@@ -196,7 +207,7 @@ class Walk:
 
     def _submit(self, call: LlmCall, pool: LlmPool) -> None:
         call.pool = pool
-        router = self._routers[pool.name]
+        router = self._routers[pool.pool.name]
         if router.alive:
             router.choose(call).submit(call, self._sequence(call))
         else:
@@ -224,10 +235,11 @@ class Walk:
         if not call.moves:  # one token is all that was asked
             self._call_over(call)
 
-    def _decode(self, ready: Ready) -> None:
+    def _decode(self, run: Run, ready: Ready, script: StepScript) -> None:
         """Its cache is where it decodes."""
-        call: LlmCall = ready.inputs[0]  # type: ignore[assignment]
-        call.decode = ready
+        call = ready.inputs[0]
+        assert isinstance(call, LlmCall)
+        call.decode, call.decode_at = ready, self._kernel.now
         if not call.moves:
             return
         if call.osl == 1:
@@ -238,12 +250,13 @@ class Walk:
         if goal is None or not goal.alive:  # what was moved is lost: the prompt is computed again elsewhere
             self._submit(call, call.decode_pool)
             return
-        goal.submit(call, Sequence(call, call.isl, call.osl, hashes=call.hashes, transferred=True))
+        goal.submit(call, Sequence(call, call.isl, call.osl, transferred=True))
 
-    def _transfer(self, ready: Ready, script: StepScript) -> None:
-        call: LlmCall = ready.inputs[0]  # type: ignore[assignment]
+    def _transfer(self, run: Run, ready: Ready, script: StepScript) -> None:
+        call = ready.inputs[0]
+        assert isinstance(call, LlmCall)
         source, pool = call.replica, call.decode_pool
-        router = self._routers[pool.name]
+        router = self._routers[pool.pool.name]
         job = (call, ready, self._kernel.now)
         if not call.moves or call.osl == 1 or not router.alive:
             self._moved(job)
@@ -300,8 +313,6 @@ class Walk:
 
 def _hashes(size: CallSize, block_size: int) -> tuple[int, ...]:
     """Chained ids of the KV blocks that the trace's blocks cover."""
-    if not size.blocks:
-        return ()
     each = size.block_tokens // block_size
     known = size.known or size.isl
     return tuple(block * each + part for block in size.blocks for part in range(each))[: known // block_size]

@@ -38,7 +38,7 @@ class Window:
     def call_ended(self, call: LlmCall) -> None:
         self._recorder.call_ended(call)
         self._span(call.run.number, f"{call.name}: to first token", call.first_on, call.submitted_at, call.first_at)
-        self._span(call.run.number, f"{call.name}: decode", call.replica.name, call.first_at, call.ended_at)
+        self._span(call.run.number, f"{call.name}: decode", call.replica.name, call.decode_at, call.ended_at)
 
     def run_ended(self, run: Run, now: int) -> None:
         self._recorder.run_ended(run, now)

@@ -1,0 +1,32 @@
+"""Requests that a plan cannot serve, told with their line."""
+
+from weft.core.errors import TraceError
+from weft.sim.calls import LlmCall
+from weft.sim.scripts import Script
+from weft.traces.request import Request
+
+
+def check_names(script: Script, request: Request) -> None:
+    """What a request names must be in the plan's program."""
+    choices = [name for name, step in script.steps.items() if step.weights]
+    for kind, named, known in (("model call", request.steps, script.calls), ("choice", request.choices, choices)):
+        unknown = [name for name in named if name not in known]
+        if unknown:
+            raise TraceError(
+                subject=_line(request),
+                problem=f"names {kind} {unknown[0]!r}, agent {script.program.name!r} has {', '.join(known) or 'none'}",
+                way_out="name the steps of this plan's agent, or give the plan of the agent that the trace is of",
+            )
+
+
+def too_long(call: LlmCall) -> TraceError:
+    small = min((call.pool, call.decode_pool), key=lambda pool: pool.room)
+    return TraceError(
+        subject=f"{_line(call.run.request)}, {call.name}",
+        problem=f"{call.isl} + {call.osl} tokens, a replica of {small.name} holds {small.room}",
+        way_out="remove it from the trace, or plan with more memory a replica",
+    )
+
+
+def _line(request: Request) -> str:
+    return f"line {request.line}" if request.line else f"request at {request.at_s:g} s"
