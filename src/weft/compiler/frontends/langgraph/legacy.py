@@ -1,0 +1,101 @@
+# pyright: standard
+"""Names that LangChain and LangGraph had once, and what they are called today, so that older programs read right."""
+
+import importlib
+import operator
+import types
+from typing import Annotated, Any
+
+from langgraph.graph import StateGraph
+from langgraph.graph.message import add_messages
+
+from weft.compiler.frontends.langgraph.stub_langchain import StubModule
+
+_MOVED = {
+    "langgraph.graph.graph": "langgraph.graph.state",
+    "langgraph.pregel.main": "langgraph.pregel",
+    "langchain_core.pydantic_v1": "pydantic",
+    "langchain.pydantic_v1": "pydantic",
+    "langchain.schema": "langchain_core.messages",
+    "langchain.schema.messages": "langchain_core.messages",
+    "langchain.schema.runnable": "langchain_core.runnables",
+    "langchain.schema.output_parser": "langchain_core.output_parsers",
+    "langchain.prompts": "langchain_core.prompts",
+    "langchain.prompts.chat": "langchain_core.prompts",
+    "langchain.output_parsers": "langchain_core.output_parsers",
+    "langchain.tools.render": "langchain_core.tools",
+    "langchain.tools.retriever": "langchain_core.tools",
+    "langchain.tools.base": "langchain_core.tools",
+    "langchain.docstore.document": "langchain_core.documents",
+    "langchain.callbacks.base": "langchain_core.callbacks",
+    "langchain.runnables": "langchain_core.runnables",
+    "langchain_core.runnables.graph_mermaid": "langchain_core.runnables",
+    "langchain.agents.agent": "langchain.agents",
+    "langgraph.prebuilt.tool_executor": "langgraph.prebuilt",
+    "langgraph.store.memory": "langgraph.store.memory",
+}
+_RENAMED = {
+    "CompiledGraph": ("langgraph.graph.state", "CompiledStateGraph"),
+    "Send": ("langgraph.types", "Send"),
+    "interrupt": ("langgraph.types", "interrupt"),
+    "Command": ("langgraph.types", "Command"),
+    "RetryPolicy": ("langgraph.types", "RetryPolicy"),
+    "MemorySaver": ("langgraph.checkpoint.memory", "InMemorySaver"),
+    "ToolExecutor": ("langgraph.prebuilt", "ToolNode"),
+    "END": ("langgraph.constants", "END"),
+    "START": ("langgraph.constants", "START"),
+    "tool": ("langchain_core.tools", "tool"),
+    "Tool": ("langchain_core.tools", "Tool"),
+    "StructuredTool": ("langchain_core.tools", "StructuredTool"),
+    "BaseTool": ("langchain_core.tools", "BaseTool"),
+    "create_retriever_tool": ("langchain_core.tools", "create_retriever_tool"),
+    "Document": ("langchain_core.documents", "Document"),
+    "StrOutputParser": ("langchain_core.output_parsers", "StrOutputParser"),
+    "create_react_agent": ("langgraph.prebuilt", "create_react_agent"),
+    "init_chat_model": ("langchain.chat_models", "init_chat_model"),
+}
+_OWNERS = ("langgraph", "langchain")
+
+
+class MessageGraph(StateGraph):
+    """A StateGraph whose whole state is a list of messages."""
+
+    def __init__(self) -> None:
+        super().__init__(Annotated[list, add_messages])
+
+
+class Graph(StateGraph):
+    """A graph without a schema: nodes hand their value on."""
+
+    def __init__(self) -> None:
+        super().__init__(Annotated[list, operator.add])
+
+
+_GONE: dict[str, type] = {"MessageGraph": MessageGraph, "Graph": Graph}
+
+
+def module(name: str) -> types.ModuleType | None:
+    """A module of an old path that holds today's names; names that are gone come as stand-ins."""
+    if name not in _MOVED:
+        return None
+    copy = StubModule(name)
+    today = importlib.import_module(_MOVED[name])
+    copy.__dict__.update({key: each for key, each in vars(today).items() if not key.startswith("__")})
+    old = {key: today_name(name, key) for key in (*_RENAMED, *_GONE) if key not in copy.__dict__}
+    copy.__dict__.update({key: each for key, each in old.items() if each is not None and name.startswith("langgraph")})
+    return copy
+
+
+def today_name(owner: str, attribute: str) -> Any:
+    """Today's object for a name that an installed LangChain or LangGraph module has no more; None if there is none."""
+    if not owner.startswith(_OWNERS):
+        return None
+    if attribute in _GONE and owner.startswith("langgraph"):
+        return _GONE[attribute]
+    if attribute not in _RENAMED:
+        return None
+    home, today = _RENAMED[attribute]
+    try:
+        return getattr(importlib.import_module(home), today, None)
+    except ImportError:
+        return None
