@@ -59,28 +59,37 @@ def branch_edges(
     return Decided(tuple(edges), (choice,))
 
 
-def command_edges(node: str, spec: Any, gotos: list[Values], known: frozenset[str], leaves: bool, show: Show) -> Decided:
+def command_edges(
+    node: str, spec: Any, gotos: list[Values], known: frozenset[str], leaves: bool, show: Show
+) -> Decided:
     """Where a node sends the run itself: by its annotation or `destinations`, else by its source.
 
     `leaves` says whether it has other edges: a node whose code cannot be read and that has none may go anywhere.
     """
     allowed = known | {END}
+    values = union(gotos) if gotos else NOTHING
+    sent = values.sends - values.names
     if spec.ends:
         pairs = spec.ends.items() if isinstance(spec.ends, Mapping) else [(name, "") for name in spec.ends]
-        edges = [_command(node, str(name), Provenance.DECLARED, str(label or "")) for name, label in pairs]
+        edges = [
+            _command(node, str(name), Provenance.DECLARED, str(label or ""), name in sent) for name, label in pairs
+        ]
         return Decided(tuple(edges))
     code = source_of(function_of(spec.runnable)) if function_of(spec.runnable) else None
     declared = return_literals(code) if code else None
     if declared and declared.command and declared.names:
-        return Decided(tuple(_command(node, each, Provenance.DECLARED) for each in sorted(declared.names & allowed)))
-    values = union(gotos) if gotos else NOTHING
+        names = sorted(declared.names & allowed)
+        return Decided(tuple(_command(node, each, Provenance.DECLARED, fan_out=each in sent) for each in names))
     location = show(code.location) if code else ""
     if not gotos:
         if code is None and not leaves and _is_hidden(spec.runnable):
-            return Decided((), (_open(node, "", EdgeKind.COMMAND, Values(unknown=("its code is not there",)), frozenset(), "")),)
+            return Decided(
+                (),
+                (_open(node, "", EdgeKind.COMMAND, Values(unknown=("its code is not there",)), frozenset(), "")),
+            )
         return Decided()
     found = (values.names | values.sends) & allowed
-    edges = [_command(node, each, Provenance.ASSUMED, fan_out=each in values.sends) for each in sorted(found)]
+    edges = [_command(node, each, Provenance.ASSUMED, fan_out=each in sent) for each in sorted(found)]
     return Decided(tuple(edges), (_open(node, "Command", EdgeKind.COMMAND, values, found, location),))
 
 

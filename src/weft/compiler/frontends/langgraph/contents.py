@@ -61,6 +61,12 @@ class Contents:
         if tool.name not in [each.name for each in self.tools]:
             self.tools.append(tool)
 
+    def hand_tools_to_models(self) -> None:
+        """In a library's model node (create_agent) the tools in reach are those that it binds at run time."""
+        names = tuple(tool.name for tool in self.tools)
+        self.models = [replace(model, tools=model.tools or names) for model in self.models]
+        self.tools = []
+
     def add_opaque(self, text: str) -> None:
         if text not in self.opaque:
             self.opaque.append(text)
@@ -70,7 +76,11 @@ class Examiner:
     """Examines one node. `known` are the graph's node names, `state` its state's annotations."""
 
     def __init__(
-        self, known: frozenset[str], state: Mapping[str, Any], is_program: Callable[[str], bool], name_of: Callable[[Any], str]
+        self,
+        known: frozenset[str],
+        state: Mapping[str, Any],
+        is_program: Callable[[str], bool],
+        name_of: Callable[[Any], str],
     ) -> None:
         self._known = known
         self._state = state
@@ -267,5 +277,3 @@ def _tool_names(source: Source, bound: list[ast.AST]) -> set[str]:
 def _shortened(text: str) -> str:
     line = " ".join(text.split())
     return line if len(line) <= 80 else line[:77] + "…"
-
-

@@ -59,7 +59,9 @@ class Compiled:
             where.append(Found(name, graph))
 
 
-def graphs_of(module: types.ModuleType, variable: str, compiled: Compiled, is_program: Callable[[str], bool]) -> list[Found]:
+def graphs_of(
+    module: types.ModuleType, variable: str, compiled: Compiled, is_program: Callable[[str], bool]
+) -> list[Found]:
     """The graphs to read: the named one, or all. Factories without arguments are called."""
     if variable:
         return [_named(module, variable)]
@@ -163,7 +165,10 @@ def _from_factories(module: types.ModuleType, is_program: Callable[[str], bool])
 def _builds_graph(value: Any, module: types.ModuleType) -> bool:
     if not isinstance(value, types.FunctionType) or value.__module__ != module.__name__:
         return False
-    words = {*value.__code__.co_names, *(name for const in value.__code__.co_consts for name in getattr(const, "co_names", ()))}
+    words = {
+        *value.__code__.co_names,
+        *(name for const in value.__code__.co_consts for name in getattr(const, "co_names", ())),
+    }
     builders = {"StateGraph", "MessageGraph", "create_react_agent", "create_agent", "create_supervisor", "create_swarm"}
     return bool(words & {*builders, "compile"}) and (bool(words & builders) or source_of(value) is not None)
 

@@ -190,6 +190,7 @@ class Job:
     path: str
     variable: str = ""
     trace: str = ""
+    network: bool = False
     memory_bytes: int = 4 << 30
     cpu_s: int = 60
     stub_in_try: bool = False

@@ -29,7 +29,9 @@ class _Answer(msgspec.Struct):
     refused: Refused | None = None
 
 
-def import_langgraph(reference: str, limits: ImportLimits | None = None, trace: str = "") -> Imported:
+def import_langgraph(
+    reference: str, limits: ImportLimits | None = None, trace: str = "", network: bool = False
+) -> Imported:
     """`file.py`, `file.py:variable`, a notebook, a folder with langgraph.json, or `folder:name` of one of its graphs."""
     if find_spec("langgraph") is None:
         raise MissingProgramError(
@@ -37,7 +39,7 @@ def import_langgraph(reference: str, limits: ImportLimits | None = None, trace: 
         )
     path, variable = split_reference(reference)
     limits = limits or ImportLimits()
-    job = Job(path, variable, trace, limits.memory_bytes, int(limits.wall_s) + 1)
+    job = Job(path, variable, trace, network, limits.memory_bytes, int(limits.wall_s) + 1)
     first = run_child(job, limits)
     if isinstance(first, Imported):
         return first
@@ -74,9 +76,13 @@ def run_child(job: Job, limits: ImportLimits) -> Imported | Refused:
             check=False,
         )
     except subprocess.TimeoutExpired:
-        return Refused(job.path, f"is not imported after {limits.wall_s:g} s", "raise --timeout, or move work out of import")
+        return Refused(
+            job.path, f"is not imported after {limits.wall_s:g} s", "raise --timeout, or move work out of import"
+        )
     if done.returncode or not done.stdout:
-        return Refused(job.path, f"ends its process (exit code {done.returncode}): {_tail(done.stderr)}", "see the message")
+        return Refused(
+            job.path, f"ends its process (exit code {done.returncode}): {_tail(done.stderr)}", "see the message"
+        )
     answer = msgspec.json.decode(done.stdout, type=_Answer)
     result = answer.imported or answer.refused
     assert result is not None

@@ -46,7 +46,9 @@ def bound_tools(tools: Any) -> tuple[str, ...]:
 def constructed(reader: Reader, call: ast.Call, callee: Any, name: str) -> list[Model]:
     """Models that a call in the source makes: `ChatOpenAI(model=…)`, `init_chat_model("openai:gpt-4o")`."""
     is_class = isinstance(callee, type) and issubclass(callee, BaseLanguageModel)
-    if not is_class and not (name in _MAKERS or (callee is MISSING and name.startswith("Chat") and name != "ChatPromptTemplate")):
+    if not is_class and not (
+        name in _MAKERS or (callee is MISSING and name.startswith("Chat") and name != "ChatPromptTemplate")
+    ):
         return []
     given = [word.value for word in call.keywords if word.arg in NAME_KEYS] or call.args[:1]
     values = reader.read(given[0]) if given else None

@@ -96,7 +96,10 @@ class GraphReader:
     def _examined(self, spec: Any, key: str, graph: str, known: frozenset[str], state: Mapping[str, Any]) -> Contents:
         examiner = Examiner(known, state, self._is_program, lambda inner: self._subgraph(inner, graph, key))
         examiner.examine(spec.runnable if not function_of(spec.runnable) else self._whole(spec.runnable))
-        return examiner.contents
+        contents, source = examiner.contents, source_of(function_of(spec.runnable))
+        if contents.models and source and not self._is_program(source.function.__code__.co_filename):
+            contents.hand_tools_to_models()
+        return contents
 
     def _whole(self, runnable: Any) -> Any:
         return runnable if isinstance(runnable, ToolNode) else function_of(runnable)
@@ -108,7 +111,9 @@ class GraphReader:
 
     def _gotos(self, key: str, contents: Contents) -> list[Values]:
         """Where the node's own code goes, and where graphs inside it hand over to this graph."""
-        inner = [values for graph in contents.graphs for values in self._parents.get(self._subgraph(graph, "", key), [])]
+        inner = [
+            values for graph in contents.graphs for values in self._parents.get(self._subgraph(graph, "", key), [])
+        ]
         return [*contents.gotos, *inner]
 
     def _node(self, graph: Any, key: str, spec: Any, contents: Contents, name: str) -> Node:
@@ -146,7 +151,13 @@ class GraphReader:
         for key, spec in getattr(graph, "nodes", {}).items():
             edges += [Edge(START, key, EdgeKind.DIRECT), Edge(key, END, EdgeKind.DIRECT)]
             self._task(function_of(spec.bound), key, NodeKind.PYTHON, graph, name, nodes, edges)
-        return Graph(name, tuple(nodes.values()), tuple(dict.fromkeys(edges)), checkpointer=_checkpointer(graph), style="functional")
+        return Graph(
+            name,
+            tuple(nodes.values()),
+            tuple(dict.fromkeys(edges)),
+            checkpointer=_checkpointer(graph),
+            style="functional",
+        )
 
     def _task(
         self, function: Any, key: str, kind: NodeKind, graph: Any, name: str, nodes: dict[str, Node], edges: list[Edge]
@@ -207,5 +218,3 @@ def _channel(name: str, channel: Any) -> Channel:
 def _checkpointer(graph: Any) -> str:
     checkpointer = getattr(graph, "checkpointer", None)
     return "" if checkpointer in (None, False) else type(checkpointer).__name__
-
-

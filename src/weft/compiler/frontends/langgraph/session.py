@@ -95,7 +95,9 @@ class Session:
                 return ProgramError(subject=line, problem=f"does not parse: {error.msg}", way_out="mend the line")
             case ImportError() if "circular import" in str(error) or "partially initialized" in str(error):
                 return ProgramError(
-                    subject=line, problem=f"cyclic import: {error}", way_out="move one of the two imports into a function"
+                    subject=line,
+                    problem=f"cyclic import: {error}",
+                    way_out="move one of the two imports into a function",
                 )
             case MemoryError():
                 limit_mb = self._job.memory_bytes >> 20
@@ -128,7 +130,6 @@ class Session:
             notes=(*caught, *self.sandbox.notes),
         )
 
-
     def _outermost(self) -> tuple[str, ...]:
         """The graphs that no other graph runs; all that were asked for where they run each other."""
         graphs = self._reader.graphs
@@ -139,7 +140,10 @@ class Session:
 
 def _uses(graph: Graph) -> set[str]:
     tools = (tool for node in graph.nodes for tool in node.tools)
-    return {*(inner for node in graph.nodes for inner in node.subgraphs), *(inner for tool in tools for inner in tool.agents)}
+    return {
+        *(inner for node in graph.nodes for inner in node.subgraphs),
+        *(inner for tool in tools for inner in tool.agents),
+    }
 
 
 def _told(error: BaseException) -> str:

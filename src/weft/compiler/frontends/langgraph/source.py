@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from types import CodeType, FunctionType
 from typing import Any
 
+from weft.compiler.frontends.langgraph.stubs import is_stub
+
 FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
 MISSING = object()
 
@@ -71,20 +73,26 @@ def source_of(thing: object) -> Source | None:
 def _python_function(thing: Any) -> tuple[object, FunctionType | None]:
     owner: object = None
     for _ in range(8):
+        if is_stub(thing):
+            break
         if isinstance(thing, functools.partial):
             thing = thing.func
         elif inspect.ismethod(thing):
             owner, thing = thing.__self__, thing.__func__
-        elif isinstance(thing, FunctionType):
-            wrapped = getattr(thing, "__wrapped__", None)
-            if wrapped is None:
-                return owner, thing
+        elif callable(wrapped := _wrapped(thing)):
             thing = wrapped
+        elif isinstance(thing, FunctionType):
+            return owner, thing
         elif isinstance(thing, type) or not inspect.ismethod(getattr(thing, "__call__", None)):
             break
         else:
             thing = thing.__call__
     return None, None
+
+
+def _wrapped(thing: Any) -> Any:
+    """What functools.wraps or lru_cache hides."""
+    return vars(thing).get("__wrapped__") if hasattr(thing, "__dict__") and not isinstance(thing, type) else None
 
 
 def _find(code: CodeType) -> FunctionNode | None:

@@ -22,7 +22,9 @@ from pydantic import ConfigDict, create_model
 from weft.compiler.frontends.langgraph import stubs
 
 NAME_KEYS = ("model", "model_name", "model_id", "azure_deployment", "deployment_name", "repo_id", "name")
-_CHAT = re.compile(r"(^|[a-z])Chat($|[A-Z])|LLM$|^(OpenAI|AzureOpenAI|Ollama|Bedrock|VertexAI|Cohere|Anthropic|GPT4All)$")
+_CHAT = re.compile(
+    r"(^|[a-z])Chat($|[A-Z])|LLM$|^(OpenAI|AzureOpenAI|Ollama|Bedrock|VertexAI|Cohere|Anthropic|GPT4All)$"
+)
 _TOOL = re.compile(r"(Tool|Run|Results?|Search|TavilyExtract|TavilyCrawl)$")
 _WELL_KNOWN_TOOLS = {
     "TavilySearch": "tavily_search",
@@ -153,7 +155,9 @@ def langchain_class(module: str, name: str) -> type | None:
     if "Embedding" in name:
         return type(name, (StubEmbeddings,), {"__module__": module})
     if _CHAT.search(name) and not name.endswith(("Message", "History", "Prompt", "Template", "Loader")):
-        return type(name, (StubChatModel,), {"__module__": module, "stub_class": name, "__annotations__": {"stub_class": str}})
+        return type(
+            name, (StubChatModel,), {"__module__": module, "stub_class": name, "__annotations__": {"stub_class": str}}
+        )
     if _TOOL.search(name) and name[:1].isupper() and "Wrapper" not in name:
         known = _WELL_KNOWN_TOOLS.get(name, re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower())
         return create_model(name, __base__=StubTool, __module__=module, name=(str, known))

@@ -125,7 +125,9 @@ class Stub:
 def value(name: str) -> Any:
     """A stand-in value called `name`. It has a name and a signature, so it can be a node or a tool."""
     stub = Stub()
-    stub.__dict__.update(_weft_name=name, __name__=name.rpartition(".")[2].strip("()[]") or "stub", __doc__="A stand-in.")
+    stub.__dict__.update(
+        _weft_name=name, __name__=name.rpartition(".")[2].strip("()[]") or "stub", __doc__="A stand-in."
+    )
     return stub
 
 
