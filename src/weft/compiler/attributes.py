@@ -1,4 +1,4 @@
-"""Plain Python values as MLIR attributes and back, for the dictionaries that passes hang on ops; names as MLIR spells them."""
+"""Plain Python values as MLIR attributes and back, for the dictionaries that passes hang on ops; names in MLIR's letters."""
 
 from collections.abc import Mapping
 

@@ -71,8 +71,8 @@ class _CallsWorker(SymbolUserOpInterface):
 
 @irdl_op_definition
 class MapOp(StepOp):
-    """`%all = agent.map "write" @write(%topics) {width = 3.0 : f64} : (T) -> T`: the worker runs once for each item, all
-    at the same time; `width` is the mean number of items. The results are gathered."""
+    """`%all = agent.map "write" @write(%topics) {width = 3.0 : f64} : (T) -> T`: the worker runs once for each
+    item, all at the same time; `width` is the mean number of items. The results are gathered."""
 
     name = "agent.map"
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from weft import catalog
-from weft.compiler.frontends.langgraph.graph import Graph, Imported, Model, Node
+from weft.compiler.frontends.langgraph.graph import Graph, Imported, Model
 from weft.core.errors import CatalogError, ProgramError
 
 ANY = "*"
@@ -41,9 +41,10 @@ def known_model(model: Model, node: str, assumptions: Assumptions) -> str | None
 def check_models(imported: Imported, graphs: tuple[Graph, ...], assumptions: Assumptions) -> None:
     """Refuses once for all models that no catalogue entry stands for."""
     unknown: dict[str, list[str]] = {}
-    for node, model in [(node, model) for graph in graphs for node in graph.nodes for model in node.models]:
-        if known_model(model, node.name, assumptions) is None:
-            unknown.setdefault(_called(node, model), []).append(node.name)
+    for node in (node for graph in graphs for node in graph.nodes):
+        for model in node.models:
+            if known_model(model, node.name, assumptions) is None:
+                unknown.setdefault(model.name or node.name, []).append(node.name)
     if not unknown:
         return
     told = "; ".join(f"{name} (node {', '.join(dict.fromkeys(nodes))})" for name, nodes in unknown.items())
@@ -53,7 +54,3 @@ def check_models(imported: Imported, graphs: tuple[Graph, ...], assumptions: Ass
         problem=f"calls models that are not in the catalogue: {told}",
         way_out=f"say what stands for each: --model '{key}=llama-3.3-70b', or for all: --model '*=llama-3.1-8b'",
     )
-
-
-def _called(node: Node, model: Model) -> str:
-    return model.name or node.name

@@ -175,6 +175,8 @@ class Examiner:
 
     def _follows(self, source: Source, value: Any) -> bool:
         """Functions are followed inside the program, and inside the file of a library that this one comes from."""
+        if isinstance(getattr(value, "__self__", None), Runnable):  # `model.invoke`: the model itself is looked at
+            return False
         code = getattr(getattr(value, "__func__", value), "__code__", None)
         if code is None:
             return not isinstance(value, type)
@@ -185,9 +187,7 @@ class Examiner:
         name = getattr(callee, "__name__", "") if callee is not MISSING else ast.unparse(call.func).split(".")[-1]
         if name == "Command":
             self._command(source, call)
-        elif name == "interrupt" and str(getattr(callee, "__module__", "langgraph")).startswith("langgraph"):
-            self.contents.interrupts = True
-        elif name == "NodeInterrupt":
+        elif name == "NodeInterrupt" or (name == "interrupt" and _is_langgraph(callee)):
             self.contents.interrupts = True
         elif name in _AGENT_MAKERS:
             self.contents.add_opaque(f"builds an agent at run time: {_shortened(ast.unparse(call))}")
@@ -204,6 +204,10 @@ class Examiner:
         values = Reader(source, self._known, self._state).read(words["goto"])
         to_parent = "graph" in words and "PARENT" in ast.unparse(words["graph"])
         (self.contents.parent_gotos if to_parent else self.contents.gotos).append(values)
+
+
+def _is_langgraph(callee: Any) -> bool:
+    return str(getattr(callee, "__module__", "langgraph")).startswith("langgraph")
 
 
 def _parts_of(thing: Any) -> list[Any]:
@@ -225,7 +229,7 @@ def _parts_of(thing: Any) -> list[Any]:
         case RunnableEach():
             return [thing.bound]
         case _:
-            return [getattr(thing, "func", None) or getattr(thing, "afunc", None)]
+            return [function_of(thing)]
 
 
 _Visit = Callable[[Examiner, Any, int], None]
@@ -244,7 +248,7 @@ _VISITS: tuple[tuple[tuple[type, ...], _Visit], ...] = (
 def function_of(runnable: Any) -> Any:
     """The function inside a RunnableCallable or RunnableLambda; the thing itself where there is none."""
     if isinstance(runnable, Runnable):
-        return getattr(runnable, "func", None) or getattr(runnable, "afunc", None)
+        return vars(runnable).get("func") or vars(runnable).get("afunc")
     return runnable
 
 

@@ -31,11 +31,14 @@ class StubFinder(MetaPathFinder, Loader):
     def __init__(self, is_program: Callable[[str], bool], in_try: bool) -> None:
         self._is_program = is_program
         self._in_try = in_try
+        self._probing = False
         self.stubbed: dict[str, Stubbed] = {}
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: types.ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
+        if self._probing:
+            return None
         parent = sys.modules.get(fullname.rpartition(".")[0])
         if isinstance(parent, StubModule):
             return importlib.machinery.ModuleSpec(fullname, self, is_package=True)
@@ -67,14 +70,30 @@ class StubFinder(MetaPathFinder, Loader):
         def weft_import(
             name: str, globals: Any = None, locals: Any = None, fromlist: Sequence[str] | None = (), level: int = 0
         ) -> Any:
-            module = original(name, globals, locals, fromlist or (), level)
             path = (globals or {}).get("__file__") or ""
-            if level or not fromlist or not path or not self._is_program(path) or self._is_own(module):
-                return module
-            missing = [each for each in fromlist if each != "*" and not _has(module, each)]
+            if level or not fromlist or not path or not self._is_program(path):
+                return original(name, globals, locals, fromlist or (), level)
+            original(name, globals, locals, (), 0)
+            module = sys.modules[name]
+            missing = [] if self._is_own(module) else [each for each in fromlist if not self._has(module, each)]
+            present = tuple(each for each in fromlist if each not in missing)
+            module = original(name, globals, locals, present, 0) if present else module
             return self._completed(module, missing) if missing else module
 
         return weft_import
+
+    def _has(self, module: types.ModuleType, name: str) -> bool:
+        if name == "*" or hasattr(module, name):
+            return True
+        if not hasattr(module, "__path__"):
+            return False
+        self._probing = True
+        try:
+            return importlib.util.find_spec(f"{module.__name__}.{name}") is not None
+        except (ImportError, ValueError):
+            return False
+        finally:
+            self._probing = False
 
     def _is_own(self, module: Any) -> bool:
         path = getattr(module, "__file__", None)
@@ -94,18 +113,6 @@ class StubFinder(MetaPathFinder, Loader):
             reason = "moved: today's equivalent is used" if known else "not in the installed version"
             self._report(f"{module.__name__}.{name}", where, reason)
         return copy
-
-
-def _has(module: types.ModuleType, name: str) -> bool:
-    if hasattr(module, name):
-        return True
-    if not hasattr(module, "__path__"):
-        return False
-    try:
-        spec = importlib.util.find_spec(f"{module.__name__}.{name}")
-    except (ImportError, ValueError):
-        return False
-    return spec is not None and not isinstance(spec.loader, StubFinder)
 
 
 def importing_frame() -> types.FrameType | None:
@@ -142,10 +149,13 @@ def _catches(handler: ast.ExceptHandler) -> bool:
 def program_files(roots: Sequence[Path]) -> Callable[[str], bool]:
     """Whether a file belongs to the program: under its roots, in no environment of installed packages."""
     prefixes = tuple(str(root.resolve()) for root in roots)
+    ours = str(Path(__file__).resolve().parents[3])
 
     @lru_cache(maxsize=4096)
     def inside(path: str) -> bool:
         resolved = str(Path(path).resolve()) if not path.startswith("<") else path
-        return resolved.startswith(prefixes) and "site-packages" not in resolved and "dist-packages" not in resolved
+        if resolved.startswith(ours) or "site-packages" in resolved or "dist-packages" in resolved:
+            return False
+        return resolved.startswith(prefixes)
 
     return inside

@@ -32,7 +32,7 @@ class _Answer(msgspec.Struct):
 def import_langgraph(
     reference: str, limits: ImportLimits | None = None, trace: str = "", network: bool = False
 ) -> Imported:
-    """`file.py`, `file.py:variable`, a notebook, a folder with langgraph.json, or `folder:name` of one of its graphs."""
+    """`reference`: file.py, file.py:variable, a notebook, a folder with langgraph.json, folder:name of one of its graphs."""
     if find_spec("langgraph") is None:
         raise MissingProgramError(
             subject="langgraph", problem="is not installed", way_out="pip install 'weft[langgraph]'"

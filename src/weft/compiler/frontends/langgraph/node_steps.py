@@ -18,7 +18,7 @@ NameStep = Callable[[str, str], str]
 
 
 class NodeSteps:
-    """`path` is the node's name with those of the nodes around it; `beside` tells a second occurrence from the first."""
+    """`path` is the node's name with those of the nodes around it; `beside` tells a second occurrence apart."""
 
     def __init__(self, node: Node, path: str, beside: str, assumptions: Assumptions, name: NameStep) -> None:
         self._node = node

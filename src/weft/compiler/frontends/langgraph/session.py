@@ -2,6 +2,7 @@
 """One program in its sandbox: run it, find its graphs, read them, and say what was in the way."""
 
 import sys
+import traceback
 import types
 from pathlib import Path
 
@@ -93,7 +94,7 @@ class Session:
                 )
             case SyntaxError():
                 return ProgramError(subject=line, problem=f"does not parse: {error.msg}", way_out="mend the line")
-            case ImportError() if "circular import" in str(error) or "partially initialized" in str(error):
+            case ImportError() if _is_cyclic(error):
                 return ProgramError(
                     subject=line,
                     problem=f"cyclic import: {error}",
@@ -136,6 +137,13 @@ class Session:
         used = {inner for name, graph in graphs.items() for inner in _uses(graph) if inner != name}
         roots = tuple(dict.fromkeys(self._roots))
         return tuple(name for name in roots if name not in used) or roots
+
+
+def _is_cyclic(error: ImportError) -> bool:
+    """Whether the module that lacks the name is still being imported: its own top level is in the traceback."""
+    frames = traceback.extract_tb(error.__traceback__)
+    running = {frame.filename for frame in frames if frame.name == "<module>"}
+    return "circular import" in str(error) or (error.path is not None and error.path in running)
 
 
 def _uses(graph: Graph) -> set[str]:

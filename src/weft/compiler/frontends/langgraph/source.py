@@ -83,11 +83,15 @@ def _python_function(thing: Any) -> tuple[object, FunctionType | None]:
             thing = wrapped
         elif isinstance(thing, FunctionType):
             return owner, thing
-        elif isinstance(thing, type) or not inspect.ismethod(getattr(thing, "__call__", None)):
+        elif isinstance(thing, type) or not inspect.ismethod(call := _call_of(thing)):
             break
         else:
-            thing = thing.__call__
+            thing = call
     return None, None
+
+
+def _call_of(thing: Any) -> Any:
+    return getattr(thing, "__call__", None)  # noqa: B004  (the method itself is wanted)
 
 
 def _wrapped(thing: Any) -> Any:
@@ -136,7 +140,7 @@ def _binds(name: ast.Name) -> bool:
 
 def _filled(cell: Any) -> bool:
     try:
-        cell.cell_contents
+        _ = cell.cell_contents
     except ValueError:
         return False
     return True

@@ -1,4 +1,4 @@
-"""Tools that run agents (supervisor-as-tool) as nodes of their own, so that each way out of a tool node is one choice."""
+"""Tools that run agents (supervisor-as-tool) as nodes of their own, so that a tool node is a choice among them."""
 
 from dataclasses import replace
 

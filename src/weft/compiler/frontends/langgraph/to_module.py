@@ -68,7 +68,7 @@ def _root(imported: Imported) -> str:
         raise ProgramError(
             subject=imported.program,
             problem=f"holds {len(imported.roots)} graphs: {', '.join(imported.roots)}",
-            way_out=f"name the one to make a module of: {imported.program}:{imported.roots[0] if imported.roots else 'NAME'}",
+            way_out=f"name the one to make a module of: {imported.program}:{imported.roots[-1]}",
         )
     return imported.roots[0]
 
@@ -113,7 +113,7 @@ class _ModuleBuilder:
         return self.name(f"{name}{separator}{self._names[name]}", beside, separator)
 
     def _lower(self, markings: Markings, symbol: str) -> func.FuncOp:
-        following = {position: next_ for position, next_ in walk(markings)}
+        following = dict(walk(markings))
         following = {
             position: [(_forward(each, following), p) for each, p in next_] for position, next_ in following.items()
         }
