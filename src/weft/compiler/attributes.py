@@ -1,4 +1,4 @@
-"""Plain Python values as MLIR attributes and back, for the dictionaries that passes hang on ops; names in MLIR's letters."""
+"""Plain Python values as MLIR attributes and back, and step names in the letters that MLIR allows."""
 
 from collections.abc import Mapping
 

@@ -83,10 +83,8 @@ def command_edges(
     location = show(code.location) if code else ""
     if not gotos:
         if code is None and not leaves and _is_hidden(spec.runnable):
-            return Decided(
-                (),
-                (_open(node, "", EdgeKind.COMMAND, Values(unknown=("its code is not there",)), frozenset(), "")),
-            )
+            hidden = Values(unknown=("its code is not there",))
+            return Decided((), (_open(node, "", EdgeKind.COMMAND, hidden, frozenset(), ""),))
         return Decided()
     found = (values.names | values.sends) & allowed
     edges = [_command(node, each, Provenance.ASSUMED, fan_out=each in sent) for each in sorted(found)]

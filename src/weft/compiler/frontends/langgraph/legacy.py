@@ -61,14 +61,14 @@ class MessageGraph(StateGraph):
     """A StateGraph whose whole state is a list of messages."""
 
     def __init__(self) -> None:
-        super().__init__(Annotated[list, add_messages])
+        super().__init__(Annotated[list, add_messages])  # type: ignore[arg-type]
 
 
 class Graph(StateGraph):
     """A graph without a schema: nodes hand their value on."""
 
     def __init__(self) -> None:
-        super().__init__(Annotated[list, operator.add])
+        super().__init__(Annotated[list, operator.add])  # type: ignore[arg-type]
 
 
 _GONE: dict[str, type] = {"MessageGraph": MessageGraph, "Graph": Graph}

@@ -32,7 +32,7 @@ class _Answer(msgspec.Struct):
 def import_langgraph(
     reference: str, limits: ImportLimits | None = None, trace: str = "", network: bool = False
 ) -> Imported:
-    """`reference`: file.py, file.py:variable, a notebook, a folder with langgraph.json, folder:name of one of its graphs."""
+    """`reference`: file.py[:variable], a notebook, or a folder with langgraph.json[:graph]."""
     if find_spec("langgraph") is None:
         raise MissingProgramError(
             subject="langgraph", problem="is not installed", way_out="pip install 'weft[langgraph]'"

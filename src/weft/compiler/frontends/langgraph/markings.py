@@ -116,7 +116,7 @@ class Markings:
         return self._begin(position.stack, inner, f"{top.path}{node}/")
 
     def after_decision(self, position: Decide, option: Option) -> Position:
-        mapped = position.mapped | (set(option.targets) if option.mapped else set())
+        mapped = position.mapped | frozenset(option.targets if option.mapped else ())
         chosen = position.chosen | set(option.targets)
         return self._decide(replace(position, index=position.index + 1, chosen=chosen, mapped=mapped))
 

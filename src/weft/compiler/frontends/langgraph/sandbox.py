@@ -191,6 +191,6 @@ def _local(event: str, arguments: tuple[Any, ...]) -> bool:
 
 
 def _target(arguments: tuple[Any, ...]) -> str:
-    address = arguments[1] if len(arguments) > 1 and isinstance(arguments[1], tuple) else arguments[0]
-    parts = address if isinstance(address, tuple) else arguments[:2]
+    addresses = [each for each in arguments if isinstance(each, tuple)]
+    parts = addresses[0] if addresses else arguments[:2]
     return ":".join(str(each) for each in parts if isinstance(each, str | int))

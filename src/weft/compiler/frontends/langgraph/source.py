@@ -28,7 +28,8 @@ class Source:
     def values(self) -> dict[str, Any]:
         cells = zip(self.function.__code__.co_freevars, self.function.__closure__ or (), strict=True)
         closed = {name: cell.cell_contents for name, cell in cells if _filled(cell)}
-        return {**vars(builtins), **self.function.__globals__, **closed}
+        globals_: dict[str, Any] = self.function.__globals__  # pyright: ignore
+        return {**vars(builtins), **globals_, **closed}
 
     @property
     def name(self) -> str:
@@ -96,7 +97,7 @@ def _call_of(thing: Any) -> Any:
 
 def _wrapped(thing: Any) -> Any:
     """What functools.wraps or lru_cache hides."""
-    return vars(thing).get("__wrapped__") if hasattr(thing, "__dict__") and not isinstance(thing, type) else None
+    return None if isinstance(thing, type) else getattr(thing, "__wrapped__", None)
 
 
 def _find(code: CodeType) -> FunctionNode | None:

@@ -51,7 +51,7 @@ class StubChatModel(BaseChatModel):
         given = next((kwargs[key] for key in NAME_KEYS if isinstance(kwargs.get(key), str)), "")
         positional = next((each for each in args if isinstance(each, str)), "")
         safe = {key: each for key, each in kwargs.items() if key not in {*BaseChatModel.model_fields, "model_name"}}
-        super().__init__(model_name=given or positional, **safe)
+        super().__init__(model_name=given or positional, **safe)  # pyright: ignore[reportCallIssue]
 
     @property
     def _llm_type(self) -> str:

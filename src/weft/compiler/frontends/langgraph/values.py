@@ -8,7 +8,7 @@ import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from weft.compiler.frontends.langgraph.annotations import literals_of, return_literals
 from weft.compiler.frontends.langgraph.source import MISSING, FunctionNode, Source, source_of
@@ -54,9 +54,9 @@ def constant(value: object) -> Values:
     if value is None or isinstance(value, bool | int | float):
         return NOTHING
     if isinstance(value, Mapping):
-        return union(constant(each) for each in value.values())
+        return union(constant(each) for each in cast("Mapping[Any, object]", value).values())
     if isinstance(value, list | tuple | set | frozenset):
-        return union(constant(each) for each in value)
+        return union(constant(each) for each in cast("Iterable[object]", value))
     if type(value).__name__ == "Send" and isinstance(getattr(value, "node", None), str):
         return Values(sends=frozenset([str(getattr(value, "node", ""))]))
     return Values(unknown=(f"a {type(value).__name__}",))
@@ -140,7 +140,7 @@ class Reader:
             return self.state
         if isinstance(base, ast.Name) and base.id in self.source.locals:
             schemas = [_structured(self.source, value) for value in _assigned(self.source.node, base.id)]
-            return next((schema for schema in schemas if schema), {})
+            return next((schema for schema in schemas if schema), dict[str, Any]())
         return _structured(self.source, base)
 
     def _call(self, node: ast.Call) -> Values:
@@ -291,9 +291,9 @@ def _structured(source: Source, node: ast.expr) -> Mapping[str, Any]:
 def _bound_schema(runnable: Any) -> object:
     """The schema that `with_structured_output` was given when the runnable was made."""
     for part in (*getattr(runnable, "steps", ()), runnable):
-        bound = getattr(part, "kwargs", None)
-        form: Any = bound.get("ls_structured_output_format") if isinstance(bound, dict) else None
-        if isinstance(form, dict) and "weft_schema" in form:
+        bound: Mapping[str, Any] = getattr(part, "kwargs", None) or {}
+        form: Mapping[str, object] = bound.get("ls_structured_output_format") or {}
+        if "weft_schema" in form:
             return form["weft_schema"]
     return None
 
