@@ -9,8 +9,10 @@ from typer.testing import CliRunner
 from tests.compiler.langgraph.reading import edges, import_text
 from weft.cli import app_for
 from weft.compiler.frontends.langgraph.assumptions import Assumptions
+from weft.compiler.frontends.langgraph.graph import Provenance
 from weft.compiler.frontends.langgraph.load import ImportLimits, import_langgraph
 from weft.compiler.frontends.langgraph.to_module import to_module
+from weft.compiler.parse import print_module
 from weft.core.errors import ProgramError
 
 GRAPH = """
@@ -228,3 +230,75 @@ def test_the_command_writes_json_a_figure_and_a_module(tmp_path: Path) -> None:
     assert "step" in done.output
     assert mermaid.read_text().startswith("flowchart TD")
     assert 'data.apply "step"' in module.read_text()
+
+
+TRACED = """
+import operator
+from typing import Annotated, TypedDict
+from langchain_core.language_models.fake_chat_models import GenericFakeChatModel
+from langchain_core.messages import AIMessage
+from langgraph.graph import END, START, StateGraph
+from langgraph.types import Send
+
+usage = {"input_tokens": 30, "output_tokens": 4, "total_tokens": 34}
+model = GenericFakeChatModel(messages=iter([AIMessage("x", usage_metadata=usage)] * 99), model_name="scripted")
+
+class State(TypedDict, total=False):
+    left: list[str]
+    done: Annotated[list[str], operator.add]
+
+def plan(state):
+    model.invoke("plan")
+    return {}
+
+def fan(state):
+    return [Send("work", {"left": [each]}) for each in state["left"]]
+
+def work(state):
+    return {"done": state["left"]}
+
+def check(state):
+    return {"left": state["left"][1:]}
+
+def again(state):
+    return state.get("next", "plan" if state["left"] else END)
+
+builder = StateGraph(State)
+for node in (plan, work, check):
+    builder.add_node(node)
+builder.add_edge(START, "plan")
+builder.add_conditional_edges("plan", fan, ["work"])
+builder.add_edge("work", "check")
+builder.add_conditional_edges("check", again)
+graph = builder.compile()
+"""
+
+
+def test_a_trace_gives_counts_tokens_chances_and_width(tmp_path: Path) -> None:
+    imported = import_text(tmp_path, TRACED, trace="graph.invoke({'left': ['a', 'b', 'c', 'd']})")
+    (graph,) = imported.graphs
+    seen = {edge: graph_edge for graph_edge in graph.edges for edge in [(graph_edge.source, graph_edge.target)]}
+    assert seen["plan", "work"].seen is not None
+    assert seen["plan", "work"].seen.count == 4 + 3 + 2 + 1
+    assert seen["check", "plan"].probability == 0.75
+    assert seen["check", "__end__"].probability == 0.25
+    (model,) = graph.node("plan").models
+    assert model.seen is not None
+    assert (model.seen.count, model.seen.input_tokens, model.seen.output_tokens) == (4, 30, 4)
+    text = print_module(to_module(imported, Assumptions(models={"*": "llama-3.1-8b"})))
+    assert "width = 2.500000e+00" in text, "four rounds of 4, 3, 2 and 1 items"
+    assert "isl = 30 : i64, osl = 4 : i64" in text
+
+
+def test_a_traced_run_shows_edges_that_no_one_declared(tmp_path: Path) -> None:
+    text = TRACED.replace(
+        'state.get("next", "plan" if state["left"] else END)', 'state["left"] and state["left"][0] or END'
+    )
+    imported = import_text(tmp_path, text, trace="graph.invoke({'left': ['a', 'plan']})")
+    observed = [edge for edge in imported.graphs[0].edges if edge.provenance is Provenance.OBSERVED]
+    assert [(edge.source, edge.target) for edge in observed] == [("check", "plan")]
+
+
+def test_a_trace_that_fails_is_one_clear_error(tmp_path: Path) -> None:
+    with pytest.raises(ProgramError, match=r"--trace 'graph.invoke\(1\)': fails"):
+        import_text(tmp_path, TRACED, trace="graph.invoke(1)")

@@ -31,8 +31,9 @@ from langgraph.pregel import Pregel
 
 from weft.compiler.frontends.langgraph import stubs
 from weft.compiler.frontends.langgraph.graph import Model, Tool
-from weft.compiler.frontends.langgraph.models import bound_tools, constructed, is_model, model_of
+from weft.compiler.frontends.langgraph.models import bound_tools, constructed, is_model, model_of, tool_name
 from weft.compiler.frontends.langgraph.source import MISSING, Source, source_of
+from weft.compiler.frontends.langgraph.stub_langchain import HIDDEN_TOOLS
 from weft.compiler.frontends.langgraph.values import Reader, Values
 
 DEPTH = 8
@@ -87,6 +88,7 @@ class Examiner:
         self._is_program = is_program
         self._name_of = name_of
         self._seen: set[int] = set()
+        self.runs_tools = True
         self.contents = Contents()
 
     def examine(self, thing: Any, depth: int = 0) -> None:
@@ -104,11 +106,18 @@ class Examiner:
         elif is_model(thing):
             self.contents.add_model(model_of(thing))
         elif stubs.is_stub(thing):
-            self.contents.add_opaque(f"{getattr(thing, '_weft_name', thing)} is not installed")
+            self._stub(thing, depth)
         elif callable(thing):
             self._function(thing, depth)
 
     # --- objects
+
+    def _stub(self, thing: Any, depth: int) -> None:
+        """What a stand-in was made from is still worth a look: `AgentExecutor(agent=agent, tools=tools)`."""
+        self.contents.add_opaque(f"{getattr(thing, '_weft_name', thing)} is not installed")
+        arguments, keywords = vars(thing).get("_weft_arguments", ((), {}))
+        for argument in (*arguments, *keywords.values()):
+            self.examine(argument, depth + 1)
 
     def _model(self, thing: Any, depth: int) -> None:
         self.contents.add_model(model_of(thing))
@@ -117,11 +126,16 @@ class Examiner:
         self.contents.graphs.append(thing)
 
     def _tool_node(self, thing: Any, depth: int) -> None:
+        if hidden := getattr(thing, HIDDEN_TOOLS, None):
+            self.contents.add_opaque(f"its tools are {hidden}, which is not installed")
         for tool in thing.tools_by_name.values():
             self.examine(tool, depth + 1)
 
     def _tool(self, thing: Any, depth: int) -> None:
         """A tool, and what its code does: it may run a graph, hand over to another node, or ask a person."""
+        if not self.runs_tools:
+            self.contents.add_tool(Tool(str(thing.name)))
+            return
         inner = Examiner(self._known, self._state, self._is_program, self._name_of)
         for function in {getattr(thing, "func", None), getattr(thing, "coroutine", None)} - {None}:
             inner.examine(function, depth + 1)
@@ -140,8 +154,7 @@ class Examiner:
         tools = bound_tools(thing.kwargs.get("tools"))
         before = len(self.contents.models)
         self.examine(thing.bound, depth + 1)
-        for index in range(before, len(self.contents.models) if tools else 0):
-            self.contents.models[index] = replace(self.contents.models[index], tools=tools)
+        self._bind(before, tools)
 
     def _parts(self, thing: Any, depth: int) -> None:
         for part in _parts_of(thing):
@@ -159,12 +172,15 @@ class Examiner:
             self._seen.add(id(source.owner))
         self._arguments_of_partial(thing, depth)
         bound = _bound_in(source.node)
+        tools, before = tuple(sorted(_tool_names(source, bound))), len(self.contents.models)
         for call in [each for each in ast.walk(source.node) if isinstance(each, ast.Call)]:
-            self._call(source, call, tuple(sorted(_tool_names(source, bound))))
+            self._call(source, call)
         for expression in _names(source.node, skip=bound):
             value = source.lookup(expression)
-            if value is not MISSING and self._follows(source, value):
+            inner = stubs.is_stub(value) and isinstance(expression, ast.Attribute)  # its base tells as much
+            if value is not MISSING and not inner and self._follows(source, value):
                 self.examine(value, depth + 1)
+        self._bind(before, tools)
 
     def _arguments_of_partial(self, thing: Any, depth: int) -> None:
         """`functools.partial(node, agent=research_agent)`: the arguments are what the node works with."""
@@ -182,7 +198,13 @@ class Examiner:
             return not isinstance(value, type)
         return self._is_program(code.co_filename) or code.co_filename == source.function.__code__.co_filename
 
-    def _call(self, source: Source, call: ast.Call, tools: tuple[str, ...]) -> None:
+    def _bind(self, first: int, tools: tuple[str, ...]) -> None:
+        """The models found since `first` are called with these tools, if they have none of their own."""
+        for index in range(first, len(self.contents.models)):
+            model = self.contents.models[index]
+            self.contents.models[index] = replace(model, tools=model.tools or tools)
+
+    def _call(self, source: Source, call: ast.Call) -> None:
         callee = source.lookup(call.func)
         name = getattr(callee, "__name__", "") if callee is not MISSING else ast.unparse(call.func).split(".")[-1]
         if name == "Command":
@@ -193,7 +215,7 @@ class Examiner:
             self.contents.add_opaque(f"builds an agent at run time: {_shortened(ast.unparse(call))}")
         reader = Reader(source, self._known, self._state)
         for model in constructed(reader, call, callee, name):
-            self.contents.add_model(replace(model, tools=tools))
+            self.contents.add_model(model)
 
     def _command(self, source: Source, call: ast.Call) -> None:
         words = {word.arg: word.value for word in call.keywords}
@@ -274,7 +296,7 @@ def _tool_names(source: Source, bound: list[ast.AST]) -> set[str]:
         for item in items:
             value = source.lookup(item.value if isinstance(item, ast.Starred) else item)  # type: ignore[arg-type]
             for tool in value if isinstance(value, list | tuple) else [] if value is MISSING else [value]:
-                names.add(str(getattr(tool, "name", getattr(tool, "__name__", "tool"))))
+                names.add(tool_name(tool))
     return names
 
 

@@ -15,7 +15,10 @@ from langgraph.graph import StateGraph
 from langgraph.pregel import Pregel
 
 from weft.compiler.frontends.langgraph.source import source_of
+from weft.compiler.frontends.langgraph.stubs import is_stub
 from weft.core.errors import ProgramError, WeftError
+
+HIDDEN_CHECKPOINTER = "weft_checkpointer"
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,10 @@ class Compiled:
         compile_, initialise = StateGraph.compile, StateGraph.__init__
 
         def compiled(builder: Any, *args: Any, **kwargs: Any) -> Any:
-            graph = compile_(builder, *args, **kwargs)
+            hidden = {key: each for key, each in kwargs.items() if is_stub(each)}
+            graph = compile_(builder, *args, **{key: None if key in hidden else each for key, each in kwargs.items()})
+            if "checkpointer" in hidden:
+                setattr(graph, HIDDEN_CHECKPOINTER, type(hidden["checkpointer"]).__name__)
             self._remember(graph, self.graphs)
             return graph
 

@@ -137,6 +137,8 @@ class Channel:
 
 @dataclass(frozen=True, slots=True)
 class Graph:
+    """`run_name` is what the graph calls itself in traces."""
+
     name: str
     nodes: tuple[Node, ...]
     edges: tuple[Edge, ...]
@@ -144,7 +146,7 @@ class Graph:
     channels: tuple[Channel, ...] = ()
     checkpointer: str = ""
     style: str = "StateGraph"
-    source: str = ""
+    run_name: str = ""
 
     def node(self, name: str) -> Node:
         return next(node for node in self.nodes if node.name == name)

@@ -1,13 +1,17 @@
 # pyright: standard
 """Names that LangChain and LangGraph had once, and what they are called today, so that older programs read right."""
 
+import functools
 import importlib
+import inspect
 import operator
 import types
 from typing import Annotated, Any
 
+from langgraph import prebuilt
 from langgraph.graph import StateGraph
 from langgraph.graph.message import add_messages
+from langgraph.prebuilt import chat_agent_executor
 
 from weft.compiler.frontends.langgraph.stub_langchain import StubModule
 
@@ -57,6 +61,20 @@ _RENAMED = {
 _OWNERS = ("langgraph", "langchain")
 
 
+class MovedModule(StubModule):
+    """A module of an old path: names come from where they are today, else as stand-ins."""
+
+    def __init__(self, name: str, today: types.ModuleType) -> None:
+        super().__init__(name)
+        self.__dict__["_weft_today"] = today
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") and name.endswith("__"):
+            raise AttributeError(name)
+        found = getattr(self.__dict__["_weft_today"], name, None) or today_name(self.__name__, name)
+        return found if found is not None else super().__getattr__(name)
+
+
 class MessageGraph(StateGraph):
     """A StateGraph whose whole state is a list of messages."""
 
@@ -76,14 +94,7 @@ _GONE: dict[str, type] = {"MessageGraph": MessageGraph, "Graph": Graph}
 
 def module(name: str) -> types.ModuleType | None:
     """A module of an old path that holds today's names; names that are gone come as stand-ins."""
-    if name not in _MOVED:
-        return None
-    copy = StubModule(name)
-    today = importlib.import_module(_MOVED[name])
-    copy.__dict__.update({key: each for key, each in vars(today).items() if not key.startswith("__")})
-    old = {key: today_name(name, key) for key in (*_RENAMED, *_GONE) if key not in copy.__dict__}
-    copy.__dict__.update({key: each for key, each in old.items() if each is not None and name.startswith("langgraph")})
-    return copy
+    return MovedModule(name, importlib.import_module(_MOVED[name])) if name in _MOVED else None
 
 
 def today_name(owner: str, attribute: str) -> Any:
@@ -99,3 +110,18 @@ def today_name(owner: str, attribute: str) -> Any:
         return getattr(importlib.import_module(home), today, None)
     except ImportError:
         return None
+
+
+def accept_old_arguments() -> None:
+    """`create_react_agent` called its prompt state_modifier and messages_modifier once."""
+    today = prebuilt.create_react_agent
+    known = set(inspect.signature(today).parameters)
+
+    @functools.wraps(today)
+    def create_react_agent(*args: Any, **kwargs: Any) -> Any:
+        old = [kwargs.pop(key) for key in ("state_modifier", "messages_modifier") if key in kwargs]
+        if old and "prompt" not in kwargs:
+            kwargs["prompt"] = old[0]
+        return today(*args, **{key: each for key, each in kwargs.items() if key in known})
+
+    prebuilt.create_react_agent = chat_agent_executor.create_react_agent = create_react_agent

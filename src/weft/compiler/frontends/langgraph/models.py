@@ -39,8 +39,15 @@ def bound_tools(tools: Any) -> tuple[str, ...]:
             inner = tool.get("function", tool)
             names.append(str(inner.get("name") or tool.get("type", "tool")))
         else:
-            names.append(str(getattr(tool, "name", getattr(tool, "__name__", type(tool).__name__))))
+            names.append(tool_name(tool))
     return tuple(names)
+
+
+def tool_name(tool: Any) -> str:
+    """What a tool is called: by itself, as a function, or as the stand-in that it is."""
+    if stubs.is_stub(tool):
+        return str(getattr(tool, "_weft_name", "tool")).rpartition(".")[2]
+    return str(getattr(tool, "name", getattr(tool, "__name__", type(tool).__name__)))
 
 
 def constructed(reader: Reader, call: ast.Call, callee: Any, name: str) -> list[Model]:

@@ -13,7 +13,7 @@ from langgraph.pregel import Pregel
 from weft.compiler.frontends.langgraph import stubs
 from weft.compiler.frontends.langgraph.branches import branch_edges, command_edges
 from weft.compiler.frontends.langgraph.contents import Contents, Examiner, function_of
-from weft.compiler.frontends.langgraph.discover import builder_of, graph_in
+from weft.compiler.frontends.langgraph.discover import HIDDEN_CHECKPOINTER, builder_of, graph_in
 from weft.compiler.frontends.langgraph.graph import (
     END,
     START,
@@ -91,14 +91,25 @@ class GraphReader:
             channels=tuple(_channel(key, value) for key, value in builder.channels.items()),
             checkpointer=_checkpointer(graph),
             style="StateGraph" if set(builder.channels) != {"__root__"} else "MessageGraph",
+            run_name=str(getattr(graph, "name", None) or ""),
         )
 
     def _examined(self, spec: Any, key: str, graph: str, known: frozenset[str], state: Mapping[str, Any]) -> Contents:
-        examiner = Examiner(known, state, self._is_program, lambda inner: self._subgraph(inner, graph, key))
-        examiner.examine(spec.runnable if not function_of(spec.runnable) else self._whole(spec.runnable))
-        contents, source = examiner.contents, source_of(function_of(spec.runnable))
-        if contents.models and source and not self._is_program(source.function.__code__.co_filename):
-            contents.hand_tools_to_models()
+        whole = self._whole(spec.runnable) if function_of(spec.runnable) else spec.runnable
+        source = source_of(function_of(spec.runnable))
+        library = source is not None and not self._is_program(source.function.__code__.co_filename)
+
+        def examined(runs_tools: bool) -> Contents:
+            examiner = Examiner(known, state, self._is_program, lambda inner: self._subgraph(inner, graph, key))
+            examiner.runs_tools = runs_tools
+            examiner.examine(whole)
+            return examiner.contents
+
+        contents = examined(True)
+        if not contents.models or not library:
+            return contents
+        contents = examined(False)  # a library's model node (create_agent) binds the tools in its reach, it runs none
+        contents.hand_tools_to_models()
         return contents
 
     def _whole(self, runnable: Any) -> Any:
@@ -188,7 +199,7 @@ class GraphReader:
 def _kind(runnable: Any, contents: Contents) -> NodeKind:
     if isinstance(runnable, Pregel | StateGraph) or graph_in(runnable) is not None:
         return NodeKind.SUBGRAPH
-    if isinstance(runnable, ToolNode):
+    if isinstance(getattr(runnable, "runnable", runnable), ToolNode):  # also one with fallbacks
         return NodeKind.TOOLS
     if contents.models:
         return NodeKind.MODEL
@@ -217,4 +228,6 @@ def _channel(name: str, channel: Any) -> Channel:
 
 def _checkpointer(graph: Any) -> str:
     checkpointer = getattr(graph, "checkpointer", None)
+    if hidden := getattr(graph, HIDDEN_CHECKPOINTER, ""):
+        return hidden
     return "" if checkpointer in (None, False) else type(checkpointer).__name__

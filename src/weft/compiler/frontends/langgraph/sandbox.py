@@ -14,7 +14,6 @@ import resource
 import socket
 import sqlite3
 import sys
-import tempfile
 import time
 import traceback
 from collections.abc import Callable
@@ -45,11 +44,13 @@ class NetworkBlockedError(ConnectionError):
 class Sandbox:
     """`is_program` tells the program's files from libraries; `notes` are what the program was kept from doing."""
 
-    def __init__(self, is_program: Callable[[str], bool]) -> None:
+    def __init__(self, is_program: Callable[[str], bool], outputs: Path) -> None:
         self.is_program = is_program
         self.notes: list[str] = []
         self.network: list[str] = []
-        self.outputs = Path(tempfile.mkdtemp(prefix="weft-import-"))
+        self.outputs = outputs
+        self._open = False
+        self._environment_before = dict(os.environ)
 
     def note(self, text: str) -> None:
         if text not in self.notes:
@@ -72,6 +73,11 @@ class Sandbox:
         getpass.getpass = lambda *_, **__: DUMMY
         time.sleep = lambda *_: None
 
+    def open(self) -> None:
+        """For a traced call that may use the network: the user's keys are back, nothing is blocked."""
+        self._open = True
+        os.environ.update(self._environment_before)
+
     def _environment(self) -> None:
         kept = {key: os.environ[key] for key in KEPT if key in os.environ}
         os.environ.clear()
@@ -80,6 +86,8 @@ class Sandbox:
 
     def _network(self) -> None:
         def hook(event: str, arguments: tuple[Any, ...]) -> None:
+            if self._open:
+                return
             if event in _CALLS and not _local(event, arguments):
                 place = self.where()
                 target = _target(arguments)

@@ -2,6 +2,7 @@
 """One program in its sandbox: run it, find its graphs, read them, and say what was in the way."""
 
 import sys
+import tempfile
 import traceback
 import types
 from pathlib import Path
@@ -10,8 +11,12 @@ from weft.compiler.frontends.langgraph import program
 from weft.compiler.frontends.langgraph.discover import Compiled, Found, graphs_of
 from weft.compiler.frontends.langgraph.finder import StubFinder, program_files
 from weft.compiler.frontends.langgraph.graph import Graph, Imported, Job
+from weft.compiler.frontends.langgraph.legacy import accept_old_arguments
+from weft.compiler.frontends.langgraph.observed import merge
 from weft.compiler.frontends.langgraph.read_graph import GraphReader
 from weft.compiler.frontends.langgraph.sandbox import NetworkBlockedError, Sandbox, limit, program_line, skip_runs
+from weft.compiler.frontends.langgraph.stub_langchain import accept_stub_tools
+from weft.compiler.frontends.langgraph.trace import record
 from weft.core.errors import ProgramError, WeftError
 
 
@@ -23,19 +28,18 @@ class Session:
         self._job = job
         self._root = program.repository_of(files[0])
         self._found: list[Found] = []
+        self._module: types.ModuleType | None = None
         self._roots: list[str] = []
-        sandbox_outputs = [Path(sys.prefix) / "no-such-folder"]
-        is_program = program_files([self._root, *(program.package_root(each) for each in files), *sandbox_outputs])
-        self.sandbox = Sandbox(is_program)
-        self._is_program = program_files(
-            [self._root, *(program.package_root(each) for each in files), self.sandbox.outputs]
-        )
-        self.sandbox.is_program = self._is_program
+        outputs = Path(tempfile.mkdtemp(prefix="weft-import-"))
+        self._is_program = program_files([self._root, *(program.package_root(each) for each in files), outputs])
+        self.sandbox = Sandbox(self._is_program, outputs)
         self._finder = StubFinder(self._is_program, job.stub_in_try)
         self._compiled = Compiled(self._is_program)
         self._reader = GraphReader(self._is_program, self._root)
         self._restore_runs = skip_runs(self.sandbox)
         self._compiled.hook()
+        accept_stub_tools()
+        accept_old_arguments()
         self.sandbox.close()
         sys.dont_write_bytecode = True
         sys.meta_path.append(self._finder)
@@ -56,6 +60,7 @@ class Session:
                 way_out="name the function that makes it: file.py:make_graph",
             )
         self._found += found
+        self._module = module
         self._roots += [self._reader.read(each.graph, each.name) for each in found]
 
     def _run(self, path: Path, variable: str) -> types.ModuleType:
@@ -121,15 +126,23 @@ class Session:
         return False
 
     def result(self) -> Imported:
-        self._restore_runs()
         caught = [f"{each}: blocked" for each in dict.fromkeys(self.sandbox.network)]
-        return Imported(
+        imported = Imported(
             program=self._job.path + (f":{self._job.variable}" if self._job.variable else ""),
             roots=self._outermost(),
             graphs=tuple(self._reader.graphs.values()),
             stubbed=tuple(self._finder.stubbed.values()),
             notes=(*caught, *self.sandbox.notes),
         )
+        return self._traced(imported) if self._job.trace else imported
+
+    def _traced(self, imported: Imported) -> Imported:
+        self._restore_runs()
+        if self._job.network:
+            self.sandbox.open()
+        assert self._module is not None
+        recording = record(self._job.trace, self._module)
+        return merge(imported, recording.nodes, recording.models, recording.tools)
 
     def _outermost(self) -> tuple[str, ...]:
         """The graphs that no other graph runs; all that were asked for where they run each other."""

@@ -17,6 +17,7 @@ from langchain_core.outputs import ChatGeneration, ChatResult
 from langchain_core.runnables import Runnable, RunnableLambda
 from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
+from langgraph.prebuilt import ToolNode
 from pydantic import ConfigDict, create_model
 
 from weft.compiler.frontends.langgraph import stubs
@@ -64,6 +65,9 @@ class StubChatModel(BaseChatModel):
 
     def bind_tools(self, tools: Any, **kwargs: Any) -> Runnable[Any, Any]:
         return self.bind(tools=[described(tool) for tool in tools], **kwargs)
+
+    def bind_functions(self, functions: Any, function_call: Any = None, **kwargs: Any) -> Runnable[Any, Any]:
+        return self.bind_tools(functions, **kwargs)
 
     def with_structured_output(self, schema: Any = None, **kwargs: Any) -> Runnable[Any, Any]:
         form = {"schema": {}, "weft_schema": schema, "kwargs": {}}
@@ -146,6 +150,22 @@ class StubTool(BaseTool):
 
     def _run(self, *args: Any, **kwargs: Any) -> str:
         return json.dumps({"stand-in": self.name})
+
+
+HIDDEN_TOOLS = "weft_hidden_tools"
+
+
+def accept_stub_tools() -> None:
+    """ToolNode takes stand-ins for tools; for a whole list that is one it remembers what the list was."""
+    initialise = ToolNode.__init__
+
+    def initialised(node: Any, tools: Any, *args: Any, **kwargs: Any) -> None:
+        known = [StubTool(name=each.__name__) if stubs.is_stub(each) else each for each in tools]
+        initialise(node, known, *args, **kwargs)
+        if stubs.is_stub(tools):
+            setattr(node, HIDDEN_TOOLS, tools._weft_name)
+
+    ToolNode.__init__ = initialised  # type: ignore[method-assign]
 
 
 def langchain_class(module: str, name: str) -> type | None:

@@ -45,7 +45,11 @@ class Stub:
         return attribute(self._weft_name, name)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return args[0] if is_decorated(args, kwargs) else value(f"{self._weft_name}()")
+        if is_decorated(args, kwargs):
+            return args[0]
+        result = value(f"{self._weft_name}()")
+        result.__dict__["_weft_arguments"] = (args, kwargs)
+        return result
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> Any:
@@ -115,6 +119,13 @@ class Stub:
 
     __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = __rtruediv__ = _same
     __mod__ = __rmod__ = __floordiv__ = __rfloordiv__ = __neg__ = __and__ = __rand__ = __matmul__ = _same
+
+    def __or__(self, other: Any) -> Any:
+        """A runnable on the other side makes a sequence of both; between stand-ins nothing is left to say."""
+        return NotImplemented if hasattr(other, "__ror__") and not isinstance(other, Stub) else self
+
+    def __ror__(self, other: Any) -> Any:
+        return self
 
     def __lt__(self, other: Any) -> bool:
         return False

@@ -63,6 +63,15 @@ def to_module(imported: Imported, assumptions: Assumptions | None = None) -> Mod
     return module
 
 
+def _items_seen(graph: Graph, node: str) -> float | None:
+    """Mean items of a fan-out that was traced."""
+    for edge in graph.edges:
+        if edge.target == node and edge.fan_out and edge.seen and edge.seen.count and edge.probability:
+            source = next((each.seen for each in graph.nodes if each.name == edge.source), None)
+            return edge.seen.count / (edge.probability * (source.count if source else 1))
+    return None
+
+
 def _root(imported: Imported) -> str:
     if len(imported.roots) != 1:
         raise ProgramError(
@@ -179,13 +188,14 @@ class _ModuleBuilder:
 
     def _map(self, frame: Frame, node: str, block: Block, state: SSAValue, beside: str) -> SSAValue:
         name = self.name(f"{frame.path}{node}.each", beside)
+        seen = _items_seen(self._imported.graph(frame.graph), node)
         operation = MapOp.build(
             operands=[state],
             attributes={
                 "step": StringAttr(name),
                 "worker": SymbolRefAttr(self.worker(frame, node)),
-                "width": FloatAttr(self._assumptions.width, f64),
-                "agent.provenance": StringAttr("assumed"),
+                "width": FloatAttr(self._assumptions.width if seen is None else seen, f64),
+                "agent.provenance": StringAttr("assumed" if seen is None else "observed"),
             },
             result_types=[STATE],
         )
