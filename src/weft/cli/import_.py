@@ -26,7 +26,7 @@ Models = Annotated[
     list[str] | None, typer.Option("--model", help="Which model of the catalogue stands for one: gpt-4o=llama-3-70b.")
 ]
 Trace = Annotated[str, typer.Option(help='Run the program and add what is seen: --trace "graph.invoke(…)".')]
-Network = Annotated[bool, typer.Option("--network", help="Let the traced call use the network and your keys.")]
+Network = Annotated[bool, typer.Option("--network", help="Let the program use the network and your keys.")]
 Width = Annotated[float, typer.Option(help="Items that a Send fans out to, where no trace says.")]
 Timeout = Annotated[float, typer.Option(help="Seconds that the program may take.")]
 Memory = Annotated[float, typer.Option(help="GiB of address space that the program may take.")]

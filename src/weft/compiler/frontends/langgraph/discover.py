@@ -4,6 +4,7 @@
 import asyncio
 import contextlib
 import inspect
+import re
 import sys
 import types
 from collections.abc import Callable, Iterator, Mapping
@@ -14,11 +15,11 @@ from langchain_core.runnables import RunnableBinding
 from langgraph.graph import StateGraph
 from langgraph.pregel import Pregel
 
-from weft.compiler.frontends.langgraph.source import source_of
 from weft.compiler.frontends.langgraph.stubs import is_stub
 from weft.core.errors import ProgramError, WeftError
 
 HIDDEN_CHECKPOINTER = "weft_checkpointer"
+BUILDERS = {"StateGraph", "MessageGraph", "create_react_agent", "create_agent", "create_supervisor", "create_swarm"}
 
 
 @dataclass(frozen=True)
@@ -65,16 +66,15 @@ class Compiled:
             where.append(Found(name, graph))
 
 
-def graphs_of(
-    module: types.ModuleType, variable: str, compiled: Compiled, is_program: Callable[[str], bool]
-) -> list[Found]:
+def graphs_of(module: types.ModuleType, variable: str, compiled: Compiled) -> list[Found]:
     """The graphs to read: the named one, or all. Factories without arguments are called."""
     if variable:
         return [_named(module, variable)]
     found = _distinct([*_variables(vars(module)), *_unnamed(compiled)])
     if found:
         return found
-    made, failures = _from_factories(module, is_program)
+    made, failures = _from_factories(module)
+    made = made or _from_classes(module, compiled)
     if not made and failures:
         raise failures[0]
     return made
@@ -151,8 +151,8 @@ def _distinct(found: list[Found]) -> list[Found]:
     return list(seen.values())
 
 
-def _from_factories(module: types.ModuleType, is_program: Callable[[str], bool]) -> tuple[list[Found], list[WeftError]]:
-    """Functions of this module whose code builds a graph, called without arguments where that is possible."""
+def _from_factories(module: types.ModuleType) -> tuple[list[Found], list[WeftError]]:
+    """Functions of this module that build a graph, called without arguments where that is possible."""
     made: list[Found] = []
     failures: list[WeftError] = []
     for name, value in list(vars(module).items()):
@@ -169,14 +169,28 @@ def _from_factories(module: types.ModuleType, is_program: Callable[[str], bool])
 
 
 def _builds_graph(value: Any, module: types.ModuleType) -> bool:
+    """By what its code names, by its annotation, or by what it is called."""
     if not isinstance(value, types.FunctionType) or value.__module__ != module.__name__:
         return False
-    words = {
-        *value.__code__.co_names,
-        *(name for const in value.__code__.co_consts for name in getattr(const, "co_names", ())),
-    }
-    builders = {"StateGraph", "MessageGraph", "create_react_agent", "create_agent", "create_supervisor", "create_swarm"}
-    return bool(words & {*builders, "compile"}) and (bool(words & builders) or source_of(value) is not None)
+    inner = (name for const in value.__code__.co_consts for name in getattr(const, "co_names", ()))
+    words = {*value.__code__.co_names, *inner}
+    builds = bool(words & {*BUILDERS, "compile"}) or "Graph" in str(value.__annotations__.get("return", ""))
+    return builds or bool(re.search("graph|workflow", value.__name__))
+
+
+def _from_classes(module: types.ModuleType, compiled: Compiled) -> list[Found]:
+    """Classes of this module that compile a graph when they are made, or hold one in an attribute."""
+    for name, value in list(vars(module).items()):
+        own = isinstance(value, type) and value.__module__ == module.__name__
+        code = [each for each in vars(value).values() if isinstance(each, types.FunctionType)] if own else []
+        if not any(set(each.__code__.co_names) & BUILDERS for each in code):
+            continue
+        with contextlib.suppress(Exception):  # it needs arguments: then only its user can make one
+            made = value()
+            found = [Found(f"{name}.{key}", graph_in(each)) for key, each in vars(made).items()]
+            if graphs := [each for each in found if each.graph is not None]:
+                return _distinct(graphs)
+    return _distinct(_unnamed(compiled))
 
 
 def make(factory: Callable[..., Any], subject: str) -> Any:

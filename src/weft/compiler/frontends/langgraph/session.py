@@ -41,6 +41,8 @@ class Session:
         accept_stub_tools()
         accept_old_arguments()
         self.sandbox.close()
+        if job.network:
+            self.sandbox.open()
         sys.dont_write_bytecode = True
         sys.meta_path.append(self._finder)
         import builtins
@@ -52,7 +54,7 @@ class Session:
     def read(self, path: Path, variable: str) -> None:
         sys.argv = [str(path)]
         module = self._run(path, variable)
-        found = graphs_of(module, variable, self._compiled, self._is_program)
+        found = graphs_of(module, variable, self._compiled)
         if not found:
             raise ProgramError(
                 subject=str(path),
@@ -138,8 +140,6 @@ class Session:
 
     def _traced(self, imported: Imported) -> Imported:
         self._restore_runs()
-        if self._job.network:
-            self.sandbox.open()
         assert self._module is not None
         recording = record(self._job.trace, self._module)
         return merge(imported, recording.nodes, recording.models, recording.tools)

@@ -152,6 +152,31 @@ class StubTool(BaseTool):
         return json.dumps({"stand-in": self.name})
 
 
+class _AnyName(str):
+    """The name of a tool that no one knows: it is whatever it is compared with first."""
+
+    tool: Any = None
+
+    def __eq__(self, other: object) -> bool:
+        self.tool.__dict__["name"] = other
+        return True
+
+    __hash__ = str.__hash__
+
+
+class ToolkitTools(list[Any]):
+    """`SQLDatabaseToolkit(…).get_tools()` without the toolkit: picking a tool by name makes one of that name."""
+
+    def __iter__(self) -> Any:
+        tool = StubTool(name="toolkit")
+        name = _AnyName("toolkit")
+        name.tool = tool
+        tool.__dict__["name"] = name
+        return iter([tool])
+
+
+stubs.RESULTS["get_tools"] = ToolkitTools
+
 HIDDEN_TOOLS = "weft_hidden_tools"
 
 

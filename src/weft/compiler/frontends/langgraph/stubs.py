@@ -5,10 +5,14 @@ awaited, iterated (nothing comes) and entered. A decorator leaves its function a
 """
 
 import types
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 ERROR_ENDINGS = ("Error", "Exception", "Warning", "Exit", "Timeout")
+
+
+RESULTS: dict[str, Callable[[], Any]] = {}
+"""What calling a stand-in of this name gives, where an ordinary stand-in would not do."""
 
 
 class StubClass(type):
@@ -47,6 +51,9 @@ class Stub:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if is_decorated(args, kwargs):
             return args[0]
+        known = RESULTS.get(self._weft_name.rpartition(".")[2])
+        if known is not None:
+            return known()
         result = value(f"{self._weft_name}()")
         result.__dict__["_weft_arguments"] = (args, kwargs)
         return result
