@@ -4,6 +4,7 @@ Only the module of the command that was called is imported: `weft plan` must not
 """
 
 import importlib
+import keyword
 import sys
 
 import typer
@@ -11,8 +12,21 @@ from rich.console import Console
 
 from weft.core.errors import WeftError
 
-COMMANDS = ("plan", "buy", "compare", "run", "demo", "simulate", "opt", "catalog", "estimate", "calibrate", "study")
-"""Each is a module of this package with `register(app)`."""
+COMMANDS = (
+    "import",
+    "plan",
+    "buy",
+    "compare",
+    "run",
+    "demo",
+    "simulate",
+    "opt",
+    "catalog",
+    "estimate",
+    "calibrate",
+    "study",
+)
+"""Each is a module of this package with `register(app)`; `import` lives in `import_`."""
 
 
 def app_for(arguments: list[str]) -> typer.Typer:
@@ -26,7 +40,8 @@ def app_for(arguments: list[str]) -> typer.Typer:
     app.callback()(_weft)
     called = arguments[0] if arguments else None
     for name in (called,) if called in COMMANDS else COMMANDS:
-        importlib.import_module(f"weft.cli.{name}").register(app)
+        module = f"{name}_" if keyword.iskeyword(name) else name
+        importlib.import_module(f"weft.cli.{module}").register(app)
     return app
 
 

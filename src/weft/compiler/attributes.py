@@ -1,4 +1,4 @@
-"""Plain Python values as MLIR attributes and back, for the dictionaries that passes hang on ops."""
+"""Plain Python values as MLIR attributes and back, and step names in the letters that MLIR allows."""
 
 from collections.abc import Mapping
 
@@ -29,3 +29,9 @@ def scalars(attributes: Mapping[str, Attribute]) -> dict[str, Scalar]:
     """The scalar ones among `attributes`."""
     values = {key: to_scalar(attribute) for key, attribute in attributes.items()}
     return {key: value for key, value in values.items() if value is not None}
+
+
+def spelled(name: str) -> str:
+    """A step's name in the letters that MLIR allows for values, blocks and symbols."""
+    text = "".join(each if each.isascii() and (each.isalnum() or each in "_.") else "_" for each in name)
+    return text if text[:1].isalpha() or text[:1] == "_" else f"_{text}"

@@ -6,7 +6,7 @@ from xdsl.ir import Block, Operation, SSAValue
 
 from weft.compiler.attributes import scalars
 from weft.compiler.control_flow import agent_graph, block_name, jump_of, steps_of
-from weft.compiler.dialects.agent import ChooseOp
+from weft.compiler.dialects.agent import ChooseOp, InterruptOp
 from weft.compiler.dialects.data import ApplyOp
 from weft.compiler.dialects.kv import TransferOp
 from weft.compiler.dialects.llm import DecodeOp, PrefillOp
@@ -23,9 +23,10 @@ _KINDS: dict[type[Operation], StepKind] = {
     PrefillOp: StepKind.PREFILL,
     DecodeOp: StepKind.DECODE,
     TransferOp: StepKind.KV_TRANSFER,
-    InvokeOp: StepKind.SEARCH,
+    InvokeOp: StepKind.TOOL,
     ApplyOp: StepKind.APPLY,
     ChooseOp: StepKind.CHOOSE,
+    InterruptOp: StepKind.INTERRUPT,
 }
 _NOT_FOR_NODES = {"step", "visits", "partition", "variation"}
 
@@ -58,7 +59,7 @@ def _emit_block(block: Block, blocks: dict[Block, str], values: dict[SSAValue, s
 
 
 def _emit_step(op: Operation, values: dict[SSAValue, str]) -> program.Step:
-    kind = _KINDS.get(type(op))
+    kind = StepKind.SEARCH if isinstance(op, InvokeOp) and op.corpus is not None else _KINDS.get(type(op))
     if kind is None or not isinstance(op, StepOp):
         raise IRError(subject=op.name, problem="no node can run it", way_out="run the passes that lower it first")
     return program.Step(

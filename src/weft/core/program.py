@@ -16,8 +16,10 @@ class StepKind(StrEnum):
     DECODE = "decode"
     KV_TRANSFER = "kv_transfer"
     SEARCH = "search"
+    TOOL = "tool"
     APPLY = "apply"
     CHOOSE = "choose"
+    INTERRUPT = "interrupt"
 
 
 @dataclass(frozen=True, slots=True)

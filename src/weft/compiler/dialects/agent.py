@@ -1,30 +1,106 @@
-"""`agent`: the types on the edges of an agent, and the choice that control flow turns on.
+"""`agent`: the types on the edges of an agent, and what its control flow turns on: choices, fan-out, people.
 
-Control flow itself is upstream's: `func.func {agent.graph}`, `cf.br`, `cf.cond_br` with `agent.weights` (probability of
-the true and of the false successor) and `agent.at_most` (how often a run may take the true one).
+Control flow itself is upstream's: `func.func {agent.graph}`, `cf.br`, `cf.cond_br` and `cf.switch` with `agent.weights`
+(probability of each successor) and `agent.at_most` (how often a run may take another successor than the first).
 """
 
-from xdsl.dialects.builtin import I1, StringAttr
-from xdsl.ir import Dialect
-from xdsl.irdl import attr_def, irdl_op_definition, result_def, traits_def, var_operand_def
-from xdsl.traits import Pure
+from xdsl.dialects.builtin import ArrayAttr, FlatSymbolRefAttrConstr, FloatAttr, IntegerType, StringAttr
+from xdsl.dialects.func import FuncOp
+from xdsl.ir import Dialect, Operation
+from xdsl.irdl import (
+    attr_def,
+    base,
+    irdl_op_definition,
+    operand_def,
+    opt_attr_def,
+    result_def,
+    traits_def,
+    var_operand_def,
+)
+from xdsl.traits import Pure, SymbolTable, SymbolUserOpInterface
+from xdsl.utils.exceptions import VerifyException
 
-from weft.compiler.dialects.step import CpuOp
+from weft.compiler.dialects.step import CpuOp, StepOp
 from weft.compiler.dialects.types import AudioType, MessagesType, StreamType, TextType
+
+BOOLEAN, LABEL = 1, 32
 
 
 @irdl_op_definition
 class ChooseOp(CpuOp):
-    """`%c = agent.choose "done"(%reply) function "is_done" : (!agent.text) -> i1`: a Python predicate."""
+    """`%c = agent.choose "done"(%reply) function "is_done" : (!agent.text) -> i1`: a Python predicate for `cf.cond_br`.
+
+    With `labels` it answers with the number of one of them, as i32 for `cf.switch`; label 0 is the default.
+    """
 
     name = "agent.choose"
 
     inputs = var_operand_def()
     function = attr_def(StringAttr)
-    chosen = result_def(I1)
+    labels = opt_attr_def(ArrayAttr[StringAttr])
+    chosen = result_def(base(IntegerType))
 
     traits = traits_def(Pure())
     assembly_format = "$step `(` $inputs `)` `function` $function attr-dict `:` functional-type(operands, results)"
 
+    def verify_(self) -> None:
+        super().verify_()
+        assert isinstance(self.chosen.type, IntegerType)
+        width, labels = self.chosen.type.width.data, self.labels
+        if width == BOOLEAN and labels is None:
+            return
+        if width != LABEL or labels is None or len(labels) < 2:
+            raise VerifyException(
+                f"{self.step_name}: a choice gives i1, or i32 with at least 2 labels; this one gives i{width} "
+                f"with {len(labels) if labels else 0}"
+            )
 
-AgentDialect = Dialect("agent", [ChooseOp], [TextType, AudioType, MessagesType, StreamType])
+
+class _CallsWorker(SymbolUserOpInterface):
+    """The worker of a map is a func.func of the module that takes and gives what the map does."""
+
+    def verify(self, op: Operation) -> None:
+        assert isinstance(op, MapOp)
+        worker = SymbolTable.lookup_symbol(op, op.worker)
+        if not isinstance(worker, FuncOp):
+            raise VerifyException(f"{op.step_name}: @{op.worker.root_reference.data} is no func.func of this module")
+        takes, gives = tuple(worker.function_type.inputs), tuple(worker.function_type.outputs)
+        if takes != (op.items.type,) or gives != (op.gathered.type,):
+            raise VerifyException(f"{op.step_name}: @{worker.sym_name.data} takes and gives other types than the map")
+
+
+@irdl_op_definition
+class MapOp(StepOp):
+    """`%all = agent.map "write" @write(%topics) {width = 3.0 : f64} : (T) -> T`: the worker runs once for each
+    item, all at the same time; `width` is the mean number of items. The results are gathered."""
+
+    name = "agent.map"
+
+    worker = attr_def(FlatSymbolRefAttrConstr)
+    items = operand_def()
+    width = attr_def(FloatAttr)
+    gathered = result_def()
+
+    traits = traits_def(_CallsWorker())
+    assembly_format = "$step $worker `(` $items `)` attr-dict `:` functional-type(operands, results)"
+
+    def verify_(self) -> None:
+        super().verify_()
+        if not self.width.value.data > 0:
+            raise VerifyException(f"{self.step_name}: width is {self.width.value.data}, must be above 0")
+
+
+@irdl_op_definition
+class InterruptOp(CpuOp):
+    """`%answer = agent.interrupt "review"(%draft) : (T) -> T`: the run waits for a person. `core_s` is what asking and
+    resuming costs; the wait itself is nobody's load and in no latency."""
+
+    name = "agent.interrupt"
+
+    shown = operand_def()
+    answer = result_def()
+
+    assembly_format = "$step `(` $shown `)` attr-dict `:` functional-type(operands, results)"
+
+
+AgentDialect = Dialect("agent", [ChooseOp, MapOp, InterruptOp], [AudioType, MessagesType, StreamType, TextType])

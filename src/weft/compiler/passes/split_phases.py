@@ -11,6 +11,7 @@ from xdsl.dialects.builtin import ModuleOp, StringAttr
 from xdsl.passes import ModulePass
 from xdsl.pattern_rewriter import PatternRewriter, PatternRewriteWalker, RewritePattern, op_type_rewrite_pattern
 
+from weft.compiler.attributes import spelled
 from weft.compiler.dialects.llm import CallOp, DecodeOp, PrefillOp
 from weft.compiler.dialects.types import KvType
 
@@ -37,5 +38,5 @@ class _SplitCall(RewritePattern):
             attributes={**op.attributes, "step": StringAttr(f"{step}.decode")},
             result_types=[op.reply.type],
         )
-        prefill.kv.name_hint = f"{step}_kv"
+        prefill.kv.name_hint = spelled(f"{step}_kv")
         rewriter.replace(op, [prefill, decode], [decode.reply])

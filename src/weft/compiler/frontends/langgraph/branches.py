@@ -1,0 +1,118 @@
+# pyright: standard
+"""Decisions of a graph → edges, and open choices where the program does not say where it may go."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from weft.compiler.frontends.langgraph.annotations import return_literals
+from weft.compiler.frontends.langgraph.contents import function_of
+from weft.compiler.frontends.langgraph.graph import END, Edge, EdgeKind, OpenChoice, Provenance
+from weft.compiler.frontends.langgraph.source import source_of
+from weft.compiler.frontends.langgraph.values import NOTHING, Reader, Values, union
+
+Show = Callable[[str], str]
+
+
+@dataclass(frozen=True)
+class Decided:
+    edges: tuple[Edge, ...] = ()
+    open_choices: tuple[OpenChoice, ...] = ()
+
+
+def branch_edges(
+    source: str,
+    router: str,
+    spec: Any,
+    known: frozenset[str],
+    state: Mapping[str, Any],
+    is_program: Callable[[str], bool],
+    show: Show,
+) -> Decided:
+    """A conditional edge: by its path map, by its annotation, by its source, or open."""
+    code = source_of(function_of(spec.path)) if function_of(spec.path) else None
+    values = Reader(code, known, state).returned() if code else Values(unknown=("the router's code cannot be read",))
+    sends = values.sends & known
+    names = values.names if code and is_program(code.function.__code__.co_filename) else known | {END}
+
+    def edge(label: object, target: str, provenance: Provenance) -> Edge:
+        sent = target in sends
+        kind = EdgeKind.SEND if sent and target not in names else EdgeKind.CONDITIONAL
+        shown = str(label) if str(label) != target else ""
+        return Edge(source, target, kind, provenance, router, shown, fan_out=sent)
+
+    if spec.ends is not None:
+        declared = {str(target): label for label, target in spec.ends.items()}
+        edges = [edge(label, target, Provenance.DECLARED) for target, label in _pairs(spec.ends)]
+        edges += [edge(name, name, Provenance.ASSUMED) for name in sorted(sends - declared.keys())]
+        return Decided(tuple(edges))
+    allowed = known | {END}
+    annotated = return_literals(code).names & allowed if code else frozenset[str]()
+    if annotated:
+        edges = [edge(name, name, Provenance.DECLARED) for name in sorted(annotated)]
+        edges += [edge(name, name, Provenance.ASSUMED) for name in sorted(sends - annotated)]
+        return Decided(tuple(edges))
+    found = (values.names | values.sends) & allowed
+    edges = [edge(name, name, Provenance.ASSUMED) for name in sorted(found)]
+    location = show(code.location) if code else ""
+    choice = _open(source, router, EdgeKind.CONDITIONAL, values, found, location)
+    return Decided(tuple(edges), (choice,))
+
+
+def command_edges(
+    node: str, spec: Any, gotos: list[Values], known: frozenset[str], leaves: bool, show: Show
+) -> Decided:
+    """Where a node sends the run itself: by its annotation or `destinations`, else by its source.
+
+    `leaves` says whether it has other edges: a node whose code cannot be read and that has none may go anywhere.
+    """
+    allowed = known | {END}
+    values = union(gotos) if gotos else NOTHING
+    sent = values.sends - values.names
+    if spec.ends:
+        pairs = spec.ends.items() if isinstance(spec.ends, Mapping) else [(name, "") for name in spec.ends]
+        edges = [
+            _command(node, str(name), Provenance.DECLARED, str(label or ""), name in sent) for name, label in pairs
+        ]
+        return Decided(tuple(edges))
+    code = source_of(function_of(spec.runnable)) if function_of(spec.runnable) else None
+    declared = return_literals(code) if code else None
+    if declared and declared.command and declared.names:
+        names = sorted(declared.names & allowed)
+        return Decided(tuple(_command(node, each, Provenance.DECLARED, fan_out=each in sent) for each in names))
+    location = show(code.location) if code else ""
+    if not gotos:
+        if code is None and not leaves and _is_hidden(spec.runnable):
+            hidden = Values(unknown=("its code is not there",))
+            return Decided((), (_open(node, "", EdgeKind.COMMAND, hidden, frozenset(), ""),))
+        return Decided()
+    found = (values.names | values.sends) & allowed
+    edges = [_command(node, each, Provenance.ASSUMED, fan_out=each in sent) for each in sorted(found)]
+    return Decided(tuple(edges), (_open(node, "Command", EdgeKind.COMMAND, values, found, location),))
+
+
+def _pairs(ends: Mapping[Any, str]) -> list[tuple[str, object]]:
+    """(target, its labels): a target that several answers lead to is one edge."""
+    labels: dict[str, list[str]] = {}
+    for label, target in ends.items():
+        labels.setdefault(str(target), []).append(str(label))
+    return [(target, " | ".join(each)) for target, each in labels.items()]
+
+
+def _command(node: str, target: str, provenance: Provenance, label: str = "", fan_out: bool = False) -> Edge:
+    kind = EdgeKind.SEND if fan_out else EdgeKind.COMMAND
+    return Edge(node, target, kind, provenance, "Command", label, fan_out=fan_out)
+
+
+def _open(source: str, router: str, kind: EdgeKind, values: Values, found: frozenset[str], location: str) -> OpenChoice:
+    outside = sorted((values.names | values.sends) - found)
+    reasons = [f"only a run tells {', '.join(values.unknown[:3])}"] if values.unknown else []
+    reasons += [f"names {', '.join(outside)}, no node here"] if outside else []
+    any_node = not values.complete or not found
+    return OpenChoice(source, router, kind, any_node, tuple(sorted(found)), "; ".join(reasons), location)
+
+
+def _is_hidden(runnable: Any) -> bool:
+    """Code that is not there at all: a stand-in, or a function whose file is gone."""
+    function = function_of(runnable)
+    return function is not None

@@ -1,0 +1,305 @@
+# pyright: standard
+"""What a node's code uses: models, tools, other graphs, interrupts, and where it sends the run with Command(goto=…).
+
+Runnables are taken apart as objects. Functions are read: every name in them that the program has a value for is looked
+at, helpers of the program are followed, and what is only made at run time is noted as opaque.
+"""
+
+import ast
+import functools
+import types
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from langchain_core.language_models import BaseLanguageModel
+from langchain_core.runnables import (
+    Runnable,
+    RunnableBinding,
+    RunnableBranch,
+    RunnableLambda,
+    RunnableParallel,
+    RunnableSequence,
+    RunnableWithFallbacks,
+)
+from langchain_core.runnables.base import RunnableBindingBase, RunnableEach
+from langchain_core.runnables.passthrough import RunnableAssign
+from langchain_core.tools import BaseTool
+from langgraph.graph import StateGraph
+from langgraph.prebuilt import ToolNode
+from langgraph.pregel import Pregel
+
+from weft.compiler.frontends.langgraph import stubs
+from weft.compiler.frontends.langgraph.graph import Model, Tool
+from weft.compiler.frontends.langgraph.models import bound_tools, constructed, is_model, model_of, tool_name
+from weft.compiler.frontends.langgraph.source import MISSING, Source, source_of
+from weft.compiler.frontends.langgraph.stub_langchain import HIDDEN_TOOLS
+from weft.compiler.frontends.langgraph.values import Reader, Values
+
+DEPTH = 8
+_AGENT_MAKERS = {"create_react_agent", "create_agent", "create_supervisor", "create_swarm", "AgentExecutor"}
+
+
+@dataclass
+class Contents:
+    models: list[Model] = field(default_factory=list[Model])
+    tools: list[Tool] = field(default_factory=list[Tool])
+    graphs: list[Any] = field(default_factory=list[Any])
+    tasks: list[Any] = field(default_factory=list[Any])
+    gotos: list[Values] = field(default_factory=list[Values])
+    parent_gotos: list[Values] = field(default_factory=list[Values])
+    interrupts: bool = False
+    opaque: list[str] = field(default_factory=list[str])
+
+    def add_model(self, model: Model) -> None:
+        same = [each for each in self.models if (each.name, each.provider) == (model.name, model.provider)]
+        if not same:
+            self.models.append(model)
+        elif model.tools and not same[0].tools:
+            self.models[self.models.index(same[0])] = replace(same[0], tools=model.tools)
+
+    def add_tool(self, tool: Tool) -> None:
+        if tool.name not in [each.name for each in self.tools]:
+            self.tools.append(tool)
+
+    def hand_tools_to_models(self) -> None:
+        """In a library's model node (create_agent) the tools in reach are those that it binds at run time."""
+        names = tuple(tool.name for tool in self.tools)
+        self.models = [replace(model, tools=model.tools or names) for model in self.models]
+        self.tools = []
+
+    def add_opaque(self, text: str) -> None:
+        if text not in self.opaque:
+            self.opaque.append(text)
+
+
+class Examiner:
+    """Examines one node. `known` are the graph's node names, `state` its state's annotations."""
+
+    def __init__(
+        self,
+        known: frozenset[str],
+        state: Mapping[str, Any],
+        is_program: Callable[[str], bool],
+        name_of: Callable[[Any], str],
+    ) -> None:
+        self._known = known
+        self._state = state
+        self._is_program = is_program
+        self._name_of = name_of
+        self._seen: set[int] = set()
+        self.runs_tools = True
+        self.contents = Contents()
+
+    def examine(self, thing: Any, depth: int = 0) -> None:
+        if id(thing) in self._seen or depth > DEPTH or thing is None:
+            return
+        self._seen.add(id(thing))
+        if isinstance(thing, type | types.ModuleType | str | int | float):
+            return
+        for kinds, visit in _VISITS:
+            if isinstance(thing, kinds):
+                visit(self, thing, depth)
+                return
+        if type(thing).__name__ == "_TaskFunction":
+            self.contents.tasks.append(thing)
+        elif is_model(thing):
+            self.contents.add_model(model_of(thing))
+        elif stubs.is_stub(thing):
+            self._stub(thing, depth)
+        elif callable(thing):
+            self._function(thing, depth)
+
+    # --- objects
+
+    def _stub(self, thing: Any, depth: int) -> None:
+        """What a stand-in was made from is still worth a look: `AgentExecutor(agent=agent, tools=tools)`."""
+        self.contents.add_opaque(f"{getattr(thing, '_weft_name', thing)} is not installed")
+        arguments, keywords = vars(thing).get("_weft_arguments", ((), {}))
+        for argument in (*arguments, *keywords.values()):
+            self.examine(argument, depth + 1)
+
+    def _model(self, thing: Any, depth: int) -> None:
+        self.contents.add_model(model_of(thing))
+
+    def _graph(self, thing: Any, depth: int) -> None:
+        self.contents.graphs.append(thing)
+
+    def _tool_node(self, thing: Any, depth: int) -> None:
+        if hidden := getattr(thing, HIDDEN_TOOLS, None):
+            self.contents.add_opaque(f"its tools are {hidden}, which is not installed")
+        for tool in thing.tools_by_name.values():
+            self.examine(tool, depth + 1)
+
+    def _tool(self, thing: Any, depth: int) -> None:
+        """A tool, and what its code does: it may run a graph, hand over to another node, or ask a person."""
+        if not self.runs_tools:
+            self.contents.add_tool(Tool(str(thing.name)))
+            return
+        inner = Examiner(self._known, self._state, self._is_program, self._name_of)
+        for function in {getattr(thing, "func", None), getattr(thing, "coroutine", None)} - {None}:
+            inner.examine(function, depth + 1)
+        found = inner.contents
+        self.contents.graphs += found.graphs
+        agents = tuple(self._name_of(graph) for graph in found.graphs)
+        description = (getattr(thing, "description", "") or "").strip().split("\n")[0]
+        self.contents.add_tool(Tool(str(thing.name), description, agents))
+        self.contents.gotos += found.gotos
+        self.contents.parent_gotos += found.parent_gotos
+        self.contents.interrupts |= found.interrupts
+        for model in found.models:
+            self.contents.add_opaque(f"tool {thing.name} calls model {model.name or model.expression}")
+
+    def _binding(self, thing: Any, depth: int) -> None:
+        tools = bound_tools(thing.kwargs.get("tools"))
+        before = len(self.contents.models)
+        self.examine(thing.bound, depth + 1)
+        self._bind(before, tools)
+
+    def _parts(self, thing: Any, depth: int) -> None:
+        for part in _parts_of(thing):
+            self.examine(part, depth + 1)
+
+    # --- functions
+
+    def _function(self, thing: Any, depth: int) -> None:
+        source = source_of(thing)
+        if source is None:
+            if callable(getattr(thing, "invoke", None)):
+                self.contents.add_opaque(f"{type(thing).__name__} cannot be read")
+            return
+        if source.owner is not None:
+            self._seen.add(id(source.owner))
+        self._arguments_of_partial(thing, depth)
+        bound = _bound_in(source.node)
+        tools, before = tuple(sorted(_tool_names(source, bound))), len(self.contents.models)
+        for call in [each for each in ast.walk(source.node) if isinstance(each, ast.Call)]:
+            self._call(source, call)
+        for expression in _names(source.node, skip=bound):
+            value = source.lookup(expression)
+            inner = stubs.is_stub(value) and isinstance(expression, ast.Attribute)  # its base tells as much
+            if value is not MISSING and not inner and self._follows(source, value):
+                self.examine(value, depth + 1)
+        self._bind(before, tools)
+
+    def _arguments_of_partial(self, thing: Any, depth: int) -> None:
+        """`functools.partial(node, agent=research_agent)`: the arguments are what the node works with."""
+        while isinstance(thing, functools.partial):
+            for argument in (*thing.args, *thing.keywords.values()):
+                self.examine(argument, depth + 1)
+            thing = thing.func
+
+    def _follows(self, source: Source, value: Any) -> bool:
+        """Functions are followed inside the program, and inside the file of a library that this one comes from."""
+        if isinstance(getattr(value, "__self__", None), Runnable):  # `model.invoke`: the model itself is looked at
+            return False
+        code = getattr(getattr(value, "__func__", value), "__code__", None)
+        if code is None:
+            return not isinstance(value, type)
+        return self._is_program(code.co_filename) or code.co_filename == source.function.__code__.co_filename
+
+    def _bind(self, first: int, tools: tuple[str, ...]) -> None:
+        """The models found since `first` are called with these tools, if they have none of their own."""
+        for index in range(first, len(self.contents.models)):
+            model = self.contents.models[index]
+            self.contents.models[index] = replace(model, tools=model.tools or tools)
+
+    def _call(self, source: Source, call: ast.Call) -> None:
+        callee = source.lookup(call.func)
+        name = getattr(callee, "__name__", "") if callee is not MISSING else ast.unparse(call.func).split(".")[-1]
+        if name == "Command":
+            self._command(source, call)
+        elif name == "NodeInterrupt" or (name == "interrupt" and _is_langgraph(callee)):
+            self.contents.interrupts = True
+        elif name in _AGENT_MAKERS:
+            self.contents.add_opaque(f"builds an agent at run time: {_shortened(ast.unparse(call))}")
+        reader = Reader(source, self._known, self._state)
+        for model in constructed(reader, call, callee, name):
+            self.contents.add_model(model)
+
+    def _command(self, source: Source, call: ast.Call) -> None:
+        words = {word.arg: word.value for word in call.keywords}
+        if "goto" not in words:
+            if None in words:  # Command(**values)
+                self.contents.gotos.append(Values(unknown=(ast.unparse(call),)))
+            return
+        values = Reader(source, self._known, self._state).read(words["goto"])
+        to_parent = "graph" in words and "PARENT" in ast.unparse(words["graph"])
+        (self.contents.parent_gotos if to_parent else self.contents.gotos).append(values)
+
+
+def _is_langgraph(callee: Any) -> bool:
+    return str(getattr(callee, "__module__", "langgraph")).startswith("langgraph")
+
+
+def _parts_of(thing: Any) -> list[Any]:
+    match thing:
+        case Mapping():
+            return list(thing.values())
+        case list() | tuple() | set():
+            return list(thing)
+        case RunnableSequence():
+            return list(thing.steps)
+        case RunnableParallel():
+            return list(thing.steps__.values())
+        case RunnableWithFallbacks():
+            return [thing.runnable, *thing.fallbacks]
+        case RunnableAssign():
+            return [thing.mapper]
+        case RunnableBranch():
+            return [*(part for pair in thing.branches for part in pair), thing.default]
+        case RunnableEach():
+            return [thing.bound]
+        case _:
+            return [function_of(thing)]
+
+
+_Visit = Callable[[Examiner, Any, int], None]
+_VISITS: tuple[tuple[tuple[type, ...], _Visit], ...] = (
+    ((Pregel, StateGraph), Examiner._graph),
+    ((ToolNode,), Examiner._tool_node),
+    ((BaseTool,), Examiner._tool),
+    ((BaseLanguageModel,), Examiner._model),
+    ((RunnableWithFallbacks, RunnableSequence, RunnableParallel, RunnableAssign, RunnableBranch), Examiner._parts),
+    ((RunnableEach,), Examiner._parts),
+    ((RunnableBinding, RunnableBindingBase), Examiner._binding),
+    ((RunnableLambda, list, tuple, set, Mapping), Examiner._parts),
+)
+
+
+def function_of(runnable: Any) -> Any:
+    """The function inside a RunnableCallable or RunnableLambda; the thing itself where there is none."""
+    if isinstance(runnable, Runnable):
+        return vars(runnable).get("func") or vars(runnable).get("afunc")
+    return runnable
+
+
+def _names(node: ast.AST, skip: list[ast.AST]) -> Iterator[ast.expr]:
+    """Every name and dotted name that is read, longest first; not those inside `skip`."""
+    skipped = {id(inner) for each in skip for inner in ast.walk(each)}
+    for each in ast.walk(node):
+        loaded = isinstance(each, ast.Name | ast.Attribute) and isinstance(each.ctx, ast.Load)
+        if loaded and id(each) not in skipped:
+            yield each  # pyright: ignore[reportReturnType]
+
+
+def _bound_in(node: ast.AST) -> list[ast.AST]:
+    """Arguments of `bind_tools(…)`: tools that a model may ask for, not tools that run here."""
+    calls = (each for each in ast.walk(node) if isinstance(each, ast.Call) and isinstance(each.func, ast.Attribute))
+    return [argument for call in calls if getattr(call.func, "attr", "") == "bind_tools" for argument in call.args[:1]]
+
+
+def _tool_names(source: Source, bound: list[ast.AST]) -> set[str]:
+    names: set[str] = set()
+    for argument in bound:
+        items = argument.elts if isinstance(argument, ast.List | ast.Tuple) else [argument]
+        for item in items:
+            value = source.lookup(item.value if isinstance(item, ast.Starred) else item)  # type: ignore[arg-type]
+            for tool in value if isinstance(value, list | tuple) else [] if value is MISSING else [value]:
+                names.add(tool_name(tool))
+    return names
+
+
+def _shortened(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= 80 else line[:77] + "…"

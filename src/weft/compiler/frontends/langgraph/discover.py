@@ -1,0 +1,243 @@
+# pyright: standard
+"""Which graphs a program holds: its variables, what its factories make, and whatever else it compiled on the way."""
+
+import asyncio
+import contextlib
+import inspect
+import re
+import sys
+import types
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from langchain_core.runnables import RunnableBinding
+from langgraph.graph import StateGraph
+from langgraph.pregel import Pregel
+
+from weft.compiler.frontends.langgraph.stubs import is_stub
+from weft.core.errors import ProgramError, WeftError
+
+HIDDEN_CHECKPOINTER = "weft_checkpointer"
+BUILDERS = {"StateGraph", "MessageGraph", "create_react_agent", "create_agent", "create_supervisor", "create_swarm"}
+
+
+@dataclass(frozen=True)
+class Found:
+    """A graph under the name that the program has for it."""
+
+    name: str
+    graph: Any
+
+
+class Compiled:
+    """Remembers every graph that is compiled, also those that no variable of the module keeps."""
+
+    def __init__(self, is_program: Callable[[str], bool]) -> None:
+        self._is_program = is_program
+        self.graphs: list[Found] = []
+        self.builders: list[Found] = []
+
+    def hook(self) -> None:
+        compile_, initialise = StateGraph.compile, StateGraph.__init__
+
+        def compiled(builder: Any, *args: Any, **kwargs: Any) -> Any:
+            hidden = {key: each for key, each in kwargs.items() if is_stub(each)}
+            graph = compile_(builder, *args, **{key: None if key in hidden else each for key, each in kwargs.items()})
+            if "checkpointer" in hidden:
+                setattr(graph, HIDDEN_CHECKPOINTER, type(hidden["checkpointer"]).__name__)
+            self._remember(graph, self.graphs)
+            return graph
+
+        def initialised(builder: Any, *args: Any, **kwargs: Any) -> None:
+            initialise(builder, *args, **kwargs)
+            self._remember(builder, self.builders)
+
+        StateGraph.compile = compiled  # type: ignore[method-assign]
+        StateGraph.__init__ = initialised  # type: ignore[method-assign]
+
+    def _remember(self, graph: Any, where: list[Found]) -> None:
+        frame = sys._getframe(2)
+        while frame is not None and not self._is_program(frame.f_code.co_filename):
+            frame = frame.f_back
+        if frame is not None:
+            function = frame.f_code.co_qualname
+            name = f"line_{frame.f_lineno}" if function == "<module>" else function.replace(".<locals>", "")
+            where.append(Found(name, graph))
+
+
+def graphs_of(module: types.ModuleType, variable: str, compiled: Compiled) -> list[Found]:
+    """The graphs to read: the named one, or all. Factories without arguments are called."""
+    if variable:
+        return [_named(module, variable)]
+    found = _distinct([*_variables(vars(module)), *_unnamed(compiled)])
+    if found:
+        return found
+    made, failures = _from_factories(module)
+    made = made or _from_classes(module, compiled)
+    if not made and failures:
+        raise failures[0]
+    return made
+
+
+def _named(module: types.ModuleType, variable: str) -> Found:
+    value: Any = module
+    for part in variable.split("."):
+        value = getattr(value, part, None)
+    if value is None:
+        raise ProgramError(
+            subject=f"{module.__file__}:{variable}",
+            problem="there is no such variable",
+            way_out=f"name one of {sorted(each.name for each in _variables(vars(module))) or 'its graphs'}",
+        )
+    graph = graph_in(value)
+    if graph is None and callable(value) and not isinstance(value, type):
+        graph = graph_in(make(value, f"{module.__file__}:{variable}"))
+    if graph is None:
+        raise ProgramError(
+            subject=f"{module.__file__}:{variable}",
+            problem=f"is a {type(value).__name__}, no graph and no function that makes one",
+            way_out="name a StateGraph, a compiled graph or a factory",
+        )
+    return Found(variable, graph)
+
+
+def graph_in(value: Any) -> Any:
+    """A graph, also one with a config bound to it; None for anything else."""
+    while isinstance(value, RunnableBinding):
+        value = value.bound
+    return value if isinstance(value, StateGraph | Pregel) else None
+
+
+def _variables(namespace: Mapping[str, Any]) -> Iterator[Found]:
+    """Compiled graphs first, so that a builder is seen under the name of what was compiled from it."""
+    graphs = [Found(name, graph_in(value)) for name, value in namespace.items() if graph_in(value) is not None]
+    yield from sorted(graphs, key=lambda found: isinstance(found.graph, StateGraph))
+    for name, value in namespace.items():
+        for attribute, inner in _attributes(value):
+            if graph_in(inner) is not None:
+                yield Found(f"{name}.{attribute}", graph_in(inner))
+
+
+def _attributes(value: Any) -> list[tuple[str, Any]]:
+    """`agent.graph` of a program's own objects."""
+    if isinstance(value, type | types.ModuleType | StateGraph | Pregel) or callable(getattr(value, "invoke", None)):
+        return []
+    return list(vars(value).items()) if hasattr(value, "__dict__") and not callable(value) else []
+
+
+def _unnamed(compiled: Compiled) -> list[Found]:
+    return [*compiled.graphs, *(each for each in compiled.builders if each.graph.nodes)]
+
+
+def builder_of(graph: Any) -> Any:
+    return getattr(graph, "builder", graph)
+
+
+def _distinct(found: list[Found]) -> list[Found]:
+    """Each builder once, under its first name; two unnamed graphs of one function get numbers."""
+    seen: dict[int, Found] = {}
+    taken: set[str] = set()
+    for each in found:
+        key = id(builder_of(each.graph))
+        if key in seen:
+            continue
+        name, number = each.name, 1
+        while name in taken:
+            number += 1
+            name = f"{each.name}_{number}"
+        taken.add(name)
+        seen[key] = Found(name, each.graph)
+    return list(seen.values())
+
+
+def _from_factories(module: types.ModuleType) -> tuple[list[Found], list[WeftError]]:
+    """Functions of this module that build a graph, called without arguments where that is possible."""
+    made: list[Found] = []
+    failures: list[WeftError] = []
+    for name, value in list(vars(module).items()):
+        if not _builds_graph(value, module):
+            continue
+        try:
+            graph = graph_in(make(value, f"{module.__file__}:{name}"))
+        except WeftError as error:
+            failures.append(error)
+            continue
+        if graph is not None:
+            made.append(Found(name, graph))
+    return _distinct(made), failures
+
+
+def _builds_graph(value: Any, module: types.ModuleType) -> bool:
+    """By what its code names, by its annotation, or by what it is called."""
+    if not isinstance(value, types.FunctionType) or value.__module__ != module.__name__:
+        return False
+    inner = (name for const in value.__code__.co_consts for name in getattr(const, "co_names", ()))
+    words = {*value.__code__.co_names, *inner}
+    builds = bool(words & {*BUILDERS, "compile"}) or "Graph" in str(value.__annotations__.get("return", ""))
+    return builds or bool(re.search("graph|workflow", value.__name__))
+
+
+def _from_classes(module: types.ModuleType, compiled: Compiled) -> list[Found]:
+    """Classes of this module that compile a graph when they are made, or hold one in an attribute."""
+    for name, value in list(vars(module).items()):
+        own = isinstance(value, type) and value.__module__ == module.__name__
+        code = [each for each in vars(value).values() if isinstance(each, types.FunctionType)] if own else []
+        if not any(set(each.__code__.co_names) & BUILDERS for each in code):
+            continue
+        with contextlib.suppress(Exception):  # it needs arguments: then only its user can make one
+            made = value()
+            found = [Found(f"{name}.{key}", graph_in(each)) for key, each in vars(made).items()]
+            if graphs := [each for each in found if each.graph is not None]:
+                return _distinct(graphs)
+    return _distinct(_unnamed(compiled))
+
+
+def make(factory: Callable[..., Any], subject: str) -> Any:
+    """Calls a factory: without arguments, or with an empty config where it asks for one. Coroutines and context
+    managers are entered."""
+    parameters = [each for each in inspect.signature(factory).parameters.values() if _required(each)]
+    config = [each for each in parameters if _is_config(each)]
+    if len(parameters) > len(config):
+        names = ", ".join(each.name for each in parameters)
+        raise ProgramError(
+            subject=subject,
+            problem=f"this graph factory needs arguments: {names}",
+            way_out="give them defaults, or add a line to the program that calls it: graph = …(…)",
+        )
+    try:
+        result = factory(*({"configurable": {}} for _ in config))
+        return asyncio.run(_awaited(result)) if _is_async(result) else _entered(result)
+    except WeftError:
+        raise
+    except Exception as error:
+        raise ProgramError(
+            subject=subject,
+            problem=f"this graph factory fails: {type(error).__name__}: {error}",
+            way_out="make the graph in a variable of the module, or mend the factory",
+        ) from error
+
+
+def _required(parameter: inspect.Parameter) -> bool:
+    variadic = parameter.kind in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    return parameter.default is inspect.Parameter.empty and not variadic
+
+
+def _is_config(parameter: inspect.Parameter) -> bool:
+    return parameter.name in {"config", "_config", "cfg"} or "RunnableConfig" in str(parameter.annotation)
+
+
+def _is_async(result: Any) -> bool:
+    return inspect.isawaitable(result) or isinstance(result, contextlib.AbstractAsyncContextManager)
+
+
+async def _awaited(result: Any) -> Any:
+    if isinstance(result, contextlib.AbstractAsyncContextManager):
+        return await result.__aenter__()
+    return await result
+
+
+def _entered(result: Any) -> Any:
+    if isinstance(result, contextlib.AbstractContextManager) and graph_in(result) is None:
+        return result.__enter__()
+    return result

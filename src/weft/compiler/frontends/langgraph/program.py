@@ -1,0 +1,172 @@
+# pyright: standard
+"""A file of Python, or a notebook, as a module: the folders it may import from, its name, and its run."""
+
+import ast
+import asyncio
+import importlib.util
+import inspect
+import json
+import sys
+import types
+from pathlib import Path
+
+from weft.core.errors import ProgramError
+
+_TAKEN = {*sys.stdlib_module_names, "langgraph", "langchain", "weft"}
+MARKERS = ("langgraph.json", "pyproject.toml", "setup.py", ".git", "requirements.txt")
+
+
+def repository_of(path: Path) -> Path:
+    """The nearest folder above that looks like a project; the file's own folder where none does."""
+    package = package_root(path)
+    for folder in (path.parent, *path.parents[1:6]):
+        if any((folder / marker).exists() for marker in MARKERS):
+            return folder
+    return package
+
+
+def package_root(path: Path) -> Path:
+    """The folder that holds the outermost package of a file."""
+    folder = path.parent
+    while (folder / "__init__.py").exists() and folder.parent != folder:
+        folder = folder.parent
+    return folder
+
+
+def import_folders(path: Path) -> list[Path]:
+    """Where the program's own imports may be: as installed, from the repository, from src, from its own folder."""
+    repository = repository_of(path)
+    folders = [package_root(path), path.parent, repository / "src", repository, *_sources(repository)]
+    folders.append(_base(path))
+    return [each for each in dict.fromkeys(folders) if each.is_dir()]
+
+
+def run(path: Path, folder: Path, as_main: bool = False) -> types.ModuleType:
+    """Executes the file as the module that its package makes of it. On an error the half-made module stays in
+    sys.modules, so that what was built before can be read. A notebook's code is written to `folder` first."""
+    if path.suffix == ".ipynb":
+        return _run_notebook(path, folder)
+    name = "__main__" if as_main else module_name(path)
+    for parent in _parents(name):
+        _import_parent(parent, path)
+    if not as_main and name in sys.modules:  # the package's __init__ has imported it
+        return sys.modules[name]
+    return _execute(name, path)
+
+
+def _execute(name: str, path: Path, folders: list[str] | None = None) -> types.ModuleType:
+    spec = importlib.util.spec_from_file_location(name, path, submodule_search_locations=folders)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def _run_notebook(path: Path, folder: Path) -> types.ModuleType:
+    """Notebooks may `await` at top level."""
+    text = _code_of_notebook(path)
+    script = folder / f"{path.stem}.py"
+    script.write_text(text, encoding="utf-8")
+    module = types.ModuleType(module_name(path))
+    module.__file__ = str(script)
+    sys.modules[module.__name__] = module
+    code = compile(text, str(script), "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    result = eval(code, module.__dict__)
+    if inspect.iscoroutine(result):
+        asyncio.run(result)
+    return module
+
+
+def module_name(path: Path) -> str:
+    parts = list(path.relative_to(_base(path)).with_suffix("").parts)
+    if parts[-1] == "__init__":
+        parts.pop()
+    name = ".".join(parts) if len(parts) > 1 else parts[0].replace("-", "_").replace(" ", "_").replace(".", "_")
+    return f"{name}_program" if name in _TAKEN else name
+
+
+def check_syntax(path: Path) -> None:
+    """One clear error with file and line for a program that does not parse."""
+    try:
+        text = _code_of_notebook(path) if path.suffix == ".ipynb" else path.read_text(encoding="utf-8")
+        compile(text, str(path), "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT | ast.PyCF_ONLY_AST)
+    except SyntaxError as error:
+        raise ProgramError(
+            subject=f"{path}:{error.lineno}", problem=f"does not parse: {error.msg}", way_out="mend the line"
+        ) from error
+    except (OSError, UnicodeDecodeError, ValueError) as error:
+        raise ProgramError(
+            subject=str(path), problem=f"cannot be read: {error}", way_out="give a Python file or a notebook"
+        ) from error
+
+
+def _relative_levels(path: Path) -> int:
+    """How many folders up the relative imports of a file reach."""
+    if path.suffix == ".ipynb":
+        return 0
+    try:
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+    except (SyntaxError, OSError, UnicodeDecodeError, ValueError):
+        return 0
+    return max((node.level for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)), default=0)
+
+
+def _base(path: Path) -> Path:
+    """The folder that module names count from: above the outermost package, which an __init__.py makes, or a
+    relative import out of this file."""
+    levels = _relative_levels(path)
+    by_import = path.parents[levels] if levels else path.parent
+    return min(by_import, package_root(path), key=lambda folder: len(folder.parts))
+
+
+def _sources(repository: Path) -> list[Path]:
+    """`dependencies` of langgraph.json that are folders of the repository."""
+    config = repository / "langgraph.json"
+    if not config.exists():
+        return []
+    try:
+        entries = json.loads(config.read_text(encoding="utf-8")).get("dependencies", [])
+    except (ValueError, OSError):
+        return []
+    folders = [repository / entry for entry in entries if isinstance(entry, str) and entry.startswith(".")]
+    return [*folders, *(folder / "src" for folder in folders)]
+
+
+def _parents(name: str) -> list[str]:
+    parts = name.split(".")
+    return [".".join(parts[:end]) for end in range(1, len(parts))]
+
+
+def _import_parent(name: str, path: Path) -> None:
+    """A package around the file; where it has no __init__.py, an empty one."""
+    if name in sys.modules:
+        return
+    depth = len(module_name(path).split(".")) - len(name.split("."))
+    folder = path.parents[depth - 1]
+    initial = folder / "__init__.py"
+    if not initial.exists():
+        module = types.ModuleType(name)
+        module.__path__ = [str(folder)]
+        sys.modules[name] = module
+        return
+    _execute(name, initial, [str(folder)])
+
+
+def _code_of_notebook(path: Path) -> str:
+    """The code cells one after the other; shell and magic lines become comments."""
+    cells = json.loads(path.read_text(encoding="utf-8")).get("cells", [])
+    texts = ["".join(cell.get("source", [])) for cell in cells if cell.get("cell_type") == "code"]
+    return "\n\n".join(_without_magic(text) for text in texts) + "\n"
+
+
+def _without_magic(cell: str) -> str:
+    if cell.lstrip().startswith("%%") and not cell.lstrip().startswith(("%%time", "%%capture")):
+        return ""
+    lines = []
+    for line in cell.splitlines():
+        stripped = line.lstrip()
+        magic = stripped.startswith(("!", "%", "?")) or stripped.endswith("?")
+        lines.append(line[: len(line) - len(stripped)] + "pass  # " + stripped if magic else line)
+    return "\n".join(lines)

@@ -1,0 +1,154 @@
+"""A Python function → its syntax tree and the values of the names in it. The function is read, not run."""
+
+import ast
+import builtins
+import functools
+import inspect
+import linecache
+from dataclasses import dataclass
+from types import CodeType, FunctionType
+from typing import Any
+
+from weft.compiler.frontends.langgraph.stubs import is_stub
+
+FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
+MISSING = object()
+
+
+@dataclass(frozen=True)
+class Source:
+    """One function: `node` is its tree, `values` the names that its code can see, `owner` the object of a method."""
+
+    node: FunctionNode
+    function: FunctionType
+    location: str
+    owner: object = None
+
+    @functools.cached_property
+    def values(self) -> dict[str, Any]:
+        cells = zip(self.function.__code__.co_freevars, self.function.__closure__ or (), strict=True)
+        closed = {name: cell.cell_contents for name, cell in cells if _filled(cell)}
+        globals_: dict[str, Any] = self.function.__globals__  # pyright: ignore
+        return {**vars(builtins), **globals_, **closed}
+
+    @property
+    def name(self) -> str:
+        return self.function.__qualname__.split(".<locals>.")[-1]
+
+    @property
+    def parameters(self) -> list[str]:
+        arguments = self.node.args
+        return [each.arg for each in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)]
+
+    def lookup(self, node: ast.expr) -> Any:
+        """The object that a name, or a dotted name, stands for; MISSING where only a run can tell."""
+        match node:
+            case ast.Name(id=name) if self.owner is not None and self.parameters[:1] == [name]:
+                return self.owner
+            case ast.Name(id=name) if name not in self.locals:
+                return self.values.get(name, MISSING)
+            case ast.Attribute(value=base, attr=attribute):
+                owner = self.lookup(base)
+                return MISSING if owner is MISSING else _attribute(owner, attribute)
+            case _:
+                return MISSING
+
+    @functools.cached_property
+    def locals(self) -> frozenset[str]:
+        stored = (each.id for each in ast.walk(self.node) if isinstance(each, ast.Name) and _binds(each))
+        return frozenset([*self.parameters, *stored]) - set(self.function.__code__.co_freevars)
+
+
+def source_of(thing: object) -> Source | None:
+    """The source of a function, method, partial or callable object; None where there is none (C code, a stub)."""
+    owner, function = _python_function(thing)
+    if function is None:
+        return None
+    node = _find(function.__code__)
+    if node is None:
+        return None
+    location = f"{function.__code__.co_filename}:{function.__code__.co_firstlineno}"
+    return Source(node, function, location, owner)
+
+
+def _python_function(thing: Any) -> tuple[object, FunctionType | None]:
+    owner: object = None
+    for _ in range(8):
+        if is_stub(thing):
+            break
+        if isinstance(thing, functools.partial):
+            thing = thing.func
+        elif inspect.ismethod(thing):
+            owner, thing = thing.__self__, thing.__func__
+        elif callable(wrapped := _wrapped(thing)):
+            thing = wrapped
+        elif isinstance(thing, FunctionType):
+            return owner, thing
+        elif isinstance(thing, type) or not inspect.ismethod(call := _call_of(thing)):
+            break
+        else:
+            thing = call
+    return None, None
+
+
+def _call_of(thing: Any) -> Any:
+    return getattr(thing, "__call__", None)  # noqa: B004  (the method itself is wanted)
+
+
+def _wrapped(thing: Any) -> Any:
+    """What functools.wraps or lru_cache hides."""
+    return None if isinstance(thing, type) else getattr(thing, "__wrapped__", None)
+
+
+def _find(code: CodeType) -> FunctionNode | None:
+    candidates = [node for node in _functions(code.co_filename).get(code.co_firstlineno, ()) if _named(node, code)]
+    if len(candidates) > 1:
+        candidates = [node for node in candidates if _covers(node, code)] or candidates
+    return candidates[0] if candidates else None
+
+
+@functools.lru_cache(maxsize=256)
+def _functions(path: str) -> dict[int, list[FunctionNode]]:
+    """All functions of a file by the line where their code object says it starts (that of the first decorator)."""
+    try:
+        tree = ast.parse("".join(linecache.getlines(path)))
+    except SyntaxError:
+        return {}
+    found: dict[int, list[FunctionNode]] = {}
+    for node in ast.walk(tree):
+        if isinstance(node, FunctionNode):
+            decorators = [] if isinstance(node, ast.Lambda) else node.decorator_list
+            found.setdefault(min([node.lineno, *(each.lineno for each in decorators)]), []).append(node)
+    return found
+
+
+def _named(node: FunctionNode, code: CodeType) -> bool:
+    return code.co_name == ("<lambda>" if isinstance(node, ast.Lambda) else node.name)
+
+
+def _covers(node: FunctionNode, code: CodeType) -> bool:
+    """Two lambdas of one line are told apart by the columns of their instructions."""
+    assert isinstance(node, ast.Lambda | ast.FunctionDef | ast.AsyncFunctionDef)
+    body = node.body if isinstance(node, ast.Lambda) else node
+    begin, end = (body.lineno, body.col_offset), (body.end_lineno or body.lineno, body.end_col_offset or 0)
+    spans = [each for each in code.co_positions() if None not in each and each[2:] != (0, 0)]
+    return all(begin <= (line, column) and (last, stop) <= end for line, last, column, stop in spans)  # type: ignore[operator]
+
+
+def _binds(name: ast.Name) -> bool:
+    return isinstance(name.ctx, ast.Store | ast.Del)
+
+
+def _filled(cell: Any) -> bool:
+    try:
+        _ = cell.cell_contents
+    except ValueError:
+        return False
+    return True
+
+
+def _attribute(owner: object, attribute: str) -> Any:
+    try:
+        return inspect.getattr_static(owner, attribute) if isinstance(owner, type) else getattr(owner, attribute)
+    except Exception:  # a property of the user's object may raise anything
+        return MISSING

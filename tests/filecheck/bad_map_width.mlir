@@ -1,0 +1,6 @@
+// RUN: weft opt %s
+// FAIL: write: width is 0.0, must be above 0
+func.func @report(%topics: !agent.messages) -> !agent.messages attributes {agent.graph} {
+  %drafts = agent.map "write" @report(%topics) {width = 0.0 : f64} : (!agent.messages) -> !agent.messages
+  func.return %drafts : !agent.messages
+}
