@@ -54,8 +54,8 @@ def fit(runs: Runs, labels: Sequence[Labels], measured: Measured) -> Habits:
 def take(runs: Runs, keep: Rows | NDArray[np.bool_]) -> Runs:
     """Some of the runs."""
     wide = {name: getattr(runs, name)[:, keep] for name in ("decode_s", "alone_s", "packed_s")}
-    flat = ("running", "waiting", "replicas", "osl", "offline", "static")
-    return Runs(**wide, **{name: getattr(runs, name)[keep] for name in flat})
+    flat = {name: getattr(runs, name)[keep] for name in Runs.__slots__ if name not in wide}
+    return Runs(**wide, **flat)
 
 
 def _unknowns(labels: Sequence[Labels]) -> tuple[_Unknown, ...]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from weft.core.errors import PlanError
+from weft.cost.disagg import handoff_s, profile_apart
 from weft.cost.habits import Runs
 from weft.cost.memory import weight_bytes
 from weft.cost.serving import Profile, profile, sequences_that_fit
@@ -35,7 +36,10 @@ def load(resolved: Resolved) -> Loaded:
     asked = resolved.concurrency
     if asked is None:
         asked = 1.0 if resolved.labels.kind == "prefill" else min(fits, OFFLINE_SEQUENCES) * case.replicas
-    return Loaded(resolved, profile(case, np.array([asked])), asked)
+    load = np.array([asked])
+    if resolved.prefill is None:
+        return Loaded(resolved, profile(case, load), asked)
+    return Loaded(resolved, profile_apart(case, resolved.prefill, load), asked)
 
 
 def stack(loaded: Sequence[Loaded]) -> Runs:
@@ -52,7 +56,18 @@ def stack(loaded: Sequence[Loaded]) -> Runs:
         np.array([each.resolved.case.osl for each in loaded]),
         np.array([float(kind == "offline") for kind in kinds]),
         np.array(static, dtype=np.float64),
+        np.array([_in_flight(each) for each in loaded]),
+        np.array([float(each.resolved.prefill.replicas) if each.resolved.prefill else 0.0 for each in loaded]),
+        np.array([_handoff_s(each.resolved) for each in loaded]),
     )
+
+
+def _in_flight(loaded: Loaded) -> float:
+    return max(loaded.concurrency, float(loaded.resolved.case.replicas))
+
+
+def _handoff_s(resolved: Resolved) -> float:
+    return handoff_s(resolved.case, resolved.prefill) if resolved.prefill else 0.0
 
 
 def _too_large(resolved: Resolved) -> PlanError:
