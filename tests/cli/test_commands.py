@@ -36,7 +36,8 @@ def test_serving_together_or_apart_is_the_solvers_choice(weft: Weft) -> None:
 
 def test_split_traffic_is_told(weft: Weft, tmp_path: Path) -> None:
     """More sockets than there are of either kind."""
-    finished = weft("plan", VOICE, "--rate", 3500, "--split", "--json", tmp_path / "plan.json")
+    few = ("--set", "epyc-9965.count=1", "--set", "xeon-6980p.count=1")
+    finished = weft("plan", VOICE, "--rate", 2000, "--split", *few, "--json", tmp_path / "plan.json")
     assert finished.code == 0, finished.err
     assert "Traffic of hear" in finished.out
     plan = decode((tmp_path / "plan.json").read_bytes(), "plan")
@@ -105,6 +106,15 @@ def test_opt_runs_a_pipeline(weft: Weft, tmp_path: Path) -> None:
             ("plan", VOICE, "--precision", "fp4", "--fleet", "default", "--slo", "interactive", "--rate", "1e9"),
             "inventory",
         ),
+        (("plan", VOICE, "--rate", "nan"), "must be above 0"),
+        (("plan", VOICE, "--rate", "1e5"), "any one of these is enough: add "),
+        (("plan", VOICE, "--energy", "1"), "raise the energy limit to "),
+        (("plan", VOICE, "--time-limit", "0.0001"), "no solution within 0.0001 s"),
+        (("plan", VOICE, "--time-limit", "0"), "must be above 0"),
+        (("plan", VOICE, "--set", "epyc-9965.count=0", "--set", "xeon-6980p.count=0"), "add a CPU to the fleet"),
+        (("plan", VOICE, "--pin", "think=h100-sxm", "--pin", "think.decode=gaudi3"), "keep one of the two pins"),
+        (("plan", VOICE, "--pin", "hear=h100-sxm"), "pin it elsewhere, or add a CPU"),
+        (("plan", VOICE, "--pin", "thunk=h100-sxm"), "names no step of the agent"),
         (("plan", VOICE, "--serving", "self"), "choose among any, aggregated, disaggregated"),
         (("plan", VOICE, "--set", "h100-sxm.colour=3"), "is no change of a fleet"),
         (("plan", VOICE, "--set", "h200.count=3"), "add it with --add"),
@@ -135,6 +145,32 @@ def test_bad_input_is_one_clear_error(
     assert "→" in finished.err
     assert "Traceback" not in finished.err
     assert list(tmp_path.iterdir()) == [], "nothing is half-written"
+
+
+ZONES = (
+    'name = "two"\n\n[[zone]]\nname = "east"\nlink = "roce-400g"\n\n[[zone]]\nname = "west"\nlink = "roce-400g"\n\n'
+    '[[group]]\ndevice = "h100-sxm"\ncount = 8\nzone = "east"\n\n'
+    '[[group]]\ndevice = "epyc-9965"\ncount = 2\nzone = "west"\n'
+)
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "option", "words"),
+    [
+        ("floor.toml", 'name = "floor"\nttft_s = 0.002\ntpot_s = 0.02\n', "--slo", ("best is", "raise ttft_s to 0.0")),
+        ("late.toml", 'name = "late"\ne2e_s = 0.2\n', "--slo", ("200.0 ms asked", "raise e2e_s to 0.2")),
+        ("zones.toml", ZONES, "--fleet", ("think.decode → wants_search", "add links between the zones")),
+        ("none.toml", ZONES.replace("count = 8", "count = 0"), "--fleet", ("is 0", "within that limit")),
+    ],
+)
+def test_impossible_objectives_and_fleets_say_what_would_do(
+    weft: Weft, tmp_path: Path, file: str, text: str, option: str, words: tuple[str, ...]
+) -> None:
+    (tmp_path / file).write_text(text)
+    finished = weft("plan", VOICE, option, tmp_path / file)
+    assert finished.code == 2
+    assert all(word in finished.err for word in words), finished.err
+    assert "Traceback" not in finished.err
 
 
 def test_a_fleet_too_small_for_the_model_says_how_much_it_needs(weft: Weft, tmp_path: Path) -> None:

@@ -59,7 +59,7 @@ def some_runs(count: int) -> Runs:
     ones = np.ones(count)
     running = 2.0 ** RANDOM.integers(0, 8, count)
     none = 0 * ones
-    return Runs(seconds, 20 * seconds, 15 * seconds, running, none, ones, 512 * ones, none, none, running, none, none)
+    return Runs(seconds, 20 * seconds, 15 * seconds, running, none, ones, 512 * ones, none, none)
 
 
 def labels(device: str, engine: str) -> Labels:

@@ -1,4 +1,4 @@
-// RUN: weft opt %s -p block-frequency,place{fleet=default rate-per-s=50.0 compare=false}
+// RUN: weft opt %s -p block-frequency,place{fleet=default rate-per-s=50.0 compare=false serving=disaggregated}
 // Each step gets a pool, what was assumed of it, and a decode the move of its cache; pools and the answer go onto the module.
 func.func @ask(%chat: !agent.messages) -> !agent.text attributes {agent.graph} {
   %kv = llm.prefill "think.prefill"(%chat) model "llama-3-8b" {isl = 1000 : i64, osl = 10 : i64, max_tokens = 10 : i64} : (!agent.messages) -> !llm.kv<"llama-3-8b">
@@ -12,7 +12,7 @@ func.func @ask(%chat: !agent.messages) -> !agent.text attributes {agent.graph} {
 // CHECK: fleet.pool @"cpu-{{.*}}" on
 // CHECK: llm.prefill "think.prefill"
 // CHECK-SAME: pool = @"prefill-[[PREFILL]]"
-// CHECK-SAME: s_per_input_token
+// CHECK-SAME: wait_s = {{.*}}low_s = {{.*}}s_per_input_token
 // CHECK: llm.decode "think.decode"
 // CHECK-SAME: pool = @"decode-
 // CHECK-SAME: handoff = {link = "roce-400g", bytes = 131072000 : i64, source = "think.prefill"

@@ -12,14 +12,16 @@ from weft.core.hardware import DeviceGroup, Fleet, Link
 from weft.core.model import ModelSpec
 from weft.core.units import Precision
 from weft.core.workload import Slo
-from weft.cost.steps import Engine, decode_step, prefill
+from weft.cost.steps import Engine
 from weft.plan.build import Planned, build
 from weft.plan.homogeneous import homogeneous
 from weft.plan.options import Candidate, Reason
 from weft.plan.problem import Block
 from weft.plan.requests import Flow, LeafTask, PlanRequest, Serving, TaskKind
+from weft.plan.served import DECODE, PREFILL, Replica, Sizes, Software, served
 from weft.plan.solve import solve
 
+FP16 = Precision.FP16
 FLEET = Fleet(
     "test", (DeviceGroup(H100, 8, "a"), DeviceGroup(A100, 8, "a"), DeviceGroup(cpu(), 2, "a")), {"a": ROCE}, {}
 )
@@ -64,8 +66,8 @@ def chosen(planned: Planned) -> dict[str, Candidate]:
 
 def test_a_plan_meets_every_step_objective():
     candidates = chosen(build(voice()))
-    assert candidates["reason.prefill"].step_s <= 0.25
-    assert candidates["reason.decode"].step_s <= 0.02
+    assert candidates["reason.prefill"].objective_s <= 0.25
+    assert candidates["reason.decode"].objective_s <= 0.02
     assert candidates["transcribe"].group.device.id == "epyc"
     assert all(candidate.memory_bytes <= candidate.group.device.memory_bytes for candidate in candidates.values())
 
@@ -74,24 +76,33 @@ def test_the_end_to_end_time_is_what_the_steps_take():
     planned = build(voice())
     answer, found = solve(planned.problem), chosen(planned)
     link_s = ROCE.latency_s
-    think_s = sum(found[name].option.latency_s for name in ("reason.prefill", "reason.decode"))
+    calls = [found[name] for name in ("reason.prefill", "reason.decode")]
+    think_s = sum(each.wait_s + each.option.busy_s * each.batch for each in calls)
+    cpu_wait_s = 1.0 * found["transcribe"].wait_s + 0.5 * found["search"].wait_s + found["speak"].wait_s
     precision = found["reason.prefill"].precision
     assert precision is not None
     kv_s = link_s + LLAMA_8B.kv_bytes_per_token(precision) * 1000 / ROCE.bytes_per_s
     texts_s = 3.0 * link_s + (2e3 + 0.5 * 500 + 0.5 * 5e3 + 2e3) / ROCE.bytes_per_s
-    assert answer.e2e_s == pytest.approx(0.3 + 1.5 * (think_s + kv_s) + 0.5 * 0.05 + 0.1 + texts_s)
+    assert answer.e2e_s == pytest.approx(0.3 + 1.5 * (think_s + kv_s) + 0.5 * 0.05 + 0.1 + texts_s + cpu_wait_s)
 
 
-def test_options_are_what_the_cost_model_says():
+def test_options_are_what_a_replica_serves():
+    """At the documented priors: `test_served` compares `served` with `weft estimate`."""
     planned = build(voice())
     first = planned.candidates["reason.prefill"]["llama-3-8b.prefill.h100.a.tp1.fp16.b1"]
-    engine = Engine(LLAMA_8B, H100, Parallelism(), Precision.FP16)
-    assert first.option.latency_s == pytest.approx(float(prefill(engine, 1000).seconds))
+    sizes = Sizes(1000, 0)
+    (found,) = served(
+        [Replica(Engine(LLAMA_8B, H100, Parallelism(), FP16), PREFILL, sizes, (1,), sizes)], Software(), {}
+    )
+    assert first.step_s == first.option.busy_s == pytest.approx(float(found.ttft_s[0]))
+    assert first.option.latency_s == pytest.approx(first.step_s + first.wait_s)
     decode = planned.candidates["reason.decode"]["llama-3-8b.decode.h100.a.tp2.fp16.b32"]
-    engine = Engine(LLAMA_8B, H100, Parallelism(tp=2), Precision.FP16)
-    tpot_s = float(decode_step(engine, 1100, 32).seconds)
-    assert decode.option.latency_s == pytest.approx(200 * tpot_s)
-    assert decode.option.busy_s == pytest.approx(200 * tpot_s / 32)
+    sizes = Sizes(1000, 200)
+    engine = Engine(LLAMA_8B, H100, Parallelism(tp=2), FP16)
+    (found,) = served([Replica(engine, DECODE, sizes, (16, 32), sizes)], Software(), {})
+    tpot_s = float(found.tpot_s[1])
+    assert decode.step_s == pytest.approx(tpot_s)
+    assert decode.option.busy_s == pytest.approx(199 * tpot_s / 32), "the first token is the prefill's"
     assert decode.option.pool.devices_per_replica == 2
     assert decode.option.pool.family == "h100"
 
@@ -178,15 +189,15 @@ def test_zones_without_a_link_cannot_exchange():
     assert solve(joined).e2e_s - solve(near).e2e_s == pytest.approx(added_s)
 
 
-def test_a_replica_that_serves_both_phases_does_the_work_of_both():
-    """When full, a batch of sequences takes osl tokens' time each: exactly its own steps and its own prompts."""
+def test_a_replica_that_serves_both_phases_holds_a_place_for_both():
     planned = build(voice())
     for name, decode in planned.candidates["reason.decode"].items():
         if decode.option.tie:
             prompt = planned.candidates["reason.prefill"][name]
             assert prompt.option.pool == decode.option.pool
-            assert decode.option.latency_s / decode.batch == pytest.approx(prompt.option.busy_s + decode.option.busy_s)
-            assert prompt.step_s <= 0.25 and decode.step_s <= 0.02
+            held_s = prompt.step_s + 199 * decode.step_s
+            assert decode.batch * (prompt.option.busy_s + decode.option.busy_s) == pytest.approx(held_s)
+            assert prompt.objective_s <= 0.25 and decode.objective_s <= 0.02
             assert decode.memory_bytes <= decode.group.device.memory_bytes
 
 

@@ -42,6 +42,13 @@ def _moved(problem: PlacementProblem, name: str, step: float) -> PlacementProble
     if name == "e2e_s":
         assert problem.e2e_limit_s is not None
         return replace(problem, e2e_limit_s=problem.e2e_limit_s + step)
+    kept = [each for each in problem.promises if each.name == name]
+    if kept:
+        moved = replace(kept[0], limit_s=kept[0].limit_s + step)
+        return replace(problem, promises=tuple(moved if each in kept else each for each in problem.promises))
+    if name in problem.link_bytes_per_s:
+        wider = {**problem.link_bytes_per_s, name: problem.link_bytes_per_s[name] + step}
+        return replace(problem, link_bytes_per_s=wider)
     return replace(problem, inventory={**problem.inventory, name: problem.inventory[name] + step})  # pyright: ignore
 
 
@@ -120,14 +127,13 @@ def _beats(a: tuple[float, ...], b: tuple[float, ...]) -> bool:
 
 
 def test_the_most_runs_cost_no_more_than_the_budget() -> None:
-    problem = build(voice()).problem
-    rate, plan = most_runs(problem, 4.0)
+    rate, plan = most_runs(voice(), 4.0)
     assert plan.usd_per_hour <= 4.0
 
     def at(rate_per_s: float) -> Placement:
-        return solve(replace(problem, rate_per_s=rate_per_s))
+        return solve(build(voice(rate_per_s=rate_per_s)).problem)
 
     assert at(rate).usd_per_hour == pytest.approx(plan.usd_per_hour)
     assert at(rate * 1.002).usd_per_hour > 4.0
     with pytest.raises(PlanError, match="carry no run at all"):
-        most_runs(problem, 0.01)
+        most_runs(voice(), 0.01)

@@ -1,5 +1,8 @@
 """The catalogue: devices, links, models, objectives, finances, fleets: TOML rows, each with source and date."""
 
+from weft.catalog.agents import AgentRow, load_agents
+from weft.catalog.architectures import architecture, architectures, is_architecture
+from weft.catalog.cpu_steps import cpu_step, cpu_steps
 from weft.catalog.fleets import fleets, load_fleet
 from weft.catalog.hardware import PROFILES, device, devices, link, links
 from weft.catalog.models import model, models
@@ -7,13 +10,20 @@ from weft.catalog.terms import finance, finances, load_workload, slo, slos
 
 __all__ = [
     "PROFILES",
+    "AgentRow",
+    "architecture",
+    "architectures",
+    "cpu_step",
+    "cpu_steps",
     "device",
     "devices",
     "finance",
     "finances",
     "fleets",
+    "is_architecture",
     "link",
     "links",
+    "load_agents",
     "load_fleet",
     "load_workload",
     "model",

@@ -4,6 +4,7 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
+from weft.core.architecture import InputUnit, Passes
 from weft.core.hardware import DeviceKind
 
 _HUGE = 1e12  # beyond any quantity here; refuses infinity
@@ -93,6 +94,73 @@ class ModelRow(Row, frozen=True, kw_only=True):
     experts: ExpertsRow | None = None
 
 
+class ConvolutionRow(Struct, forbid_unknown_fields=True, frozen=True):
+    inputs: Count
+    outputs: Count
+    count: Count = 1
+    taps: Count = 1
+    groups: Count = 1
+
+
+class AttentionRow(Struct, forbid_unknown_fields=True, frozen=True):
+    count: Count
+    heads: Count
+    head_dim: Count
+
+
+class TransformerRow(Struct, forbid_unknown_fields=True, frozen=True):
+    count: Count
+    width: Count
+    heads: Count
+    ffn: Count
+    gated: bool = False
+    cross_width: Whole = 0
+    cross_positions: Whole = 0
+    cross_cached: bool = False
+
+
+class BlockRow(Struct, forbid_unknown_fields=True, frozen=True):
+    """One of the three."""
+
+    conv: ConvolutionRow | None = None
+    attention: AttentionRow | None = None
+    transformer: TransformerRow | None = None
+
+
+class StageRow(Struct, forbid_unknown_fields=True, frozen=True):
+    name: Text
+    block: list[BlockRow]
+    passes: Passes = Passes.ONCE
+    per_unit: NonNegative = 0.0
+    fixed: NonNegative = 0.0
+    shares_table: bool = False
+
+
+class ArchitectureRow(Row, frozen=True, kw_only=True):
+    name: Text
+    kind: Text
+    unit: InputUnit
+    usual_units: Positive
+    published_params_m: Positive
+    stage: list[StageRow]
+    window_units: Positive | None = None
+    largest_units: Positive | None = None
+    tokens_per_unit: NonNegative = 0.0
+    steps: Count = 1
+    guidance: Count = 1
+    table_params_m: NonNegative = 0.0
+
+
+class CpuStepRow(Row, frozen=True, kw_only=True):
+    name: Text
+    per: Text
+    core_s: Positive
+    memory_bytes: NonNegative
+    held_bytes: NonNegative
+    network_bytes: NonNegative
+    disk_bytes: NonNegative
+
+
 class LinkRow(Row, frozen=True, kw_only=True):
     name: Text
     gbit_per_s: Positive
@@ -104,6 +172,8 @@ class SloRow(Row, frozen=True, kw_only=True):
     ttft_s: Positive | None = None
     tpot_s: Positive | None = None
     e2e_s: Positive | None = None
+    e2e_p95_s: Positive | None = None
+    penalty_usd_per_s: Positive | None = None
 
 
 class FinanceRow(Row, frozen=True, kw_only=True):
@@ -130,6 +200,14 @@ class ProfileFile(Struct, forbid_unknown_fields=True, frozen=True):
 
 class ModelFile(Struct, forbid_unknown_fields=True, frozen=True):
     model: list[ModelRow]
+
+
+class ArchitectureFile(Struct, forbid_unknown_fields=True, frozen=True):
+    architecture: list[ArchitectureRow]
+
+
+class CpuStepFile(Struct, forbid_unknown_fields=True, frozen=True):
+    cpu_step: list[CpuStepRow]
 
 
 class LinkFile(Struct, forbid_unknown_fields=True, frozen=True):

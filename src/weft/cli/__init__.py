@@ -11,7 +11,7 @@ from rich.console import Console
 
 from weft.core.errors import WeftError
 
-COMMANDS = ("plan", "buy", "compare", "run", "demo", "opt", "catalog", "estimate", "calibrate", "study")
+COMMANDS = ("plan", "buy", "compare", "run", "demo", "simulate", "opt", "catalog", "estimate", "calibrate", "study")
 """Each is a module of this package with `register(app)`."""
 
 

@@ -6,7 +6,9 @@ import typer
 
 from weft.compiler.request import CompileRequest
 
-Agent = Annotated[str, typer.Argument(help="An agent program: file.py, file.py:name, or an .mlir module.")]
+Agent = Annotated[
+    str, typer.Argument(help="An agent program: file.py, file.py:name, an .mlir module, or a .toml that lists several.")
+]
 Fleet = Annotated[str, typer.Option(help="A fleet of the catalogue, or a TOML file.")]
 Slo = Annotated[
     str, typer.Option(help="An objective of the catalogue (interactive, relaxed, offline), or a TOML file.")
@@ -25,6 +27,11 @@ Settings = Annotated[
     list[str] | None, typer.Option("--set", help="What if: h100.count=16, gaudi3.price=10000, h100.cloud=2.5.")
 ]
 Additions = Annotated[list[str] | None, typer.Option("--add", help="What if there were more: mi355x:8, h100@west:4.")]
+Engine = Annotated[str, typer.Option(help='The serving software ("vllm 0.19"); blank: the average one.')]
+Robust = Annotated[bool, typer.Option("--robust", help="Plan for the high ends of the 80 % error bands.")]
+Pins = Annotated[list[str] | None, typer.Option("--pin", help="Where a step must run: think=h100-sxm, hear=@west.")]
+Energy = Annotated[float | None, typer.Option("--energy", help="At most so many joules a run.")]
+TimeLimit = Annotated[float, typer.Option("--time-limit", help="Seconds for the solver; the plan tells its gap.")]
 
 DEFAULTS = CompileRequest("")
 

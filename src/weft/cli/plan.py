@@ -13,19 +13,25 @@ from weft.cli.options import (
     Additions,
     Agent,
     Catalogue,
+    Energy,
+    Engine,
     Finance,
     Fleet,
     Objective,
+    Pins,
     Precisions,
     Rate,
+    Robust,
     Serving,
     Settings,
     Slo,
     Split,
+    TimeLimit,
     Workload,
     compile_request,
 )
 from weft.cli.questions import Questions, answer
+from weft.cli.together import is_agents_file, plan_together
 from weft.compiler.pipeline import compile_agent
 from weft.core.deployment import Deployment
 from weft.core.deployment_json import encode
@@ -57,6 +63,11 @@ def plan(
     objective: Objective = DEFAULTS.objective,
     set_: Settings = None,
     add: Additions = None,
+    engine: Engine = DEFAULTS.engine,
+    robust: Robust = False,
+    pin: Pins = None,
+    energy: Energy = None,
+    time_limit: TimeLimit = DEFAULTS.time_limit_s,
     explain: Explain = False,
     why_not: WhyNot = None,
     pareto: Pareto = None,
@@ -65,8 +76,23 @@ def plan(
 ) -> None:
     """Plan an agent: which device runs each step, how many, at what cost, and why."""
     request = compile_request(agent, fleet, slo, workload, rate, finance, catalogue, precision, serving, split)
-    request = replace(request, objective=objective, settings=tuple(set_ or ()), additions=tuple(add or ()))
+    request = replace(
+        request,
+        objective=objective,
+        settings=tuple(set_ or ()),
+        additions=tuple(add or ()),
+        engine=engine,
+        robust=robust,
+        pins=tuple(pin or ()),
+        energy_limit_j=energy,
+        time_limit_s=time_limit,
+    )
     questions = Questions(explain, tuple(why_not or ()), pareto, budget)
+    if is_agents_file(agent):
+        if questions.any:
+            raise _one_agent_at_a_time()
+        plan_together(request, json, wide_console())
+        return
     if json == Path("-") and questions.any:
         raise _no_room_for_tables()
     deployment = compile_agent(request)
@@ -79,6 +105,14 @@ def plan(
         json.parent.mkdir(parents=True, exist_ok=True)
         json.write_bytes(encode(deployment))
     answer(request, questions, console)
+
+
+def _one_agent_at_a_time() -> InputError:
+    return InputError(
+        subject="weft plan",
+        problem="answers --explain, --why-not, --pareto and --budget for one agent",
+        way_out="ask them of one program, on the part of the fleet that is left to it (--set DEVICE.count=…)",
+    )
 
 
 def _no_room_for_tables() -> InputError:

@@ -9,13 +9,13 @@ from weft.compiler.pipeline import plan_request_of
 from weft.compiler.request import CompileRequest
 from weft.core.errors import InputError
 from weft.plan.build import Planned, build
+from weft.plan.elastic import decide
 from weft.plan.goodput import most_runs
 from weft.plan.pareto import pareto_front
 from weft.plan.problem import Placement
 from weft.plan.requests import PlanRequest
 from weft.plan.sensitivity import sensitivity
 from weft.plan.shadow import shadow_prices
-from weft.plan.solve import solve
 from weft.plan.why_not import why_not
 from weft.report.answers import goodput_line, pareto_table, robust_lines, scenario_table, shadow_table, why_not_table
 
@@ -37,8 +37,7 @@ def answer(request: CompileRequest, questions: Questions, console: Console) -> N
     if not questions.any:
         return
     asked = plan_request_of(request)
-    planned = build(asked)
-    found = solve(planned.problem)
+    planned, found = decide(asked, request.time_limit_s)
     if questions.explain:
         _explain(asked, planned, found, console)
     for device in questions.why_not:
@@ -47,7 +46,7 @@ def answer(request: CompileRequest, questions: Questions, console: Console) -> N
     if questions.pareto is not None:
         _pareto(asked, questions.pareto, console)
     if questions.usd_per_hour is not None:
-        console.print(goodput_line(questions.usd_per_hour, *most_runs(planned.problem, questions.usd_per_hour)))
+        console.print(goodput_line(questions.usd_per_hour, *most_runs(asked, questions.usd_per_hour)))
 
 
 def _explain(request: PlanRequest, planned: Planned, found: Placement, console: Console) -> None:

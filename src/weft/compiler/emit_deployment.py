@@ -13,9 +13,11 @@ from weft.compiler.dialects.fleet import PoolOp
 from weft.compiler.dialects.kv import TransferOp
 from weft.compiler.dialects.step import StepOp
 from weft.compiler.emit import emit_program
+from weft.compiler.engine_terms import Terms, links_of
 from weft.compiler.request import CompileRequest
 from weft.core.deployment import (
     DEPLOYMENT_VERSION,
+    AgentBill,
     Alternative,
     Answer,
     Deployment,
@@ -35,14 +37,17 @@ def emit_deployment(module: ModuleOp, request: CompileRequest) -> Deployment:
     graph = agent_graph(module)
     source = to_scalar(graph.attributes.get("agent.source", StringAttr(request.agent)))
     steps = [op for op in graph.walk() if isinstance(op, StepOp)]
+    terms = Terms(request, tuple(steps))
+    pools = [_pool(op) for op in module.ops if isinstance(op, PoolOp)]
+    handoffs = tuple(_handoff(step) for step in steps if isinstance(step, TransferOp))
     return Deployment(
         version=DEPLOYMENT_VERSION,
         agent=graph.sym_name.data,
         source=str(source),
         program=emit_program(module),
-        pools=tuple(_pool(op) for op in module.ops if isinstance(op, PoolOp)),
+        pools=tuple(terms.completed(pool) for pool in pools),
         routes=tuple(_route(step) for step in steps),
-        handoffs=tuple(_handoff(step) for step in steps if isinstance(step, TransferOp)),
+        handoffs=handoffs,
         answer=_convert(_dictionary(module, "fleet.answer"), Answer),
         alternatives=tuple(_alternatives(module)),
         fleet=request.fleet,
@@ -51,6 +56,8 @@ def emit_deployment(module: ModuleOp, request: CompileRequest) -> Deployment:
         slo=request.slo_terms(),
         workload=request.workload_terms(),
         shares=tuple(_convert(scalars(row.data), Share) for row in _rows(module, "fleet.shares")),
+        bills=tuple(_convert(scalars(row.data), AgentBill) for row in _rows(module, "fleet.bills")),
+        links=links_of(handoff.link for handoff in handoffs),
     )
 
 
@@ -68,6 +75,7 @@ def _pool(op: PoolOp) -> Pool:
         utilisation=float(values["utilisation"]),
         model=str(values["model"]) if "model" in values else None,
         precision=Precision(precision) if precision else None,
+        share=float(values.get("share", 1.0)),
     )
 
 
@@ -75,13 +83,16 @@ def _route(step: StepOp) -> Route:
     if step.assumed is None or step.visits is None or not isinstance(step.pool, SymbolRefAttr):
         raise _not_placed(f"step {step.step_name!r}")
     place = {"step": step.step_name, "pool": step.pool.string_value(), "visits": step.visits.value.data}
+    assumed = scalars(step.assumed.data)
     moved = {
+        "low_s": assumed["latency_s"],
+        "high_s": assumed["latency_s"],
         "s_per_input_token": 0.0,
         "s_per_output_token": 0.0,
         "provenance": "datasheet",
         "why": "takes the cache over",
     }
-    return _convert((moved if isinstance(step, TransferOp) else {}) | place | scalars(step.assumed.data), Route)
+    return _convert((moved if isinstance(step, TransferOp) else {}) | place | assumed, Route)
 
 
 def _handoff(step: TransferOp) -> Handoff:

@@ -9,7 +9,9 @@ from weft.core.workload import Slo, Workload
 @dataclass(frozen=True)
 class CompileRequest:
     """`agent` is `file.py[:name]` or an `.mlir` file; names of the catalogue may be paths of TOML files.
-    `settings` and `additions` change the fleet: see catalog.changes."""
+    `settings` and `additions` change the fleet: see catalog.changes. `engine`: the serving software, as `weft estimate`
+    reads it (blank: the average one). `robust`: plan for the high ends of the error bands.
+    `pins` are STEP=DEVICE[@ZONE]."""
 
     agent: str
     fleet: str = "default"
@@ -25,6 +27,11 @@ class CompileRequest:
     objective: str = "usd_per_hour"
     settings: tuple[str, ...] = ()
     additions: tuple[str, ...] = ()
+    engine: str = ""
+    robust: bool = False
+    pins: tuple[str, ...] = ()
+    energy_limit_j: float | None = None
+    time_limit_s: float = 20.0
 
     def slo_terms(self) -> Slo:
         return catalog.slo(self.slo)

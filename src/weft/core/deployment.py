@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from weft.core.hardware import Link
+from weft.core.pace import EngineTerms
 from weft.core.program import Program
 from weft.core.units import HOUR_S, Precision
 from weft.core.workload import Slo, Workload
@@ -30,7 +32,11 @@ class Parallelism:
 
 @dataclass(frozen=True, slots=True)
 class Pool:
-    """Equal replicas of one engine (or CPU worker). Prices are per replica-hour."""
+    """Equal replicas of one engine (or CPU worker). Prices are per replica-hour. `engine` is None for CPU work.
+
+    `busy_w` and `idle_w` are one replica's power at the meter; None where the device's power is not known. `share` is
+    the part of the pool that the deployment's agent pays for, where several use it.
+    """
 
     name: str
     device: str
@@ -42,15 +48,19 @@ class Pool:
     utilisation: float
     model: str | None = None
     precision: Precision | None = None
+    engine: EngineTerms | None = None
+    busy_w: float | None = None
+    idle_w: float | None = None
+    share: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
     """A step's pool and what the planner assumed of it there.
 
-    `latency_s` is one visit; `usd_per_run` prices the time that a run occupies the pool. `s_per_input_token` and
-    `s_per_output_token` pace an emulated engine
-    (0 where they do not apply).
+    `latency_s` is one visit at the pool's batch, in truth between `low_s` and `high_s` (four times in five); it waits
+    `wait_s` for a free place before. `usd_per_run` prices the time that a run occupies the pool. `s_per_input_token`
+    and `s_per_output_token` pace an emulated engine (0 where they do not apply).
     """
 
     step: str
@@ -62,6 +72,9 @@ class Route:
     s_per_output_token: float
     provenance: str
     why: str
+    wait_s: float = 0.0
+    low_s: float = 0.0
+    high_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +115,8 @@ class Answer:
     """What the solver proved. `gap` is relative to the best bound; `slack_s` is how far a soft SLO is missed.
 
     `usd_per_hour` is the price of all replicas; `busy_usd_per_run` that of the time a run occupies them, and what it
-    moves. Their difference is spare capacity.
+    moves. Their difference is spare capacity. `e2e_p95_s`, where the objective asks for it, is what 95 % of the runs
+    take at most.
     """
 
     objective: str
@@ -112,11 +126,28 @@ class Answer:
     gap: float
     slack_s: float
     solve_s: float
+    e2e_p95_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AgentBill:
+    """One of the agents that share a fleet: its load, what it pays, what the best fleet of its own would cost, and the
+    expected time of its runs."""
+
+    agent: str
+    rate_per_s: float
+    usd_per_hour: float
+    alone_usd_per_hour: float
+    e2e_s: float
 
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """A plan that can be run: the placed program, its pools and routes, and the assumptions behind them."""
+    """A plan that can be run: the placed program, its pools and routes, and the assumptions behind them.
+
+    `bills`: all agents of a shared fleet, this one among them; empty where it is alone. What they pay adds up to the
+    fleet's price; `answer.usd_per_hour` is this agent's.
+    """
 
     version: int
     agent: str
@@ -133,6 +164,8 @@ class Deployment:
     slo: Slo
     workload: Workload
     shares: tuple[Share, ...] = ()
+    bills: tuple[AgentBill, ...] = ()
+    links: tuple[Link, ...] = ()
 
     @property
     def usd_per_run(self) -> float:

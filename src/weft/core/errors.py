@@ -11,9 +11,13 @@ WeftError                     every refusal: subject, problem, way out
 │   ├── CorpusError           a corpus file is broken
 │   ├── ToolCallError         a model wrote a malformed tool call
 │   ├── MissingProgramError   an external program is not installed
-│   ├── PlanError             no placement can meet the request
-│   └── DeploymentError       a plan file is of another version or program
+│   ├── PlanError             no placement was found for the request
+│   │   └── NoPlacementError  none exists: its limits clash
+│   ├── DeploymentError       a plan file is of another version or program
+│   ├── TraceError            a line of a trace cannot be read, or stands in the wrong order
+│   └── CapacityError         a sequence can never fit its replica, limits exclude all work
 └── RunError                  a run failed on the way                (exit code 1)
+    ├── OverloadError         more work came than the fleet can do
     ├── NodeDiedError         a node process ended or stopped answering
     ├── StepFailedError       a step raised on its node
     └── WireError             a frame is malformed, oversized or not authentic
@@ -69,10 +73,22 @@ class MissingProgramError(InputError): ...
 class PlanError(InputError): ...
 
 
+class NoPlacementError(PlanError): ...
+
+
 class DeploymentError(InputError): ...
 
 
+class TraceError(InputError): ...
+
+
+class CapacityError(InputError): ...
+
+
 class RunError(WeftError): ...
+
+
+class OverloadError(RunError): ...
 
 
 class NodeDiedError(RunError): ...

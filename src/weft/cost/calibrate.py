@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array, vstack
 
 from weft.cost.arrays import Floats
-from weft.cost.habits import GROUPS, OVERALL, START, Habits, Labels, Runs, predict
+from weft.cost.habits import GROUPS, OVERALL, START, Apart, Habits, Labels, Runs, predict
 
 Rows = NDArray[np.intp]
 
@@ -54,8 +54,9 @@ def fit(runs: Runs, labels: Sequence[Labels], measured: Measured) -> Habits:
 def take(runs: Runs, keep: Rows | NDArray[np.bool_]) -> Runs:
     """Some of the runs."""
     wide = {name: getattr(runs, name)[:, keep] for name in ("decode_s", "alone_s", "packed_s")}
-    flat = {name: getattr(runs, name)[keep] for name in Runs.__slots__ if name not in wide}
-    return Runs(**wide, **flat)
+    flat = {name: getattr(runs, name)[keep] for name in Runs.__slots__ if name not in wide and name != "apart"}
+    apart = runs.apart and Apart(**{name: getattr(runs.apart, name)[keep] for name in Apart.__slots__})
+    return Runs(**wide, **flat, apart=apart)
 
 
 def _unknowns(labels: Sequence[Labels]) -> tuple[_Unknown, ...]:

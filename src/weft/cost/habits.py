@@ -143,6 +143,16 @@ def backing(labels: Labels) -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class Apart:
+    """What disaggregated runs have besides, (runs,): replicas that prefill (0: the run is aggregated), requests in
+    flight over all, seconds in which the KV cache of one prompt changes hands."""
+
+    prefill_replicas: Floats
+    in_flight: Floats
+    handoff_s: Floats
+
+
+@dataclass(frozen=True, slots=True)
 class Runs:
     """Profiles of many runs side by side: seconds of shape (parts, runs), the rest (runs,)."""
 
@@ -155,9 +165,7 @@ class Runs:
     osl: Floats
     offline: Floats
     static: Floats
-    in_flight: Floats
-    prefill_replicas: Floats
-    handoff_s: Floats
+    apart: Apart | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,25 +180,33 @@ class Seen:
 def predict(runs: Runs, logs: Mapping[str, Floats]) -> Seen:
     """`logs`: logarithm of every coefficient, one value a run."""
     by = {name: np.exp(values) for name, values in logs.items()}
+    apart = runs.apart or _aggregated(runs)
+    alone = apart.prefill_replicas > 0
     step_s = _step_s(runs, by)
     packed_s = _prompt_s(runs.packed_s, by)
-    apart = runs.prefill_replicas > 0
     mixed_s = by["mixing"] * runs.running / np.maximum(runs.osl, 1.0) * packed_s
-    mixed_s = np.where(apart | (runs.static > 0), 0.0, mixed_s)
-    tpot_s = by["tpot"] * (step_s + mixed_s) + runs.handoff_s / np.maximum(runs.osl, 1.0)
+    mixed_s = np.where(alone, 0.0, mixed_s)
+    handed_s = apart.handoff_s / np.maximum(runs.osl, 1.0)
+    tpot_s = by["tpot"] * (step_s + np.where(runs.static > 0, 0.0, mixed_s)) + handed_s
     ttft_s = _ttft_s(runs, by, step_s, packed_s, mixed_s / (step_s + mixed_s))
-    ttft_s = np.where(apart, _apart_ttft_s(runs, by, packed_s, tpot_s), ttft_s)
+    ttft_s = np.where(alone, _apart_ttft_s(runs, apart, by, tpot_s), ttft_s)
     queued_s = runs.waiting / np.maximum(runs.running, 1.0) * runs.osl * tpot_s
     ttft_s = ttft_s + np.where(runs.offline > 0, 0.0, queued_s)
-    closed = runs.in_flight * runs.osl / (ttft_s + tpot_s * (runs.osl - 1))
+    closed = apart.in_flight * runs.osl / (ttft_s + tpot_s * (runs.osl - 1))
     packed = by["offline"] * runs.running * runs.replicas / tpot_s
     return Seen(ttft_s, tpot_s, np.where(runs.offline > 0, packed, closed))
 
 
-def _apart_ttft_s(runs: Runs, by: Mapping[str, Floats], packed_s: Floats, tpot_s: Floats) -> Floats:
-    """Of a pool that only prefills: alone and queued while it keeps up, else what the closed loop leaves over."""
-    pools = np.maximum(runs.prefill_replicas, 1.0)
-    each = runs.in_flight / pools
+def _aggregated(runs: Runs) -> Apart:
+    nothing = np.zeros_like(runs.running)
+    return Apart(nothing, (runs.running + runs.waiting) * runs.replicas, nothing)
+
+
+def _apart_ttft_s(runs: Runs, apart: Apart, by: Mapping[str, Floats], tpot_s: Floats) -> Floats:
+    """Of a pool that only prefills: alone and queued while it keeps up, else what the closed loop leaves over. Answers
+    of like length end together, so prompts arrive in waves, which the pool works off the slower the more it is used."""
+    packed_s = _prompt_s(runs.packed_s, by)
+    each = apart.in_flight / np.maximum(apart.prefill_replicas, 1.0)
     alone_s = by["start_s"] + by["apart_s"] + _alone_s(runs, by)
     answer_s = tpot_s * np.maximum(runs.osl - 1, 1.0)
     load = np.minimum(each * packed_s / (alone_s + answer_s), 1.0)

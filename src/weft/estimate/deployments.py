@@ -58,8 +58,9 @@ def nearest(seen: Sequence[Deployment], wanted: Wanted) -> Deployment | None:
     return min(seen, key=lambda each: _distance(each, wanted), default=None)
 
 
-def cut(seen: Sequence[Deployment], wanted: Wanted, smallest: Parallelism) -> Deployment:
-    """What is wanted, filled from the nearest deployment; `smallest` is a group that holds the model."""
+def cut(seen: Sequence[Deployment], wanted: Wanted, smallest: tuple[Parallelism, Parallelism]) -> Deployment:
+    """What is wanted, filled from the nearest deployment; `smallest`: groups that hold
+    the model in the two pools."""
     found = nearest(seen, wanted)
     if found is None:
         found = _plain(wanted, smallest)
@@ -86,10 +87,10 @@ def group_of(pool: PoolAsk) -> int | None:
     return max((pool.tp or 1) * (pool.dp or 1), pool.ep or 1)
 
 
-def _plain(wanted: Wanted, smallest: Parallelism) -> Deployment:
+def _plain(wanted: Wanted, smallest: tuple[Parallelism, Parallelism]) -> Deployment:
     """Nothing was seen: one replica for each phase."""
     given = (wanted.model, wanted.device, wanted.engine, wanted.precision, wanted.isl, wanted.osl, wanted.concurrency)
-    return Deployment(*given, smallest, 1, smallest, 1)
+    return Deployment(*given, smallest[0], 1, smallest[1], 1)
 
 
 def _filled(pool: PoolAsk, seen: Parallelism, replicas: int) -> tuple[Parallelism, int]:

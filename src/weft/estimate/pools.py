@@ -53,7 +53,10 @@ def pools_of(
     decode_device = _device_of(point.decode, device)
     _, formats = read_precision(point, model, decode_device)
     _, prefill_formats = read_precision(point, model, prefill_device)
-    smallest = Parallelism(tp=smallest_tp(model, decode_device, formats, 8))
+    smallest = (
+        Parallelism(tp=smallest_tp(model, prefill_device, prefill_formats, 8)),
+        Parallelism(tp=smallest_tp(model, decode_device, formats, 8)),
+    )
     wanted = _wanted(point, model, decode_device, precision, family)
     wanted = replace(
         wanted,

@@ -11,7 +11,7 @@ from weft.cost.efficiency import Efficiency
 from weft.cost.habits import Habits, Labels, predict
 from weft.cost.points import Point
 from weft.estimate.coefficients import Coefficients, coefficients
-from weft.estimate.resolve import resolve
+from weft.estimate.resolve import Resolved, resolve
 from weft.estimate.rows import Loaded, load, stack
 
 FEW = 4
@@ -62,6 +62,11 @@ def price(points: Sequence[Point], using: Coefficients | None = None) -> list[Pr
     for (at, _), priced in zip(ready, _priced([found for _, found in ready], using), strict=True):
         answers[at] = priced
     return answers
+
+
+def price_resolved(resolved: Resolved, using: Coefficients) -> Priced:
+    """A point whose names are resolved already."""
+    return _priced([load(resolved)], using)[0]
 
 
 def _priced(loaded: Sequence[Loaded], using: Coefficients) -> list[Priced]:

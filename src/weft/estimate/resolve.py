@@ -1,7 +1,7 @@
 """A point, as people write it, becomes a serving case: names resolved, formats read, parallelism made whole."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from weft import catalog
 from weft.core.deployment import Parallelism
@@ -13,6 +13,7 @@ from weft.cost.habits import Labels
 from weft.cost.points import Point
 from weft.cost.serving import Case
 from weft.cost.sharding import check_parallelism, is_latent
+from weft.cost.steps import Engine
 from weft.estimate.deployments import Deployment
 from weft.estimate.pools import is_disaggregated, pools_of, tells_replicas
 from weft.estimate.read import check_lengths, engine_of, given, read_engine, read_parallelism, read_precision, twin
@@ -41,27 +42,34 @@ def resolve(point: Point, efficiencies: Mapping[str, Efficiency], seen: Sequence
     prefill = None
     if is_disaggregated(point, device):
         prefill, case = pools_of(point, (model, device, precision), family, efficiencies, seen)
-        parallel = f"{APART} dp" if case.engine.parallelism.dp > 1 else APART
         version = f"{version} {APART}" if version else ""
     else:
         split, replicas = read_parallelism(point, model, device, formats)
         check_parallelism(model, split)
         engine = engine_of(model, device, precision, formats, split, efficiencies)
         assert point.isl is not None and point.osl is not None
-        case, parallel = Case(engine, replicas, point.isl, point.osl), _parallel_label(split)
-    labels = Labels(
-        device=device.id,
-        model=twin(model),
-        precision=f"{precision}",
+        case = Case(engine, replicas, point.isl, point.osl)
+    labels = labels_of(case.engine, twin(model), family, version, point.kind, f"{case.isl:g}/{case.osl:g}")
+    if prefill is None:
+        return Resolved(case, labels, point.concurrency)
+    parallel = f"{APART} dp" if case.engine.parallelism.dp > 1 else APART
+    return Resolved(case, replace(labels, parallel=parallel), point.concurrency, prefill, tells_replicas(point))
+
+
+def labels_of(engine: Engine, model: str, family: str, version: str, kind: str, sizes: str = "") -> Labels:
+    """`model`: the id under which its measurements are filed, its `twin`; `sizes`: tokens in and out, "1024/128"."""
+    return Labels(
+        device=engine.device.id,
+        model=model,
+        precision=f"{engine.precision}",
         engine=family,
         version=version,
-        kind=point.kind,
-        parallel=parallel,
-        shape=_shape(model),
-        vendor=device.vendor,
-        sizes=f"{point.isl:g}/{point.osl:g}",
+        kind=kind,
+        parallel=_parallel_label(engine.parallelism),
+        shape=_shape(engine.model),
+        vendor=engine.device.vendor,
+        sizes=sizes,
     )
-    return Resolved(case, labels, point.concurrency, prefill, prefill is None or tells_replicas(point))
 
 
 def _shape(model: ModelSpec) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 
 from weft.core.errors import PlanError
 from weft.cost.disagg import handoff_s, profile_apart
-from weft.cost.habits import Runs
+from weft.cost.habits import Apart, Runs
 from weft.cost.memory import weight_bytes
 from weft.cost.serving import Profile, profile, sequences_that_fit
 from weft.estimate.resolve import Resolved
@@ -56,18 +56,20 @@ def stack(loaded: Sequence[Loaded]) -> Runs:
         np.array([each.resolved.case.osl for each in loaded]),
         np.array([float(kind == "offline") for kind in kinds]),
         np.array(static, dtype=np.float64),
-        np.array([_in_flight(each) for each in loaded]),
-        np.array([float(each.resolved.prefill.replicas) if each.resolved.prefill else 0.0 for each in loaded]),
-        np.array([_handoff_s(each.resolved) for each in loaded]),
+        _apart(loaded),
     )
 
 
-def _in_flight(loaded: Loaded) -> float:
-    return max(loaded.concurrency, float(loaded.resolved.case.replicas))
+def _apart(loaded: Sequence[Loaded]) -> Apart:
+    """Of a run that is not disaggregated: no such pool, and what its replicas hold and keep waiting."""
+    return Apart(*np.array([_apart_row(each) for each in loaded]).reshape(-1, 3).T)
 
 
-def _handoff_s(resolved: Resolved) -> float:
-    return handoff_s(resolved.case, resolved.prefill) if resolved.prefill else 0.0
+def _apart_row(loaded: Loaded) -> tuple[float, float, float]:
+    case, prefill, found = loaded.resolved.case, loaded.resolved.prefill, loaded.profile
+    if prefill is None:
+        return 0.0, float(found.running[0] + found.waiting[0]) * case.replicas, 0.0
+    return float(prefill.replicas), loaded.concurrency, handoff_s(case, prefill)
 
 
 def _too_large(resolved: Resolved) -> PlanError:

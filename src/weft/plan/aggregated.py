@@ -1,34 +1,41 @@
-"""Options that run both phases of a language-model call in one pool: no hand-off, no second replica when load is light.
+"""Options that run both phases of a language-model call in one pool: no hand-off, one replica when load is light.
 
-A replica with `batch` sequences in decode lets each new prompt in between two of its steps. When it is full, a step of
-s seconds is followed by batch / osl prompts of t seconds each, so a token takes s + batch · t / osl, and a prompt waits
-for the step that runs: TTFT is t + s. With φ the share of its time that a replica spends on prompts, the token's time
-is s / (1 - φ); calls of one model may share a pool, so the largest φ among them counts. Decode time is thus an upper
-bound, at a full batch; chunked prefill spreads the same work more evenly.
+A replica with `batch` sequences under way is the closed loop of `weft estimate`: prompts are let in between decode
+steps, so a token takes longer than its step, and a first token waits for the step that runs. A visit of either phase
+holds one of `batch` places for its time, so it keeps the replica busy for a `batch`-th of that (Little's law): the rate
+of the replica is the estimate's tokens a second. What comes when all places are taken waits (`queueing`). Calls of one
+model may share a pool; the prompts that hold up a decode most are counted then.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from weft.cost.arrays import Floats
 from weft.cost.memory import replica_bytes, usable_bytes
-from weft.cost.steps import Engine, decode_step, prefill
+from weft.cost.steps import Engine
 from weft.plan.options import (
     DECODE_BATCHES,
     Candidate,
     Offer,
     Reason,
     Rejection,
+    allowed,
+    assumed,
     engines,
+    limit_of,
     offer_of,
     pool_of,
+    sizes_of,
     too_large,
+    waiting,
     where,
 )
 from weft.plan.problem import Option
+from weft.plan.queueing import Traffic, traffic_of
 from weft.plan.requests import LeafTask, PlanRequest
+from weft.plan.served import SERVER, Band, Replica, Served, Sizes, served
 
 WORK = "serve"
 
@@ -55,117 +62,155 @@ def aggregated(request: PlanRequest) -> Iterator[Verdict]:
     """Every configuration that serves a whole call, as an option of each of its tasks, or why it is none."""
     found = calls(request)
     for call in found:
-        peers = tuple(peer for peer in found if peer.decode.model == call.decode.model)
-        for group in request.fleet.groups:
-            offer = offer_of(group, request)
-            if isinstance(offer, Offer):
-                for engine in engines(call.decode, offer):
-                    if isinstance(engine, Engine):
-                        yield from _served(_Trial(call, peers, offer, engine, request))
+        peers = [sizes_of(peer.decode) for peer in found if peer.decode.model == call.decode.model]
+        yield from _of_call(call, peers, request)
+
+
+def _of_call(call: Call, peers: Sequence[Sizes], request: PlanRequest) -> Iterator[Verdict]:
+    trials = list(_trials(call, request))
+    for trial in trials:
+        if not trial.batches:
+            refused = too_large(trial.offer.group, trial.engine, trial.device_bytes(1))
+            yield from ((task.name, refused) for task in (call.prefill, call.decode))
+    fitting = [trial for trial in trials if trial.batches]
+    for trial, times in zip(fitting, _times(call, fitting, peers, request), strict=True):
+        yield from _judged(trial, times, request)
 
 
 @dataclass(frozen=True, slots=True)
 class _Trial:
-    """One replica for one call, before a batch is chosen. `peers`: calls that may share it, this one among them."""
+    """One replica for one call at the batches that fit beside a prompt in flight."""
 
     call: Call
-    peers: tuple[Call, ...]
     offer: Offer
     engine: Engine
-    request: PlanRequest
-
-    @property
-    def tokens(self) -> int:
-        """In the cache of one sequence at its end."""
-        return self.call.decode.isl + self.call.decode.osl
-
-    def fitting(self) -> list[int]:
-        """Batches that fit beside a prompt in flight."""
-        return [batch for batch in DECODE_BATCHES if self.device_bytes(batch) <= usable_bytes(self.offer.group.device)]
+    batches: tuple[int, ...]
 
     def device_bytes(self, batch: int) -> float:
-        engine = self.engine
-        rows = batch + self.call.prefill.isl
-        return replica_bytes(engine.model, engine.precision, engine.parallelism, batch, self.tokens, rows)
+        return _device_bytes(self.call, self.engine, batch)
+
+
+def _trials(call: Call, request: PlanRequest) -> Iterator[_Trial]:
+    for group in request.fleet.groups:
+        offer = offer_of(group, request)
+        if isinstance(offer, Rejection) or not (allowed(call.prefill, group) and allowed(call.decode, group)):
+            continue
+        for engine in engines(call.decode, offer):
+            if isinstance(engine, Engine):
+                room = usable_bytes(group.device)
+                fitting = tuple(batch for batch in DECODE_BATCHES if _device_bytes(call, engine, batch) <= room)
+                yield _Trial(call, offer, engine, fitting)
+
+
+def _device_bytes(call: Call, engine: Engine, batch: int) -> float:
+    tokens, rows = call.decode.isl + call.decode.osl, batch + call.prefill.isl
+    return replica_bytes(engine.model, engine.precision, engine.parallelism, batch, tokens, rows)
 
 
 @dataclass(frozen=True, slots=True)
 class _Times:
-    """Seconds: one prompt alone, one decode step at each batch, and one token with prompts let in between."""
+    """Seconds at each batch: to the first token, for each token after it, and of waiting for a place before."""
 
-    prompt_s: float
-    step_s: NDArray[np.float64]
-    token_s: NDArray[np.float64]
+    first_s: Floats
+    token_s: Floats
+    wait_s: Floats
+    first: Band
+    token: Band
     provenance: str
 
     @property
-    def ttft_s(self) -> NDArray[np.float64]:
-        return self.prompt_s + self.step_s
+    def ttft_s(self) -> Floats:
+        return self.first_s + self.wait_s
 
 
-def _served(trial: _Trial) -> Iterator[Verdict]:
-    batches = trial.fitting()
-    names = trial.call.prefill.name, trial.call.decode.name
-    if not batches:
-        refused = too_large(trial.offer.group, trial.engine, trial.device_bytes(1))
-        yield from ((name, refused) for name in names)
-        return
-    times = _times(trial, np.array(batches))
-    slo = trial.request.slo
-    ttft_limit_s, tpot_limit_s = (np.inf if limit is None else limit for limit in (slo.ttft_s, slo.tpot_s))
+def _times(call: Call, trials: Sequence[_Trial], peers: Sequence[Sizes], request: PlanRequest) -> Iterator[_Times]:
+    traffic, own = traffic_of(call.decode, request), sizes_of(call.decode)
+    densest = max(peers, key=lambda each: each.isl / max(each.osl, 1))
+    replicas = [Replica(trial.engine, SERVER, own, trial.batches, densest) for trial in trials]
+    if traffic.longest != own:
+        replicas += [Replica(trial.engine, SERVER, traffic.longest, trial.batches, densest) for trial in trials]
+    priced = served(replicas, request.software, request.efficiencies)
+    longest = priced[len(trials) :] or priced
+    for trial, mine, other in zip(trials, priced, longest, strict=False):
+        yield _waited(trial, mine, other, traffic, robust=request.robust)
+
+
+def _waited(trial: _Trial, mine: Served, other: Served, traffic: Traffic, *, robust: bool) -> _Times:
+    batches = np.array(trial.batches)
+    (first_s, first), (token_s, token) = _both(mine, robust=robust)
+    (other_first_s, _), (other_token_s, _) = _both(other, robust=robust)
+    visit_s = first_s + (trial.call.decode.osl - 1) * token_s
+    longest_s = other_first_s + (traffic.longest.osl - 1) * other_token_s
+    wait_s = traffic.wait_s(batches, visit_s / batches, longest_s)
+    return _Times(first_s, token_s, wait_s, first, token, str(mine.known))
+
+
+def _both(found: Served, *, robust: bool) -> tuple[tuple[Floats, Band], tuple[Floats, Band]]:
+    ttft = assumed(found.ttft_s, found.ttft, robust=robust)
+    return ttft, assumed(found.tpot_s, found.tpot, robust=robust)
+
+
+def _judged(trial: _Trial, times: _Times, request: PlanRequest) -> Iterator[Verdict]:
+    slo = request.slo_of(trial.call.decode)
+    ttft_limit_s, tpot_limit_s = limit_of(slo.ttft_s), limit_of(slo.tpot_s)
     good = (times.ttft_s <= ttft_limit_s) & (times.token_s <= tpot_limit_s)
     for at in np.flatnonzero(good):
-        yield from _candidates(trial, batches[at], times, int(at))
+        yield from _candidates(trial, times, int(at))
     if not good.any():
-        yield names[0], _too_slow(trial, "TTFT", float(times.ttft_s.min()), ttft_limit_s)
-        yield names[1], _too_slow(trial, "TPOT", float(times.token_s.min()), tpot_limit_s)
+        at = int(np.argmin(times.ttft_s))
+        waited = waiting(float(times.wait_s[at]))
+        yield trial.call.prefill.name, _too_slow(trial, "TTFT", float(times.ttft_s[at]), ttft_limit_s, waited)
+        yield trial.call.decode.name, _too_slow(trial, "TPOT", float(times.token_s.min()), tpot_limit_s)
 
 
-def _times(trial: _Trial, batches: NDArray[np.int64]) -> _Times:
-    own, prompt_s, provenance = _step_s(trial.call, trial.engine, batches)
-    on_prompts = [_share_of_prompts(peer, trial.engine, batches) for peer in trial.peers]
-    return _Times(prompt_s, own, own / (1 - np.max(on_prompts, axis=0)), provenance)
-
-
-def _step_s(call: Call, engine: Engine, batches: NDArray[np.int64]) -> tuple[NDArray[np.float64], float, str]:
-    """Seconds of a decode step at each batch, of one prompt, and where they come from."""
-    steps = decode_step(engine, call.decode.isl + call.decode.osl // 2, batches)
-    return np.asarray(steps.seconds, float), float(prefill(engine, call.prefill.isl).seconds), steps.provenance
-
-
-def _share_of_prompts(call: Call, engine: Engine, batches: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Of a busy replica's time, at each batch."""
-    step_s, prompt_s, _ = _step_s(call, engine, batches)
-    return batches * prompt_s / (batches * prompt_s + call.decode.osl * step_s)
-
-
-def _candidates(trial: _Trial, batch: int, times: _Times, at: int) -> Iterator[Verdict]:
-    """One option for each phase, tied: a visit keeps the replica busy with its own work only."""
-    group, engine, osl = trial.offer.group, trial.engine, trial.call.decode.osl
-    pool = pool_of(trial.offer, engine, WORK, batch)
-    watts = trial.offer.watts * pool.devices_per_replica
+def _candidates(trial: _Trial, times: _Times, at: int) -> Iterator[Verdict]:
+    """One option for each phase, tied."""
+    call, batch, wait_s = trial.call, trial.batches[at], float(times.wait_s[at])
+    first_s, token_s = float(times.first_s[at]), float(times.token_s[at])
     phases = (
-        (trial.call.prefill.name, float(times.ttft_s[at]), 1, times.prompt_s),
-        (trial.call.decode.name, float(times.token_s[at]), osl, osl * float(times.step_s[at]) / batch),
+        (call.prefill.name, first_s, first_s, wait_s, times.first),
+        (call.decode.name, token_s, (call.decode.osl - 1) * token_s, 0.0, times.token),
     )
-    for name, step_s, steps, busy_s in phases:
-        option = Option(
-            name=pool.name,
-            pool=pool,
-            latency_s=steps * step_s,
-            busy_s=busy_s,
-            port=f"{group.zone}.{engine.precision}",
-            joules_per_visit=busy_s * watts,
-            tie=pool.name,
+    for name, step_s, own_s, waited_s, band in phases:
+        objective_s = step_s + waited_s
+        option = _option(trial, batch, own_s, waited_s)
+        yield (
+            name,
+            Candidate(
+                option,
+                trial.offer.group,
+                trial.engine.parallelism,
+                trial.engine.precision,
+                batch,
+                step_s,
+                objective_s,
+                waited_s,
+                own_s * band.low,
+                own_s * band.high,
+                trial.device_bytes(batch),
+                times.provenance,
+            ),
         )
-        split, precision, held_bytes = engine.parallelism, engine.precision, trial.device_bytes(batch)
-        yield name, Candidate(option, group, split, precision, batch, step_s, held_bytes, times.provenance)
 
 
-def _too_slow(trial: _Trial, objective: str, best_s: float, limit_s: float) -> Rejection:
+def _option(trial: _Trial, batch: int, own_s: float, wait_s: float) -> Option:
+    pool = pool_of(trial.offer, trial.engine, WORK, batch)
+    watts = trial.offer.watts * pool.devices_per_replica
+    return Option(
+        name=pool.name,
+        pool=pool,
+        latency_s=own_s + wait_s,
+        busy_s=own_s / batch,
+        port=f"{trial.offer.group.zone}.{trial.engine.precision}",
+        joules_per_visit=own_s / batch * watts,
+        tie=pool.name,
+    )
+
+
+def _too_slow(trial: _Trial, objective: str, best_s: float, limit_s: float, waited: str = "") -> Rejection:
     """Also told where the other phase is the slow one: then this phase's own best may lie within its limit."""
     place = f"{where(trial.offer.group, trial.engine)} serving both phases"
-    message = f"{objective} {limit_s:.3f} s asked, best is {best_s:.3f} s on {place}"
+    message = f"{objective} {limit_s:.3f} s asked, best is {best_s:.3f} s{waited} on {place}"
     if best_s <= limit_s:
         message = f"no batch of {place} meets TTFT and TPOT together"
     return Rejection(place, Reason.TIME, max(best_s, limit_s), limit_s, message)

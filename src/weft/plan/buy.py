@@ -3,16 +3,14 @@
 The fleet's inventory is what is owned (nothing, or a fleet that grows); every device with a purchase price is for sale.
 """
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from weft.core.errors import PlanError
 from weft.core.hardware import Device, DeviceGroup, Fleet
 from weft.plan.build import Planned, build
 from weft.plan.options import device_class
-from weft.plan.problem import Objective, Placement, PlacementProblem
+from weft.plan.problem import Objective, Placement
 from weft.plan.requests import PlanRequest
 from weft.plan.solve import solve
 
@@ -54,11 +52,7 @@ def purchase(
     )
     planned = build(wanted)
     problem = replace(planned.problem, inventory=inventory)
-    try:
-        found = solve(problem)
-    except PlanError as error:
-        raise _too_dear(problem, error) from error
-    return Purchase(replace(planned, problem=problem), found, prices)
+    return Purchase(replace(planned, problem=problem), solve(problem), prices)
 
 
 def _for_sale(fleet: Fleet, market: tuple[Device, ...], zone: str) -> tuple[DeviceGroup, ...]:
@@ -70,16 +64,3 @@ def _for_sale(fleet: Fleet, market: tuple[Device, ...], zone: str) -> tuple[Devi
 
 MANY = 10_000
 """Devices of a class; a bill limits them, not the shelf."""
-
-
-def _too_dear(problem: PlacementProblem, error: PlanError) -> PlanError:
-    """With the least bill as the way out, where the budget is what stands in the way."""
-    if problem.budget_usd is None:
-        return error
-    least_usd = solve(replace(problem, budget_usd=None, objective=Objective.USD_TO_BUY)).usd_to_buy
-    asked = f"{problem.budget_usd:,.0f} $ do not buy a fleet for {problem.rate_per_s:g} runs/s"
-    return PlanError(
-        subject="budget",
-        problem=f"{asked}; the cheapest costs {least_usd:,.0f} $",
-        way_out=f"raise --budget to {math.ceil(least_usd)}, lower the rate, or loosen the SLO",
-    )

@@ -1,9 +1,14 @@
-"""The most runs a second that a fleet carries within a budget: cost grows with the rate, so the rate is bisected."""
+"""The most runs a second that a fleet carries within a budget: cost grows with the rate, so the rate is bisected.
+
+Options are enumerated anew at each rate, because what waits, and so what keeps its objective, depends on it.
+"""
 
 from dataclasses import replace
 
 from weft.core.errors import PlanError
-from weft.plan.problem import Placement, PlacementProblem
+from weft.plan.build import build
+from weft.plan.problem import Placement
+from weft.plan.requests import PlanRequest
 from weft.plan.solve import solve
 
 PRECISION = 1e-3
@@ -12,9 +17,9 @@ PRECISION = 1e-3
 FIRST_PER_S = 1e-3
 
 
-def most_runs(problem: PlacementProblem, usd_per_hour: float) -> tuple[float, Placement]:
+def most_runs(request: PlanRequest, usd_per_hour: float) -> tuple[float, Placement]:
     """The largest rate within the budget, and its plan; PlanError where not even a run in a quarter of an hour fits."""
-    best = _within(problem, FIRST_PER_S, usd_per_hour)
+    best = _within(request, FIRST_PER_S, usd_per_hour)
     if best is None:
         raise PlanError(
             subject="budget",
@@ -22,18 +27,18 @@ def most_runs(problem: PlacementProblem, usd_per_hour: float) -> tuple[float, Pl
             way_out="raise the budget: the least fleet that meets the objective costs more",
         )
     low, high = FIRST_PER_S, 2 * FIRST_PER_S
-    while (found := _within(problem, high, usd_per_hour)) is not None:
+    while (found := _within(request, high, usd_per_hour)) is not None:
         low, high, best = high, 2 * high, found
     while high - low > PRECISION * low:
         middle = (low + high) / 2
-        found = _within(problem, middle, usd_per_hour)
+        found = _within(request, middle, usd_per_hour)
         low, high, best = (low, middle, best) if found is None else (middle, high, found)
     return low, best
 
 
-def _within(problem: PlacementProblem, rate_per_s: float, usd_per_hour: float) -> Placement | None:
+def _within(request: PlanRequest, rate_per_s: float, usd_per_hour: float) -> Placement | None:
     try:
-        found = solve(replace(problem, rate_per_s=rate_per_s))
+        found = solve(build(replace(request, rate_per_s=rate_per_s)).problem)
     except PlanError:
         return None
     return found if found.usd_per_hour <= usd_per_hour * (1 + 1e-9) else None

@@ -77,7 +77,7 @@ def _gap(cost: float, bound: float) -> float:
 
 
 def _promising(task: Task, found: Bounded, few: int) -> Task:
-    variables = found.formulation.x[task.name]
+    variables = found.formulation.variables.x[task.name]
     by_price = sorted(range(len(variables)), key=lambda at: found.relaxed.reduced[variables[at]])
     used = [at for at in by_price if found.relaxed.values[variables[at]] > NOTHING]
     kept = sorted({*used, *by_price[:few]})

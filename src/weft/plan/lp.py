@@ -64,6 +64,10 @@ class LinearModel:
         self.integer.append(integer)
         return len(self.upper) - 1
 
+    def free(self, variable: int) -> None:
+        """Without an upper bound."""
+        self.upper[variable] = math.inf
+
     def row(self, terms: Iterable[tuple[int, float]], *, lower: float = -math.inf, upper: float = math.inf) -> None:
         """lower ≤ Σ coefficient · variable ≤ upper. Terms of one variable add up."""
         merged = _merged(terms)

@@ -2,11 +2,11 @@
 
 An LLM phase is tried on every group whose hardware runs the precision; memory and the step objectives (TTFT, TPOT)
 decide. Prefill and decode are pools of their own here (`aggregated` joins them). CPU work runs one core each on a
-socket that all CPU work shares.
-A decode step is priced at the middle of the answer (isl + osl/2 tokens in the cache), its memory at the end.
+socket that all CPU work shares. What a visit takes is what `served` says of the replica at its batch, plus the wait for
+a free place (`queueing`) at the load that the pool has at the planned rate.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -17,15 +17,17 @@ from weft.core.errors import CatalogError, PlanError
 from weft.core.hardware import DeviceGroup, DeviceKind
 from weft.core.model import ModelSpec
 from weft.core.units import Precision
-from weft.core.workload import Slo
+from weft.cost.arrays import Floats
 from weft.cost.collectives import scale_up_devices
 from weft.cost.efficiency import DEFAULT_EFFICIENCY, Efficiency
 from weft.cost.energy import power_w
 from weft.cost.memory import largest_batch, replica_bytes, usable_bytes
-from weft.cost.steps import Engine, StepEstimate, decode_step, prefill
+from weft.cost.steps import Engine
 from weft.cost.tco import usd_per_hour
 from weft.plan.problem import Option, PoolSpec
+from weft.plan.queueing import Traffic, traffic_of
 from weft.plan.requests import LeafTask, PlanRequest, TaskKind
+from weft.plan.served import DECODE, PREFILL, Band, Replica, Served, Sizes, served
 
 TENSOR_PARALLEL = (1, 2, 4, 8)
 PREFILL_BATCHES = (1, 2, 4, 8)
@@ -40,6 +42,7 @@ class Reason(StrEnum):
     PRICE = "price"
     FORMAT = "format"
     KIND = "kind"
+    PIN = "pin"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +59,9 @@ class Rejection:
 @dataclass(frozen=True, slots=True)
 class Candidate:
     """An option with all that the solver does not need to know. `step_s` is the TTFT of a prefill or the TPOT of a
-    decode at this batch; `memory_bytes` is what one device holds (both 0 for CPU work)."""
+    decode at this batch, without waiting; `objective_s` is what the step's objective bounds: TTFT with the wait, or
+    TPOT. Of the option's latency `wait_s` is spent waiting; the rest lies between `low_s` and `high_s`. `memory_bytes`
+    is what one device holds. CPU work has no step and no objective (0)."""
 
     option: Option
     group: DeviceGroup
@@ -64,6 +69,10 @@ class Candidate:
     precision: Precision | None
     batch: int
     step_s: float
+    objective_s: float
+    wait_s: float
+    low_s: float
+    high_s: float
     memory_bytes: float
     provenance: str
 
@@ -73,18 +82,40 @@ def device_class(group: DeviceGroup) -> str:
     return f"{group.device.id}@{group.zone}"
 
 
+def allowed(task: LeafTask, group: DeviceGroup) -> bool:
+    """By what the task is pinned to."""
+    device, _, zone = task.pinned.partition("@")
+    return device in ("", group.device.id) and zone in ("", group.zone)
+
+
 def verdicts(task: LeafTask, request: PlanRequest) -> Iterator[Candidate | Rejection]:
     """Every configuration of the task on the fleet, accepted or refused, in the order of the fleet."""
+    found = list(_tries(task, request))
+    visits = iter(_visits(task, [each for each in found if isinstance(each, _Trial)], request))
+    for each in found:
+        if isinstance(each, _Trial):
+            yield from _judged(each, next(visits))
+        else:
+            yield each
+
+
+def _tries(task: LeafTask, request: PlanRequest) -> Iterator["Candidate | Rejection | _Trial"]:
+    """CPU work is settled at once; replicas of an engine are still to be priced."""
     for group in request.fleet.groups:
         name = device_class(group)
+        if not allowed(task, group):
+            yield Rejection(name, Reason.PIN, 0.0, 0.0, f"it is pinned to {task.pinned}, not to {name}")
+            continue
         if task.kind is TaskKind.CPU and not _cores(group):
             yield Rejection(name, Reason.KIND, 0.0, 0.0, f"{name} is no CPU with a known number of cores")
             continue
         offer = offer_of(group, request)
         if isinstance(offer, Rejection):
             yield offer
-            continue
-        yield from _cpu(task, offer) if task.kind is TaskKind.CPU else _llm(task, offer, request.slo)
+        elif task.kind is TaskKind.CPU:
+            yield _cpu(task, offer, traffic_of(task, request))
+        else:
+            yield from _replicas(task, offer, request)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,21 +146,27 @@ def _cores(group: DeviceGroup) -> int:
     return group.device.cores or 0 if group.device.kind is DeviceKind.CPU else 0
 
 
-def _cpu(task: LeafTask, offer: Offer) -> Iterator[Candidate]:
+def _cpu(task: LeafTask, offer: Offer, traffic: Traffic) -> Candidate:
     group, cores = offer.group, _cores(offer.group)
     pool = PoolSpec(f"cpu.{group.device.id}.{group.zone}", device_class(group), 1, offer.usd_per_hour)
-    busy_s = task.core_s / cores
-    option = Option(pool.name, pool, task.core_s, busy_s, port=group.zone, joules_per_visit=offer.watts * busy_s)
-    yield Candidate(option, group, Parallelism(), None, cores, 0.0, 0.0, "profile")
+    busy_s, own_s = task.core_s / cores, task.core_s
+    wait_s = float(traffic.wait_s(cores, busy_s, traffic.longest_core_s))
+    joules = offer.watts * busy_s
+    option = Option(pool.name, pool, own_s + wait_s, busy_s, port=group.zone, joules_per_visit=joules)
+    return Candidate(option, group, Parallelism(), None, cores, 0.0, 0.0, wait_s, own_s, own_s, 0.0, "profile")
 
 
-def _llm(task: LeafTask, offer: Offer, slo: Slo) -> Iterator[Candidate | Rejection]:
-    phase = _phase(task, slo)
+def _replicas(task: LeafTask, offer: Offer, request: PlanRequest) -> Iterator["_Trial | Rejection"]:
+    phase = _phase(task, request)
     for engine in engines(task, offer):
         if isinstance(engine, Rejection):
             yield engine
-        else:
-            yield from _batches(_Trial(task, offer, engine, phase))
+            continue
+        replica = (engine.model, engine.device, engine.precision, engine.parallelism)
+        most = largest_batch(*replica, phase.cached, phase.rows)
+        batches = tuple(batch for batch in phase.batches if batch <= most)
+        trial = _Trial(task, offer, engine, phase, batches)
+        yield trial if batches else _too_large(trial)
 
 
 def engines(task: LeafTask, offer: Offer) -> Iterator[Engine | Rejection]:
@@ -170,31 +207,34 @@ class _Phase:
     `cached` tokens and has `rows` of them in flight."""
 
     objective: str
-    limit_s: float | None
+    limit_s: float
     batches: tuple[int, ...]
     steps: int
     cached: int
     rows: int
 
 
-def _phase(task: LeafTask, slo: Slo) -> _Phase:
+def _phase(task: LeafTask, request: PlanRequest) -> _Phase:
+    """The first token of an answer is the prefill's."""
+    slo = request.slo_of(task)
     if task.kind is TaskKind.PREFILL:
-        return _Phase("TTFT", slo.ttft_s, PREFILL_BATCHES, 1, task.isl, task.isl)
-    return _Phase("TPOT", slo.tpot_s, DECODE_BATCHES, task.osl, task.isl + task.osl, 1)
+        return _Phase("TTFT", limit_of(slo.ttft_s), PREFILL_BATCHES, 1, task.isl, task.isl)
+    return _Phase("TPOT", limit_of(slo.tpot_s), DECODE_BATCHES, max(task.osl - 1, 0), task.isl + task.osl, 1)
+
+
+def limit_of(seconds: float | None) -> float:
+    return float("inf") if seconds is None else seconds
 
 
 @dataclass(frozen=True, slots=True)
 class _Trial:
-    """One replica for one task, before a batch is chosen."""
+    """One replica for one task at the batches that fit."""
 
     task: LeafTask
     offer: Offer
     engine: Engine
     phase: _Phase
-
-    @property
-    def where(self) -> str:
-        return where(self.offer.group, self.engine)
+    batches: tuple[int, ...]
 
     def needs_bytes(self, batch: int) -> float:
         """On one device."""
@@ -202,48 +242,97 @@ class _Trial:
         rows = batch * phase.rows
         return replica_bytes(engine.model, engine.precision, engine.parallelism, batch, phase.cached, rows)
 
-    def estimate(self, batches: list[int]) -> StepEstimate:
-        sizes = np.array(batches)
-        if self.task.kind is TaskKind.PREFILL:
-            return prefill(self.engine, self.task.isl, sizes)
-        return decode_step(self.engine, self.task.isl + self.task.osl // 2, sizes)
+    def replica(self, sizes: Sizes) -> Replica:
+        kind = PREFILL if self.task.kind is TaskKind.PREFILL else DECODE
+        return Replica(self.engine, kind, sizes, self.batches, sizes)
+
+
+@dataclass(frozen=True, slots=True)
+class _Visits:
+    """Seconds at each batch of a trial: one step, and the wait before the first."""
+
+    step_s: Floats
+    wait_s: Floats
+    band: Band
+    provenance: str
+
+
+def _visits(task: LeafTask, trials: Sequence[_Trial], request: PlanRequest) -> Iterator[_Visits]:
+    """A visit waits for others of the same pool, the longest of them at worst."""
+    if not trials:
+        return
+    traffic = traffic_of(task, request)
+    own = sizes_of(task)
+    replicas = [trial.replica(own) for trial in trials]
+    if traffic.longest != own:
+        replicas += [trial.replica(traffic.longest) for trial in trials]
+    priced = served(replicas, request.software, request.efficiencies)
+    longest = priced[len(trials) :] or priced
+    for trial, mine, other in zip(trials, priced, longest, strict=False):
+        step_s, band = _step(trial, mine, robust=request.robust)
+        other_s, _ = _step(trial, other, robust=request.robust)
+        visit_s = other_s * (1 if trial.task.kind is TaskKind.PREFILL else max(traffic.longest.osl - 1, 0))
+        batches = np.array(trial.batches)
+        wait_s = traffic.wait_s(batches, step_s * trial.phase.steps / batches, visit_s)
+        yield _Visits(step_s, wait_s, band, str(mine.known))
+
+
+def _step(trial: _Trial, found: Served, *, robust: bool) -> tuple[Floats, Band]:
+    """With the band as factors of what is assumed."""
+    first = trial.task.kind is TaskKind.PREFILL
+    return assumed(*((found.ttft_s, found.ttft) if first else (found.tpot_s, found.tpot)), robust=robust)
+
+
+def assumed(seconds: Floats, band: Band, *, robust: bool) -> tuple[Floats, Band]:
+    """What a plan counts on: the value, or the high end of its band."""
+    return (seconds * band.high, Band(band.low / band.high, 1.0)) if robust else (seconds, band)
+
+
+def sizes_of(task: LeafTask) -> Sizes:
+    return Sizes(task.isl, task.osl)
 
 
 def where(group: DeviceGroup, engine: Engine) -> str:
     return f"{device_class(group)} {engine.parallelism} {engine.precision}"
 
 
-def _batches(trial: _Trial) -> Iterator[Candidate | Rejection]:
-    engine, phase = trial.engine, trial.phase
-    most = largest_batch(engine.model, engine.device, engine.precision, engine.parallelism, phase.cached, phase.rows)
-    fitting = [batch for batch in phase.batches if batch <= most]
-    if not fitting:
-        yield _too_large(trial)
-        return
-    estimate = trial.estimate(fitting)
-    seconds = [float(value) for value in estimate.seconds]
-    limit_s = float("inf") if phase.limit_s is None else phase.limit_s
-    for batch, step_s in zip(fitting, seconds, strict=True):
-        if step_s <= limit_s:
-            yield _candidate(trial, batch, step_s, estimate.provenance)
-    if min(seconds) > limit_s:
-        yield _too_slow(trial, min(seconds), limit_s)
+def _judged(trial: _Trial, visits: _Visits) -> Iterator[Candidate | Rejection]:
+    first = trial.task.kind is TaskKind.PREFILL
+    objective_s = visits.step_s + visits.wait_s if first else visits.step_s
+    for at in np.flatnonzero(objective_s <= trial.phase.limit_s):
+        yield _candidate(trial, visits, int(at), float(objective_s[at]))
+    best = int(np.argmin(objective_s))
+    if objective_s[best] > trial.phase.limit_s:
+        yield _too_slow(trial, float(objective_s[best]), float(visits.wait_s[best]) if first else 0.0)
 
 
-def _candidate(trial: _Trial, batch: int, step_s: float, provenance: str) -> Candidate:
-    engine, group = trial.engine, trial.offer.group
+def _candidate(trial: _Trial, visits: _Visits, at: int, objective_s: float) -> Candidate:
+    engine, group, batch = trial.engine, trial.offer.group, trial.batches[at]
     pool = pool_of(trial.offer, engine, trial.task.kind, batch)
-    latency_s = trial.phase.steps * step_s
+    step_s, wait_s = float(visits.step_s[at]), float(visits.wait_s[at])
+    own_s = trial.phase.steps * step_s
     option = Option(
         name=pool.name,
         pool=pool,
-        latency_s=latency_s,
-        busy_s=latency_s / batch,
+        latency_s=own_s + wait_s,
+        busy_s=own_s / batch,
         port=f"{group.zone}.{engine.precision}",
-        joules_per_visit=latency_s / batch * trial.offer.watts * pool.devices_per_replica,
+        joules_per_visit=own_s / batch * trial.offer.watts * pool.devices_per_replica,
     )
-    memory_bytes = trial.needs_bytes(batch)
-    return Candidate(option, group, engine.parallelism, engine.precision, batch, step_s, memory_bytes, provenance)
+    return Candidate(
+        option,
+        group,
+        engine.parallelism,
+        engine.precision,
+        batch,
+        step_s,
+        objective_s,
+        wait_s,
+        own_s * visits.band.low,
+        own_s * visits.band.high,
+        trial.needs_bytes(batch),
+        visits.provenance,
+    )
 
 
 def pool_of(offer: Offer, engine: Engine, work: str, batch: int) -> PoolSpec:
@@ -268,6 +357,12 @@ def too_large(group: DeviceGroup, engine: Engine, device_bytes: float) -> Reject
     return Rejection(place, Reason.MEMORY, needs, has, message)
 
 
-def _too_slow(trial: _Trial, best_s: float, limit_s: float) -> Rejection:
-    message = f"{trial.phase.objective} {limit_s:.3f} s asked, best is {best_s:.3f} s on {trial.where}"
-    return Rejection(trial.where, Reason.TIME, best_s, limit_s, message)
+def _too_slow(trial: _Trial, best_s: float, wait_s: float) -> Rejection:
+    place, limit_s = where(trial.offer.group, trial.engine), trial.phase.limit_s
+    message = f"{trial.phase.objective} {limit_s:.3f} s asked, best is {best_s:.3f} s{waiting(wait_s)} on {place}"
+    return Rejection(place, Reason.TIME, best_s, limit_s, message)
+
+
+def waiting(wait_s: float) -> str:
+    """Told where it can be seen."""
+    return f" ({wait_s:.3f} s of it waiting)" if wait_s >= 5e-4 else ""

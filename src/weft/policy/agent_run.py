@@ -5,16 +5,14 @@ block are complete the terminator returns or jumps. The state is a function of (
 event list is the durable form of a run: `AgentRun.resume` folds it again.
 """
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Self
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple, Self
 
 from weft.core.errors import ProgramError
 from weft.core.program import Block, Program, Step, Target
 
 
-@dataclass(frozen=True, slots=True)
-class Ready:
+class Ready(NamedTuple):
     """A step to start now. `visit` counts the runs of this step from 0."""
 
     step: Step
@@ -22,8 +20,7 @@ class Ready:
     inputs: tuple[object, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Completed:
+class Completed(NamedTuple):
     """The one kind of event: a visit of a step produced its outputs."""
 
     step: str
@@ -40,7 +37,7 @@ class AgentRun:
         self._values: dict[str, object] = dict(inputs)
         self._visits: dict[str, int] = {}
         self._taken: dict[str, int] = {}
-        self._waiting: dict[str, Step] = {}
+        self._waiting: Sequence[Step] = ()
         self._running: dict[str, Ready] = {}
         self._block: Block | None = None
         self.events: list[Completed] = []
@@ -69,35 +66,42 @@ class AgentRun:
             raise _wrong_outputs(ready.step, event)
         del self._running[event.step]
         self.events.append(event)
-        self._values.update(zip(ready.step.outputs, event.outputs, strict=True))
-        enabled = self._start_ready_steps()
+        for name, value in zip(ready.step.outputs, event.outputs, strict=True):
+            self._values[name] = value
+        enabled = self._start_ready_steps() if self._waiting else []
         return enabled if self._running else self._leave()
 
     def _enter(self, block: Block) -> list[Ready]:
         self._block = block
-        self._waiting = {step.name: step for step in block.steps}
-        for step in block.steps:
-            for output in step.outputs:  # a revisit must not see the values of the visit before
-                self._values.pop(output, None)
+        self._waiting = block.steps
+        if self._visits:  # a revisit must not see the values of the visit before
+            for step in block.steps:
+                for output in step.outputs:
+                    self._values.pop(output, None)
         enabled = self._start_ready_steps()
         return enabled or self._leave()
 
     def _start_ready_steps(self) -> list[Ready]:
-        enabled: list[Ready] = []
-        for step in list(self._waiting.values()):
-            if all(name in self._values for name in step.inputs):
+        values, enabled, waiting = self._values, list[Ready](), list[Step]()
+        for step in self._waiting:
+            inputs: list[object] = []
+            for name in step.inputs:
+                if name not in values:
+                    waiting.append(step)
+                    break
+                inputs.append(values[name])
+            else:
                 visit = self._visits.get(step.name, 0)
                 self._visits[step.name] = visit + 1
-                ready = Ready(step, visit, tuple(self._values[name] for name in step.inputs))
-                self._running[step.name] = ready
-                del self._waiting[step.name]
+                ready = self._running[step.name] = Ready(step, visit, tuple(inputs))
                 enabled.append(ready)
+        self._waiting = waiting
         return enabled
 
     def _leave(self) -> list[Ready]:
         block = self._block
         assert block is not None
-        assert not self._waiting, f"{block.name}: {sorted(self._waiting)} wait for values no step makes"
+        assert not self._waiting, f"{block.name}: {[step.name for step in self._waiting]} wait for values no step makes"
         if not block.terminator.targets:
             self.result = tuple(self._values[name] for name in block.terminator.returns)
             return []
@@ -122,8 +126,8 @@ class AgentRun:
 
 
 def _check_inputs(program: Program, inputs: Mapping[str, object]) -> None:
-    wanted = set(program.entry.parameters)
-    if set(inputs) != wanted:
+    wanted = program.blocks[0].parameters
+    if len(inputs) != len(wanted) or not all(map(inputs.__contains__, wanted)):
         raise ProgramError(
             subject=f"agent {program.name!r}",
             problem=f"takes inputs {sorted(wanted)}, got {sorted(inputs)}",

@@ -71,7 +71,11 @@ def run(data: Path) -> Fidelity:
     them."""
     curves = efficiencies()
     prepared = prepare(read_runs(data / "measured.csv"), curves)
-    kept = cross_validate(prepared, curves)
+    return judged(prepared, cross_validate(prepared, curves))
+
+
+def judged(prepared: Prepared, kept: KeptOut) -> Fidelity:
+    """The scores of predictions by fits that did not see what they predict."""
     covered, width = _band_check(prepared, kept)
     scores = tuple(_scores(prepared, kept, covered, width))
     return Fidelity(prepared, kept, covered, width, scores)

@@ -1,26 +1,34 @@
-"""The paper's Figure 3: what seven workloads lean on, in six resource dimensions, 0 to 10.
+"""The paper's Figure 3: what workloads lean on, in six resource dimensions, 0 to 10.
 
 A node is one eighth of an H100 server. A workload runs flat out on it; 10 in a dimension means that it uses all that
-the node has of it. The three LLM workloads are summed over the model's operators and timed by the cost model; the
-others follow from declared sizes (`DECLARED`), each an assumption of ours.
+the node has of it. LLM, image and speech workloads are summed over their models' operators and timed by the cost model;
+those on a CPU take what `benchmarks/cpu_steps.py` measured (the catalogue's CPU steps). A few sizes are declared
+(`DECLARED`), each an assumption of ours.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 
 from weft import catalog
+from weft.core.cpu_step import CpuStep
 from weft.core.deployment import Parallelism
 from weft.core.hardware import Device, Link
 from weft.core.units import GIGA, Precision
+from weft.cost.arrays import Floats
+from weft.cost.encoders import call, estimate_call
 from weft.cost.memory import replica_bytes
 from weft.cost.ops import Op, decode_ops, prefill_ops
+from weft.estimate.coefficients import coefficients
 from weft.study.physics import decode_estimate, engine, prefill_estimate
 from weft.study.space import Question
 from weft.study.sweep import Choice, Phase, Refusal, answers
 
 DIMENSIONS = ("compute", "memory bandwidth", "memory capacity", "network", "disk", "CPU")
+_RATES = (0, 1, 3, 5)
+_HELD = (2, 4)
+"""Dimensions that are used up by time, and those that are held."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,22 +39,18 @@ class Node:
     host_bytes: float = 256 * GIGA
     host_bytes_per_s: float = 150 * GIGA
     disk_bytes: float = 3_840 * GIGA
-    disk_bytes_per_s: float = 7 * GIGA
 
 
 @dataclass(frozen=True, slots=True)
-class Shares:
-    """What a workload uses of what the node has, 0 to 1, in the order of DIMENSIONS."""
+class Demand:
+    """One unit of a workload. `rates`: seconds that it keeps all of the node's compute, memory bandwidth, network and
+    cores busy, shape (4,); `held`: shares of memory and disk, shape (2,). It takes `least_s`, or its busiest rate."""
 
-    compute: float = 0.0
-    memory_rate: float = 0.0
-    memory_held: float = 0.0
-    network: float = 0.0
-    disk: float = 0.0
-    cpu: float = 0.0
-
-    def scores(self) -> tuple[float, ...]:
-        return tuple(10.0 * min(getattr(self, each.name), 1.0) for each in fields(self))
+    workload: str
+    rates: Floats
+    held: Floats
+    least_s: float
+    basis: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,52 +62,51 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Declared:
-    """Sizes that no catalogue row holds. Host work per token: tokenising, sampling, scheduling. Diffusion: a 12 B
-    transformer at 16 bits, 4,608 tokens a step, at 0.6 of the peak. KV storage: a node that serves prefixes at the rate
-    of its link from memory, backed by disk. A tool call: 50 ms of one core, 20 kB. Data work: scans memory and disk."""
+    """Sizes that nothing here measures. Host work per token: sampling, scheduling. Batches that keep an accelerator
+    busy. Tools at once on a core; the pages, searches and passages of one piece of data work."""
 
     core_s_per_token: float = 50e-6
-    diffusion_params: float = 12e9
-    diffusion_tokens: float = 4_608.0
-    diffusion_reach: float = 0.6
-    storage_cores_per_byte_s: float = 1 / (10 * GIGA)
-    tool_core_s: float = 0.05
-    tool_bytes: float = 20e3
-    tool_resident_bytes: float = 200e6
-    data_core_bytes_per_s: float = 1 * GIGA
-    data_passes: float = 3.0
+    images_at_once: int = 4
+    clips_at_once: int = 16
+    tools_a_core: float = 4.0
 
 
 DECLARED = Declared()
 
 
 def rows(device_name: str = "h100-sxm", link_name: str = "roce-400g", node: Node | None = None) -> list[Row]:
-    """Seven workloads; the LLM is Llama 3 70B in FP8, 4,096 tokens in and 512 out, at its cheapest (offline)."""
+    """Eight workloads; the LLM is Llama 3 70B in FP8, 4,096 tokens in and 512 out, at its cheapest (offline)."""
     device, link, host = catalog.device(device_name), catalog.link(link_name), node or Node()
     question = Question(catalog.model("llama-3-70b"), Precision.FP8, 4096, 512)
     prefill, decode = (_llm(question, device, link, host, phase) for phase in Phase)
-    declared = {
-        "diffusion": _diffusion(device, host),
-        "KV-cache storage": _storage(link, host),
-        "tool calls": _tools(link, host),
-        "data processing": _data(host),
-    }
-    llm = {
-        "LLM inference, one node": _together(prefill, decode),
-        "prefill, disaggregated": prefill.shares,
-        "decode, disaggregated": decode.shares,
-    }
-    return [
-        *(Row(name, shares.scores(), "modelled") for name, shares in llm.items()),
-        *(Row(name, shares.scores(), "declared sizes") for name, shares in declared.items()),
+    demands = [
+        _together(prefill, decode),
+        prefill.demand,
+        decode.demand,
+        _model_call("image generation (FLUX.1)", "flux.1-dev", DECLARED.images_at_once, device, link, host),
+        _model_call("speech to text (Whisper)", "whisper-large-v3", DECLARED.clips_at_once, device, link, host),
+        _storage(link, host),
+        _tools(link, host),
+        _data(link, host),
     ]
+    scores = scores_of(demands)
+    return [Row(each.workload, tuple(line), each.basis) for each, line in zip(demands, scores.tolist(), strict=True)]
+
+
+def scores_of(demands: Sequence[Demand]) -> Floats:
+    """All workloads at once, (workloads, dimensions): 10 x the share of the node that each uses, flat out."""
+    rates, held = np.stack([each.rates for each in demands]), np.stack([each.held for each in demands])
+    seconds = np.maximum(rates.max(axis=1), [each.least_s for each in demands])
+    shares = np.empty((len(demands), len(DIMENSIONS)))
+    shares[:, _RATES], shares[:, _HELD] = rates / seconds[:, None], held
+    return 10.0 * np.minimum(shares, 1.0)
 
 
 @dataclass(frozen=True, slots=True)
 class _Timed:
-    """A phase's shares, and its device-seconds per request."""
+    """A phase's demand in a second, and its device-seconds per request."""
 
-    shares: Shares
+    demand: Demand
     device_s: float
 
 
@@ -120,17 +123,24 @@ def _llm(question: Question, device: Device, link: Link, host: Node, phase: Phas
     held = replica_bytes(question.model, question.precision, size, batch * size.pp, tokens, rows_in_flight)
     per_device_s = batch / size.devices / (steps * step_s)
     produced = batch / step_s / size.devices
-    return _Timed(
-        Shares(
+    rates = np.array(
+        [
             _total(ops, "flops") / size.pp / step_s / device.flops_per_s[question.precision],
             _total(ops, "bytes_moved") / size.pp / step_s / device.memory_bytes_per_s,
-            held / device.memory_bytes,
             per_device_s * question.kv_bytes / link.bytes_per_s,
-            question.model.weight_bytes(question.precision) / size.devices / host.disk_bytes,
-            DECLARED.core_s_per_token * produced / host.cores,
-        ),
-        choice.device_s_per_request,
+            _token_core_s(question, phase) * produced / host.cores,
+        ]
     )
+    disk = question.model.weight_bytes(question.precision) / size.devices / host.disk_bytes
+    demand = Demand(f"{phase}, disaggregated", rates, np.array([held / device.memory_bytes, disk]), 1.0, "modelled")
+    return _Timed(demand, choice.device_s_per_request)
+
+
+def _token_core_s(question: Question, phase: Phase) -> float:
+    """Of a prompt all of its tokens are encoded, of a decode step each one is decoded and scheduled."""
+    step = catalog.cpu_step("tokenise")
+    each_s = step.core_s / float(step.per.split()[0].replace(",", ""))
+    return question.isl * each_s if phase is Phase.PREFILL else each_s + DECLARED.core_s_per_token
 
 
 def _some(answer: Choice | Refusal) -> Choice:
@@ -148,57 +158,59 @@ def _total(ops: Sequence[Op], quantity: str) -> float:
     return float(sum(op.count * np.asarray(getattr(op, quantity)) for op in ops))
 
 
-def _together(prefill: _Timed, decode: _Timed) -> Shares:
+def _together(prefill: _Timed, decode: _Timed) -> Demand:
     """Both phases on one device, each for its share of the time; the cache does not leave."""
     first = prefill.device_s / (prefill.device_s + decode.device_s)
-
-    def mixed(name: str) -> float:
-        return first * getattr(prefill.shares, name) + (1 - first) * getattr(decode.shares, name)
-
-    held = max(prefill.shares.memory_held, decode.shares.memory_held)
-    return Shares(mixed("compute"), mixed("memory_rate"), held, 0.0, mixed("disk"), mixed("cpu"))
+    rates = first * prefill.demand.rates + (1 - first) * decode.demand.rates
+    held = np.maximum(prefill.demand.held, decode.demand.held)
+    return Demand("LLM inference, one node", rates * (1, 1, 0, 1), held, 1.0, "modelled")
 
 
-def _diffusion(device: Device, host: Node) -> Shares:
-    rate = device.flops_per_s[Precision.FP16]
-    weights = 2 * DECLARED.diffusion_params
-    step_s = 2 * DECLARED.diffusion_params * DECLARED.diffusion_tokens / (rate * DECLARED.diffusion_reach)
-    return Shares(
-        DECLARED.diffusion_reach,
-        weights / step_s / device.memory_bytes_per_s,
-        weights / device.memory_bytes,
-        disk=weights / host.disk_bytes,
-        cpu=1 / host.cores,
-    )
+def _model_call(workload: str, name: str, batch: int, device: Device, link: Link, host: Node) -> Demand:
+    """A model that is priced by the call, at 16 bits; audio comes in by the network, 32 kB a second."""
+    what, precision = catalog.architecture(name), Precision.FP16
+    asked = call(what, batch=batch)
+    found = estimate_call(what, device, precision, asked, coefficients().efficiency(device.id))
+    audio = asked.units if what.kind == "transcribe" else 0.0
+    features = catalog.cpu_step("log-mel")
+    rates = [
+        float(found.flops) / device.flops_per_s[precision],
+        float(found.bytes_moved) / device.memory_bytes_per_s,
+        batch * audio * features.network_bytes / 10 / link.bytes_per_s,
+        (batch * audio * features.core_s / 10 + float(found.seconds)) / host.cores,
+    ]
+    held = [float(found.memory_bytes) / device.memory_bytes, what.params * 2 / host.disk_bytes]
+    return Demand(workload, np.array(rates), np.array(held), float(found.seconds), "modelled")
 
 
-def _storage(link: Link, host: Node) -> Shares:
-    """What leaves over the link was read from memory and before that written there from disk or the network."""
-    return Shares(
-        memory_rate=2 * link.bytes_per_s / host.host_bytes_per_s,
-        memory_held=1.0,
-        network=1.0,
-        disk=1.0,
-        cpu=link.bytes_per_s * DECLARED.storage_cores_per_byte_s / host.cores,
-    )
+def _storage(link: Link, host: Node) -> Demand:
+    """Caches leave at the rate of the link, each copied and checked; memory and disk are full of them."""
+    return Demand("KV-cache storage", _cpu_rates(catalog.cpu_step("kv-bytes"), link, host), np.ones(2), 0.0, "measured")
 
 
-def _tools(link: Link, host: Node) -> Shares:
-    calls_per_s = host.cores / DECLARED.tool_core_s
-    return Shares(
-        memory_held=host.cores * DECLARED.tool_resident_bytes / host.host_bytes,
-        network=calls_per_s * DECLARED.tool_bytes / link.bytes_per_s,
-        cpu=1.0,
-    )
+def _tools(link: Link, host: Node) -> Demand:
+    step = catalog.cpu_step("tool-process")
+    held = np.array([DECLARED.tools_a_core * host.cores * step.held_bytes / host.host_bytes, 0.0])
+    return Demand("tool calls", _cpu_rates(step, link, host), held, 0.0, "measured")
 
 
-def _data(host: Node) -> Shares:
-    scanned = min(host.cores * DECLARED.data_core_bytes_per_s, host.disk_bytes_per_s)
-    return Shares(
-        memory_rate=DECLARED.data_passes * scanned / host.host_bytes_per_s,
-        memory_held=0.5,
-        disk=scanned / host.disk_bytes_per_s,
-        cpu=scanned / (host.cores * DECLARED.data_core_bytes_per_s),
+def _data(link: Link, host: Node) -> Demand:
+    """A page is read, its text made tokens, and one query of each kind is asked over an index that fills half of the
+    memory and stands on disk, too."""
+    steps = [catalog.cpu_step(name) for name in ("parse-html", "tokenise", "vector-search", "keyword-search")]
+    rates = np.sum([_cpu_rates(step, link, host) for step in steps], axis=0)
+    held = np.array([0.5, 0.5 * host.host_bytes / host.disk_bytes])
+    return Demand("data processing", rates, held, 0.0, "measured")
+
+
+def _cpu_rates(step: CpuStep, link: Link, host: Node) -> Floats:
+    return np.array(
+        [
+            0.0,
+            step.memory_bytes / host.host_bytes_per_s,
+            step.network_bytes / link.bytes_per_s,
+            step.core_s / host.cores,
+        ]
     )
 
 

@@ -1,0 +1,34 @@
+"""Steps on a CPU of the catalogue: measured by benchmarks/cpu_steps.py."""
+
+from collections.abc import Mapping
+from functools import cache
+from types import MappingProxyType
+
+from weft.catalog.hardware import HERE, source_of
+from weft.catalog.names import index, resolve
+from weft.catalog.rows import CpuStepFile, CpuStepRow
+from weft.catalog.toml import read_toml
+from weft.core.cpu_step import CpuStep
+from weft.core.errors import CatalogError
+
+
+def cpu_steps() -> Mapping[str, CpuStep]:
+    """Every step by id."""
+    return _table()[0]
+
+
+def cpu_step(name: str) -> CpuStep:
+    table, ids = _table()
+    return table[resolve("CPU step", name, ids)]
+
+
+@cache
+def _table() -> tuple[Mapping[str, CpuStep], Mapping[str, str]]:
+    rows = read_toml(HERE / "cpu_steps.toml", CatalogError).convert(CpuStepFile).cpu_step
+    ids = index("CPU step", ((row.id, (row.name, *row.aliases)) for row in rows))
+    return MappingProxyType({row.id: _step(row) for row in rows}), ids
+
+
+def _step(row: CpuStepRow) -> CpuStep:
+    sizes = (row.core_s, row.memory_bytes, row.held_bytes, row.network_bytes, row.disk_bytes)
+    return CpuStep(row.id, row.name, row.per, *sizes, source_of(row))

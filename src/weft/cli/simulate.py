@@ -1,0 +1,185 @@
+"""`weft simulate`: a plan under load in virtual time: tails, queues, caches, failures."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from weft.cli.console import wide_console
+from weft.cli.options import DEFAULTS, Fleet, Precisions, Serving, Slo, compile_request
+from weft.compiler.pipeline import compile_agent
+from weft.core.deployment import Deployment
+from weft.core.deployment_json import decode
+from weft.core.errors import InputError, OverloadError
+from weft.report.simulation_figures import write_figures
+from weft.report.simulation_tables import headline, latency_table, notes, overload_sentence, pools_table
+from weft.sim.faults import Trouble, parse_autoscaling, parse_failure, parse_slowdown
+from weft.sim.routing import RouterKind
+from weft.sim.simulate import Outcome, SimConfig
+from weft.sim.simulate import simulate as run_simulation
+from weft.traces.arrivals import ArrivalKind, Arrivals
+from weft.traces.load import DEFAULT_REQUESTS, Load, LoadStream, open_load
+
+Plan = Annotated[str, typer.Argument(help="A plan (weft plan --json), or an agent to be planned first.")]
+Trace = Annotated[Path | None, typer.Option(help="Requests: Mooncake, Azure, TraceLab, τ-bench or Weft's JSON lines.")]
+Rate = Annotated[float | None, typer.Option(help="Runs per second; replaces a trace's times [default: the plan's].")]
+Kind = Annotated[ArrivalKind, typer.Option("--arrivals", help="How requests come where --rate says how many.")]
+Cv = Annotated[float, typer.Option(help="Coefficient of variation of the gaps of bursty arrivals.")]
+Requests = Annotated[int | None, typer.Option(help=f"At most so many [default: {DEFAULT_REQUESTS}, or the trace].")]
+Scale = Annotated[float, typer.Option(help="Times the load: 2 lets twice as much come.")]
+Tools = Annotated[Path | None, typer.Option(help="A TraceLab file whose tool times a τ-bench trace takes.")]
+Seed = Annotated[int, typer.Option(help="Equal seeds give equal results.")]
+Router = Annotated[RouterKind, typer.Option(help="Who takes a model call: ours, or one to compare with.")]
+Spread = Annotated[float, typer.Option(help="Coefficient of variation of CPU and tool steps that declare none.")]
+Fail = Annotated[list[str] | None, typer.Option(help="Replicas that fail: h100:1@60s, with +30s if they come back.")]
+Slow = Annotated[list[str] | None, typer.Option(help="Replicas that slow down: h100:1@60sx2.5.")]
+Autoscale = Annotated[list[str] | None, typer.Option(help="Replicas added when queues grow: h100:8,queue=4,delay=60.")]
+Exact = Annotated[bool, typer.Option("--exact", help="Every decode step an event of its own: slower, equal results.")]
+Through = Annotated[bool, typer.Option("--through-overload", help="Go on when queues grow without bound.")]
+Window = Annotated[str, typer.Option(help="Seconds FROM:TO that trace.json shows, with --out.")]
+Json = Annotated[bool, typer.Option("--json", help="The summary as JSON on standard output, no tables.")]
+Out = Annotated[Path | None, typer.Option(help="Folder for summary.json, figures and trace.json (Perfetto).")]
+
+
+def register(app: typer.Typer) -> None:
+    app.command("simulate")(simulate)
+
+
+def simulate(
+    plan: Plan,
+    trace: Trace = None,
+    rate: Rate = None,
+    arrivals: Kind = ArrivalKind.POISSON,
+    cv: Cv = 3.0,
+    requests: Requests = None,
+    scale: Scale = 1.0,
+    tools: Tools = None,
+    seed: Seed = 0,
+    router: Router = RouterKind.WEFT,
+    spread: Spread = 0.0,
+    fail: Fail = None,
+    slow: Slow = None,
+    autoscale: Autoscale = None,
+    exact: Exact = False,
+    through_overload: Through = False,
+    window: Window = "0:10",
+    json: Json = False,
+    out: Out = None,
+    fleet: Fleet = DEFAULTS.fleet,
+    slo: Slo = DEFAULTS.slo,
+    serving: Serving = DEFAULTS.serving,
+    precision: Precisions = None,
+) -> None:
+    """Run a plan's agent under a load in virtual time: tails, queues, cache hits, failures, cost and energy."""
+    deployment = _deployment(plan, fleet, slo, serving, precision, rate)
+    if trace is None and rate is None:
+        rate = deployment.workload.rate_per_s
+    process = Arrivals(arrivals, rate, cv) if rate is not None else None
+    stream = open_load(Load(trace, process, scale, requests, tools, seed))
+    config = SimConfig(
+        seed=seed,
+        router=router,
+        cv=spread,
+        exact=exact,
+        stop_overload=not through_overload,
+        troubles=_troubles(fail, slow, autoscale),
+        window_s=_window(window) if out is not None else None,
+        source=stream.source,
+    )
+    total = requests or (None if trace else DEFAULT_REQUESTS)
+    _Job(deployment, stream, config, total, out).run(as_json=json)
+
+
+@dataclass(frozen=True)
+class _Job:
+    deployment: Deployment
+    stream: LoadStream
+    config: SimConfig
+    total: int | None
+    out: Path | None
+
+    def run(self, *, as_json: bool) -> None:
+        outcome = self._watched()
+        if self.out is not None:
+            self._write(outcome, self.out)
+        if as_json:
+            typer.echo(_json(outcome), nl=False)
+        else:
+            self._show(outcome, wide_console())
+        if (found := outcome.summary.overload) is not None:
+            raise OverloadError(
+                subject=f"{self.deployment.agent}: overload",
+                problem=overload_sentence(found),
+                way_out="lower the rate, add replicas to that pool, or see it through with --through-overload",
+            )
+
+    def _watched(self) -> Outcome:
+        """A bar on standard error, so that JSON on standard output stays clean."""
+        columns = (TextColumn("simulating"), BarColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+        with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+            task = bar.add_task("", total=self.total)
+
+            def progress(ended: int, now_s: float) -> None:
+                bar.update(task, completed=ended, description=f"{ended:,} runs, {now_s:,.0f} s of virtual time")
+
+            return run_simulation(self.deployment, self.stream.requests, self.config, on_progress=progress)
+
+    def _show(self, outcome: Outcome, console: Console) -> None:
+        summary = outcome.summary
+        console.print(headline(summary), highlight=False)
+        console.print(latency_table(summary))
+        console.print(pools_table(summary))
+        for line in notes(summary):
+            console.print(line, style="dim", highlight=False)
+        if self.out is not None:
+            console.print(f"\n{self.out}/: {', '.join(sorted(path.name for path in self.out.iterdir()))}")
+
+    def _write(self, outcome: Outcome, out: Path) -> None:
+        out.mkdir(parents=True, exist_ok=True)
+        (out / "summary.json").write_bytes(_json(outcome))
+        write_figures(outcome, self.deployment.slo, out)
+        if outcome.window is not None:
+            outcome.window.write(out / "trace.json")
+
+
+def _json(outcome: Outcome) -> bytes:
+    return msgspec.json.format(msgspec.json.encode(outcome.summary, order="deterministic"), indent=2) + b"\n"
+
+
+def _deployment(
+    plan: str, fleet: str, slo: str, serving: str, precision: list[str] | None, rate: float | None
+) -> Deployment:
+    """A plan file as it is; an agent program is planned for this rate first."""
+    if re.search(r"\.(py|mlir)(:\w+)?$", plan):
+        per_s = rate if rate is not None else DEFAULTS.rate_per_s
+        request = compile_request(
+            plan, fleet, slo, None, per_s, DEFAULTS.finance, DEFAULTS.catalogue, precision, serving
+        )
+        return compile_agent(request)
+    path = Path(plan)
+    if not path.is_file():
+        raise InputError(subject=plan, problem="no such file", way_out="give a plan made by `weft plan … --json PATH`")
+    return decode(path.read_bytes(), plan)
+
+
+def _troubles(fail: list[str] | None, slow: list[str] | None, autoscale: list[str] | None) -> tuple[Trouble, ...]:
+    return (
+        *map(parse_failure, fail or ()),
+        *map(parse_slowdown, slow or ()),
+        *map(parse_autoscaling, autoscale or ()),
+    )
+
+
+def _window(text: str) -> tuple[float, float]:
+    try:
+        first, last = map(float, text.split(":"))
+    except ValueError as error:
+        raise InputError(
+            subject=f"--window {text!r}", problem="cannot be read", way_out="write FROM:TO, like 0:10"
+        ) from error
+    return first, last

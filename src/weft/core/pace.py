@@ -1,0 +1,64 @@
+"""How long the steps of a replica take, as numbers that a simulator or an emulator can add up without a cost model."""
+
+from bisect import bisect_left
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """Seconds of one engine step, fitted to the cost model at emit time. `rows` is the grid of all tables; between its
+    points they are straight lines.
+
+    A step of `n` decoding sequences that hold `context` tokens together, alone:
+
+        decode_s(n) + s_per_context_token · context
+
+    so that a run of equal steps, whose context grows by n each, has a closed form. A step that carries `tokens` of
+    prompts, chunk i with t_i tokens after c_i that are there already:
+
+        prompt_s(n + tokens) + s_per_pair(tokens) · Σ t_i · (c_i + t_i / 2)
+            + (mixed_s + s_per_context_token · context, if n > 0)
+
+    `error` is the largest relative distance from the cost model on points off the grid; `provenance` is the cost
+    model's own.
+    """
+
+    rows: tuple[int, ...]
+    decode_s: tuple[float, ...]
+    s_per_context_token: float
+    prompt_s: tuple[float, ...]
+    s_per_pair: tuple[float, ...]
+    mixed_s: float
+    error: float
+    provenance: str
+
+    def decode_at(self, sequences: int) -> float:
+        """Seconds of a decode step of empty contexts."""
+        return self._between(self.decode_s, sequences)
+
+    def prompt_at(self, tokens: int) -> float:
+        """Seconds of a step with one fresh prompt."""
+        pairs = tokens * tokens / 2
+        return self._between(self.prompt_s, tokens) + self._between(self.s_per_pair, tokens) * pairs
+
+    def _between(self, table: tuple[float, ...], row: int) -> float:
+        at = min(bisect_left(self.rows, row), len(self.rows) - 1)
+        if at == 0 or row >= self.rows[-1]:
+            return table[at]
+        low, high = self.rows[at - 1], self.rows[at]
+        return table[at - 1] + (table[at] - table[at - 1]) * (row - low) / (high - low)
+
+
+@dataclass(frozen=True, slots=True)
+class EngineTerms:
+    """What a replica of a language-model pool is, beyond its batch limit.
+
+    `step_tokens` bounds the rows of one step: prompts are cut into chunks that fit. `kv_tokens` is what its memory
+    holds beside the weights, kept in blocks of `block_size` tokens.
+    """
+
+    pace: Pace
+    step_tokens: int
+    kv_tokens: int
+    kv_bytes_per_token: float
+    block_size: int

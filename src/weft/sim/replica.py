@@ -1,0 +1,273 @@
+"""One replica in virtual time: its Batcher decides, its pace says how long. One event for each run of equal steps.
+
+A submission that arrives within a run lets the step under way end and cuts the run there: the next plan sees it. With
+`exact` every step is an event of its own; the records are the same to the tick.
+"""
+
+from collections.abc import Callable
+from typing import cast
+
+from weft.policy.batcher import Batcher
+from weft.policy.sequence import Iteration, Sequence, Stage
+from weft.sim.calls import LlmCall
+from weft.sim.gaps import LongestGaps
+from weft.sim.kernel import Kernel
+from weft.sim.pace import PaceTicks
+
+Span = Callable[["Replica", int, int], None]
+"""A replica was busy from a tick to a tick."""
+
+Iterations = Callable[["Replica", Iteration, int, int, int], None]
+"""A replica ran an iteration, from a tick to a tick, so many times."""
+
+
+def _ignore(_: LlmCall) -> None:
+    """Nobody listens yet."""
+
+
+class Replica:
+    """`index` is its rank in the kernel, unique in a simulation. `on_busy` hears every stretch of work."""
+
+    __slots__ = (
+        "_exact",
+        "_gaps",
+        "_iteration",
+        "_kernel",
+        "_next_pace",
+        "_resuming",
+        "_started",
+        "_steps",
+        "_turn",
+        "alive",
+        "batcher",
+        "busy_since",
+        "calls",
+        "index",
+        "name",
+        "on_busy",
+        "on_end",
+        "on_first",
+        "on_iterations",
+        "pace",
+        "tokens_out",
+    )
+
+    def __init__(
+        self, kernel: Kernel, name: str, index: int, batcher: Batcher, pace: PaceTicks, on_busy: Span, exact: bool
+    ) -> None:
+        self._kernel = kernel
+        self._next_pace: PaceTicks | None = None
+        self._exact = exact
+        self._gaps = LongestGaps()
+        self._iteration: Iteration | None = None
+        self._resuming: list[LlmCall] = []
+        self._started = 0
+        self._steps = 0
+        self._turn = 0
+        self.alive = True
+        self.batcher = batcher
+        self.busy_since = -1
+        self.calls: dict[LlmCall, None] = {}
+        self.index = index
+        self.name = name
+        self.on_busy = on_busy
+        self.on_first: Callable[[LlmCall], None] = _ignore
+        self.on_end: Callable[[LlmCall], None] = _ignore
+        self.on_iterations: Iterations | None = None
+        self.pace = pace
+        self.tokens_out = 0
+
+    def submit(self, call: LlmCall, sequence: Sequence) -> None:
+        call.sequence = sequence
+        call.replica = self
+        self.calls[call] = None
+        self.batcher.submit(sequence)
+        if call.paused_at >= 0:
+            self._resuming.append(call)
+        self._look_again()
+
+    def release(self, sequence: Sequence, batcher: Batcher) -> bool:
+        """Blocks that `batcher` kept for a hand-off are free again; False if a failure had lost them."""
+        if not self.alive or self.batcher is not batcher:
+            return False
+        batcher.release(sequence)
+        self._look_again()
+        return True
+
+    def set_pace(self, pace: PaceTicks) -> None:
+        """From the next step on."""
+        self._look_again()
+        self._next_pace = pace
+
+    def fail(self) -> list[LlmCall]:
+        """Stops at once; returns the calls that were here: `done` tokens of each are out, the last at `paused_at`."""
+        border = self._stop()
+        for call in self.calls:
+            assert call.sequence is not None
+            out = self.batcher.produced(call.sequence)
+            if call.first_at >= 0 and call.paused_at < 0:
+                self._pause(call, border)
+            call.done = call.osl - call.sequence.output + out if call.first_at >= 0 else 0
+        lost = list(self.calls)
+        self.calls.clear()
+        self._resuming.clear()
+        self._rest()
+        self.alive = False
+        return lost
+
+    def revive(self, batcher: Batcher) -> None:
+        self.batcher = batcher
+        self._gaps.forget()
+        self.alive = True
+
+    def _look_again(self) -> None:
+        if self._iteration is None:
+            self._plan()
+        elif self._steps > 1:
+            self._cut()
+
+    def _over_by_now(self) -> int:
+        """Steps of the run under way that have ended. A border at this very tick is still to come if this replica's
+        turn in the tick is."""
+        iteration, kernel = self._iteration, self._kernel
+        assert iteration is not None
+        elapsed = kernel.now - self._started - (self.index > kernel.reached)
+        if elapsed <= 0:
+            return 0
+        return self.pace.steps_within(iteration.decodes, iteration.context_tokens, elapsed)
+
+    def _cut(self) -> None:
+        """The step under way becomes the last of the run."""
+        iteration, steps = self._iteration, self._over_by_now() + 1
+        assert iteration is not None
+        if steps < self._steps:
+            self._steps = steps
+            self._turn += 1
+            ends = self._started + self.pace.run(iteration.decodes, iteration.context_tokens, steps)
+            self._kernel.at(ends, self.index, self._run_over, self._turn)
+
+    def _stop(self) -> int:
+        """Gives up the step under way; returns when the one before it ended."""
+        iteration, border = self._iteration, self._started
+        self._turn += 1
+        if iteration is None:
+            return self._kernel.now
+        if not iteration.chunks and (steps := self._over_by_now()):
+            self.batcher.advance(steps)
+            self._gaps.add(self.batcher.step, self.pace.last(iteration.decodes, iteration.context_tokens, steps))
+            self.tokens_out += steps * iteration.decodes
+            border += self.pace.run(iteration.decodes, iteration.context_tokens, steps)
+        self._iteration = None
+        return border
+
+    def _plan(self) -> None:
+        if self._next_pace is not None:
+            self.pace, self._next_pace = self._next_pace, None
+        batcher, now = self.batcher, self._kernel.now
+        iteration = batcher.plan()
+        for sequence in iteration.preempted:
+            self._preempted(cast("LlmCall", sequence.name), now)
+        if iteration.chunks:
+            self._steps = 1
+            lasts = self.pace.iteration(iteration)
+        elif iteration.decodes:
+            self._steps = steps = 1 if self._exact else batcher.steady_steps()
+            lasts = self.pace.run(iteration.decodes, iteration.context_tokens, steps)
+        else:
+            self._rest()
+            return
+        if self.busy_since < 0:
+            self.busy_since = now
+        self._iteration = iteration
+        self._started = now
+        self._turn += 1
+        if self._resuming:
+            self._join_transferred(iteration, now + lasts)
+        self._kernel.at(now + lasts, self.index, self._run_over, self._turn)
+
+    def _run_over(self, turn: int) -> None:
+        if turn != self._turn:
+            return  # cut short, or the replica failed
+        iteration, steps = self._iteration, self._steps
+        assert iteration is not None
+        batcher, now = self.batcher, self._kernel.now
+        self._steps = 1  # until the end of this, submissions only queue
+        self.tokens_out += steps * iteration.decodes
+        if self.on_iterations is not None:
+            self.on_iterations(self, iteration, self._started, now, steps)
+        if iteration.chunks:
+            first, finished = batcher.complete(iteration)
+            self._gaps.add(batcher.step, now - self._started)
+            for sequence in first:
+                self._first_token(sequence, now)
+            if self._resuming:
+                self._resume_recomputed(now)
+        else:
+            finished = batcher.advance(steps)
+            self._gaps.add(batcher.step, self.pace.last(iteration.decodes, iteration.context_tokens, steps))
+        for sequence in finished:
+            self._finish(cast("LlmCall", sequence.name), now)
+        self._iteration = None
+        self._plan()
+
+    def _first_token(self, sequence: Sequence, now: int) -> None:
+        call = cast("LlmCall", sequence.name)
+        self.tokens_out += 1
+        if call.first_at < 0:
+            call.first_at = now
+            call.since = self.batcher.step + 1
+            call.cached += sequence.hits
+            if sequence.output > 1:
+                self.on_first(call)
+
+    def _finish(self, call: LlmCall, now: int) -> None:
+        del self.calls[call]
+        gap = self._gaps.since(call.since)
+        if gap > call.gap:
+            call.gap = gap
+        call.ended_at = now
+        self.on_end(call)
+
+    def _rest(self) -> None:
+        if self.busy_since >= 0:
+            self.on_busy(self, self.busy_since, self._kernel.now)
+            self.busy_since = -1
+        if not self.calls:
+            self._gaps.forget()
+
+    def _preempted(self, call: LlmCall, now: int) -> None:
+        call.preemptions += 1
+        if call.paused_at < 0 and call.first_at >= 0:
+            self._pause(call, now)
+            self._resuming.append(call)
+
+    def _pause(self, call: LlmCall, now: int) -> None:
+        """Its last token so far came out `now`."""
+        call.gap = max(call.gap, self._gaps.since(call.since))
+        call.paused_at = now
+
+    def _join_transferred(self, iteration: Iteration, ends: int) -> None:
+        """Sequences whose cache came from elsewhere give their next token at the end of the first step from here."""
+        if not iteration.chunks:
+            ends = self._kernel.now + self.pace.first(iteration.decodes, iteration.context_tokens)
+        for call in [call for call in self._resuming if _is_decoding(call) and call.sequence.transferred]:
+            self._close_gap(call, ends, self.batcher.step + 2)
+
+    def _resume_recomputed(self, now: int) -> None:
+        """Sequences that had lost their cache: the last chunk of what was computed again gives the next token."""
+        for call in [call for call in self._resuming if not call.sequence.transferred and not _is_queued(call)]:
+            self._close_gap(call, now, self.batcher.step + 1)
+
+    def _close_gap(self, call: LlmCall, token_at: int, since: int) -> None:
+        self._resuming.remove(call)
+        call.gap = max(call.gap, token_at - call.paused_at)
+        call.paused_at = -1
+        call.since = since
+
+
+def _is_decoding(call: LlmCall) -> bool:
+    return call.sequence.stage is Stage.DECODING
+
+
+def _is_queued(call: LlmCall) -> bool:
+    return call.sequence.stage in (Stage.WAITING, Stage.PREFILLING)

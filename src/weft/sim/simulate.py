@@ -1,0 +1,173 @@
+"""A Deployment and a load → what came of it. Equal arguments give equal results, to the last bit."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from weft.core.deployment import Deployment
+from weft.core.errors import InputError
+from weft.core.summary import Summary
+from weft.sim.faults import Trouble, schedule
+from weft.sim.fleet import Fleet, build_fleet
+from weft.sim.kernel import Kernel, seconds, ticks
+from weft.sim.monitor import Monitor
+from weft.sim.quiet import few_collections
+from weft.sim.recorder import OnRecord, Recorder, bounds_of
+from weft.sim.replica import Replica
+from weft.sim.routing import PoolRouter, RouterKind
+from weft.sim.scripts import Script, script_of
+from weft.sim.summarise import Ended, summarise
+from weft.sim.timeline import BusyBins, Samples
+from weft.sim.walk import Chance, Walk
+from weft.sim.window import Window
+from weft.traces.request import Request
+
+
+@dataclass(frozen=True, slots=True)
+class SimConfig:
+    """`cv` is the spread of CPU steps (0: fixed, None: exponential). `exact` makes every decode step an event.
+    `window_s` records all that happens from a second to a second. `source` says what the load is made from."""
+
+    seed: int = 0
+    router: RouterKind = RouterKind.WEFT
+    cv: float | None = 0.0
+    exact: bool = False
+    stop_overload: bool = True
+    troubles: tuple[Trouble, ...] = ()
+    window_s: tuple[float, float] | None = None
+    source: str = "generated"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The summary, and what its figures are drawn from: the share of each time bin (`bin_s` wide) that each replica was
+    busy, and samples of queues. `events` counts what the kernel did."""
+
+    summary: Summary
+    recorder: Recorder
+    samples: Samples
+    pools: tuple[str, ...]
+    busy: Mapping[str, list[float]]
+    bin_s: float
+    window: Window | None
+    events: int
+
+
+_DEFAULT = SimConfig()
+
+
+def simulate(
+    deployment: Deployment,
+    requests: Iterable[Request],
+    config: SimConfig = _DEFAULT,
+    on_record: OnRecord | None = None,
+    on_progress: Callable[[int, float], None] | None = None,
+) -> Outcome:
+    """`requests` are read as they are needed, in order of arrival; `on_progress` hears runs ended, virtual seconds."""
+    simulation = _Simulation(deployment, config, on_record)
+    with few_collections():
+        simulation.run(iter(requests), on_progress)
+    return simulation.outcome()
+
+
+@dataclass
+class _Simulation:
+    deployment: Deployment
+    config: SimConfig
+    on_record: OnRecord | None
+    kernel: Kernel = field(default_factory=Kernel)
+    busy: dict[Replica, BusyBins] = field(default_factory=dict[Replica, BusyBins])
+
+    def __post_init__(self) -> None:
+        config, deployment = self.config, self.deployment
+        self.fleet: Fleet = build_fleet(deployment, self.kernel, self._on_busy, config.exact)
+        self.script: Script = script_of(deployment)
+        devices = {pool.name: pool.device for pool in deployment.pools}
+        self.recorder = Recorder(deployment.agent, bounds_of(deployment.slo), self.on_record, devices)
+        routers = {name: PoolRouter(config.router, pool) for name, pool in self.fleet.llm.items()}
+        sink = self.recorder
+        self.window: Window | None = None
+        if config.window_s is not None:
+            self.window = sink = Window(self.recorder, *map(ticks, config.window_s))
+        chance = Chance(config.seed, config.cv)
+        heard = self.window.iterations if self.window is not None else None
+        self.walk = Walk(self.kernel, self.fleet, self.script, routers, sink, chance, heard)
+        self.samples = Samples()
+        self.monitor = Monitor(self.kernel, self.fleet, self.walk, self.recorder, self.samples, config.stop_overload)
+        schedule(config.troubles, self.kernel, self.fleet, self.walk)
+
+    def run(self, requests: Iterator[Request], on_progress: Callable[[int, float], None] | None) -> None:
+        first = next(requests, None)
+        if first is None:
+            raise InputError(subject="trace", problem="has no requests", way_out="give at least one")
+        kernel, walk = self.kernel, self.walk
+        at, self.since = kernel.at, ticks(first.at_s)
+
+        def arrive(request: Request) -> None:
+            following = next(requests, None)
+            if following is None:
+                walk.expecting = False
+            else:
+                at(_in_order(following, kernel.now), 0, arrive, following)
+            walk.arrive(request)
+
+        def progress(_: None) -> None:
+            assert on_progress is not None
+            on_progress(walk.ended, seconds(kernel.now))
+            if walk.expecting or walk.in_system:
+                at(kernel.now + self.samples.interval, 0, progress)
+
+        at(ticks(first.at_s), 0, arrive, first)
+        at(ticks(first.at_s), 0, self.monitor.look)
+        if on_progress is not None:
+            at(ticks(first.at_s), 0, progress)
+        kernel.run()
+
+    def outcome(self) -> Outcome:
+        now = self.recorder.ended_at if not self.kernel.stopped else self.kernel.now
+        for replica in self.fleet.replicas:
+            if replica.busy_since >= 0:
+                self._on_busy(replica, replica.busy_since, now)
+        bins = {replica.name: self._bins(replica) for replica in self.fleet.replicas}
+        width = max((each.width for each in bins.values()), default=ticks(1.0))
+        ended = Ended(
+            deployment=self.deployment,
+            fleet=self.fleet,
+            recorder=self.recorder,
+            samples=self.samples.kept,
+            busy_s={name: seconds(each.total) for name, each in bins.items()},
+            arrived=self.walk.started,
+            completed=self.walk.ended,
+            since=self.since,
+            until=now,
+            overload=self.monitor.overload,
+        )
+        return Outcome(
+            summary=summarise(ended, self.config.source, self.config.seed),
+            recorder=self.recorder,
+            samples=self.samples,
+            pools=(*self.fleet.llm, *self.fleet.cpu),
+            busy={name: each.shares(now, width) for name, each in bins.items()},
+            bin_s=seconds(width),
+            window=self.window,
+            events=self.kernel.events,
+        )
+
+    def _on_busy(self, replica: Replica, begins: int, ends: int) -> None:
+        self._bins(replica).add(begins, ends)
+
+    def _bins(self, replica: Replica) -> BusyBins:
+        bins = self.busy.get(replica)
+        if bins is None:
+            bins = self.busy[replica] = BusyBins()
+        return bins
+
+
+def _in_order(request: Request, now: int) -> int:
+    at = ticks(request.at_s)
+    if at < now:
+        raise InputError(
+            subject=f"request at line {request.line}" if request.line else "request",
+            problem=f"comes at {request.at_s:g} s, after one at {seconds(now):g} s",
+            way_out="sort the requests by time",
+        )
+    return at
