@@ -58,7 +58,8 @@ def some_runs(count: int) -> Runs:
     seconds = np.exp(RANDOM.normal(-6.0, 0.5, (6, count)))
     ones = np.ones(count)
     running = 2.0 ** RANDOM.integers(0, 8, count)
-    return Runs(seconds, 20 * seconds, 15 * seconds, running, 0 * ones, ones, 512 * ones, 0 * ones, 0 * ones)
+    none = 0 * ones
+    return Runs(seconds, 20 * seconds, 15 * seconds, running, none, ones, 512 * ones, none, none)
 
 
 def labels(device: str, engine: str) -> Labels:

@@ -118,7 +118,7 @@ def test_kinds_answer_what_they_are_asked():
         ({"concurrency": None}, PlanError, "without a concurrency"),
         ({"isl": None}, PlanError, "has no isl"),
         ({"kind": "batch"}, PlanError, "unknown"),
-        ({"engine": "trtllm 1.0 (disagg)"}, PlanError, "disaggregated"),
+        ({"engine": "trtllm 1.0 (disagg)", "kind": "offline"}, PlanError, "disaggregated and of kind offline"),
     ],
 )
 def test_refusals_say_why(changes: dict[str, object], error: type[WeftError], words: str):

@@ -27,6 +27,7 @@ from weft.study.calibration import (
     prepare,
     scores,
 )
+from weft.study.disagg import told_deployments
 from weft.study.measured import Run, read_runs
 
 Data = Annotated[Path, typer.Option(help="Folder with measured.csv and ops/*.parquet.")]
@@ -83,8 +84,9 @@ def _serving(runs: tuple[Run, ...], folder: Path, command: str) -> list[str]:
     kept = cross_validate(prepared, curves)
     reached = scores(prepared, kept)
     habits, bands = fit_habits(prepared), bands_of(prepared, kept)
+    told = told_deployments(prepared.runs, curves)
     sources = dict(Counter(run.source for run in prepared.runs))
-    (folder / SERVING_FILE).write_text(serving_text(habits, bands, sources, reached, command))
+    (folder / SERVING_FILE).write_text(serving_text(habits, bands, sources, reached, told, command))
     lines = [f"runs: {len(prepared.runs)} fitted, {len(prepared.refused)} that cannot be priced"]
     return lines + [
         f"{metric}: median |error| {100 * score['median']:.1f} %, 80 % within {100 * score['p80']:.1f} % "

@@ -10,6 +10,7 @@ from weft import catalog
 from weft.cli import estimate_tables as tables
 from weft.cli.estimate_call import estimate_call
 from weft.cli.estimate_options import CallOptions, FileOptions, LoadOptions, PointOptions, check_numbers, given
+from weft.cli.estimate_pools import PoolOptions, check_closed_loop, described, with_pools
 from weft.cli.groups import grouped
 from weft.core.errors import InputError, WeftError
 from weft.core.workload import Slo
@@ -29,13 +30,13 @@ def register(app: typer.Typer) -> None:
     app.command("estimate")(grouped(estimate))
 
 
-def estimate(point: PointOptions, load: LoadOptions, call: CallOptions, files: FileOptions) -> None:
+def estimate(point: PointOptions, load: LoadOptions, pools: PoolOptions, call: CallOptions, files: FileOptions) -> None:
     """Price a model on a device: a closed loop (--concurrency), an open one (--rate), or --points in.csv.
 
     Models of speech, retrieval and images are priced by the call: --seconds, --tokens or --width and --height, --batch.
     """
     using = coefficients(files.folder) if files.folder else coefficients()
-    for group in (point, load, call):
+    for group in (point, load, pools, call):
         check_numbers(group)
     if files.points is not None:
         _file(files, using)
@@ -43,14 +44,18 @@ def estimate(point: PointOptions, load: LoadOptions, call: CallOptions, files: F
         estimate_call(point, load, call, files, using)
     else:
         _refuse_call_options(call)
-        _served_model(point, load, files, using)
+        _served_model(described(point, pools), load, pools, files, using)
 
 
-def _served_model(point: PointOptions, load: LoadOptions, files: FileOptions, using: Coefficients) -> None:
+def _served_model(
+    point: PointOptions, load: LoadOptions, pools: PoolOptions, files: FileOptions, using: Coefficients
+) -> None:
+    check_closed_loop(pools, load)
     lengths = _lengths(point, load)
-    asked = _point(point, load, lengths)
+    asked = with_pools(_point(point, load, lengths), point, pools)
     priced = None if load.rate else _price(asked, using)
-    seen, within = _served(asked, lengths, load, using) if asked.kind == "server" else (None, None)
+    queued = asked.kind == "server" and not pools.disagg
+    seen, within = _served(asked, lengths, load, using) if queued else (None, None)
     if files.json:
         typer.echo(jsonlib.dumps(_told(priced, seen, within), indent=2))
     else:

@@ -65,7 +65,8 @@ def _means(answer: Priced) -> Table:
 
 def _deployment(answer: Priced) -> str:
     fit = f"{answer.running:.0f} sequences at once on a replica, {answer.fits:.0f} fit"
-    return f"{_devices(answer.devices)}; {fit}; {answer.provenance}"
+    note = f"; {answer.note}" if answer.note else ""
+    return f"{_devices(answer.devices)}; {fit}; {answer.provenance}{note}"
 
 
 def _most(within: Within) -> Table:

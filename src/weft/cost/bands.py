@@ -30,11 +30,17 @@ class Known(StrEnum):
 
 AKIN = "akin"
 """Class of runs whose device, model and format were measured with other software: fitted, but surer than the rest."""
+APART = "apart"
+"""Class of disaggregated runs, whose pools are often not told."""
+SCARCE = "scarce"
+"""Class of runs on devices of which few configurations of the run's kind were measured, whatever else is known."""
 
 PRIOR: Mapping[str, tuple[float, float]] = {
     "measured": (-0.4, 0.4),
     "akin": (-0.5, 0.5),
     "fitted": (-0.7, 0.7),
+    "apart": (-1.0, 1.0),
+    "scarce": (-1.3, 1.3),
     "datasheet": (-1.2, 1.2),
 }
 

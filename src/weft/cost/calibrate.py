@@ -10,9 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_array, vstack
 
 from weft.cost.arrays import Floats
-from weft.cost.habits import GROUPS, OVERALL, START, Habits, Labels, Runs, predict
+from weft.cost.habits import GROUPS, OVERALL, START, Apart, Habits, Labels, Runs, predict
 
 Rows = NDArray[np.intp]
 
@@ -45,15 +46,17 @@ class _Unknown:
 
 def fit(runs: Runs, labels: Sequence[Labels], measured: Measured) -> Habits:
     unknowns = _unknowns(labels)
-    problem = _Problem(runs, measured, unknowns, len(labels))
+    spreads = np.array([each.spread for each in unknowns])
+    problem = _Problem(runs, measured, spreads, _design(unknowns, len(labels)))
     return _habits(unknowns, problem.solve())
 
 
 def take(runs: Runs, keep: Rows | NDArray[np.bool_]) -> Runs:
     """Some of the runs."""
     wide = {name: getattr(runs, name)[:, keep] for name in ("decode_s", "alone_s", "packed_s")}
-    flat = ("running", "waiting", "replicas", "osl", "offline", "static")
-    return Runs(**wide, **{name: getattr(runs, name)[keep] for name in flat})
+    flat = {name: getattr(runs, name)[keep] for name in Runs.__slots__ if name not in wide and name != "apart"}
+    apart = runs.apart and Apart(**{name: getattr(runs.apart, name)[keep] for name in Apart.__slots__})
+    return Runs(**wide, **flat, apart=apart)
 
 
 def _unknowns(labels: Sequence[Labels]) -> tuple[_Unknown, ...]:
@@ -80,17 +83,21 @@ def _habits(unknowns: Sequence[_Unknown], solution: Floats) -> Habits:
 
 @dataclass(frozen=True, slots=True)
 class _Problem:
+    """`design` (coefficients · runs, unknowns): which unknowns add up to the logarithm of each coefficient of each run.
+    One difference a coefficient gives the slopes of all unknowns, since those of one coefficient move it alike."""
+
     runs: Runs
     measured: Measured
-    unknowns: tuple[_Unknown, ...]
-    count: int
+    spreads: Floats
+    design: csr_array
 
     def solve(self) -> Floats:
-        at = np.zeros(len(self.unknowns))
+        at = np.zeros(self.spreads.size)
         errors, damping = self.errors(at), 1.0
         for _ in range(_ROUNDS):
-            slopes = self.slopes(at, errors)
-            normal, gradient = slopes.T @ slopes, slopes.T @ errors
+            slopes = self.slopes(at)
+            normal = (slopes.T @ slopes).toarray() + np.diag(self.spreads**-2.0)
+            gradient = slopes.T @ errors[: slopes.shape[0]] + at / self.spreads**2
             moved = self._move(at, errors, normal, gradient, damping)
             if moved is None:
                 break
@@ -115,39 +122,37 @@ class _Problem:
 
     def errors(self, at: Floats) -> Floats:
         """Shrunken residuals of all rows and metrics (0 where not reported), then the unknowns over their spreads."""
-        return np.concatenate([self._rows(self._logs(at)).ravel(), at / self._spreads()])
+        return np.concatenate([self._rows(self._logs(at)).ravel(), at / self.spreads])
 
-    def slopes(self, at: Floats, errors: Floats) -> Floats:
-        """Each unknown moves only its own rows, so only these are predicted again."""
-        logs, size = self._logs(at), 3 * self.count
-        before = errors[:size].reshape(3, self.count)
-        slopes = np.zeros((errors.size, at.size))
-        for column, each in enumerate(self.unknowns):
-            some = {name: values[each.rows] for name, values in logs.items()}
-            some[each.coefficient] = some[each.coefficient] + _DELTA
-            after = self._rows(some, each.rows)
-            moved = np.zeros((3, self.count))
-            moved[:, each.rows] = (after - before[:, each.rows]) / _DELTA
-            slopes[:size, column] = moved.ravel()
-        slopes[size:] = np.diag(1.0 / self._spreads())
-        return slopes
-
-    def _spreads(self) -> Floats:
-        return np.array([each.spread for each in self.unknowns])
+    def slopes(self, at: Floats) -> csr_array:
+        """Of the rows' residuals, (3 · runs, unknowns)."""
+        logs = self._logs(at)
+        before, count = self._rows(logs), self.runs.osl.size
+        by = np.stack([(self._rows(_raised(logs, name)) - before) / _DELTA for name in START])
+        cells = np.arange(len(START) * count)
+        picks = [csr_array((by[:, metric].ravel(), (cells % count, cells))) for metric in range(3)]
+        return csr_array(vstack([pick @ self.design for pick in picks]))
 
     def _logs(self, at: Floats) -> Mapping[str, Floats]:
-        logs = {name: np.full(self.count, np.log(value)) for name, value in START.items()}
-        for each, value in zip(self.unknowns, at, strict=True):
-            logs[each.coefficient][each.rows] += value
-        return logs
+        effects = (self.design @ at).reshape(len(START), -1)
+        return {name: np.log(value) + effect for (name, value), effect in zip(START.items(), effects, strict=True)}
 
-    def _rows(self, logs: Mapping[str, Floats], some: Rows | None = None) -> Floats:
-        runs = self.runs if some is None else take(self.runs, some)
-        values = self.measured.values if some is None else self.measured.values[:, some]
-        weights = self.measured.weights if some is None else self.measured.weights[some]
-        seen = predict(runs, logs)
+    def _rows(self, logs: Mapping[str, Floats]) -> Floats:
+        values = self.measured.values
+        seen = predict(self.runs, logs)
         predicted = np.stack([seen.ttft_s, seen.tpot_s, seen.tokens_per_s])
         reported = np.isfinite(values)
         off = np.log(np.where(reported, predicted / np.where(reported, values, 1.0), 1.0))
-        off = off * np.array(METRIC_WEIGHTS)[:, None] * weights / SCALE
+        off = off * np.array(METRIC_WEIGHTS)[:, None] * self.measured.weights / SCALE
         return np.sign(off) * np.sqrt(2 * (np.sqrt(1 + off**2) - 1))
+
+
+def _raised(logs: Mapping[str, Floats], name: str) -> Mapping[str, Floats]:
+    return {**logs, name: logs[name] + _DELTA}
+
+
+def _design(unknowns: Sequence[_Unknown], count: int) -> csr_array:
+    order = {name: at for at, name in enumerate(START)}
+    cells: Rows = np.concatenate([order[each.coefficient] * count + each.rows for each in unknowns])
+    columns = np.repeat(np.arange(len(unknowns)), [each.rows.size for each in unknowns])
+    return csr_array((np.ones(cells.size), (cells, columns)), shape=(len(order) * count, len(unknowns)))

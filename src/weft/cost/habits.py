@@ -13,7 +13,7 @@ was never measured gets the average.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 
 import numpy as np
@@ -42,6 +42,9 @@ START: Mapping[str, float] = MappingProxyType(
         "burst": 0.05,
         "arrival_s": 1e-4,
         "offline": 1.0,
+        "apart_s": 0.03,
+        "apart_burst": 0.5,
+        "apart_spread": 0.3,
         "tpot": 1.0,
         "ttft": 1.0,
     }
@@ -69,6 +72,7 @@ class Labels:
     parallel: str
     shape: str
     vendor: str
+    sizes: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +88,9 @@ class Group:
         return "|".join(getattr(labels, field) for field in self.fields)
 
 
+_APART = ("apart_s", "apart_burst", "apart_spread")
 _DECODE = ("weights", "experts", "attention", "messages", "launches", "step_s", "sequence_s")
-_PREFILL = ("compute", "prompt_launches", "prompt_s", "mixing", "start_s", "align", "queue", "burst")
+_PREFILL = ("compute", "prompt_launches", "prompt_s", "mixing", "start_s", "align", "queue", "burst", *_APART)
 
 GROUPS = (
     Group("engine", ("engine",), (*_DECODE, *_PREFILL, "offline"), 0.3),
@@ -98,6 +103,8 @@ GROUPS = (
     Group("model", ("model",), OVERALL, 0.2),
     Group("parallel", ("parallel", "engine"), OVERALL, 0.2),
     Group("pair", ("device", "model", "precision"), OVERALL, 0.15),
+    Group("sizes", ("device", "model", "precision", "sizes"), OVERALL, 0.15),
+    Group("apart", ("device", "model", "version", "precision"), _APART, 0.6),
     Group("stack", ("device", "model", "version", "precision"), (*OVERALL, "burst", "launches"), 0.25),
 )
 """`stack` is one build of the software for one model and device: speculative decoding and the like are told nowhere."""
@@ -105,10 +112,12 @@ GROUPS = (
 
 @dataclass(frozen=True, slots=True)
 class Habits:
-    """Fitted logarithms: `base` by coefficient, `effects` by group, key and coefficient."""
+    """Fitted logarithms: `base` by coefficient, `effects` by group, key and coefficient. `configurations`: how many
+    were fitted to, by device and kind of run (`backing`)."""
 
     base: Mapping[str, float]
     effects: Mapping[str, Mapping[str, Mapping[str, float]]]
+    configurations: Mapping[str, int] = field(default_factory=dict[str, int])
 
     def logs(self, labels: Sequence[Labels]) -> Mapping[str, Floats]:
         """Logarithm of every coefficient, one value a run."""
@@ -120,9 +129,27 @@ class Habits:
                     logs[name][at] += value
         return logs
 
+    def backed_by(self, labels: Labels) -> int:
+        """Configurations of the device and kind that were fitted to."""
+        return self.configurations.get(backing(labels), 0)
+
     def knows(self, group: str, labels: Labels) -> bool:
         found = next(each for each in GROUPS if each.name == group)
         return found.key(labels) in self.effects.get(group, {})
+
+
+def backing(labels: Labels) -> str:
+    return f"{labels.device}|{labels.kind}"
+
+
+@dataclass(frozen=True, slots=True)
+class Apart:
+    """What disaggregated runs have besides, (runs,): replicas that prefill (0: the run is aggregated), requests in
+    flight over all, seconds in which the KV cache of one prompt changes hands."""
+
+    prefill_replicas: Floats
+    in_flight: Floats
+    handoff_s: Floats
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +165,7 @@ class Runs:
     osl: Floats
     offline: Floats
     static: Floats
+    apart: Apart | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,16 +180,39 @@ class Seen:
 def predict(runs: Runs, logs: Mapping[str, Floats]) -> Seen:
     """`logs`: logarithm of every coefficient, one value a run."""
     by = {name: np.exp(values) for name, values in logs.items()}
+    apart = runs.apart or _aggregated(runs)
+    alone = apart.prefill_replicas > 0
     step_s = _step_s(runs, by)
     packed_s = _prompt_s(runs.packed_s, by)
     mixed_s = by["mixing"] * runs.running / np.maximum(runs.osl, 1.0) * packed_s
-    tpot_s = by["tpot"] * (step_s + np.where(runs.static > 0, 0.0, mixed_s))
+    mixed_s = np.where(alone, 0.0, mixed_s)
+    handed_s = apart.handoff_s / np.maximum(runs.osl, 1.0)
+    tpot_s = by["tpot"] * (step_s + np.where(runs.static > 0, 0.0, mixed_s)) + handed_s
     ttft_s = _ttft_s(runs, by, step_s, packed_s, mixed_s / (step_s + mixed_s))
+    ttft_s = np.where(alone, _apart_ttft_s(runs, apart, by, tpot_s), ttft_s)
     queued_s = runs.waiting / np.maximum(runs.running, 1.0) * runs.osl * tpot_s
     ttft_s = ttft_s + np.where(runs.offline > 0, 0.0, queued_s)
-    closed = (runs.running + runs.waiting) * runs.replicas * runs.osl / (ttft_s + tpot_s * (runs.osl - 1))
+    closed = apart.in_flight * runs.osl / (ttft_s + tpot_s * (runs.osl - 1))
     packed = by["offline"] * runs.running * runs.replicas / tpot_s
     return Seen(ttft_s, tpot_s, np.where(runs.offline > 0, packed, closed))
+
+
+def _aggregated(runs: Runs) -> Apart:
+    nothing = np.zeros_like(runs.running)
+    return Apart(nothing, (runs.running + runs.waiting) * runs.replicas, nothing)
+
+
+def _apart_ttft_s(runs: Runs, apart: Apart, by: Mapping[str, Floats], tpot_s: Floats) -> Floats:
+    """Of a pool that only prefills: alone and queued while it keeps up, else what the closed loop leaves over. Answers
+    of like length end together, so prompts arrive in waves, which the pool works off the slower the more it is used."""
+    packed_s = _prompt_s(runs.packed_s, by)
+    each = apart.in_flight / np.maximum(apart.prefill_replicas, 1.0)
+    alone_s = by["start_s"] + by["apart_s"] + _alone_s(runs, by)
+    answer_s = tpot_s * np.maximum(runs.osl - 1, 1.0)
+    load = np.minimum(each * packed_s / (alone_s + answer_s), 1.0)
+    free_s = alone_s + by["apart_burst"] * load / (load + by["apart_spread"]) * (each - 1) * packed_s
+    left_s = np.maximum(each * packed_s - answer_s, 0.0)
+    return by["ttft"] * np.cbrt(free_s**3 + left_s**3)
 
 
 def _step_s(runs: Runs, by: Mapping[str, Floats]) -> Floats:
@@ -176,9 +227,14 @@ def _prompt_s(parts_s: Floats, by: Mapping[str, Floats]) -> Floats:
     return by["compute"] * local_s + by["prompt_messages"] * part[Part.MESSAGES]
 
 
-def _ttft_s(runs: Runs, by: Mapping[str, Floats], step_s: Floats, packed_s: Floats, load: Floats) -> Floats:
+def _alone_s(runs: Runs, by: Mapping[str, Floats]) -> Floats:
+    """The prefill of a prompt that has its replica to itself."""
     launches_s = runs.alone_s[_PARTS.index(Part.LAUNCHES)]
-    alone_s = _prompt_s(runs.alone_s, by) + by["prompt_launches"] * launches_s + by["prompt_s"]
+    return _prompt_s(runs.alone_s, by) + by["prompt_launches"] * launches_s + by["prompt_s"]
+
+
+def _ttft_s(runs: Runs, by: Mapping[str, Floats], step_s: Floats, packed_s: Floats, load: Floats) -> Floats:
+    alone_s = _alone_s(runs, by)
     busy_s = by["align"] * step_s + by["arrival_s"] * runs.running
     queue_s = by["queue"] * np.minimum(load, 0.95) * np.sqrt(runs.running) * packed_s
     burst_s = by["burst"] * (runs.running - 1) * packed_s

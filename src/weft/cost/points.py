@@ -4,9 +4,24 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
+class PoolAsk:
+    """One pool of a disaggregated deployment. A blank device is the point's."""
+
+    device: str = ""
+    replicas: int | None = None
+    tp: int | None = None
+    dp: int | None = None
+    ep: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Point:
     """`kind`: server (closed loop at `concurrency`), offline (as many at once as fit, or `concurrency`), prefill,
-    decode, e2e (one static batch of `concurrency`)."""
+    decode, e2e (one static batch of `concurrency`).
+
+    With `prefill` or `decode` the deployment is disaggregated: prompts and answers are served by replicas of their own,
+    and `link` carries the KV cache between them (blank: the devices' scale-up network where it joins all of them, else
+    400 Gb/s)."""
 
     id: str
     model: str
@@ -21,3 +36,6 @@ class Point:
     osl: float | None
     concurrency: float | None
     kind: str
+    prefill: PoolAsk | None = None
+    decode: PoolAsk | None = None
+    link: str = ""

@@ -79,18 +79,16 @@ def profile(case: Case, concurrency: Floats) -> Profile:
     running = np.minimum(offered, max(fits, 1.0))
     context = case.isl + case.osl / 2
     decode = step(engine, work(decoding=running / split.pp, context=context))
-    together = max(1.0, PROMPT_TOKENS / case.isl)
-    alone = step(engine, work(prompts=1.0, tokens=case.isl))
-    packed = step(engine, work(prompts=together * split.dp, tokens=case.isl))
-    loads = running.size
-    return Profile(
-        by_part(decode, loads),
-        by_part(alone, loads),
-        by_part(packed, loads) / (together * split.dp),
-        running,
-        offered - running,
-        fits,
-    )
+    alone, packed = prompt_parts_s(engine, case.isl, running.size)
+    return Profile(by_part(decode, running.size), alone, packed, running, offered - running, fits)
+
+
+def prompt_parts_s(engine: Engine, isl: float, loads: int) -> tuple[Floats, Floats]:
+    """Seconds by part (parts, loads) of a prompt that is prefilled alone, and of one of those prefilled together."""
+    together = max(1.0, PROMPT_TOKENS / isl) * engine.parallelism.dp
+    alone = step(engine, work(prompts=1.0, tokens=isl))
+    packed = step(engine, work(prompts=together, tokens=isl))
+    return by_part(alone, loads), by_part(packed, loads) / together
 
 
 def by_part(estimate: StepEstimate, loads: int) -> Floats:

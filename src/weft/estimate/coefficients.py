@@ -3,7 +3,7 @@
 They ship beside this file and come from `weft calibrate`; a folder with the same two files replaces them.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cache
 from pathlib import Path
@@ -12,6 +12,7 @@ from msgspec import Struct, field
 
 from weft.catalog.rows import Text
 from weft.catalog.toml import read_toml
+from weft.core.deployment import Parallelism
 from weft.core.errors import CatalogError
 from weft.core.units import Precision
 from weft.cost.bands import Bands
@@ -24,6 +25,7 @@ from weft.cost.efficiency import (
 )
 from weft.cost.habits import START, Habits
 from weft.cost.operator_fit import Residual
+from weft.estimate.deployments import Deployment
 
 EFFICIENCY_FILE, SERVING_FILE = "efficiency.toml", "serving.toml"
 SHIPPED = Path(__file__).parent
@@ -48,6 +50,22 @@ class _EfficiencyFile(Struct, forbid_unknown_fields=True, frozen=True):
     alias: Mapping[str, str] = {}
 
 
+class _Deployed(Struct, forbid_unknown_fields=True, frozen=True):
+    """A deployment under all the loads that it was run with."""
+
+    model: Text
+    device: Text
+    engine: str
+    precision: Text
+    isl: float
+    osl: float
+    prefill: Parallelism
+    prefill_replicas: int
+    decode: Parallelism
+    decode_replicas: int
+    concurrency: list[float]
+
+
 class _ServingFile(Struct, forbid_unknown_fields=True, frozen=True):
     command: Text
     runs: int
@@ -56,6 +74,8 @@ class _ServingFile(Struct, forbid_unknown_fields=True, frozen=True):
     bands: Mapping[str, Mapping[str, tuple[float, float]]] = {}
     sources: Mapping[str, int] = field(default_factory=dict[str, int])
     cross_validation: Mapping[str, Numbers] = {}
+    configurations: Mapping[str, int] = field(default_factory=dict[str, int])
+    deployments: list[_Deployed] = field(default_factory=list["_Deployed"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +92,7 @@ class Coefficients:
     efficiencies: Mapping[str, Efficiency]
     habits: Habits
     bands: Bands
+    deployments: tuple[Deployment, ...] = ()
 
     def efficiency(self, device_id: str) -> Efficiency:
         return self.efficiencies.get(device_id, DEFAULT_EFFICIENCY)
@@ -81,8 +102,14 @@ class Coefficients:
 def coefficients(folder: Path = SHIPPED) -> Coefficients:
     serving = read_toml(folder / SERVING_FILE, CatalogError).convert(_ServingFile)
     base = {name: serving.base.get(name, 0.0) for name in START}
-    habits = Habits(base, serving.effects)
-    return Coefficients(efficiencies(folder), habits, Bands(serving.bands))
+    habits = Habits(base, serving.effects, serving.configurations)
+    return Coefficients(efficiencies(folder), habits, Bands(serving.bands), tuple(_deployments(serving.deployments)))
+
+
+def _deployments(rows: Iterable[_Deployed]) -> Iterable[Deployment]:
+    for row in rows:
+        cells = {name: getattr(row, name) for name in Deployment.__slots__ if name != "concurrency"}
+        yield from (Deployment(**cells, concurrency=load) for load in row.concurrency)
 
 
 @cache
@@ -132,6 +159,7 @@ def serving_text(
     bands: Bands,
     sources: Mapping[str, int],
     scores: Mapping[str, Mapping[str, float]],
+    deployments: Sequence[Deployment],
     command: str,
 ) -> str:
     """serving.toml. Effects below half a per cent are left out."""
@@ -140,6 +168,11 @@ def serving_text(
         "# All logarithms: of coefficients (base), of factors on them (effects), of measured / predicted (bands).",
         f"command = {_quoted(command)}",
         f"runs = {sum(sources.values())}",
+        "",
+        "# Disaggregated deployments that runs tell in full; they fill points that tell less.",
+        "deployments = [",
+        *_deployment_lines(deployments),
+        "]",
         "",
         "[sources]  # runs fitted to",
         *(f"{_quoted(name)} = {count}" for name, count in sources.items()),
@@ -153,10 +186,30 @@ def serving_text(
     for group, keys in habits.effects.items():
         lines += ["", f"[effects.{group}]"]
         lines += [f"{_quoted(key)} = {_table(_kept(values))}" for key, values in sorted(keys.items())]
+    lines += ["", "[configurations]  # fitted to, by device and kind of run"]
+    lines += [f"{_quoted(name)} = {count}" for name, count in habits.configurations.items()]
     for metric, ends in bands.ends.items():
         lines += ["", f"[bands.{metric}]"]
         lines += [f"{_quoted(key)} = [{_number(low)}, {_number(high)}]" for key, (low, high) in ends.items()]
     return "\n".join(lines) + "\n"
+
+
+def _deployment_lines(deployments: Sequence[Deployment]) -> Iterable[str]:
+    """One line for each cut, with all the loads that it was run with."""
+    loads: dict[tuple[object, ...], list[float]] = {}
+    names = [name for name in Deployment.__slots__ if name != "concurrency"]
+    for each in deployments:
+        loads.setdefault(tuple(getattr(each, name) for name in names), []).append(each.concurrency)
+    for cut, concurrency in loads.items():
+        cells = [f"{name} = {_cell(value)}" for name, value in zip(names, cut, strict=True)]
+        told = ", ".join(f"{load:g}" for load in sorted(concurrency))
+        yield f"  {{ {', '.join(cells)}, concurrency = [{told}] }},"
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, Parallelism):
+        return f"{{ tp = {value.tp}, dp = {value.dp}, ep = {value.ep} }}"
+    return _quoted(value) if isinstance(value, str) else f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _kept(values: Mapping[str, float]) -> Iterable[tuple[str, float]]:

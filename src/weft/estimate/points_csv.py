@@ -1,5 +1,6 @@
 """Points from and to CSV. Columns in: id, model, precision, device, engine, gpus, tp, pp, ep, isl, osl, concurrency,
-kind. Columns out: these and, for ttft_s, tpot_s, tokens_per_s, the value with _low and _high; provenance; error."""
+kind. Columns out: these and, for ttft_s, tpot_s, tokens_per_s, the value with _low and _high; provenance;
+note (what is not given, and why); error."""
 
 import csv
 import math
@@ -28,7 +29,7 @@ COLUMNS = (
     "concurrency",
     "kind",
 )
-ADDED = (*(f"{metric}{end}" for metric in METRICS for end in ("", "_low", "_high")), "provenance", "error")
+ADDED = (*(f"{metric}{end}" for metric in METRICS for end in ("", "_low", "_high")), "provenance", "note", "error")
 
 Row = Mapping[str, str]
 
@@ -127,7 +128,7 @@ def _whole(row: Row, name: str) -> int | None:
 def _cells(answer: Priced | WeftError) -> dict[str, str]:
     if not isinstance(answer, Priced):
         return dict.fromkeys(ADDED, "") | {"error": str(answer)}
-    cells = {"provenance": f"{answer.provenance}", "error": ""}
+    cells = {"provenance": f"{answer.provenance}", "note": answer.note, "error": ""}
     for metric in METRICS:
         cells |= _estimate_cells(metric, getattr(answer, metric))
     return cells

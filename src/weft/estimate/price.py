@@ -6,13 +6,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from weft.core.errors import WeftError
-from weft.cost.bands import AKIN, Known
+from weft.cost.bands import AKIN, APART, SCARCE, Known
 from weft.cost.efficiency import Efficiency
 from weft.cost.habits import Habits, Labels, predict
 from weft.cost.points import Point
 from weft.estimate.coefficients import Coefficients, coefficients
 from weft.estimate.resolve import Resolved, resolve
 from weft.estimate.rows import Loaded, load, stack
+
+FEW = 4
+"""Configurations of a device and kind below which its estimates count as scarcely known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +30,8 @@ class Estimate:
 @dataclass(frozen=True, slots=True)
 class Priced:
     """What a point comes to. `tokens_per_s` counts output tokens of the whole deployment; None where the point's kind
-    has no such number. `running` sequences are decoded at once on one replica, of which memory holds `fits`."""
+    has no such number or the point does not tell what it takes (`note`). `running` sequences are decoded at once on
+    one replica, of which memory holds `fits`."""
 
     ttft_s: Estimate | None
     tpot_s: Estimate | None
@@ -36,6 +40,10 @@ class Priced:
     devices: int
     running: float
     fits: float
+    note: str = ""
+
+
+UNTOLD = "no TTFT: the point does not tell how many replicas prefill (weft estimate --disagg does)"
 
 
 def price(points: Sequence[Point], using: Coefficients | None = None) -> list[Priced | WeftError]:
@@ -45,7 +53,7 @@ def price(points: Sequence[Point], using: Coefficients | None = None) -> list[Pr
     ready: list[tuple[int, Loaded]] = []
     for at, point in enumerate(points):
         try:
-            found = load(resolve(point, using.efficiencies))
+            found = load(resolve(point, using.efficiencies, using.deployments))
         except WeftError as refusal:
             answers.append(refusal)
             continue
@@ -79,15 +87,18 @@ def _one(loaded: Loaded, values: Sequence[float], using: Coefficients) -> Priced
         for value, metric in zip(values, ("ttft_s", "tpot_s", "tokens_per_s"), strict=True)
     )
     prefill, decode = labels.kind == "prefill", labels.kind == "decode"
-    split, replicas = loaded.resolved.case.engine.parallelism, loaded.resolved.case.replicas
+    case, apart = loaded.resolved.case, loaded.resolved.prefill
+    devices = case.engine.parallelism.devices * case.replicas
+    devices += apart.engine.parallelism.devices * apart.replicas if apart else 0
     return Priced(
-        None if decode or labels.kind == "offline" else ttft_s,
+        None if decode or labels.kind == "offline" or not loaded.resolved.told else ttft_s,
         None if prefill else tpot_s,
         None if prefill else tokens_per_s,
         known,
-        split.devices * replicas,
+        devices,
         float(profile.running[0]),
         profile.fits,
+        "" if loaded.resolved.told else UNTOLD,
     )
 
 
@@ -102,6 +113,10 @@ def how_known_by(labels: Labels, habits: Habits, efficiencies: Mapping[str, Effi
 def band_class(labels: Labels, habits: Habits, efficiencies: Mapping[str, Efficiency]) -> str:
     """Which kept-out runs say how sure an estimate is."""
     known = how_known_by(labels, habits, efficiencies)
+    if labels.parallel.startswith(APART):
+        return APART
+    if known is not Known.DATASHEET and habits.backed_by(labels) < FEW:
+        return SCARCE
     return AKIN if known is Known.FITTED and habits.knows("pair", labels) else f"{known}"
 
 

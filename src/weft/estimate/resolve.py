@@ -1,66 +1,63 @@
-"""A point, as people write it, becomes a serving case: names resolved, formats read, parallelism made whole.
+"""A point, as people write it, becomes a serving case: names resolved, formats read, parallelism made whole."""
 
-Exporters of public results sometimes multiply devices twice: tp x ep of one group of devices (tp=64 ep=8 on a machine
-of 8). A replica of ep x ep devices, or one whose ep = tp x tp, is read as the single group that it is.
-"""
-
-import re
-from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import cache
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from weft import catalog
 from weft.core.deployment import Parallelism
-from weft.core.errors import PlanError
-from weft.core.hardware import Device
 from weft.core.model import ModelSpec
-from weft.core.units import Precision
-from weft.cost.efficiency import DEFAULT_EFFICIENCY, Efficiency
-from weft.cost.formats import Formats, formats_on
+from weft.cost.bands import APART
+from weft.cost.disagg import PrefillPool
+from weft.cost.efficiency import Efficiency
 from weft.cost.habits import Labels
-from weft.cost.memory import stored_bytes, usable_bytes
 from weft.cost.points import Point
 from weft.cost.serving import Case
 from weft.cost.sharding import check_parallelism, is_latent
 from weft.cost.steps import Engine
-
-_FORMATS = (
-    (("fp8", "e4m3"), Precision.FP8, False),
-    (("int4", "uint4", "w4a16", "awq", "gptq"), Precision.FP4, True),
-    (("fp4", "nvfp4", "mxfp4"), Precision.FP4, False),
-    (("int8",), Precision.INT8, False),
-    (("bf16", "fp16", "bfloat16", "float16", "half", "16 precision"), Precision.FP16, False),
-    (("fp32", "tf32"), Precision.FP32, False),
-)
-KINDS = ("server", "offline", "prefill", "decode", "e2e")
+from weft.estimate.deployments import Deployment
+from weft.estimate.pools import is_disaggregated, pools_of, tells_replicas
+from weft.estimate.read import check_lengths, engine_of, given, read_engine, read_parallelism, read_precision, twin
 
 
 @dataclass(frozen=True, slots=True)
 class Resolved:
+    """`case`: the replicas that decode, and that prefill too unless `prefill` does. `told`: whether the point itself
+    says how many replicas prefill, without which nobody knows how long prompts queue."""
+
     case: Case
     labels: Labels
     concurrency: float | None
+    prefill: PrefillPool | None = None
+    told: bool = True
 
 
-def resolve(point: Point, efficiencies: Mapping[str, Efficiency]) -> Resolved:
-    """Refuses, with the reason and the way out, what cannot be priced."""
-    model = catalog.model(_given(point.model, "model", point))
-    device = catalog.device(_given(point.device, "device", point))
+def resolve(point: Point, efficiencies: Mapping[str, Efficiency], seen: Sequence[Deployment] = ()) -> Resolved:
+    """Refuses, with the reason and the way out, what cannot be priced. `seen`: deployments from which a disaggregated
+    one is filled that the point tells in part."""
+    model = catalog.model(given(point.model, "model", point))
+    device = catalog.device(given(point.device, "device", point))
     precision, formats = read_precision(point, model, device)
     family, version = read_engine(point.engine)
-    _check_lengths(point, model)
-    split, replicas = read_parallelism(point, model, device, formats)
-    check_parallelism(model, split)
-    efficiency = efficiencies.get(device.id, DEFAULT_EFFICIENCY)
-    link = catalog.link("roce-400g") if split.devices > 8 else None
-    engine = Engine(model, device, split, precision, link, efficiency, formats)
-    labels = labels_of(engine, twin(model), family, version, point.kind)
-    assert point.isl is not None and point.osl is not None
-    return Resolved(Case(engine, replicas, point.isl, point.osl), labels, point.concurrency)
+    check_lengths(point, model)
+    prefill = None
+    if is_disaggregated(point, device):
+        prefill, case = pools_of(point, (model, device, precision), family, efficiencies, seen)
+        version = f"{version} {APART}" if version else ""
+    else:
+        split, replicas = read_parallelism(point, model, device, formats)
+        check_parallelism(model, split)
+        engine = engine_of(model, device, precision, formats, split, efficiencies)
+        assert point.isl is not None and point.osl is not None
+        case = Case(engine, replicas, point.isl, point.osl)
+    labels = labels_of(case.engine, twin(model), family, version, point.kind, f"{case.isl:g}/{case.osl:g}")
+    if prefill is None:
+        return Resolved(case, labels, point.concurrency)
+    parallel = f"{APART} dp" if case.engine.parallelism.dp > 1 else APART
+    return Resolved(case, replace(labels, parallel=parallel), point.concurrency, prefill, tells_replicas(point))
 
 
-def labels_of(engine: Engine, model: str, family: str, version: str, kind: str) -> Labels:
-    """`model`: the id under which its measurements are filed, its `twin`."""
+def labels_of(engine: Engine, model: str, family: str, version: str, kind: str, sizes: str = "") -> Labels:
+    """`model`: the id under which its measurements are filed, its `twin`; `sizes`: tokens in and out, "1024/128"."""
     return Labels(
         device=engine.device.id,
         model=model,
@@ -71,120 +68,8 @@ def labels_of(engine: Engine, model: str, family: str, version: str, kind: str) 
         parallel=_parallel_label(engine.parallelism),
         shape=_shape(engine.model),
         vendor=engine.device.vendor,
+        sizes=sizes,
     )
-
-
-def read_precision(point: Point, model: ModelSpec, device: Device) -> tuple[Precision, Formats]:
-    """Blank: the 16 bits that a checkpoint has unless it says otherwise."""
-    text = point.precision.lower()
-    if not text.strip():
-        return Precision.FP16, formats_on(device, model, Precision.FP16)
-    for spellings, precision, weight_only in _FORMATS:
-        if any(spelling in text for spelling in spellings):
-            formats = formats_on(device, model, precision, weight_only)
-            _check_format(device, formats)
-            return precision, formats
-    raise PlanError(
-        subject=f"precision {point.precision!r}",
-        problem="is no known number format",
-        way_out="write fp16, bf16, fp8, int8, fp4 or int4",
-    )
-
-
-def _check_format(device: Device, formats: Formats) -> None:
-    if formats.matrix not in device.flops_per_s:
-        runs = ", ".join(device.flops_per_s) or "no matrix format"
-        raise PlanError(
-            subject=device.id, problem=f"does not run {formats.matrix} (it runs {runs})", way_out="choose one of these"
-        )
-
-
-def read_engine(text: str) -> tuple[str, str]:
-    """("vllm 0.19.0 (agg)") -> ("vllm", "vllm 0.19"). Blank: the average engine."""
-    lower = text.lower()
-    if "disagg" in lower:
-        raise PlanError(
-            subject=f"engine {text!r}",
-            problem="is disaggregated: the replicas of prefill and of decode are not in a point's columns",
-            way_out="price it with weft estimate --disagg",
-        )
-    families = (("vllm", "vllm"), ("sglang", "sglang"), ("trt", "trtllm"), ("tensorrt", "trtllm"), ("nim", "trtllm"))
-    family = next((family for key, family in families if key in lower), "habana" if "habana" in lower else "")
-    found = re.search(r"\d+\.\d+", lower)
-    return family, f"{family} {found[0]}" if found and family else family
-
-
-def read_parallelism(point: Point, model: ModelSpec, device: Device, formats: Formats) -> tuple[Parallelism, int]:
-    """(one replica, replicas). A blank tp is the smallest that holds the weights with a quarter to spare."""
-    gpus, tp, pp, ep = point.gpus, point.tp, point.pp or 1, point.ep or 1
-    if tp is None:
-        tp = _smallest_tp(model, device, formats, gpus or 8)
-    gpus = gpus or tp * pp
-    tp, gpus, ep = _fold(tp, gpus, ep)
-    if gpus % (tp * pp):
-        gpus = tp * pp
-    copies = gpus // (tp * pp)
-    if model.experts is None:
-        return Parallelism(tp=tp, pp=pp), copies
-    if point.tp is None:
-        return Parallelism(tp=tp, pp=pp, ep=min(ep, tp)), copies
-    return Parallelism(tp=tp, pp=pp, dp=copies, ep=min(ep, tp * copies)), 1
-
-
-def _fold(tp: int, gpus: int, ep: int) -> tuple[int, int, int]:
-    if ep > 1 and tp == ep * ep:
-        return ep, ep, ep
-    if ep > 1 and tp == 1 and gpus == ep * ep:
-        return 1, ep, ep
-    if tp > 1 and gpus == tp * tp == ep:
-        return tp, tp, tp
-    return tp, gpus, ep
-
-
-def _smallest_tp(model: ModelSpec, device: Device, formats: Formats, most: int) -> int:
-    needed = stored_bytes(model, formats) * 1.33
-    fitting = [tp for tp in (1, 2, 4, 8) if tp <= most and tp * usable_bytes(device) >= needed]
-    return fitting[0] if fitting else most
-
-
-def _check_lengths(point: Point, model: ModelSpec) -> None:
-    if point.kind not in KINDS:
-        raise PlanError(subject=f"kind {point.kind!r}", problem="is unknown", way_out=f"use {', '.join(KINDS)}")
-    if not point.isl or not point.osl:
-        missing = "isl" if not point.isl else "osl"
-        raise PlanError(subject=f"point {point.id}", problem=f"has no {missing}", way_out="give tokens in and out")
-    if point.kind in ("server", "e2e") and not point.concurrency:
-        raise PlanError(
-            subject=f"point {point.id}",
-            problem="is served without a concurrency",
-            way_out="give the requests in flight, or price it as offline",
-        )
-    if point.isl + point.osl > model.context:
-        raise PlanError(
-            subject=model.id,
-            problem=f"its context of {model.context} tokens does not hold {point.isl:g} + {point.osl:g}",
-            way_out=f"ask for at most {model.context} tokens",
-        )
-
-
-@cache
-def _twins() -> Mapping[tuple[object, ...], str]:
-    """The first model of the catalogue with each set of sizes."""
-    first: dict[tuple[object, ...], str] = {}
-    for model in catalog.models().values():
-        first.setdefault(_sizes(model), model.id)
-    return first
-
-
-def twin(model: ModelSpec) -> str:
-    """Fine-tunes share sizes and so speed: the id that stands for all of them."""
-    return _twins().get(_sizes(model), model.id)
-
-
-def _sizes(model: ModelSpec) -> tuple[object, ...]:
-    experts = model.experts
-    shared = (experts.count, experts.active, experts.ffn) if experts else (0, 0, model.ffn)
-    return (model.layers, model.d_model, model.heads, model.kv_heads, *shared)
 
 
 def _shape(model: ModelSpec) -> str:
@@ -197,9 +82,3 @@ def _parallel_label(split: Parallelism) -> str:
     if split.dp > 1:
         return "dp"
     return "ep" if split.ep > 1 else "tp"
-
-
-def _given(text: str, what: str, point: Point) -> str:
-    if not text.strip():
-        raise PlanError(subject=f"point {point.id}", problem=f"has no {what}", way_out=f"name its {what}")
-    return text

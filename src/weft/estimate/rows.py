@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from weft.core.errors import PlanError
-from weft.cost.habits import Runs
+from weft.cost.disagg import handoff_s, profile_apart
+from weft.cost.habits import Apart, Runs
 from weft.cost.memory import weight_bytes
 from weft.cost.nearest import nearest_fit
 from weft.cost.serving import Profile, profile, sequences_that_fit
@@ -36,7 +37,10 @@ def load(resolved: Resolved) -> Loaded:
     asked = resolved.concurrency
     if asked is None:
         asked = 1.0 if resolved.labels.kind == "prefill" else min(fits, OFFLINE_SEQUENCES) * case.replicas
-    return Loaded(resolved, profile(case, np.array([asked])), asked)
+    load = np.array([asked])
+    if resolved.prefill is None:
+        return Loaded(resolved, profile(case, load), asked)
+    return Loaded(resolved, profile_apart(case, resolved.prefill, load), asked)
 
 
 def stack(loaded: Sequence[Loaded]) -> Runs:
@@ -53,7 +57,20 @@ def stack(loaded: Sequence[Loaded]) -> Runs:
         np.array([each.resolved.case.osl for each in loaded]),
         np.array([float(kind == "offline") for kind in kinds]),
         np.array(static, dtype=np.float64),
+        _apart(loaded),
     )
+
+
+def _apart(loaded: Sequence[Loaded]) -> Apart:
+    """Of a run that is not disaggregated: no such pool, and what its replicas hold and keep waiting."""
+    return Apart(*np.array([_apart_row(each) for each in loaded]).reshape(-1, 3).T)
+
+
+def _apart_row(loaded: Loaded) -> tuple[float, float, float]:
+    case, prefill, found = loaded.resolved.case, loaded.resolved.prefill, loaded.profile
+    if prefill is None:
+        return 0.0, float(found.running[0] + found.waiting[0]) * case.replicas, 0.0
+    return float(prefill.replicas), loaded.concurrency, handoff_s(case, prefill)
 
 
 def _too_large(resolved: Resolved) -> PlanError:

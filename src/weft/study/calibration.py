@@ -14,14 +14,16 @@ from weft.core.hardware import Device
 from weft.core.units import Precision
 from weft.cost.arrays import Floats
 from weft.cost.bands import AKIN, METRICS, Bands, Known, fit_bands
-from weft.cost.calibrate import Measured, fit, take
+from weft.cost.calibrate import Measured, Rows, fit, take
 from weft.cost.efficiency import DEFAULT_EFFICIENCY, Efficiency
-from weft.cost.habits import Habits, Labels, Runs, predict
+from weft.cost.habits import Habits, Labels, Runs, backing, predict
 from weft.cost.operator_fit import Residual, fit_attention, fit_collective, fit_gemm
 from weft.estimate.coefficients import FittedDevice
+from weft.estimate.deployments import Deployment
 from weft.estimate.price import band_class
 from weft.estimate.resolve import resolve
 from weft.estimate.rows import Loaded, load, stack
+from weft.study.disagg import told_deployments
 from weft.study.measured import Run, hash_share
 from weft.study.operator_data import (
     all_reduce_rows,
@@ -37,6 +39,8 @@ Mask = NDArray[np.bool_]
 
 FOLDS = 5
 UNNAMED_WEIGHT = 0.3
+UNTOLD_WEIGHT = 0.5
+"""Of disaggregated runs whose replicas are filled from others."""
 TWINS = {"gb300": "b300", "gh200": "h200", "h100-nvl": "h100-sxm", "h100-pcie": "h100-sxm"}
 """Devices without tables of their own that share the chip, and so the curves, of one that has them."""
 
@@ -109,12 +113,16 @@ class Prepared:
         return take(self.stacked, keep), [each for each, kept in zip(self.labels, keep, strict=True) if kept]
 
 
-def prepare(runs: Sequence[Run], efficiencies: Mapping[str, Efficiency]) -> Prepared:
+def prepare(
+    runs: Sequence[Run], efficiencies: Mapping[str, Efficiency], seen: Sequence[Deployment] | None = None
+) -> Prepared:
+    """`seen` fills disaggregated runs that are told in part; by default what the runs themselves tell."""
+    seen = told_deployments(runs, efficiencies) if seen is None else seen
     priced: list[tuple[Run, Loaded]] = []
     refused: list[tuple[Run, WeftError]] = []
     for run in runs:
         try:
-            priced.append((run, load(resolve(run.point, efficiencies))))
+            priced.append((run, load(resolve(run.point, efficiencies, seen))))
         except WeftError as error:
             refused.append((run, error))
     if not priced:
@@ -134,13 +142,32 @@ def prepare(runs: Sequence[Run], efficiencies: Mapping[str, Efficiency]) -> Prep
     )
 
 
+def refill(prepared: Prepared, efficiencies: Mapping[str, Efficiency], keep: Mask) -> Prepared:
+    """Disaggregated runs that are told in part, filled from the deployments that only the runs of `keep` tell."""
+    seen = told_deployments((run for run, kept in zip(prepared.runs, keep, strict=True) if kept), efficiencies)
+    loaded = tuple(
+        found if found.resolved.told else _loaded(run, found, efficiencies, seen)
+        for run, found in zip(prepared.runs, prepared.loaded, strict=True)
+    )
+    labels = tuple(found.resolved.labels for found in loaded)
+    return replace(prepared, loaded=loaded, stacked=stack(loaded), labels=labels)
+
+
+def _loaded(run: Run, otherwise: Loaded, efficiencies: Mapping[str, Efficiency], seen: Sequence[Deployment]) -> Loaded:
+    try:
+        return load(resolve(run.point, efficiencies, seen))
+    except WeftError:
+        return otherwise
+
+
 def measured(prepared: Prepared, keep: Mask) -> Measured:
     """Repeats of one configuration at one load share a weight."""
     keys = [
         f"{run.configuration}|{found.concurrency}" for run, found in zip(prepared.runs, prepared.loaded, strict=True)
     ]
     repeats = Counter(keys)
-    weights = np.array([repeats[key] ** -0.5 for key in keys])
+    told = np.array([found.resolved.told for found in prepared.loaded])
+    weights = np.array([repeats[key] ** -0.5 for key in keys]) * np.where(told, 1.0, UNTOLD_WEIGHT)
     return Measured(prepared.values[:, keep], weights[keep])
 
 
@@ -155,7 +182,18 @@ def fit_habits(prepared: Prepared, keep: Mask | None = None) -> Habits:
     seen = measured(prepared, rows)
     weights = np.concatenate([seen.weights, UNNAMED_WEIGHT * seen.weights])
     doubled = Measured(np.concatenate([seen.values, seen.values], axis=1), weights)
-    return fit(take(prepared.stacked, both), [*labels, *unnamed], doubled)
+    habits = fit(take(prepared.stacked, both), [*labels, *unnamed], doubled)
+    return replace(habits, configurations=_configurations(prepared, kept))
+
+
+def _configurations(prepared: Prepared, kept: Rows) -> Mapping[str, int]:
+    """Aggregated ones, by what they back; disaggregated runs stand for themselves."""
+    found: dict[str, set[str]] = {}
+    rows = set(kept.tolist())
+    for at, (run, loaded) in enumerate(zip(prepared.runs, prepared.loaded, strict=True)):
+        if at in rows and loaded.resolved.prefill is None:
+            found.setdefault(backing(loaded.resolved.labels), set()).add(run.configuration)
+    return {name: len(names) for name, names in sorted(found.items())}
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,17 +206,25 @@ class KeptOut:
     known: tuple[str, ...]
 
 
+def given(prepared: Prepared) -> Mask:
+    """(3, runs): which numbers an estimate of the run gives; no TTFT where the replicas that prefill are not told."""
+    told = np.array([found.resolved.told for found in prepared.loaded])
+    return np.stack([told, np.ones_like(told), np.ones_like(told)])
+
+
 def cross_validate(prepared: Prepared, efficiencies: Mapping[str, Efficiency], folds: int = FOLDS) -> KeptOut:
-    """Folds by configuration; configurations that report the very same measurement count as one."""
-    fold = np.array([int(hash_share(f"fold|{name}") * folds) for name in independent(prepared)])
+    """Folds by configuration; runs of other configurations that report the same measurement are left out too."""
+    fold = np.array(dealt(prepared, folds))
     predicted, unnamed = np.full((2, *prepared.values.shape), np.nan)
     known: list[str] = [Known.DATASHEET] * len(prepared.runs)
     for at in range(folds):
         out = fold == at
         if not out.any() or out.all():
             continue
-        habits = fit_habits(prepared, ~out)
-        stacked, labels = prepared.some(out)
+        known_runs = others(prepared, out)
+        filled = refill(prepared, efficiencies, known_runs)
+        habits = fit_habits(filled, known_runs)
+        stacked, labels = filled.some(out)
         predicted[:, out] = _predicted(stacked, labels, habits)
         unnamed[:, out] = _predicted(stacked, [unnamed_labels(each) for each in labels], habits)
         for row in np.flatnonzero(out):
@@ -195,27 +241,38 @@ def unnamed_labels(labels: Labels) -> Labels:
     return replace(labels, engine="", version="")
 
 
-def independent(prepared: Prepared) -> list[str]:
-    """A name for each run's configuration; the same for configurations that share a measurement to the last digit."""
-    leader: dict[str, str] = {}
+def dealt(prepared: Prepared, folds: int) -> list[int]:
+    """A fold for each run: the configurations of a device are dealt out one by one, in the order of a hash, so that no
+    fold takes a device whole that has two."""
+    devices: dict[str, dict[str, int]] = {}
+    for run, labels in sorted(zip(prepared.runs, prepared.labels, strict=True), key=lambda pair: _order(pair[0])):
+        dealt_to = devices.setdefault(labels.device, {})
+        dealt_to.setdefault(run.configuration, len(dealt_to) % folds)
+    return [
+        devices[labels.device][run.configuration] for run, labels in zip(prepared.runs, prepared.labels, strict=True)
+    ]
 
-    def find(name: str) -> str:
-        while leader.setdefault(name, name) != name:
-            name = leader[name]
-        return name
 
-    first: dict[tuple[float, ...], str] = {}
-    for run, found in zip(prepared.runs, prepared.loaded, strict=True):
-        if run.ttft_s and run.tpot_s:
-            key = (
-                run.point.isl or 0,
-                run.point.osl or 0,
-                found.concurrency,
-                round(run.ttft_s, 4),
-                round(run.tpot_s, 5),
-            )
-            leader[find(run.configuration)] = find(first.setdefault(key, run.configuration))
-    return [find(run.configuration) for run in prepared.runs]
+def _order(run: Run) -> float:
+    return hash_share(f"fold|{run.configuration}")
+
+
+def others(prepared: Prepared, out: Mask) -> Mask:
+    """Runs that may tell of the runs of `out`: of other configurations, and not the same measurement to the last digit
+    under another name."""
+    keys = np.array(measurements(prepared))
+    return ~out & ~np.isin(keys, keys[out])
+
+
+def measurements(prepared: Prepared) -> list[int]:
+    """A number for each run; the same for runs that report the same sizes, load and latencies."""
+    numbers: dict[tuple[float, ...], int] = {}
+    found: list[int] = []
+    for at, (run, loaded) in enumerate(zip(prepared.runs, prepared.loaded, strict=True)):
+        sizes = (run.point.isl or 0, run.point.osl or 0, loaded.concurrency)
+        seen = (round(run.ttft_s, 4), round(run.tpot_s, 5)) if run.ttft_s and run.tpot_s else (-1.0 - at,)
+        found.append(numbers.setdefault((*sizes, *seen), at))
+    return found
 
 
 def bands_of(prepared: Prepared, kept: KeptOut) -> Bands:
@@ -228,9 +285,10 @@ def bands_of(prepared: Prepared, kept: KeptOut) -> Bands:
 def scores(prepared: Prepared, kept: KeptOut) -> dict[str, dict[str, float]]:
     """Median and 80th percentile of |error| by metric."""
     found: dict[str, dict[str, float]] = {}
+    gives = given(prepared)
     for at, metric in enumerate(METRICS):
         off = np.abs(kept.predicted[at] / prepared.values[at] - 1)
-        off = off[np.isfinite(off)]
+        off = off[np.isfinite(off) & gives[at]]
         if off.size:
             median, p80 = np.median(off), np.quantile(off, 0.8)
             found[metric] = {"runs": float(off.size), "median": float(median), "p80": float(p80)}

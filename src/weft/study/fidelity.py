@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 
 from weft.cost.arrays import Floats
-from weft.cost.bands import METRICS, Bands, fit_bands
+from weft.cost.bands import APART, METRICS, Bands, fit_bands
 from weft.cost.habits import Labels
 from weft.estimate.coefficients import efficiencies
-from weft.study.calibration import KeptOut, Prepared, cross_validate, independent, prepare
-from weft.study.measured import Run, hash_share, read_runs
+from weft.study.calibration import KeptOut, Prepared, cross_validate, dealt, given, others, prepare
+from weft.study.measured import Run, read_runs
 
 TARGETS: Mapping[str, float] = {"ttft_s": 0.20, "tpot_s": 0.12, "tokens_per_s": 0.15}
 WORST_DEVICE, COVERED = 0.35, 0.80
@@ -59,7 +59,7 @@ SLICES: Mapping[str, Key] = {
     "all": lambda labels, run: "all",
     "device": lambda labels, run: labels.device,
     "engine": lambda labels, run: labels.engine or "other",
-    "kind": lambda labels, run: labels.kind,
+    "kind": lambda labels, run: f"{labels.kind}{', disaggregated' if labels.parallel.startswith(APART) else ''}",
     "isl/osl": lambda labels, run: f"{run.point.isl:g}/{run.point.osl:g}",
     "model": lambda labels, run: labels.model,
     "source": lambda labels, run: run.source,
@@ -71,7 +71,11 @@ def run(data: Path) -> Fidelity:
     them."""
     curves = efficiencies()
     prepared = prepare(read_runs(data / "measured.csv"), curves)
-    kept = cross_validate(prepared, curves)
+    return judged(prepared, cross_validate(prepared, curves))
+
+
+def judged(prepared: Prepared, kept: KeptOut) -> Fidelity:
+    """The scores of predictions by fits that did not see what they predict."""
     covered, width = _band_check(prepared, kept)
     scores = tuple(_scores(prepared, kept, covered, width))
     return Fidelity(prepared, kept, covered, width, scores)
@@ -80,12 +84,11 @@ def run(data: Path) -> Fidelity:
 def _band_check(prepared: Prepared, kept: KeptOut) -> tuple[Floats, Floats]:
     """Bands made from one half of the kept-out configurations, judged on the other, and the other way round."""
     errors = np.log(prepared.values / kept.predicted)
-    half = np.array([hash_share(f"band|{name}") < 0.5 for name in independent(prepared)])
+    half = np.array(dealt(prepared, 2)) == 0
     devices = [labels.device for labels in prepared.labels]
     covered, width = np.full(errors.shape, np.nan), np.full(errors.shape, np.nan)
     for judged in (half, ~half):
-        others = np.where(judged, np.nan, errors)
-        bands = fit_bands(others, kept.known, devices)
+        bands = fit_bands(np.where(others(prepared, judged), errors, np.nan), kept.known, devices)
         ends = _ends(bands, kept, devices)
         inside = (errors >= ends[0]) & (errors <= ends[1])
         covered = np.where(judged & np.isfinite(errors), inside, covered)
@@ -103,8 +106,8 @@ def _ends(bands: Bands, kept: KeptOut, devices: Sequence[str]) -> Floats:
 
 
 def _scores(prepared: Prepared, kept: KeptOut, covered: Floats, width: Floats) -> Iterator[Score]:
-    configurations = np.array(independent(prepared))
-    off = kept.predicted / prepared.values
+    configurations = np.array([run.configuration for run in prepared.runs])
+    off = np.where(given(prepared), kept.predicted / prepared.values, np.nan)
     for name, key in SLICES.items():
         keys = np.array([key(labels, each) for labels, each in zip(prepared.labels, prepared.runs, strict=True)])
         for value in np.unique(keys):

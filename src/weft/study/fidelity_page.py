@@ -3,8 +3,14 @@
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
+import numpy as np
+
+from weft import catalog
+from weft.core.errors import CatalogError
 from weft.cost.bands import METRICS
+from weft.study.calibration import given
 from weft.study.fidelity import COVERED, PEERS, TARGETS, WORST_DEVICE, Fidelity, Score, overall, worst_device
+from weft.study.measured import Run
 
 TITLES = {"ttft_s": "TTFT", "tpot_s": "TPOT", "tokens_per_s": "tokens/s"}
 
@@ -35,9 +41,10 @@ def _lines(found: Fidelity) -> Iterator[str]:
     configurations = overall(found.scores, "tokens_per_s").configurations
     yield (
         f"{len(found.prepared.runs):,} measured serving runs of {configurations:,} configurations, each predicted by a "
-        "fit that saw no run of its configuration (five folds). Configurations that report the same measurement to the "
-        "last digit count as one. Bands are made from half of the kept-out configurations and judged on the other "
-        "half.\n"
+        "fit that saw no run of its configuration, and none that reports the same measurement to the last digit under "
+        "another name. The configurations of a device are dealt out over five folds, so a device with two or more is "
+        "always seen in others; one with a single configuration of a kind is not seen in that kind. Bands are made "
+        "from half of the kept-out configurations and judged on the other half.\n"
     )
     yield from (f"- {line}." for line in findings(found))
     yield "\n![predicted against measured](fidelity.png)\n"
@@ -45,8 +52,30 @@ def _lines(found: Fidelity) -> Iterator[str]:
     for name in ("device", "engine", "kind", "isl/osl"):
         yield f"\n## By {name}\n"
         yield from _table(found.scores, name)
+    yield from _disaggregated(found)
     yield from _refused(found)
     yield "\nAll slices, also by model and source: [fidelity.csv](fidelity.csv)."
+
+
+def _disaggregated(found: Fidelity) -> Iterator[str]:
+    """What an estimate does not give, and why."""
+    prepared, told = found.prepared, given(found.prepared)[0]
+    off = np.abs(found.kept.predicted / prepared.values - 1)
+    apart = np.array([loaded.resolved.prefill is not None for loaded in prepared.loaded])
+    yield "\n## Disaggregated runs\n"
+    yield (
+        f"{int(apart.sum()):,} runs prefill and decode on replicas of their own; {int((apart & told).sum())} tell how "
+        "many. The others are filled from the nearest deployment that is told, and counted half in the fit. Median "
+        "|error| of kept-out runs:\n"
+    )
+    yield "| pools | runs | TTFT | TPOT | tokens/s |\n|---|---|---|---|---|"
+    for name, rows in (("told", apart & told), ("not told", apart & ~told)):
+        cells = [_percent(float(np.nanmedian(off[at][rows]))) for at in range(3)]
+        yield f"| {name} | {int(rows.sum()):,} | {' | '.join(cells)} |"
+    yield (
+        "\nHow long prompts queue depends on how many replicas prefill, so an estimate gives no TTFT where that is not "
+        "told; the TTFT of these runs is not in the tables above."
+    )
 
 
 def _peers(found: Fidelity) -> Iterator[str]:
@@ -83,6 +112,19 @@ def _refused(found: Fidelity) -> Iterator[str]:
     yield f"\n## What cannot be priced\n\n{len(refused):,} runs of the file get a reason instead of a number:\n"
     for reason, count in reasons.most_common(6):
         yield f"- {count}: {reason}"
+    yield "\nBy device, where any is refused:\n\n| device | runs | priced |\n|---|---|---|"
+    priced = Counter(labels.device for labels in found.prepared.labels)
+    missed = Counter(_device(run) for run, _ in refused)
+    for name, count in sorted(missed.items(), key=lambda pair: -pair[1]):
+        runs = priced[name] + count
+        yield f"| {name} | {runs:,} | {100 * priced[name] / runs:.0f} % |"
+
+
+def _device(run: Run) -> str:
+    try:
+        return catalog.device(run.point.device).id
+    except CatalogError:
+        return "not in the catalogue"
 
 
 def _percent(share: float) -> str:

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from weft.core.errors import CatalogError
-from weft.cost.points import Point
+from weft.cost.points import Point, PoolAsk
 
 _PARALLELISM = re.compile(r"(?<![A-Za-z])(TP|PP|DP|EP)(\d+)")
+_POOL = re.compile(r"([PD]): (\d*)x\(([^)]*)\)")
 _GROUP = ("source", "model", "precision", "system", "engine", "gpus", "parallelism", "isl", "osl")
 
 
@@ -66,22 +67,35 @@ def _run(at: int, row: dict[str, str]) -> Run:
 
 
 def _point(at: int, row: dict[str, str]) -> Point:
-    split_of = dict(_splits(row["parallelism"]))
+    pools = _pools(row["parallelism"])
+    split_of = dict(_splits("" if pools else row["parallelism"]))
     return Point(
         id=str(at),
         model=row["model"],
         precision=row["precision"],
         device=row["system"],
         engine=row["engine"],
-        gpus=_whole(row["gpus"]),
-        tp=split_of.get("TP") if ":" not in row["parallelism"] else None,
-        pp=split_of.get("PP") if ":" not in row["parallelism"] else None,
-        ep=split_of.get("EP") if ":" not in row["parallelism"] else None,
+        gpus=None if pools else _whole(row["gpus"]),
+        tp=split_of.get("TP"),
+        pp=split_of.get("PP"),
+        ep=split_of.get("EP"),
         isl=_number(row["isl"]),
         osl=_number(row["osl"]),
         concurrency=_concurrency(row),
         kind=row["kind"],
+        prefill=pools.get("P"),
+        decode=pools.get("D"),
     )
+
+
+def _pools(text: str) -> dict[str, PoolAsk]:
+    """ "P: 2x(TP1 DP8 EP8) D: x(TP8 DP1 EP1)": prefill and decode; a blank count is not known."""
+    return {name: _pool(replicas, splits) for name, replicas, splits in _POOL.findall(text)}
+
+
+def _pool(replicas: str, splits: str) -> PoolAsk:
+    of = dict(_splits(splits))
+    return PoolAsk(replicas=_whole(replicas), tp=of.get("TP"), dp=of.get("DP"), ep=of.get("EP"))
 
 
 def _splits(text: str) -> Iterator[tuple[str, int]]:
