@@ -62,11 +62,8 @@ def candidates(tables: Tables, near: Bound, *starts: Sequence[int]) -> Candidate
 
 def priced(tables: Tables, near: Bound) -> Floats:
     """What each option costs at these prices, hand-offs aside; infinite where it is impossible."""
-    visits = np.zeros(tables.tasks)
-    for web in tables.webs:
-        visits[list(web.tasks)] = web.visits
     replica = tables.price + tables.devices * np.append(near.prices.device, 0.0)[tables.device_class]
-    seconds = (tables.second + near.prices.second) * visits[tables.task] * tables.latency_s
+    seconds = (tables.second + near.prices.second) * tables.visits[tables.task] * tables.latency_s
     return np.where(tables.possible, tables.cost + tables.held * replica[tables.pool] + seconds, np.inf)
 
 
@@ -111,7 +108,15 @@ class Annealing:
     def _fines(self) -> Fines:
         per_device = [float(price) + 2 * self.warmth for price in self.near.prices.device]
         a_little_s = 0.1 * self.tables.limit_s / self.tables.tasks if 0 < self.tables.limit_s < math.inf else 1.0
-        return Fines(per_device, self.near.prices.second + self.warmth / a_little_s, 1e3 * self.warmth)
+        return Fines(per_device, self.near.prices.second + self.warmth / a_little_s, self._dearest())
+
+    def _dearest(self) -> float:
+        """More than any choice can save: each task alone at its dearest, at any price of seconds."""
+        of = self.tables
+        replicas = np.maximum(1.0, np.ceil(of.load)) * of.price[of.pool]
+        late_usd = of.late_usd_per_s if math.isfinite(of.late_usd_per_s) else 0.0
+        whole = of.cost + replicas + (of.second + late_usd) * of.latency_s * of.visits[of.task]
+        return 1.0 + float(sum(whole[list(each)].max() for each in self.among.of_task))
 
     def _walk(self, state: State, steps: int, warmth: float) -> None:
         draw = self.dice.random
@@ -165,7 +170,9 @@ class Annealing:
         if len(members) > MOST_MERGED or pool == state.pool[state.option[task]]:
             return ()
         moves = [(member, self.among.by_pool[member].get(pool)) for member in members]
-        return [(member, to) for member, to in moves if to is not None] if all(to is not None for _, to in moves) else ()
+        return (
+            [(member, to) for member, to in moves if to is not None] if all(to is not None for _, to in moves) else ()
+        )
 
     def _any(self, values: Sequence[int]) -> int:
         return values[int(self.dice.random() * len(values))]

@@ -64,10 +64,8 @@ class Relaxation:
     def __post_init__(self) -> None:
         tables = self.tables
         self.paths = Paths(tables)
-        self.task_weight = np.zeros(tables.tasks)
+        self.task_weight = tables.visits.copy()
         self.hop_weight = np.ones(len(tables.hops))
-        for web in tables.webs:
-            self.task_weight[list(web.tasks)] = web.visits
         self.follow(np.asarray(tables.first[:-1]))
 
     @property
@@ -156,7 +154,9 @@ class _Ascent:
     def of(cls, tables: Tables, start: Prices | None) -> "_Ascent":
         has_limit = np.isfinite(tables.limit_s)
         scale = np.append(np.maximum(tables.inventory, 1.0), max(tables.limit_s, 1e-3) if has_limit else 1.0)
-        caps = np.append(np.full(len(tables.inventory), np.inf), tables.late_usd_per_s * scale[-1] if has_limit else 0.0)
+        caps = np.append(
+            np.full(len(tables.inventory), np.inf), tables.late_usd_per_s * scale[-1] if has_limit else 0.0
+        )
         scaled = np.zeros(len(scale)) if start is None else np.append(start.device, start.second) * scale
         return cls(scale, caps, scaled, FIRST_AIM if start is None else FIRST_AIM / 4, taken=np.zeros(len(tables.task)))
 

@@ -48,6 +48,7 @@ class Paths:
         return self.hop_seconds[hop][self.port[source]][self.port[target]]
 
     def block_s(self, block: int, option: Sequence[int]) -> float:
+        """Forbidden hand-offs take no time here: they are not counted by it."""
         return max((seconds for seconds, _ in self._arrivals(block, option).values()), default=0.0)
 
     def longest(self, block: int, option: Sequence[int]) -> tuple[list[int], list[int]]:
@@ -69,7 +70,11 @@ class Paths:
         """Task → when it is done, and the hand-off that it waited for last (-1: none)."""
         web, done = self.tables.webs[block], dict[int, tuple[float, int]]()
         for task in web.tasks:
-            waits = [(done[self.tables.hops[hop].source][0] + self.moved_s(hop, option), hop) for hop in self.arriving[task]]
+            waits = [(self._arrival_s(done, hop, option), hop) for hop in self.arriving[task]]
             ready_s, via = max(waits, default=(0.0, -1))
             done[task] = ready_s + web.visits * self.latency_s[option[task]], via
         return done
+
+    def _arrival_s(self, done: dict[int, tuple[float, int]], hop: int, option: Sequence[int]) -> float:
+        moved_s = self.moved_s(hop, option)
+        return done[self.tables.hops[hop].source][0] + (0.0 if moved_s == FORBIDDEN else moved_s)

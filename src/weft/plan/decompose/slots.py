@@ -231,4 +231,3 @@ def _level(shape: _Shape, child: Ints, parents: list[tuple[int, int]]) -> Level:
 def _towards(hop: Hop, matrix: Floats, child: int) -> Floats:
     """With the child's ports first."""
     return matrix if hop.source == child else matrix.T
-

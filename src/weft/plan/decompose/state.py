@@ -8,17 +8,21 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
 
 from weft.plan.decompose.paths import Paths
-from weft.plan.decompose.tables import UNLIMITED, Tables
+from weft.plan.decompose.tables import NO_TIE, UNLIMITED, Hop, Tables
 from weft.plan.problem import whole_replicas
+
+Matrix = list[list[float]]
 
 Moves = Sequence[tuple[int, int]]
 """Tasks, each with its new option."""
 
 
-@dataclass(frozen=True, slots=True)
-class Effect:
+class Effect(NamedTuple):
     """What moves would change: `cost` with fines, `paid` without them, seconds of a run, loads and replicas of pools
     (new values), devices of classes (differences)."""
 
@@ -55,7 +59,6 @@ class State:
         self.devices: list[float] = tables.devices.tolist()
         self.device_class: list[int] = tables.device_class.tolist()
         self.inventory: list[float] = tables.inventory.tolist()
-        self.hop_usd: list[list[list[float]]] = [hop.usd.tolist() for hop in tables.hops]
         self.hops_of = _hops_of(tables)
         self.block_of = [-1] * tables.tasks
         self.weight = [0.0] * tables.tasks
@@ -63,7 +66,7 @@ class State:
             for task in web.tasks:
                 self.weight[task] = web.visits if web.is_chain else 0.0
                 self.block_of[task] = -1 if web.is_chain else at
-        self.counts_hop = [hop.block < 0 or tables.webs[hop.block].is_chain for hop in tables.hops]
+        self.hop_rows = [_hop_row(tables, hop, fines.forbidden) for hop in tables.hops]
         self.restart(option)
 
     def restart(self, option: Iterable[int]) -> None:
@@ -84,8 +87,10 @@ class State:
         moved_usd, moved_s = self._moved(hops)
         in_webs = sum(self.paths.block_s(at, self.option) for at in blocks if not self.tables.webs[at].is_chain)
         latency = self.paths.latency_s
-        self.seconds = moved_s + in_webs + sum(
-            weight * latency[each] for weight, each in zip(self.weight, self.option, strict=True)
+        self.seconds = (
+            moved_s
+            + in_webs
+            + sum(weight * latency[each] for weight, each in zip(self.weight, self.option, strict=True))
         )
         self.paid = moved_usd + sum(self.own_cost[each] for each in self.option)
         self.paid += sum(price * count for price, count in zip(self.price, self.replicas, strict=True))
@@ -148,14 +153,15 @@ class State:
     def _reloaded(self, moves: Moves) -> tuple[dict[int, float], dict[int, int]]:
         loads: dict[int, float] = {}
         counts: dict[int, int] = {}
+        pool, load = self.pool, self.load
         for task, option in moves:
             was = self.option[task]
-            old, new = self.pool[was], self.pool[option]
-            loads[old] = loads.get(old, self.loads[old]) - self.load[was]
-            loads[new] = loads.get(new, self.loads[new]) + self.load[option]
-            counts[old] = counts.get(old, len(self.members[old])) - 1
-            counts[new] = counts.get(new, len(self.members[new])) + 1
-        return loads, {pool: whole_replicas(load) if counts[pool] else 0 for pool, load in loads.items()}
+            for at, more, count in ((pool[was], -load[was], -1), (pool[option], load[option], 1)):
+                if at not in loads:
+                    loads[at], counts[at] = self.loads[at], len(self.members[at])
+                loads[at] += more
+                counts[at] += count
+        return loads, {at: whole_replicas(load) if counts[at] else 0 for at, load in loads.items()}
 
     def _rerouted(self, moves: Moves) -> tuple[float, float]:
         """Dollars and seconds of tasks and hand-offs."""
@@ -184,19 +190,16 @@ class State:
     def _moved(self, hops: Iterable[int], blocks: Iterable[int] = ()) -> tuple[float, float]:
         """Dollars and seconds of hand-offs, and seconds of blocks that are no chains. A forbidden one takes no time but
         is fined."""
-        usd = 0.0
-        seconds = sum(self.paths.block_s(at, self.option) for at in blocks)
-        option, port, all_hops = self.option, self.paths.port, self.tables.hops
-        for at in hops:
-            hop = all_hops[at]
-            moved_s = self.paths.moved_s(at, option)
-            if moved_s == math.inf:
-                usd += self.fines.forbidden
-                continue
-            if self.counts_hop[at]:
-                seconds += moved_s
-            if not (hop.tied and self.paths.tie[option[hop.source]] >= 0):
-                usd += self.hop_usd[at][port[option[hop.source]]][port[option[hop.target]]]
+        option, port, tie, rows = self.option, self.paths.port, self.paths.tie, self.hop_rows
+        usd, seconds = 0.0, sum(self.paths.block_s(at, option) for at in blocks)
+        for hop in hops:
+            source, target, tied, row_usd, row_s = rows[hop]
+            a, b = option[source], option[target]
+            if tied and (tie[a] != NO_TIE or tie[b] != NO_TIE):
+                usd += 0.0 if tie[a] == tie[b] else self.fines.forbidden
+            else:
+                usd += row_usd[port[a]][port[b]]
+                seconds += row_s[port[a]][port[b]]
         return usd, seconds
 
     def _leave(self, task: int, pool: int) -> None:
@@ -208,6 +211,14 @@ class State:
     def _join(self, task: int, pool: int) -> None:
         self.place[task] = len(self.members[pool])
         self.members[pool].append(task)
+
+
+def _hop_row(tables: Tables, hop: Hop, fine: float) -> tuple[int, int, bool, Matrix, Matrix]:
+    """Ends, whether tied, dollars and seconds. Seconds in a block that is no chain are counted with its paths."""
+    counts = hop.block < 0 or tables.webs[hop.block].is_chain
+    is_forbidden = np.isinf(hop.seconds)
+    seconds = np.where(is_forbidden, 0.0, hop.seconds if counts else 0.0)
+    return hop.source, hop.target, hop.tied, np.where(is_forbidden, fine, hop.usd).tolist(), seconds.tolist()
 
 
 def _hops_of(tables: Tables) -> list[list[int]]:

@@ -88,6 +88,14 @@ class Tables:
         return len(self.first) - 1
 
     @cached_property
+    def visits(self) -> Floats:
+        """Of each task's block."""
+        found = np.zeros(self.tasks)
+        for web in self.webs:
+            found[list(web.tasks)] = web.visits
+        return found
+
+    @cached_property
     def held(self) -> Floats:
         """Replicas that an option needs at least: whole ones where its pool serves no other task."""
         servants = np.unique(np.stack([self.pool, self.task]), axis=1)[0]
@@ -225,5 +233,3 @@ def _web(problem: PlacementProblem, block: Block, places: Mapping[str, int]) -> 
     moves = [(each.source, each.target) for each in problem.inside(block)]
     is_chain = set(moves) == set(steps) and len(moves) == len(steps)
     return Web(block.visits, tuple(places[name] for name in order), is_chain)
-
-
