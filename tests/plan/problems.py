@@ -7,9 +7,11 @@ from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn
 
 from weft.plan.problem import Block, Handoff, Objective, Option, PlacementProblem, PoolSpec, Task
+from weft.plan.promises import Course, Promise
 
 PORTS = ("a", "b")
 CLASSES = ("fast", "cheap", "cpu")
+LINKS = ("east → west", "west → east")
 FAMILIES = {"fast": "fast", "cheap": "cheap", "cpu": None}
 
 
@@ -21,7 +23,14 @@ def grid(highest: int, step: float = 0.1) -> st.SearchStrategy[float]:
 def pool_specs(draw: DrawFn) -> list[PoolSpec]:
     classes = draw(st.lists(st.sampled_from(CLASSES), min_size=2, max_size=6))
     return [
-        PoolSpec(f"pool{index}", name, draw(st.integers(1, 4)), draw(grid(50)) + 0.1, FAMILIES[name])
+        PoolSpec(
+            name=f"pool{index}",
+            device_class=name,
+            devices_per_replica=draw(st.integers(1, 4)),
+            usd_per_hour=draw(grid(50)) + 0.1,
+            family=FAMILIES[name],
+            network_bytes_per_s=draw(st.one_of(st.just(math.inf), grid(30).map(lambda value: value + 0.1))),
+        )
         for index, name in enumerate(classes)
     ]
 
@@ -39,6 +48,9 @@ def aligned_tasks(draw: DrawFn, name: str, visits: float, pools: list[PoolSpec])
             port=PORTS[index % 2],
             joules_per_visit=draw(grid(30)),
             tie=pools[index].name if index % 3 == 2 else "",
+            sent_bytes=draw(grid(10)),
+            received_bytes=draw(grid(10)),
+            tail_s=draw(grid(10)),
         )
         for index in chosen
     )
@@ -57,6 +69,8 @@ def tasks(draw: DrawFn, name: str, visits: float, pools: list[PoolSpec]) -> Task
             usd_per_visit=draw(grid(5, 0.001)),
             port=draw(st.sampled_from(PORTS)),
             joules_per_visit=draw(grid(30)),
+            sent_bytes=draw(grid(10)),
+            tail_s=draw(grid(10)),
         )
         for index in range(draw(st.integers(2, 4)))
     )
@@ -75,6 +89,8 @@ def handoffs(draw: DrawFn, source: str, target: str, visits: float, block: str |
         latency_s={pair: draw(latency) for pair in draw(st.sets(st.sampled_from(pairs)))},
         usd_per_visit={pair: draw(grid(5, 0.001)) for pair in draw(st.sets(st.sampled_from(pairs)))},
         tied=draw(st.booleans()),
+        link={pair: draw(st.sampled_from(LINKS)) for pair in draw(st.sets(st.sampled_from(pairs)))},
+        bytes_per_visit={pair: draw(grid(10)) for pair in pairs},
     )
 
 
@@ -89,14 +105,42 @@ def problems(draw: DrawFn, **fixed: Any) -> PlacementProblem:
     pairs = [(a, b) for a in names for b in names]
     moved = draw(st.lists(st.sampled_from(pairs), max_size=5))
     links = [draw(handoffs(a, b, *_where(a, b, homes, visits))) for a, b in moved]
+    blocks = tuple(
+        Block(f"b{home}", visits[home], tuple(name for name in names if homes[name] == home))
+        for home in sorted(set(homes.values()))
+    )
+    joints = [(each.source, each.target) for each in links if each.block is None]
     return PlacementProblem(
+        promises=tuple(draw(promises(f"promise{at}", blocks, joints)) for at in range(draw(st.integers(0, 2)))),
         tasks=tuple(draw(task(name, visits[homes[name]], pools)) for name in names),
         handoffs=tuple(links),
-        blocks=tuple(
-            Block(f"b{home}", visits[home], tuple(name for name in names if homes[name] == home))
-            for home in sorted(set(homes.values()))
-        ),
+        blocks=blocks,
         **{**_terms(draw), **fixed},
+    )
+
+
+@st.composite
+def promises(draw: DrawFn, name: str, blocks: tuple[Block, ...], joints: list[tuple[str, str]]) -> Promise:
+    """To all runs of one course (an agent's expectation), or to a share of runs of several."""
+    visits, moves = st.integers(0, 3), st.integers(0, 2)
+    count = draw(st.integers(1, 6))
+    parts = [draw(st.integers(1, 4)) for _ in range(count)]
+    courses = tuple(
+        Course(
+            probability=round(part / sum(parts), 12),
+            visits={block.name: float(draw(visits)) for block in blocks},
+            moves={ends: float(draw(moves)) for ends in joints},
+        )
+        for part in parts
+    )
+    return Promise(
+        name=name,
+        limit_s=draw(grid(200)),
+        courses=courses,
+        share=1.0 if count == 1 else draw(st.sampled_from((0.33, 0.5, 0.71, 0.95))),
+        with_tails=draw(st.booleans()),
+        penalty_usd_per_s=draw(st.one_of(st.none(), grid(10, 0.01))),
+        runs=draw(st.sampled_from((0.3, 1.0))),
     )
 
 
@@ -118,4 +162,5 @@ def _terms(draw: DrawFn) -> dict[str, Any]:
         "energy_limit_j": draw(st.one_of(st.none(), st.none(), grid(200))),
         "market": {name: draw(grid(40, 1000.0)) for name in sorted(sold)},
         "budget_usd": draw(st.one_of(st.none(), grid(400, 1000.0))),
+        "link_bytes_per_s": {link: draw(st.one_of(st.just(1e12), grid(60))) for link in LINKS},
     }

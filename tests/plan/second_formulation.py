@@ -10,8 +10,11 @@ import numpy as np
 from scipy.optimize import Bounds, LinearConstraint, milp
 
 from weft.plan.problem import Handoff, Objective, Option, PlacementProblem
+from weft.plan.promises import Promise
 
 Row = dict[int, float]
+MANY_S = 200.0
+"""More than any course of the random problems takes."""
 
 
 @dataclass
@@ -19,6 +22,7 @@ class Second:
     problem: PlacementProblem
     integer: list[int] = field(default_factory=list[int])
     upper: list[float] = field(default_factory=list[float])
+    longest: dict[str, int] = field(default_factory=dict[str, int])
     rows: list[tuple[Row, float, float]] = field(default_factory=list[tuple[Row, float, float]])
 
     def variable(self, upper: float = math.inf, integer: bool = False) -> int:
@@ -35,22 +39,29 @@ class Second:
         pools = {o.pool for task in problem.tasks for o in task.options}
         n = {pool: self.variable(integer=True) for pool in pools}
         for pool in pools:
-            load: Row = {n[pool]: -1.0}
-            for task in problem.tasks:
-                for o in task.options:
-                    if o.pool == pool:
-                        load[x[task.name, o.name]] = problem.load(task, o)
-                        self.rows.append(({x[task.name, o.name]: 1.0, n[pool]: -1.0}, -math.inf, 0.0))
-            self.rows.append((load, -math.inf, 0.0))
+            here = [(task, o) for task in problem.tasks for o in task.options if o.pool == pool]
+            for task, o in here:
+                self.rows.append(({x[task.name, o.name]: 1.0, n[pool]: -1.0}, -math.inf, 0.0))
+            most = problem.max_utilisation / problem.rate_per_s
+            needs: list[Row] = [
+                {x[task.name, o.name]: task.visits * o.busy_s for task, o in here} | {n[pool]: -most},
+                {x[task.name, o.name]: o.sent_bytes for task, o in here} | {n[pool]: -most * pool.network_bytes_per_s},
+                {x[task.name, o.name]: o.received_bytes for task, o in here}
+                | {n[pool]: -most * pool.network_bytes_per_s},
+            ]
+            self.rows += [(row, -math.inf, 0.0) for row in needs if math.isfinite(row[n[pool]])]
         bought = self._stock(n)
         y = [self._pairs(handoff, x) for handoff in problem.handoffs]
+        self._lines(y)
         total_s, late = self._time(x, y), self.variable(0.0 if problem.penalty_usd_per_s is None else math.inf)
         if problem.e2e_limit_s is not None:
             self.rows.append(({**total_s, late: -1.0}, -math.inf, problem.e2e_limit_s))
+        penalties = {late: problem.penalty_usd_per_s or 0.0}
+        penalties |= {self._promise(p, x, y): (p.penalty_usd_per_s or 0.0) * p.runs for p in problem.promises}
         joules = {x[t.name, o.name]: t.visits * o.joules_per_visit for t in problem.tasks for o in t.options}
         if problem.energy_limit_j is not None:
             self.rows.append((joules, -math.inf, problem.energy_limit_j))
-        return self._minimise(self._cost(x, n, y, bought, joules, total_s, late))
+        return self._minimise(self._cost(x, n, y, bought, joules, total_s, penalties))
 
     def _stock(self, n: dict) -> Row:
         bought: Row = {}
@@ -63,6 +74,15 @@ class Second:
         if self.problem.budget_usd is not None:
             self.rows.append((dict(bought), -math.inf, self.problem.budget_usd))
         return bought
+
+    def _lines(self, y: list) -> None:
+        for link, capacity in self.problem.link_bytes_per_s.items():
+            row: Row = {}
+            for handoff, pairs in zip(self.problem.handoffs, y, strict=True):
+                for a, b, variable in pairs:
+                    row[variable] = handoff.visits * handoff.bytes_of(a, b).get(link, 0.0) / max(capacity, 1.0)
+            per_run = self.problem.max_utilisation / self.problem.rate_per_s
+            self.rows.append((row, -math.inf, capacity / max(capacity, 1.0) * per_run))
 
     def _pairs(self, handoff: Handoff, x: dict) -> list[tuple[Option, Option, int]]:
         """One variable for each pair of options that may be joined, a coupling of the two distributions."""
@@ -84,7 +104,7 @@ class Second:
     def _time(self, x: dict, y: list) -> Row:
         total: Row = {}
         for block in self.problem.blocks:
-            longest = self.variable()
+            longest = self.longest[block.name] = self.variable()
             total[longest] = block.visits
             for first in block.tasks:
                 self._extend(block.name, first, self._task_s(first, x), longest, x, y)
@@ -93,6 +113,27 @@ class Second:
                 for a, b, variable in pairs:
                     total[variable] = handoff.visits * handoff.latency_of(a, b)
         return total
+
+    def _promise(self, promise: Promise, x: dict, y: list) -> int:
+        """Whether each course is on time is a choice of its own; gives the variable of its lateness."""
+        late = self.variable(0.0 if promise.penalty_usd_per_s is None else math.inf)
+        chosen: Row = {}
+        for course in promise.courses:
+            row: Row = {late: -1.0}
+            for block in self.problem.blocks:
+                times = course.visits[block.name]
+                row[self.longest[block.name]] = times
+                for task in block.tasks if promise.with_tails else ():
+                    row |= {x[task, o.name]: times * o.tail_s for o in self.problem.task(task).options}
+            for handoff, pairs in zip(self.problem.handoffs, y, strict=True):
+                if handoff.block is None:
+                    times = course.moves[handoff.source, handoff.target]
+                    row |= {variable: times * handoff.latency_of(a, b) for a, b, variable in pairs}
+            on_time = self.variable(1.0, integer=True)
+            chosen[on_time] = course.probability
+            self.rows.append(({**row, on_time: MANY_S}, -math.inf, promise.limit_s + MANY_S))
+        self.rows.append((chosen, promise.share - 1e-9, math.inf))
+        return late
 
     def _task_s(self, name: str, x: dict) -> Row:
         return {x[name, o.name]: o.latency_s for o in self.problem.task(name).options}
@@ -105,8 +146,8 @@ class Second:
                 longer = {**path, **moved, **self._task_s(handoff.target, x)}
                 self._extend(block, handoff.target, longer, longest, x, y)
 
-    def _cost(self, x: dict, n: dict, y: list, bought: Row, joules: Row, total_s: Row, late: int) -> Row:
-        problem, penalty = self.problem, self.problem.penalty_usd_per_s or 0.0
+    def _cost(self, x: dict, n: dict, y: list, bought: Row, joules: Row, total_s: Row, penalties: Row) -> Row:
+        problem = self.problem
         paid: Row = {x[t.name, o.name]: t.visits * o.usd_per_visit for t in problem.tasks for o in t.options}
         for handoff, pairs in zip(problem.handoffs, y, strict=True):
             paid |= {variable: handoff.visits * handoff.usd_of(a, b) for a, b, variable in pairs}
@@ -114,19 +155,23 @@ class Second:
         match problem.objective:
             case Objective.USD_PER_HOUR:
                 fleet = {variable: pool.usd_per_hour for pool, variable in n.items()}
-                return fleet | {variable: usd * hour for variable, usd in paid.items()} | {late: penalty * hour}
+                return (
+                    fleet
+                    | {variable: usd * hour for variable, usd in paid.items()}
+                    | {late: usd * hour for late, usd in penalties.items()}
+                )
             case Objective.USD_PER_REQUEST:
                 for task in problem.tasks:
                     for o in task.options:
                         busy_s = task.visits * o.busy_s / problem.max_utilisation
                         paid[x[task.name, o.name]] += busy_s * o.pool.usd_per_hour / 3600
-                return paid | {late: penalty}
+                return paid | penalties
             case Objective.JOULES_PER_REQUEST:
-                return joules | {late: penalty}
+                return joules | penalties
             case Objective.E2E_S:
-                return total_s | {late: penalty}
+                return total_s | penalties
             case Objective.USD_TO_BUY:
-                return bought | {late: penalty}
+                return bought | penalties
 
     def _minimise(self, cost: Row) -> float | None:
         count = len(self.upper)

@@ -42,6 +42,13 @@ def _moved(problem: PlacementProblem, name: str, step: float) -> PlacementProble
     if name == "e2e_s":
         assert problem.e2e_limit_s is not None
         return replace(problem, e2e_limit_s=problem.e2e_limit_s + step)
+    kept = [each for each in problem.promises if each.name == name]
+    if kept:
+        moved = replace(kept[0], limit_s=kept[0].limit_s + step)
+        return replace(problem, promises=tuple(moved if each in kept else each for each in problem.promises))
+    if name in problem.link_bytes_per_s:
+        wider = {**problem.link_bytes_per_s, name: problem.link_bytes_per_s[name] + step}
+        return replace(problem, link_bytes_per_s=wider)
     return replace(problem, inventory={**problem.inventory, name: problem.inventory[name] + step})  # pyright: ignore
 
 

@@ -1,6 +1,7 @@
 """Declarations of steps and agents: names, types, sizes and the cost that a planner may assume.
 
-`core_s` is the time of one visit on one core of a server CPU; token counts are means per visit.
+`core_s` is the time of one visit on one core of a server CPU; token counts are means per visit. `variation` is the
+standard deviation of a visit's time over its mean, for objectives that speak of a share of runs.
 """
 
 import inspect
@@ -56,24 +57,26 @@ def agent(function: Callable[P, R]) -> Agent[P, R]:
     return Agent(function.__name__, function)
 
 
-def transcribe(*, model: str = "tiny-stt", core_s: float) -> Step[[Audio], Text]:
+def transcribe(*, model: str = "tiny-stt", core_s: float, variation: float | None = None) -> Step[[Audio], Text]:
     """Speech to text."""
-    return Step("transcribe", (Audio,), Text, _scalars(model=model, core_s=core_s))
+    return Step("transcribe", (Audio,), Text, _scalars(model=model, core_s=core_s, variation=variation))
 
 
-def llm(*, model: str, isl: int, osl: int, max_tokens: int) -> Step[[Messages], Text]:
+def llm(*, model: str, isl: int, osl: int, max_tokens: int, variation: float | None = None) -> Step[[Messages], Text]:
     """A chat model: `isl` prompt tokens and `osl` reply tokens on average, never more than `max_tokens`."""
-    return Step("llm", (Messages,), Text, _scalars(model=model, isl=isl, osl=osl, max_tokens=max_tokens))
+    return Step(
+        "llm", (Messages,), Text, _scalars(model=model, isl=isl, osl=osl, max_tokens=max_tokens, variation=variation)
+    )
 
 
-def search(*, corpus: str, core_s: float) -> Step[[Text], Text]:
+def search(*, corpus: str, core_s: float, variation: float | None = None) -> Step[[Text], Text]:
     """Retrieval: the best passage of a corpus for a query."""
-    return Step("search", (Text,), Text, _scalars(corpus=corpus, core_s=core_s))
+    return Step("search", (Text,), Text, _scalars(corpus=corpus, core_s=core_s, variation=variation))
 
 
-def synthesize(*, voice: str = "en-us", core_s: float) -> Step[[Text], Audio]:
+def synthesize(*, voice: str = "en-us", core_s: float, variation: float | None = None) -> Step[[Text], Audio]:
     """Text to speech."""
-    return Step("synthesize", (Text,), Audio, _scalars(voice=voice, core_s=core_s))
+    return Step("synthesize", (Text,), Audio, _scalars(voice=voice, core_s=core_s, variation=variation))
 
 
 def data(function: Callable[P, R]) -> Step[P, R]:
@@ -105,12 +108,14 @@ def _from_function(kind: Kind, function: Callable[P, R]) -> Step[P, R]:
     return Step(kind, takes, gives, attributes, function, function.__name__)
 
 
-def _scalars(**attributes: Scalar) -> Mapping[str, Scalar]:
-    for name, value in attributes.items():
+def _scalars(**attributes: Scalar | None) -> Mapping[str, Scalar]:
+    """Those that are given."""
+    given = {name: value for name, value in attributes.items() if value is not None}
+    for name, value in given.items():
         if not isinstance(value, str) and not value > 0:
             raise ProgramError(
                 subject=f"step attribute {name}",
                 problem=f"is {value}, must be above 0",
                 way_out="give the mean of one visit",
             )
-    return MappingProxyType(attributes)
+    return MappingProxyType(given)

@@ -104,6 +104,8 @@ class SloRow(Row, frozen=True, kw_only=True):
     ttft_s: Positive | None = None
     tpot_s: Positive | None = None
     e2e_s: Positive | None = None
+    e2e_p95_s: Positive | None = None
+    penalty_usd_per_s: Positive | None = None
 
 
 class FinanceRow(Row, frozen=True, kw_only=True):

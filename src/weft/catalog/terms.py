@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from weft.catalog.hardware import HERE
 from weft.catalog.names import index, resolve
-from weft.catalog.rows import FinanceFile, FinanceRow, NonNegative, Positive, SloFile, Text
+from weft.catalog.rows import FinanceFile, FinanceRow, NonNegative, Positive, SloFile, SloRow, Text
 from weft.catalog.toml import TomlFile, named, read_toml, shown
 from weft.core.errors import CatalogError
 from weft.core.hardware import Finance
@@ -24,6 +24,8 @@ class _SloDocument(Struct, forbid_unknown_fields=True, frozen=True):
     ttft_s: Positive | None = None
     tpot_s: Positive | None = None
     e2e_s: Positive | None = None
+    e2e_p95_s: Positive | None = None
+    penalty_usd_per_s: Positive | None = None
 
 
 class _WorkloadDocument(Struct, forbid_unknown_fields=True, frozen=True):
@@ -33,16 +35,20 @@ class _WorkloadDocument(Struct, forbid_unknown_fields=True, frozen=True):
 
 
 def slos() -> Mapping[str, Slo]:
-    return {row.id: Slo(row.id, row.ttft_s, row.tpot_s, row.e2e_s) for row in _slo_file().slo}
+    return {row.id: _slo(row.id, row) for row in _slo_file().slo}
 
 
 def slo(name_or_path: str | Path) -> Slo:
-    """An objective of the catalogue by name, or a TOML file with name and any of ttft_s, tpot_s, e2e_s."""
+    """An objective of the catalogue by name, or a TOML file with name and any of the fields of Slo."""
     if is_path(name_or_path):
         document = read_toml(Path(name_or_path), CatalogError).convert(_SloDocument)
-        return Slo(document.name, document.ttft_s, document.tpot_s, document.e2e_s)
+        return _slo(document.name, document)
     ids = index("objective", ((row.id, row.aliases) for row in _slo_file().slo))
     return slos()[resolve("objective", str(name_or_path), ids)]
+
+
+def _slo(name: str, row: SloRow | _SloDocument) -> Slo:
+    return Slo(name, row.ttft_s, row.tpot_s, row.e2e_s, row.penalty_usd_per_s, row.e2e_p95_s)
 
 
 def finances() -> Mapping[str, Finance]:

@@ -6,7 +6,9 @@ import typer
 
 from weft.compiler.request import CompileRequest
 
-Agent = Annotated[str, typer.Argument(help="An agent program: file.py, file.py:name, or an .mlir module.")]
+Agent = Annotated[
+    str, typer.Argument(help="An agent program: file.py, file.py:name, an .mlir module, or a .toml that lists several.")
+]
 Fleet = Annotated[str, typer.Option(help="A fleet of the catalogue, or a TOML file.")]
 Slo = Annotated[
     str, typer.Option(help="An objective of the catalogue (interactive, relaxed, offline), or a TOML file.")

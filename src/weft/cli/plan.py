@@ -26,6 +26,7 @@ from weft.cli.options import (
     compile_request,
 )
 from weft.cli.questions import Questions, answer
+from weft.cli.together import is_agents_file, plan_together
 from weft.compiler.pipeline import compile_agent
 from weft.core.deployment import Deployment
 from weft.core.deployment_json import encode
@@ -67,6 +68,11 @@ def plan(
     request = compile_request(agent, fleet, slo, workload, rate, finance, catalogue, precision, serving, split)
     request = replace(request, objective=objective, settings=tuple(set_ or ()), additions=tuple(add or ()))
     questions = Questions(explain, tuple(why_not or ()), pareto, budget)
+    if is_agents_file(agent):
+        if questions.any:
+            raise _one_agent_at_a_time()
+        plan_together(request, json, wide_console())
+        return
     if json == Path("-") and questions.any:
         raise _no_room_for_tables()
     deployment = compile_agent(request)
@@ -79,6 +85,14 @@ def plan(
         json.parent.mkdir(parents=True, exist_ok=True)
         json.write_bytes(encode(deployment))
     answer(request, questions, console)
+
+
+def _one_agent_at_a_time() -> InputError:
+    return InputError(
+        subject="weft plan",
+        problem="answers --explain, --why-not, --pareto and --budget for one agent",
+        way_out="ask them of one program, on the part of the fleet that is left to it (--set DEVICE.count=…)",
+    )
 
 
 def _no_room_for_tables() -> InputError:

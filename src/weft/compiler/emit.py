@@ -27,7 +27,7 @@ _KINDS: dict[type[Operation], StepKind] = {
     ApplyOp: StepKind.APPLY,
     ChooseOp: StepKind.CHOOSE,
 }
-_NOT_FOR_NODES = {"step", "visits", "partition"}
+_NOT_FOR_NODES = {"step", "visits", "partition", "variation"}
 
 
 def emit_program(module: ModuleOp) -> Program:

@@ -16,6 +16,7 @@ from weft.compiler.emit import emit_program
 from weft.compiler.request import CompileRequest
 from weft.core.deployment import (
     DEPLOYMENT_VERSION,
+    AgentBill,
     Alternative,
     Answer,
     Deployment,
@@ -51,6 +52,7 @@ def emit_deployment(module: ModuleOp, request: CompileRequest) -> Deployment:
         slo=request.slo_terms(),
         workload=request.workload_terms(),
         shares=tuple(_convert(scalars(row.data), Share) for row in _rows(module, "fleet.shares")),
+        bills=tuple(_convert(scalars(row.data), AgentBill) for row in _rows(module, "fleet.bills")),
     )
 
 
@@ -68,6 +70,7 @@ def _pool(op: PoolOp) -> Pool:
         utilisation=float(values["utilisation"]),
         model=str(values["model"]) if "model" in values else None,
         precision=Precision(precision) if precision else None,
+        share=float(values.get("share", 1.0)),
     )
 
 

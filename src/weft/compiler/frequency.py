@@ -23,12 +23,16 @@ STATE_LIMIT = 100_000
 
 def block_visits(graph: func.FuncOp) -> dict[Block, float]:
     """Expected runs of each block of an agent graph per run of the agent."""
-    blocks = list(graph.body.blocks)
-    index = {block: position for position, block in enumerate(blocks)}
-    jumps = [jump_of(block) for block in blocks]
+    visits = expected_visits(*markov_chain(graph))
+    return dict(zip(graph.body.blocks, visits, strict=True))
+
+
+def markov_chain(graph: func.FuncOp) -> tuple[list[list[tuple[int, float]]], list[int | None]]:
+    """The graph's blocks by number: for each (target, probability) of its jumps, and its bound."""
+    index = {block: position for position, block in enumerate(graph.body.blocks)}
+    jumps = [jump_of(block) for block in graph.body.blocks]
     edges = [[(index[to], p) for (to, _), p in zip(jump.targets, jump.probabilities, strict=True)] for jump in jumps]
-    visits = expected_visits(edges, [jump.at_most for jump in jumps])
-    return dict(zip(blocks, visits, strict=True))
+    return edges, [jump.at_most for jump in jumps]
 
 
 def expected_visits(edges: Sequence[Sequence[tuple[int, float]]], bounds: Sequence[int | None]) -> list[float]:
@@ -60,9 +64,7 @@ def _expand(
     numbers = {states[0]: 0}
     transitions: list[tuple[int, int, float]] = []
     for number, (block, counts) in enumerate(states):  # grows while we walk it
-        for label, (target, probability) in enumerate(
-            _allowed(edges[block], dict(counts).get(block, 0), bounds[block])
-        ):
+        for label, (target, probability) in enumerate(allowed(edges[block], dict(counts).get(block, 0), bounds[block])):
             taken = dict(counts)
             if label and bounds[block] is not None:
                 taken[block] = taken.get(block, 0) + 1
@@ -76,7 +78,7 @@ def _expand(
     return states, transitions
 
 
-def _allowed(targets: Sequence[tuple[int, float]], taken: int, bound: int | None) -> Sequence[tuple[int, float]]:
+def allowed(targets: Sequence[tuple[int, float]], taken: int, bound: int | None) -> Sequence[tuple[int, float]]:
     """A used-up bound leaves only the first target."""
     return targets if bound is None or taken < bound else [(targets[0][0], 1.0)]
 

@@ -21,6 +21,8 @@ from weft.compiler.request import CompileRequest
 from weft.core.deployment import Deployment
 from weft.plan.requests import PlanRequest
 
+AFTER_PLACING: tuple[ModulePass, ...] = (Partition(), InsertTransfers())
+
 AfterPass = Callable[[str, ModuleOp], None]
 """Called with "import" and the name of each pass, and the module after it."""
 
@@ -44,16 +46,21 @@ def import_module(agent: str) -> ModuleOp:
 
 def plan_request_of(request: CompileRequest) -> PlanRequest:
     """What the planner would be asked, for questions about a plan beyond the plan itself."""
+    return place_pass(request).request(unplaced(request))
+
+
+def unplaced(request: CompileRequest) -> ModuleOp:
+    """The module as the place pass would find it."""
     module = import_module(request.agent)
     *before, _, _, _ = passes_for(request)
     run_passes(module, tuple(before))
-    return place_pass(request).request(module)
+    return module
 
 
 def passes_for(request: CompileRequest) -> tuple[ModulePass, ...]:
     sizes = (SetWorkload(request.workload),) if request.workload else ()
     analyses = (BlockFrequency(), SplitPhases(), AnnotateCosts())
-    return (*sizes, *analyses, place_pass(request), Partition(), InsertTransfers())
+    return (*sizes, *analyses, place_pass(request), *AFTER_PLACING)
 
 
 def place_pass(request: CompileRequest) -> Place:

@@ -1,6 +1,6 @@
 """What the planner chose, in the words that go onto the module: pools, assumptions, reasons."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -11,38 +11,50 @@ from weft.compiler.dialects.fleet import PoolOp
 from weft.compiler.dialects.llm import DecodeOp
 from weft.compiler.dialects.step import StepOp
 from weft.core.units import HOUR_S
-from weft.plan.build import Planned, link_or_none, moved_bytes
+from weft.plan.build import Planned
 from weft.plan.evaluate import occupied_usd
 from weft.plan.homogeneous import Homogeneous
+from weft.plan.network import link_or_none, moved_bytes
 from weft.plan.options import Candidate
 from weft.plan.problem import Placement
 from weft.plan.requests import LeafTask, PlanRequest, TaskKind
-
-
-def chosen(step: str, planned: Planned, placement: Placement) -> Candidate:
-    """Where the step runs; of split traffic, where most of it goes."""
-    return planned.candidates[step][placement.choice[step]]
-
-
-def used(step: str, planned: Planned, placement: Placement) -> tuple[tuple[Candidate, float], ...]:
-    """All that the step runs on, with the shares of its traffic."""
-    return tuple((planned.candidates[step][name], share) for name, share in placement.shares[step].items())
+from weft.plan.together import pool_shares, within
 
 
 @dataclass(frozen=True)
-class PlacedPools:
-    """The pools in use, under names that people can say: `prefill-b200`, `cpu-epyc-9965`."""
+class Answered:
+    """A request, what the solver saw of it, and its answer."""
 
     request: PlanRequest
     planned: Planned
     placement: Placement
 
+    def chosen(self, step: str) -> Candidate:
+        """Where the step runs; of split traffic, where most of it goes."""
+        return self.planned.candidates[step][self.placement.choice[step]]
+
+    def used(self, step: str) -> tuple[tuple[Candidate, float], ...]:
+        """All that the step runs on, with the shares of its traffic."""
+        shares = self.placement.shares[step].items()
+        return tuple((self.planned.candidates[step][name], share) for name, share in shares)
+
+
+@dataclass(frozen=True)
+class PlacedPools:
+    """The pools in use, under names that people can say: `prefill-b200`, `cpu-epyc-9965`.
+
+    Where several agents share the fleet, `agent` says whose pools are asked for; names and loads are those of all.
+    """
+
+    of: Answered
+    agent: str = ""
+
     @cached_property
     def _by_key(self) -> dict[str, tuple[str, Candidate]]:
         """Planner's pool name → (our name, a candidate of the pool); the planner's own name where ours would clash."""
         names: dict[str, tuple[str, Candidate]] = {}
-        for task in self.request.tasks:
-            for candidate, _ in used(task.name, self.planned, self.placement):
+        for task in self.of.request.tasks:
+            for candidate, _ in self.of.used(task.name):
                 key = candidate.option.pool.name
                 work = "serve" if candidate.option.tie else task.kind
                 short = f"{work}-{candidate.group.device.id}"
@@ -51,22 +63,28 @@ class PlacedPools:
         return names
 
     def name_of(self, step: str) -> str:
-        return self._by_key[chosen(step, self.planned, self.placement).option.pool.name][0]
+        name = within(self.agent, step) if self.agent else step
+        return self._by_key[self.of.chosen(name).option.pool.name][0]
 
     def shares(self) -> list[Mapping[str, Scalar]]:
         """See core.deployment.Share; one for each pool of a step whose traffic is split."""
         return [
             {"step": task, "pool": self._by_key[candidate.option.pool.name][0], "share": share}
-            for task in self.placement.shares
-            for candidate, share in used(task, self.planned, self.placement)
+            for task in self.of.placement.shares
+            for candidate, share in self.of.used(task)
             if share < 1.0
         ]
 
     def operations(self) -> list[Operation]:
-        return [self._operation(key, name, candidate) for key, (name, candidate) in self._by_key.items()]
+        shares = pool_shares(self.of.planned, self.of.placement) if self.agent else {}
+        return [
+            self._operation(key, name, candidate, shares.get(key, {}).get(self.agent, 1.0))
+            for key, (name, candidate) in self._by_key.items()
+            if not self.agent or self.agent in shares[key]
+        ]
 
-    def _operation(self, key: str, name: str, candidate: Candidate) -> Operation:
-        replicas = self.placement.replicas[key]
+    def _operation(self, key: str, name: str, candidate: Candidate, share: float) -> Operation:
+        replicas = self.of.placement.replicas[key]
         attributes: dict[str, Scalar] = {
             "sym_name": name,
             "device": candidate.group.device.id,
@@ -81,47 +99,46 @@ class PlacedPools:
         model = next((task.model for task, _ in self._users(key) if task.model), None)
         if model is not None and candidate.precision is not None:
             attributes |= {"model": model.id, "precision": str(candidate.precision)}
+        if share < 1.0:
+            attributes["share"] = share
         return PoolOp.build(attributes={key: to_attribute(value) for key, value in attributes.items()})
 
     def _users(self, key: str) -> Iterator[tuple[LeafTask, float]]:
         """The tasks that a pool serves, with the replicas that each keeps busy."""
-        problem = self.planned.problem
-        for task in self.request.tasks:
-            for candidate, share in used(task.name, self.planned, self.placement):
+        problem = self.of.planned.problem
+        for task in self.of.request.tasks:
+            for candidate, share in self.of.used(task.name):
                 if candidate.option.pool.name == key:
                     load = problem.load(problem.task(task.name), candidate.option)
                     yield task, share * load * problem.max_utilisation
 
 
-def assumption(step: str, request: PlanRequest, planned: Planned, placement: Placement) -> Mapping[str, Scalar]:
+def assumption(step: str, of: Answered) -> Mapping[str, Scalar]:
     """What the planner assumed of a step: see core.deployment.Route."""
-    task = next(task for task in request.tasks if task.name == step)
-    candidate = chosen(step, planned, placement)
-    pools = [(each.option, share) for each, share in used(step, planned, placement)]
+    task, candidate = of.request.task(step), of.chosen(step)
+    pools = [(each.option, share) for each, share in of.used(step)]
     return {
         "latency_s": sum(share * option.latency_s for option, share in pools),
-        "usd_per_run": sum(share * occupied_usd(planned.problem, task.visits, option) for option, share in pools),
+        "usd_per_run": sum(share * occupied_usd(of.planned.problem, task.visits, option) for option, share in pools),
         "s_per_input_token": candidate.step_s / task.isl if task.kind is TaskKind.PREFILL else 0.0,
         "s_per_output_token": candidate.step_s if task.kind is TaskKind.DECODE else 0.0,
         "provenance": candidate.provenance,
-        "why": _why(step, planned, candidate),
+        "why": _why(of.planned.candidates[step].values(), candidate),
     }
 
 
-def handoff_attributes(
-    step: StepOp, request: PlanRequest, planned: Planned, placement: Placement
-) -> Mapping[str, Scalar] | None:
+def handoff_attributes(step: StepOp, of: Answered) -> Mapping[str, Scalar] | None:
     """The move of a decode's cache from its prefill; None for other steps."""
-    flow = next((flow for flow in request.flows if flow.target == step.step_name and flow.carries_kv), None)
+    flow = next((flow for flow in of.request.flows if flow.target == step.step_name and flow.carries_kv), None)
     if flow is None or not isinstance(step, DecodeOp):
         return None
-    source, target = (chosen(name, planned, placement) for name in (flow.source, flow.target))
+    source, target = (of.chosen(name) for name in (flow.source, flow.target))
     if source.option.tie:
         return None
-    link = link_or_none(request.fleet, source.group.zone, target.group.zone)
+    link = link_or_none(of.request.fleet, source.group.zone, target.group.zone)
     assert link is not None, "the solver joins no zones without a link"
-    task = next(task for task in request.tasks if task.name == flow.source)
-    handoff = next(h for h in planned.problem.handoffs if (h.source, h.target) == (flow.source, flow.target))
+    task = of.request.task(flow.source)
+    handoff = next(h for h in of.planned.problem.handoffs if (h.source, h.target) == (flow.source, flow.target))
     return {
         "link": link.id,
         "bytes": round(moved_bytes(flow, task, source.precision)),
@@ -139,10 +156,10 @@ def alternative(rival: Homogeneous) -> Mapping[str, Scalar]:
     return {"device": rival.family, **numbers, "reason": rival.reason}
 
 
-def _why(step: str, planned: Planned, candidate: Candidate) -> str:
+def _why(candidates: Iterable[Candidate], candidate: Candidate) -> str:
     """The step's own price on each device that could do it, occupied time only; whole replicas may turn the order."""
     own: dict[str, float] = {}
-    for each in planned.candidates[step].values():
+    for each in candidates:
         usd = each.option.busy_s * each.option.pool.usd_per_hour / HOUR_S
         own[each.group.device.id] = min(usd, own.get(each.group.device.id, usd))
     here = candidate.group.device.id

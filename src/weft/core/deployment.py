@@ -30,7 +30,8 @@ class Parallelism:
 
 @dataclass(frozen=True, slots=True)
 class Pool:
-    """Equal replicas of one engine (or CPU worker). Prices are per replica-hour."""
+    """Equal replicas of one engine (or CPU worker). Prices are per replica-hour. `share` is the part of the pool that
+    the deployment's agent pays for, where several use it."""
 
     name: str
     device: str
@@ -42,6 +43,7 @@ class Pool:
     utilisation: float
     model: str | None = None
     precision: Precision | None = None
+    share: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +104,8 @@ class Answer:
     """What the solver proved. `gap` is relative to the best bound; `slack_s` is how far a soft SLO is missed.
 
     `usd_per_hour` is the price of all replicas; `busy_usd_per_run` that of the time a run occupies them, and what it
-    moves. Their difference is spare capacity.
+    moves. Their difference is spare capacity. `e2e_p95_s`, where the objective asks for it, is what 95 % of the runs
+    take at most.
     """
 
     objective: str
@@ -112,11 +115,28 @@ class Answer:
     gap: float
     slack_s: float
     solve_s: float
+    e2e_p95_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AgentBill:
+    """One of the agents that share a fleet: its load, what it pays, what the best fleet of its own would cost, and the
+    expected time of its runs."""
+
+    agent: str
+    rate_per_s: float
+    usd_per_hour: float
+    alone_usd_per_hour: float
+    e2e_s: float
 
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """A plan that can be run: the placed program, its pools and routes, and the assumptions behind them."""
+    """A plan that can be run: the placed program, its pools and routes, and the assumptions behind them.
+
+    `bills`: all agents of a shared fleet, this one among them; empty where it is alone. What they pay adds up to the
+    fleet's price; `answer.usd_per_hour` is this agent's.
+    """
 
     version: int
     agent: str
@@ -133,6 +153,7 @@ class Deployment:
     slo: Slo
     workload: Workload
     shares: tuple[Share, ...] = ()
+    bills: tuple[AgentBill, ...] = ()
 
     @property
     def usd_per_run(self) -> float:

@@ -8,13 +8,17 @@ from dataclasses import dataclass, field
 class Slo:
     """A service-level objective. None means not asked.
 
-    `ttft_s` and `tpot_s` bind each LLM step; `e2e_s` binds the expected time of the whole agent run.
+    `ttft_s` and `tpot_s` bind each LLM step; `e2e_s` binds the expected time of the whole agent run,
+    and `e2e_p95_s` what 95 % of the runs take at most. With a `penalty_usd_per_s` both may be missed, and a run pays so
+    much for each second.
     """
 
     name: str
     ttft_s: float | None = None
     tpot_s: float | None = None
     e2e_s: float | None = None
+    penalty_usd_per_s: float | None = None
+    e2e_p95_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

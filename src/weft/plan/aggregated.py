@@ -111,7 +111,7 @@ def _served(trial: _Trial) -> Iterator[Verdict]:
         yield from ((name, refused) for name in names)
         return
     times = _times(trial, np.array(batches))
-    slo = trial.request.slo
+    slo = trial.request.slo_of(trial.call.decode)
     ttft_limit_s, tpot_limit_s = (np.inf if limit is None else limit for limit in (slo.ttft_s, slo.tpot_s))
     good = (times.ttft_s <= ttft_limit_s) & (times.token_s <= tpot_limit_s)
     for at in np.flatnonzero(good):

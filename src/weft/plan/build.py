@@ -4,15 +4,18 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from weft.core.errors import FleetError
-from weft.core.hardware import Fleet, Link
-from weft.core.units import Precision
+from weft.core.hardware import Fleet
 from weft.cost.transfer import transfer_s, transfer_usd
 from weft.plan.aggregated import aggregated
-from weft.plan.options import Candidate, Rejection, checked_model, device_class, verdicts
-from weft.plan.problem import Handoff, PlacementProblem, Task
+from weft.plan.network import line, lines, link_or_none, moved_bytes, wired
+from weft.plan.options import Candidate, Rejection, device_class, verdicts
+from weft.plan.problem import E2E, Handoff, PlacementProblem, Task
+from weft.plan.promises import Course, Promise
 from weft.plan.refuse import no_option
 from weft.plan.requests import Flow, LeafTask, PlanRequest, Serving
+
+Pair = tuple[str, str]
+"""Ports of source and target."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,12 +31,13 @@ def build(request: PlanRequest) -> Planned:
     """Enumerate the options of all tasks; PlanError where a task has none."""
     found = _all_verdicts(request)
     rejections = {task: tuple(each for each in all_ if isinstance(each, Rejection)) for task, all_ in found.items()}
-    candidates = {
+    offered = {
         task: {each.option.name: each for each in all_ if isinstance(each, Candidate)} for task, all_ in found.items()
     }
     for task in request.tasks:
-        if not candidates[task.name]:
+        if not offered[task.name]:
             raise no_option(task, rejections[task.name])
+    candidates = wired(request, offered)
     return Planned(_problem(request, candidates), candidates, rejections)
 
 
@@ -61,44 +65,44 @@ def _problem(request: PlanRequest, candidates: Mapping[str, Mapping[str, Candida
         inventory={device_class(group): group.count for group in request.fleet.groups},
         max_utilisation=request.max_utilisation,
         e2e_limit_s=request.slo.e2e_s,
-        penalty_usd_per_s=request.penalty_usd_per_s,
+        penalty_usd_per_s=request.slo.penalty_usd_per_s,
         objective=request.objective,
         split=request.split,
         energy_limit_j=request.energy_limit_j,
         market=request.market,
         budget_usd=request.budget_usd,
+        link_bytes_per_s=lines(request.fleet),
+        promises=request.promises,
     )
+
+
+def expectation(request: PlanRequest) -> Promise:
+    """What the slo promises of a run's expected time; without a limit where it asks for none."""
+    visits = {block.name: block.visits for block in request.blocks}
+    moves = {(flow.source, flow.target): flow.visits for flow in request.flows if flow.block is None}
+    limit_s = math.inf if request.slo.e2e_s is None else request.slo.e2e_s
+    return Promise(E2E, limit_s, (Course(1.0, visits, moves),), penalty_usd_per_s=request.slo.penalty_usd_per_s)
 
 
 def _handoff(flow: Flow, source: LeafTask, fleet: Fleet, candidates: Mapping[str, Mapping[str, Candidate]]) -> Handoff:
     """One hop between each pair of ports. KV keeps its number format: pairs of two precisions cannot be joined."""
-    latency_s: dict[tuple[str, str], float] = {}
-    usd_per_visit: dict[tuple[str, str], float] = {}
-    for port_a, from_ in _by_port(candidates[flow.source]).items():
-        for port_b, to in _by_port(candidates[flow.target]).items():
+    latency_s: dict[Pair, float] = {}
+    usd_per_visit: dict[Pair, float] = {}
+    link_of: dict[Pair, str] = {}
+    moved: dict[Pair, float] = {}
+    for a, from_ in _by_port(candidates[flow.source]).items():
+        for b, to in _by_port(candidates[flow.target]).items():
             link = link_or_none(fleet, from_.group.zone, to.group.zone)
             if link is None or (flow.carries_kv and from_.precision != to.precision):
-                latency_s[port_a, port_b] = math.inf
+                latency_s[a, b] = math.inf
                 continue
             size_bytes = moved_bytes(flow, source, from_.precision)
-            latency_s[port_a, port_b] = transfer_s(size_bytes, link)
-            usd_per_visit[port_a, port_b] = transfer_usd(size_bytes, link)
-    return Handoff(flow.source, flow.target, flow.visits, flow.block, latency_s, usd_per_visit, tied=flow.carries_kv)
-
-
-def moved_bytes(flow: Flow, source: LeafTask, precision: Precision | None) -> float:
-    """Bytes of one visit: the flow's own, and the KV cache of the prompt where it carries one."""
-    if not flow.carries_kv or precision is None:
-        return flow.bytes_per_visit
-    return flow.bytes_per_visit + checked_model(source).kv_bytes_per_token(precision) * source.isl
-
-
-def link_or_none(fleet: Fleet, zone_a: str, zone_b: str) -> Link | None:
-    """The link between two zones; None where nothing joins them."""
-    try:
-        return fleet.link_between(zone_a, zone_b)
-    except FleetError:
-        return None
+            latency_s[a, b] = transfer_s(size_bytes, link)
+            usd_per_visit[a, b] = transfer_usd(size_bytes, link)
+            if from_.group.zone != to.group.zone:
+                link_of[a, b], moved[a, b] = line(from_.group.zone, to.group.zone), size_bytes
+    prices = latency_s, usd_per_visit
+    return Handoff(flow.source, flow.target, flow.visits, flow.block, *prices, flow.carries_kv, link_of, moved)
 
 
 def _by_port(candidates: Mapping[str, Candidate]) -> dict[str, Candidate]:

@@ -4,17 +4,22 @@ The problem is solved again with one kind of constraint relaxed and the violatio
 inventory kept, then the inventory with the limit kept, then both.
 """
 
+import math
 from dataclasses import dataclass
 
 from weft.core.errors import PlanError
-from weft.core.units import pretty_seconds
+from weft.core.units import GIGA, pretty_seconds
 from weft.plan.evaluate import Proof, placement
 from weft.plan.formulation import Formulation
 from weft.plan.problem import Placement, PlacementProblem
+from weft.plan.promises import Promise
 
 ENOUGH_GAP = 1e-4
 LATENESS_WEIGHT = 1e-3
 """Devices per second late, where both are relaxed: devices decide, lateness breaks ties."""
+
+CONGESTION_WEIGHT = 1e3
+"""Devices per capacity of a link: what is too much for the links comes first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,18 +38,27 @@ def refusal(problem: PlacementProblem, time_limit_s: float) -> PlanError:
     if short is not None:
         return _too_few(problem, short)
     both = _relaxed(problem, time_limit_s, lateness=True, excess=True)
-    return _forbidden(problem) if both is None else _late_and_few(problem, both)
+    if both is not None:
+        return _late_and_few(problem, both)
+    full = _relaxed(problem, time_limit_s, lateness=True, excess=True, congestion=True)
+    return _forbidden(problem) if full is None else _too_full(problem, full)
 
 
-def _relaxed(problem: PlacementProblem, time_limit_s: float, *, lateness: bool, excess: bool) -> _Relaxed | None:
+def _relaxed(
+    problem: PlacementProblem, time_limit_s: float, *, lateness: bool, excess: bool, congestion: bool = False
+) -> _Relaxed | None:
     formulation = Formulation(problem)
     cost: list[tuple[int, float]] = []
     if lateness:
         formulation.allow_lateness()
-        cost.append((formulation.variables.slack, LATENESS_WEIGHT if excess else 1.0))
+        hard = [each.name for each in problem.all_promises if each.hard]
+        cost.extend((formulation.variables.slack[name], LATENESS_WEIGHT if excess else 1.0) for name in hard)
     if excess:
         formulation.allow_excess()
         cost.extend((variable, 1.0) for variable in formulation.variables.excess.values())
+    if congestion:
+        formulation.allow_congestion()
+        cost.extend((variable, CONGESTION_WEIGHT) for variable in formulation.variables.congestion.values())
     solution = formulation.model.minimise(cost, time_limit_s, ENOUGH_GAP)
     if not solution.values:
         return None
@@ -55,11 +69,26 @@ def _relaxed(problem: PlacementProblem, time_limit_s: float, *, lateness: bool, 
 
 def _too_late(problem: PlacementProblem, late: _Relaxed, short: _Relaxed | None) -> PlanError:
     more = f", or add {_devices(short)}" if short else ", or add faster devices"
+    missed = _missed(problem, late)
+    raised = [f"raise {each.name} to {_round_up(late.placement.promised_s[each.name])}" for each in missed]
     return PlanError(
-        subject="end-to-end time",
-        problem=f"{_asked(problem)} asked, best is {_reached(late)} with this fleet",
-        way_out=f"raise e2e_s to {_round_up(late.placement.e2e_s)}{more}",
+        subject=_subject(missed[0]),
+        problem=f"{_asked(missed)} asked, best is {_reached(missed, late)} with this fleet",
+        way_out=f"{' and '.join(raised)}{more}",
     )
+
+
+def _missed(problem: PlacementProblem, late: _Relaxed) -> list[Promise]:
+    """The hard promises that even the least late placement breaks; the first one where rounding hides them all."""
+    hard = [each for each in problem.all_promises if each.hard]
+    return [each for each in hard if late.placement.promised_s[each.name] > each.limit_s] or hard[:1]
+
+
+def _subject(promise: Promise) -> str:
+    """`voice: p95 of the end-to-end time` for `voice e2e_p95_s`."""
+    *agent, key = promise.name.split(" ")
+    words = "end-to-end time" if promise.share == 1.0 else f"p{promise.share * 100:g} of the end-to-end time"
+    return f"{agent[0]}: {words}" if agent and key else words
 
 
 def _too_few(problem: PlacementProblem, short: _Relaxed) -> PlanError:
@@ -72,11 +101,29 @@ def _too_few(problem: PlacementProblem, short: _Relaxed) -> PlanError:
 
 
 def _late_and_few(problem: PlacementProblem, both: _Relaxed) -> PlanError:
+    missed = _missed(problem, both)
     return PlanError(
-        subject="inventory and end-to-end time",
+        subject=f"inventory and {_subject(missed[0])}",
         problem=f"{problem.rate_per_s:g} requests/s need at least {_devices(both)} more than there are, and even then "
-        f"the best is {_reached(both)} of {_asked(problem)} asked",
-        way_out="add devices or lower the rate, and raise e2e_s",
+        f"the best is {_reached(missed, both)} of {_asked(missed)} asked",
+        way_out="add devices or lower the rate, and raise " + " and ".join(each.name for each in missed),
+    )
+
+
+def _too_full(problem: PlacementProblem, full: _Relaxed) -> PlanError:
+    """Names the fullest link."""
+    loads = {
+        link: full.placement.link_use[link] / problem.max_utilisation / (capacity or math.ulp(0.0))
+        for link, capacity in problem.link_bytes_per_s.items()
+    }
+    link = max(loads, key=loads.__getitem__)
+    needs_gbit = full.placement.link_use[link] / problem.max_utilisation * 8 / GIGA
+    has_gbit = problem.link_bytes_per_s[link] * 8 / GIGA
+    return PlanError(
+        subject=f"link {link}",
+        problem=f"{problem.rate_per_s:g} requests/s at utilisation {problem.max_utilisation:g} need at least "
+        f"{needs_gbit:.3g} Gbit/s, it has {has_gbit:.3g}",
+        way_out="choose a faster link in the fleet file, add devices to one of the zones, or lower the rate",
     )
 
 
@@ -93,12 +140,12 @@ def _devices(relaxed: _Relaxed) -> str:
     return ", ".join(f"{count} {name}" for name, count in sorted(relaxed.missing.items()))
 
 
-def _asked(problem: PlacementProblem) -> str:
-    return pretty_seconds(problem.e2e_limit_s or 0.0)
+def _asked(missed: list[Promise]) -> str:
+    return " and ".join(pretty_seconds(each.limit_s) for each in missed)
 
 
-def _reached(relaxed: _Relaxed) -> str:
-    return pretty_seconds(relaxed.placement.e2e_s)
+def _reached(missed: list[Promise], relaxed: _Relaxed) -> str:
+    return " and ".join(pretty_seconds(relaxed.placement.promised_s[each.name]) for each in missed)
 
 
 def _round_up(seconds: float) -> str:

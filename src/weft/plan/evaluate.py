@@ -1,6 +1,5 @@
 """What a choice of options costs and how long it takes: no decision, only arithmetic."""
 
-import math
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,7 +7,6 @@ from dataclasses import dataclass
 from weft.core.units import HOUR_S
 from weft.plan.problem import (
     Block,
-    Handoff,
     Objective,
     Option,
     Placement,
@@ -16,6 +14,7 @@ from weft.plan.problem import (
     PoolSpec,
     whole_replicas,
 )
+from weft.plan.promises import Course, Promise
 
 Choice = Mapping[str, Option]
 """Task name → chosen option."""
@@ -34,10 +33,12 @@ class Proof:
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """What one hand-off takes in expectation, with its share of traffic over each pair of ports."""
+    """What one hand-off takes in expectation, with its share of traffic over each pair of ports; `carried`: bytes of a
+    visit by shared line."""
 
     latency_s: float
     usd_per_visit: float
+    carried: Mapping[str, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,9 @@ class Decision:
     def latency_s(self, task: str) -> float:
         return sum(share * option.latency_s for option, share in self.shares[task])
 
+    def tail_s(self, task: str) -> float:
+        return sum(share * option.tail_s for option, share in self.shares[task])
+
     def main(self, task: str) -> Option:
         """The option with most traffic."""
         return max(self.shares[task], key=lambda pair: pair[1])[0]
@@ -57,17 +61,18 @@ class Decision:
 
 def whole(problem: PlacementProblem, choice: Choice) -> Decision:
     """One option for each task."""
-    moves = tuple(
-        Move(each.latency_of(choice[each.source], choice[each.target]), each.usd_of(*_ends(each, choice)))
-        for each in problem.handoffs
-    )
+    ends = [(each, choice[each.source], choice[each.target]) for each in problem.handoffs]
+    moves = tuple(Move(each.latency_of(a, b), each.usd_of(a, b), each.bytes_of(a, b)) for each, a, b in ends)
     return Decision({task: ((option, 1.0),) for task, option in choice.items()}, moves)
 
 
 def placement(problem: PlacementProblem, decision: Decision, proof: Proof) -> Placement:
     replicas = replicas_of(problem, decision)
-    e2e_s = end_to_end_s(problem, decision)
-    slack_s = max(0.0, e2e_s - (math.inf if problem.e2e_limit_s is None else problem.e2e_limit_s))
+    blocks_s = {block.name: block_s(problem, block, decision) for block in problem.blocks}
+    e2e_s = end_to_end_s(problem, decision, blocks_s)
+    promised = {each.name: promised_s(problem, each, decision, blocks_s) for each in problem.all_promises}
+    late_s = lateness_s(problem, promised)
+    penalty = sum(penalty_weight(problem, each) * late_s[each.name] for each in problem.all_promises)
     moved_usd = _usd_per_visit(problem, decision)
     fleet_usd = sum(pool.usd_per_hour * count for pool, count in replicas.items())
     bought = _bought(problem, replicas)
@@ -81,40 +86,73 @@ def placement(problem: PlacementProblem, decision: Decision, proof: Proof) -> Pl
     return Placement(
         choice={task.name: decision.main(task.name).name for task in problem.tasks},
         replicas={pool.name: count for pool, count in replicas.items()},
-        objective=costs[problem.objective] + penalty_weight(problem) * slack_s,
+        objective=costs[problem.objective] + penalty,
         usd_per_hour=costs[Objective.USD_PER_HOUR],
         usd_per_request=costs[Objective.USD_PER_REQUEST],
         e2e_s=e2e_s,
-        slack_s=slack_s,
+        slack_s=max(late_s.values(), default=0.0),
         gap=proof.gap,
         solve_s=proof.solve_s,
         joules_per_request=costs[Objective.JOULES_PER_REQUEST],
         usd_to_buy=costs[Objective.USD_TO_BUY],
         shares={task: {option.name: share for option, share in found} for task, found in decision.shares.items()},
         bought=bought,
+        link_use=link_use(problem, decision),
+        promised_s=promised,
     )
 
 
-def penalty_weight(problem: PlacementProblem) -> float:
-    """What each second that a request is late costs, in the unit of the objective."""
-    per_request = problem.penalty_usd_per_s or 0.0
+def lateness_s(problem: PlacementProblem, promised: Mapping[str, float]) -> dict[str, float]:
+    """Seconds beyond each promise's limit."""
+    return {each.name: max(0.0, promised[each.name] - each.limit_s) for each in problem.all_promises}
+
+
+def penalty_weight(problem: PlacementProblem, promise: Promise) -> float:
+    """What each second beyond the promise costs, in the unit of the objective."""
+    per_request = (promise.penalty_usd_per_s or 0.0) * promise.runs
     hourly = problem.objective is Objective.USD_PER_HOUR
     return per_request * HOUR_S * problem.rate_per_s if hourly else per_request
 
 
 def replicas_of(problem: PlacementProblem, decision: Decision) -> dict[PoolSpec, int]:
-    loads: defaultdict[PoolSpec, float] = defaultdict(float)
+    """Of each pool in use, as many as its work, what it sends and what it receives take."""
+    loads: defaultdict[PoolSpec, list[float]] = defaultdict(lambda: [0.0, 0.0, 0.0])
     for task in problem.tasks:
         for option, share in decision.shares[task.name]:
-            loads[option.pool] += share * problem.load(task, option)
+            each = problem.loads(task, option)
+            loads[option.pool] = [sum_ + share * load for sum_, load in zip(loads[option.pool], each, strict=True)]
     noise = NOISE if problem.split else 0.0
-    return {pool: whole_replicas(load - noise) for pool, load in loads.items()}
+    return {pool: whole_replicas(max(load) - noise) for pool, load in loads.items()}
 
 
-def end_to_end_s(problem: PlacementProblem, decision: Decision) -> float:
-    inside_s = sum(block.visits * block_s(problem, block, decision) for block in problem.blocks if block.visits)
+def link_use(problem: PlacementProblem, decision: Decision) -> dict[str, float]:
+    """Bytes a second on each shared line."""
+    used = dict.fromkeys(problem.link_bytes_per_s, 0.0)
+    for handoff, move in zip(problem.handoffs, decision.moves, strict=True):
+        for link, size_bytes in move.carried.items():
+            used[link] += problem.rate_per_s * handoff.visits * size_bytes
+    return used
+
+
+def end_to_end_s(problem: PlacementProblem, decision: Decision, blocks_s: Mapping[str, float]) -> float:
+    """Expected time of a run."""
+    inside_s = sum(block.visits * blocks_s[block.name] for block in problem.blocks)
     between = zip(problem.handoffs, decision.moves, strict=True)
     return inside_s + sum(each.visits * move.latency_s for each, move in between if each.block is None)
+
+
+def promised_s(problem: PlacementProblem, promise: Promise, decision: Decision, blocks_s: Mapping[str, float]) -> float:
+    """The time that the promise bounds."""
+    tails_s = {block.name: sum(map(decision.tail_s, block.tasks)) for block in problem.blocks if promise.with_tails}
+    visit_s = {name: time_s + tails_s.get(name, 0.0) for name, time_s in blocks_s.items()}
+    pairs = zip(problem.handoffs, decision.moves, strict=True)
+    moves = [((each.source, each.target), move.latency_s) for each, move in pairs if each.block is None]
+
+    def course_s(course: Course) -> float:
+        inside_s = sum(times * visit_s[block] for block, times in course.visits.items())
+        return inside_s + sum(course.moves.get(ends, 0.0) * latency_s for ends, latency_s in moves)
+
+    return promise.quantile_s([course_s(course) for course in promise.courses])
 
 
 def block_s(problem: PlacementProblem, block: Block, decision: Decision) -> float:
@@ -130,10 +168,6 @@ def block_s(problem: PlacementProblem, block: Block, decision: Decision) -> floa
 def occupied_usd(problem: PlacementProblem, visits: float, option: Option) -> float:
     """Replica time that a request occupies in this option, at the allowed utilisation."""
     return visits * option.busy_s / problem.max_utilisation * option.pool.usd_per_hour / HOUR_S
-
-
-def _ends(handoff: Handoff, choice: Choice) -> tuple[Option, Option]:
-    return choice[handoff.source], choice[handoff.target]
 
 
 def _occupied_usd(problem: PlacementProblem, decision: Decision) -> float:

@@ -8,6 +8,7 @@ import math
 from collections.abc import Iterator
 
 from weft.plan.problem import Block, Handoff, Objective, Option, Placement, PlacementProblem
+from weft.plan.promises import Course, Promise
 
 TOLERANCE = 1e-6
 
@@ -54,16 +55,18 @@ def _moved_s(handoff: Handoff, chosen: dict[str, Option]) -> float:
 def _weigh(problem: PlacementProblem, chosen: dict[str, Option]) -> Placement | None:
     replicas = _replicas(problem, chosen)
     e2e_s = _end_to_end_s(problem, chosen)
-    limit_s = math.inf if problem.e2e_limit_s is None else problem.e2e_limit_s
-    late_s = max(0.0, e2e_s - limit_s)
+    late = _late(problem, chosen, e2e_s)
     joules = sum(task.visits * chosen[task.name].joules_per_visit for task in problem.tasks)
     beyond = _beyond(problem, chosen, replicas)
     to_buy = sum(problem.market.get(name, math.inf) * count for name, count in beyond.items())
-    too_late = problem.penalty_usd_per_s is None and late_s > TOLERANCE
+    too_late = any(penalty is None and late_s > TOLERANCE for late_s, penalty in late)
     too_hot = problem.energy_limit_j is not None and joules > problem.energy_limit_j + TOLERANCE
-    if too_late or too_hot or to_buy > (math.inf if problem.budget_usd is None else problem.budget_usd):
-        return None
-    if math.isinf(to_buy):
+    too_dear = math.isinf(to_buy) or to_buy > (math.inf if problem.budget_usd is None else problem.budget_usd)
+    used = _link_use(problem, chosen)
+    too_full = any(
+        use > problem.max_utilisation * problem.link_bytes_per_s[link] + TOLERANCE for link, use in used.items()
+    )
+    if too_late or too_hot or too_dear or too_full:
         return None
     paid_usd = _paid_usd_per_request(problem, chosen)
     prices = {option.pool.name: option.pool.usd_per_hour for option in chosen.values()}
@@ -72,7 +75,7 @@ def _weigh(problem: PlacementProblem, chosen: dict[str, Option]) -> Placement | 
         task.visits * chosen[task.name].busy_s * chosen[task.name].pool.usd_per_hour / 3600 / problem.max_utilisation
         for task in problem.tasks
     )
-    late_usd = late_s * (problem.penalty_usd_per_s or 0.0)
+    late_usd = sum(late_s * (penalty or 0.0) for late_s, penalty in late)
     objective = {
         Objective.USD_PER_HOUR: hourly + late_usd * problem.rate_per_s * 3600,
         Objective.USD_PER_REQUEST: occupied + paid_usd + late_usd,
@@ -81,18 +84,64 @@ def _weigh(problem: PlacementProblem, chosen: dict[str, Option]) -> Placement | 
         Objective.USD_TO_BUY: to_buy + late_usd,
     }[problem.objective]
     names = {task: option.name for task, option in chosen.items()}
+    per_request = occupied + paid_usd
     return Placement(
-        names, replicas, objective, hourly, occupied + paid_usd, e2e_s, late_s, 0.0, 0.0, joules, to_buy, {}, beyond
+        names, replicas, objective, hourly, per_request, e2e_s, _worst(late), 0.0, 0.0, joules, to_buy, {}, beyond, used
     )
 
 
+def _late(problem: PlacementProblem, chosen: dict[str, Option], e2e_s: float) -> list[tuple[float, float | None]]:
+    """Seconds beyond each promise, with what a request pays for one (on average over all requests)."""
+    late: list[tuple[float, float | None]] = []
+    if problem.e2e_limit_s is not None:
+        late.append((max(0.0, e2e_s - problem.e2e_limit_s), problem.penalty_usd_per_s))
+    for promise in problem.promises:
+        outcomes = [(_course_s(problem, chosen, promise, course), course.probability) for course in promise.courses]
+        allowed = [
+            time_s
+            for time_s, _ in outcomes
+            if sum(p for other_s, p in outcomes if other_s <= time_s + 1e-12) >= promise.share - 1e-9
+        ]
+        penalty = promise.penalty_usd_per_s
+        late.append((max(0.0, min(allowed) - promise.limit_s), None if penalty is None else penalty * promise.runs))
+    return late
+
+
+def _worst(late: list[tuple[float, float | None]]) -> float:
+    return max((late_s for late_s, _ in late), default=0.0)
+
+
+def _course_s(problem: PlacementProblem, chosen: dict[str, Option], promise: Promise, course: Course) -> float:
+    total = 0.0
+    for block in problem.blocks:
+        longest_s = max((_path_s(problem, chosen, path) for path in _paths(problem, block)), default=0.0)
+        tails_s = sum(chosen[task].tail_s for task in block.tasks) if promise.with_tails else 0.0
+        total += course.visits.get(block.name, 0.0) * (longest_s + tails_s)
+    for handoff in problem.handoffs:
+        if handoff.block is None:
+            total += course.moves.get((handoff.source, handoff.target), 0.0) * _moved_s(handoff, chosen)
+    return total
+
+
 def _replicas(problem: PlacementProblem, chosen: dict[str, Option]) -> dict[str, int]:
-    busy: dict[str, float] = {}
-    for task in problem.tasks:
-        option = chosen[task.name]
-        share = problem.rate_per_s * task.visits * option.busy_s / problem.max_utilisation
-        busy[option.pool.name] = busy.get(option.pool.name, 0.0) + share
-    return {pool: max(1, math.ceil(load - TOLERANCE)) for pool, load in busy.items()}
+    most: dict[str, float] = {}
+    for pool in {option.pool for option in chosen.values()}:
+        here = [task for task in problem.tasks if chosen[task.name].pool == pool]
+        busy = problem.rate_per_s * sum(task.visits * chosen[task.name].busy_s for task in here)
+        sent = problem.rate_per_s * sum(chosen[task.name].sent_bytes for task in here) / pool.network_bytes_per_s
+        got = problem.rate_per_s * sum(chosen[task.name].received_bytes for task in here) / pool.network_bytes_per_s
+        most[pool.name] = max(busy, sent, got) / problem.max_utilisation
+    return {pool: max(1, math.ceil(load - TOLERANCE)) for pool, load in most.items()}
+
+
+def _link_use(problem: PlacementProblem, chosen: dict[str, Option]) -> dict[str, float]:
+    used = dict.fromkeys(problem.link_bytes_per_s, 0.0)
+    for handoff in problem.handoffs:
+        pair = (chosen[handoff.source].port, chosen[handoff.target].port)
+        if pair in handoff.link and not _at_home(handoff, chosen):
+            moved = problem.rate_per_s * handoff.visits * handoff.bytes_per_visit.get(pair, 0.0)
+            used[handoff.link[pair]] += moved
+    return used
 
 
 def _beyond(problem: PlacementProblem, chosen: dict[str, Option], replicas: dict[str, int]) -> dict[str, int]:

@@ -84,7 +84,7 @@ def verdicts(task: LeafTask, request: PlanRequest) -> Iterator[Candidate | Rejec
         if isinstance(offer, Rejection):
             yield offer
             continue
-        yield from _cpu(task, offer) if task.kind is TaskKind.CPU else _llm(task, offer, request.slo)
+        yield from _cpu(task, offer) if task.kind is TaskKind.CPU else _llm(task, offer, request.slo_of(task))
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,8 @@ def pareto_front(problem: PlacementProblem, steps: int = STEPS) -> tuple[Placeme
     """
     if not problem.hard_limit:
         problem = replace(problem, e2e_limit_s=None, penalty_usd_per_s=None)
+    hard = tuple(each for each in problem.promises if each.hard)
+    problem = replace(problem, promises=hard)
     if problem.objective is not Objective.USD_PER_REQUEST:
         problem = replace(problem, objective=Objective.USD_PER_HOUR)
     cheapest = solve(problem)

@@ -15,6 +15,11 @@ from enum import StrEnum
 from functools import cached_property
 from graphlib import TopologicalSorter
 
+from weft.plan.promises import Course, Promise
+
+E2E = "e2e_s"
+"""The promise of the problem's own end-to-end limit."""
+
 
 class Objective(StrEnum):
     USD_PER_HOUR = "usd_per_hour"
@@ -39,7 +44,8 @@ class PoolSpec:
     """What a replica is. Options that name an equal pool share its replicas.
 
     `device_class` is the key of the inventory (device and zone). `family` is the accelerator that a homogeneous
-    comparison varies; None for pools that every fleet may use (CPU work).
+    comparison varies; None for pools that every fleet may use (CPU work). `network_bytes_per_s` is what a replica's
+    adapters can send, and as much again receive.
     """
 
     name: str
@@ -47,6 +53,7 @@ class PoolSpec:
     devices_per_replica: int
     usd_per_hour: float
     family: str | None = None
+    network_bytes_per_s: float = math.inf
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +61,9 @@ class Option:
     """One way to run a task. A visit takes `latency_s` and occupies one replica for `busy_s` (less when batched).
 
     `port` is all that hand-offs know of an option: their latency and price depend on the two ports only. `tie` names
-    what must be chosen at both ends of a tied hand-off: one replica that serves both.
+    what must be chosen at both ends of a tied hand-off: one replica that serves both. `sent_bytes` and `received_bytes`
+    are what its replicas move in all hand-offs of one run. `tail_s` is what a visit adds, beyond its mean, to promises
+    that are made to a share of runs.
     """
 
     name: str
@@ -65,6 +74,9 @@ class Option:
     port: str = ""
     joules_per_visit: float = 0.0
     tie: str = ""
+    sent_bytes: float = 0.0
+    received_bytes: float = 0.0
+    tail_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +95,8 @@ class Handoff:
     or dollars a visit; a pair that is missing costs nothing, an infinite latency forbids the pair.
 
     `block` names the block whose longest path it lies on; None: it joins two blocks (or a block to itself, in a loop).
-    Over a `tied` hand-off nothing moves between options of one `tie`, and a tied option joins no other.
+    Over a `tied` hand-off nothing moves between options of one `tie`, and a tied option joins no other. `link` names
+    the shared line that `bytes_per_visit` take between two ports; pairs without one share nothing.
     """
 
     source: str
@@ -93,6 +106,8 @@ class Handoff:
     latency_s: PerPortPair = field(default_factory=dict[tuple[str, str], float])
     usd_per_visit: PerPortPair = field(default_factory=dict[tuple[str, str], float])
     tied: bool = False
+    link: Mapping[tuple[str, str], str] = field(default_factory=dict[tuple[str, str], str])
+    bytes_per_visit: PerPortPair = field(default_factory=dict[tuple[str, str], float])
 
     def latency_of(self, source: Option, target: Option) -> float:
         if self.tied and (source.tie or target.tie):
@@ -103,6 +118,13 @@ class Handoff:
         if self.tied and source.tie:
             return 0.0
         return self.usd_per_visit.get((source.port, target.port), 0.0)
+
+    def bytes_of(self, source: Option, target: Option) -> Mapping[str, float]:
+        """What a visit puts on each shared line."""
+        pair = source.port, target.port
+        if pair not in self.link or (self.tied and source.tie):
+            return {}
+        return {self.link[pair]: self.bytes_per_visit.get(pair, 0.0)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,9 +137,11 @@ class Block:
 @dataclass(frozen=True)
 class PlacementProblem:
     """Without a `penalty_usd_per_s` the end-to-end limit is hard; with one, a request pays for each second it is late.
+    `promises` are further limits: of some runs among several agents', or of a share of runs.
 
     A device class that is missing from `inventory` is unlimited. One in `market` can be bought beyond its inventory at
     that price, all purchases together for at most `budget_usd`. `split`: a task's traffic may go to several options.
+    Lines of `link_bytes_per_s`, pools and their adapters are all used to `max_utilisation` at most.
     """
 
     tasks: tuple[Task, ...]
@@ -133,6 +157,18 @@ class PlacementProblem:
     energy_limit_j: float | None = None
     market: Mapping[str, float] = field(default_factory=dict[str, float])
     budget_usd: float | None = None
+    link_bytes_per_s: Mapping[str, float] = field(default_factory=dict[str, float])
+    promises: tuple[Promise, ...] = ()
+
+    @cached_property
+    def all_promises(self) -> tuple[Promise, ...]:
+        """The end-to-end limit is the first of them."""
+        if self.e2e_limit_s is None:
+            return self.promises
+        visits = {block.name: block.visits for block in self.blocks}
+        moves = {(each.source, each.target): each.visits for each in self.between}
+        mean = (Course(1.0, visits, moves),)
+        return Promise(E2E, self.e2e_limit_s, mean, penalty_usd_per_s=self.penalty_usd_per_s), *self.promises
 
     def task(self, name: str) -> Task:
         """Raises KeyError where there is none."""
@@ -157,6 +193,11 @@ class PlacementProblem:
         """Replicas that the task keeps busy under this option, at the allowed utilisation."""
         return self.rate_per_s * task.visits * option.busy_s / self.max_utilisation
 
+    def loads(self, task: Task, option: Option) -> tuple[float, float, float]:
+        """Replicas for its work, for what they send and for what they receive: a pool needs the most of the three."""
+        runs_per_byte = self.rate_per_s / self.max_utilisation / option.pool.network_bytes_per_s
+        return self.load(task, option), option.sent_bytes * runs_per_byte, option.received_bytes * runs_per_byte
+
     @cached_property
     def _places(self) -> Mapping[str, int]:
         return {task.name: at for at, task in enumerate(self.tasks)}
@@ -169,10 +210,12 @@ class PlacementProblem:
 @dataclass(frozen=True, slots=True)
 class Placement:
     """`choice`: task → option name, the one with most traffic; `replicas`: pool name → count; `shares`: task → option
-    name → share of the task's traffic; `bought`: device class → devices beyond the inventory.
+    name → share of the task's traffic; `bought`: device class → devices beyond the inventory; `link_use`: shared line →
+    bytes a second.
 
+    `promised_s`: promise → the time that it bounds; `slack_s` is how far the worst of them is missed.
     `usd_per_hour` prices whole replicas plus what moves; `usd_per_request` prices what one request occupies (at the
-    allowed utilisation) plus what it moves. `objective` is the one that was minimised, with the penalty for `slack_s`.
+    allowed utilisation) plus what it moves. `objective` is the one that was minimised, with the penalties for lateness.
     """
 
     choice: Mapping[str, str]
@@ -188,6 +231,8 @@ class Placement:
     usd_to_buy: float = 0.0
     shares: Mapping[str, Mapping[str, float]] = field(default_factory=dict[str, Mapping[str, float]])
     bought: Mapping[str, int] = field(default_factory=dict[str, int])
+    link_use: Mapping[str, float] = field(default_factory=dict[str, float])
+    promised_s: Mapping[str, float] = field(default_factory=dict[str, float])
 
 
 ROUNDING = 1e-6

@@ -73,29 +73,40 @@ def _effects(problem: PlacementProblem, tasks: Sequence[Task], served: _Served) 
     """Seconds for each task; dollars and devices for each set of tasks; infinite where the pool does not serve one."""
     pairs = [(task, served.by_task.get(task.name)) for task in tasks]
     seconds = np.array([option.latency_s if option else np.inf for _, option in pairs])
-    loads = np.array([problem.load(task, option) if option else 0.0 for task, option in pairs])
+    loads = np.array([problem.loads(task, option) if option else (0.0,) * 3 for task, option in pairs])
     paid_usd = np.array([_paid_usd(problem, task, option) if option else 0.0 for task, option in pairs])
     sets = _subsets(len(tasks))
-    replicas = np.maximum(1.0, np.ceil(sets @ loads - ROUNDING))
+    replicas = np.maximum(1.0, np.ceil(np.max(sets @ loads, axis=1) - ROUNDING))
     hourly = problem.objective is not Objective.USD_PER_REQUEST
     usd = sets @ paid_usd + (replicas * served.pool.usd_per_hour if hourly else 0.0)
     limited = served.pool.device_class in problem.inventory
     devices = replicas * (served.pool.devices_per_replica if limited else 0)
     unserved = sets @ np.isinf(seconds) > 0
-    joules = _joules(problem, tasks, served)
-    return np.concatenate([seconds, joules, np.where(unserved, np.inf, usd), np.where(unserved, np.inf, devices)])
+    joules, tails = _joules(problem, tasks, served), _tails(problem, tasks, served)
+    return np.concatenate(
+        [seconds, tails, joules, np.where(unserved, np.inf, usd), np.where(unserved, np.inf, devices)]
+    )
 
 
 def _effects_of_each(problem: PlacementProblem, tasks: Sequence[Task], served: _Served) -> NDArray[np.float64]:
     """Seconds, load and dollars of each task; price and devices of a replica."""
     options = [(task, served.by_task.get(task.name)) for task in tasks]
     each = [
-        (option.latency_s, problem.load(task, option), _paid_usd(problem, task, option)) if option else (np.inf,) * 3
+        (option.latency_s, *problem.loads(task, option), _paid_usd(problem, task, option)) if option else (np.inf,) * 5
         for task, option in options
     ]
     limited = served.pool.device_class in problem.inventory
     replica = [served.pool.usd_per_hour, float(served.pool.devices_per_replica if limited else 0)]
-    return np.concatenate([np.array(each).ravel(), _joules(problem, tasks, served), replica])
+    more = _joules(problem, tasks, served), _tails(problem, tasks, served)
+    return np.concatenate([np.array(each).ravel(), *more, replica])
+
+
+def _tails(problem: PlacementProblem, tasks: Sequence[Task], served: _Served) -> NDArray[np.float64]:
+    """Of each task, where a promise counts them."""
+    if not any(promise.with_tails for promise in problem.promises):
+        return np.zeros(0)
+    options = [served.by_task.get(task.name) for task in tasks]
+    return np.array([option.tail_s if option else np.inf for option in options])
 
 
 def _joules(problem: PlacementProblem, tasks: Sequence[Task], served: _Served) -> NDArray[np.float64]:

@@ -1,5 +1,6 @@
 """What is to be placed: the agent's leaf tasks and what flows between them, the fleet, the money, the objective."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -10,6 +11,7 @@ from weft.core.units import Precision
 from weft.core.workload import Slo
 from weft.cost.efficiency import Efficiency
 from weft.plan.problem import Block, Objective
+from weft.plan.promises import Promise
 
 
 class TaskKind(StrEnum):
@@ -34,7 +36,8 @@ class Serving(StrEnum):
 @dataclass(frozen=True, slots=True)
 class LeafTask:
     """One step of the agent. LLM phases have a model, token counts and the precisions they may run in; CPU work has
-    `core_s`, the seconds it takes one core."""
+    `core_s`, the seconds it takes one core. `slo` is its agent's where several share a fleet; None: the request's.
+    `variation` is the standard deviation of a visit's time over its mean, `most` what it takes at most, in means."""
 
     name: str
     kind: TaskKind
@@ -44,6 +47,9 @@ class LeafTask:
     osl: int = 0
     core_s: float = 0.0
     precisions: tuple[Precision, ...] = (Precision.FP16,)
+    slo: Slo | None = None
+    variation: float = 0.0
+    most: float = math.inf
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +70,8 @@ class Flow:
 
 @dataclass(frozen=True, slots=True)
 class PlanRequest:
-    """`weigh_energy`: energy matters, so devices whose power is not known are refused. `market` and `budget_usd`: see
-    PlacementProblem."""
+    """`weigh_energy`: energy matters, so devices whose power is not known are refused. `market`, `budget_usd` and
+    `promises` (beyond those of the slo): see PlacementProblem."""
 
     tasks: tuple[LeafTask, ...]
     flows: tuple[Flow, ...]
@@ -76,7 +82,6 @@ class PlanRequest:
     rate_per_s: float
     max_utilisation: float = 0.8
     objective: Objective = Objective.USD_PER_HOUR
-    penalty_usd_per_s: float | None = None
     efficiencies: Mapping[str, Efficiency] = field(default_factory=dict[str, Efficiency])
     serving: Serving = Serving.ANY
     split: bool = False
@@ -84,6 +89,10 @@ class PlanRequest:
     energy_limit_j: float | None = None
     market: Mapping[str, float] = field(default_factory=dict[str, float])
     budget_usd: float | None = None
+    promises: tuple[Promise, ...] = ()
+
+    def slo_of(self, task: LeafTask) -> Slo:
+        return task.slo or self.slo
 
     @property
     def needs_power(self) -> bool:

@@ -94,10 +94,15 @@ def keeps_limits(problem: PlacementProblem, answer: Placement) -> bool:
     stocked = all(
         count <= problem.inventory.get(name, count) or name in problem.market for name, count in devices.items()
     )
-    in_time = not problem.hard_limit or answer.slack_s <= TOLERANCE
+    hard = [each for each in problem.all_promises if each.hard]
+    in_time = all(answer.promised_s[each.name] <= each.limit_s + TOLERANCE for each in hard)
     cool = problem.energy_limit_j is None or answer.joules_per_request <= problem.energy_limit_j + TOLERANCE
     paid = problem.budget_usd is None or answer.usd_to_buy <= problem.budget_usd + TOLERANCE
-    return stocked and in_time and cool and paid
+    carried = all(
+        use <= problem.max_utilisation * problem.link_bytes_per_s[link] * (1 + TOLERANCE)
+        for link, use in answer.link_use.items()
+    )
+    return stocked and in_time and cool and paid and carried
 
 
 def _scaled(request: PlanRequest, planned: Planned, family: str, factor: float) -> PlacementProblem:
@@ -111,7 +116,8 @@ def _scaled_task(
     request: PlanRequest, leaf: LeafTask, task: Task, candidates: Mapping[str, Candidate], family: str, factor: float
 ) -> Task:
     """Options that miss their step's objective there are gone."""
-    limit_s = {TaskKind.PREFILL: request.slo.ttft_s, TaskKind.DECODE: request.slo.tpot_s}.get(leaf.kind)
+    slo = request.slo_of(leaf)
+    limit_s = {TaskKind.PREFILL: slo.ttft_s, TaskKind.DECODE: slo.tpot_s}.get(leaf.kind)
     kept: list[Option] = []
     for option in task.options:
         times = factor if option.pool.family == family else 1.0

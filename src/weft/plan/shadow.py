@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from weft.core.errors import PlanError
 from weft.core.hardware import Fleet, Link
 from weft.plan.build import build
-from weft.plan.formulation import E2E, Formulation
+from weft.plan.formulation import Formulation
 from weft.plan.options import device_class
 from weft.plan.problem import Placement, PlacementProblem
 from weft.plan.requests import PlanRequest
@@ -59,6 +59,10 @@ def _loosened(request: PlanRequest) -> Iterator[tuple[str, PlanRequest]]:
         limit_s = getattr(slo, name)
         if limit_s is not None:
             yield f"1 ms more {name}", replace(request, slo=replace(slo, **{name: limit_s + MILLISECOND_S}))
+    for promise in request.promises:
+        looser = replace(promise, limit_s=promise.limit_s + MILLISECOND_S)
+        others = tuple(looser if each is promise else each for each in request.promises)
+        yield f"1 ms more {promise.name}", replace(request, promises=others)
     for link in _links(request.fleet):
         yield f"1 Gbit/s more on {link.id}", replace(request, fleet=_faster(request.fleet, link))
     yield "1 run/s more", replace(request, rate_per_s=request.rate_per_s + 1.0)
@@ -98,13 +102,16 @@ def _faster(fleet: Fleet, link: Link) -> Fleet:
 
 
 def marginal_prices(problem: PlacementProblem) -> Mapping[str, float]:
-    """Of the relaxation: what a little more of each class, or of `e2e_s`, saves in the unit of the objective; empty
-    where there is no solution."""
+    """Of the relaxation: what a little more of each class, of a promise, or of a link (a byte a second) saves in the
+    unit of the objective; empty where there is no solution."""
     formulation = Formulation(replace(problem, split=True))
     relaxed = formulation.model.relaxed(formulation.cost())
     if relaxed is None:
         return {}
-    return {name: -relaxed.duals[row] / formulation.scale for name, row in formulation.row_of.items()}
+    priced = formulation.row_of.items()
+    return {
+        name: -sum(relaxed.duals[row] for row in each.rows) / each.unit / formulation.scale for name, each in priced
+    }
 
 
 def relaxed_cost(problem: PlacementProblem) -> float | None:
@@ -112,6 +119,3 @@ def relaxed_cost(problem: PlacementProblem) -> float | None:
     formulation = Formulation(replace(problem, split=True))
     relaxed = formulation.model.relaxed(formulation.cost())
     return None if relaxed is None else relaxed.objective / formulation.scale
-
-
-__all__ = ["E2E", "ShadowPrice", "marginal_prices", "relaxed_cost", "shadow_prices"]

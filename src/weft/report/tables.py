@@ -25,14 +25,27 @@ def _title(deployment: Deployment) -> str:
     asked = [f"TTFT ≤ {pretty_seconds(slo.ttft_s)}"] if slo.ttft_s else []
     asked += [f"TPOT ≤ {pretty_seconds(slo.tpot_s)}"] if slo.tpot_s else []
     asked += [f"whole run ≤ {pretty_seconds(slo.e2e_s)}"] if slo.e2e_s else []
+    asked += [f"95 % of runs ≤ {pretty_seconds(slo.e2e_p95_s)}"] if slo.e2e_p95_s else []
     promise = f"{slo.name} ({', '.join(asked) or 'nothing asked of time'})"
     return (
         f"{deployment.agent} on fleet {deployment.fleet!r}: {promise}, {deployment.workload.rate_per_s:g} runs/s\n"
         f"{pretty_usd(answer.usd_per_hour)}/h, {pretty_usd(deployment.usd_per_run * 1e6)} a million runs "
         f"({pretty_usd(answer.busy_usd_per_run * 1e6)} of it busy), "
-        f"{pretty_seconds(answer.e2e_s)} expected a run; solved in {pretty_seconds(answer.solve_s)}, "
-        f"gap {answer.gap:.2%} (finance: {deployment.finance}, device figures: {deployment.catalogue})"
+        f"{pretty_seconds(answer.e2e_s)} expected a run{_p95(deployment)}{_lateness(deployment)}; "
+        f"solved in {pretty_seconds(answer.solve_s)}, gap {answer.gap:.2%} "
+        f"(finance: {deployment.finance}, device figures: {deployment.catalogue})"
     )
+
+
+def _p95(deployment: Deployment) -> str:
+    p95_s = deployment.answer.e2e_p95_s
+    return "" if p95_s is None else f", at most {pretty_seconds(p95_s)} for 95 % of them"
+
+
+def _lateness(deployment: Deployment) -> str:
+    """Of an objective that may be missed at a price."""
+    late_s = deployment.answer.slack_s
+    return f" ({pretty_seconds(late_s)} late, which is cheaper than being on time)" if late_s > 0 else ""
 
 
 def _plan_row(route: Route, pool: Pool) -> tuple[str, ...]:

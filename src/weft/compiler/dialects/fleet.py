@@ -24,6 +24,7 @@ class PoolOp(IRDLOperation):
     utilisation = attr_def(FloatAttr)
     model = opt_attr_def(StringAttr)
     precision = opt_attr_def(StringAttr)
+    share = opt_attr_def(FloatAttr)
 
     traits = traits_def(SymbolOpInterface())
     assembly_format = "$sym_name `on` $device `zone` $zone attr-dict"

@@ -2,7 +2,8 @@
 
 `visits` is the expected runs per agent run, `cost` its resource vector, `hint` a wish of the program's author;
 `pool` names the `fleet.pool` that runs it, `assumed` what the planner assumed there, `handoff` the move of its input
-from another pool; `partition` groups steps that one artifact can hold.
+from another pool; `partition` groups steps that one artifact can hold; `variation` is the standard deviation of a
+visit's time over its mean.
 """
 
 from abc import ABC
@@ -21,6 +22,7 @@ class StepOp(IRDLOperation, ABC):
     partition = opt_attr_def(StringAttr)
     assumed = opt_attr_def(DictionaryAttr)
     handoff = opt_attr_def(DictionaryAttr)
+    variation = opt_attr_def(FloatAttr)
 
     @property
     def step_name(self) -> str:
@@ -29,6 +31,8 @@ class StepOp(IRDLOperation, ABC):
     def verify_(self) -> None:
         if not self.step.data:
             raise VerifyException(f'{self.name}: a step needs a name; give step = "…"')
+        if self.variation is not None and not self.variation.value.data > 0:
+            raise VerifyException(f"{self.step_name}: variation is {self.variation.value.data}, must be above 0")
 
 
 class CpuOp(StepOp, ABC):

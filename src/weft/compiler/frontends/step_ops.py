@@ -29,6 +29,7 @@ _OPERATIONS: Mapping[str, Callable[..., Operation]] = {
     "apply": ApplyOp.build,
     "choose": ChooseOp.build,
 }
+_REALS = {"core_s", "variation"}
 _VARIADIC = {"apply", "choose"}
 
 
@@ -52,4 +53,4 @@ def build_step(name: str, step: Step[Any, Any], inputs: list[SSAValue]) -> Opera
 def _attribute(key: str, value: str | int | float) -> Attribute:
     if isinstance(value, str):
         return StringAttr(value)
-    return FloatAttr(float(value), f64) if key == "core_s" else IntegerAttr(int(value), i64)
+    return FloatAttr(float(value), f64) if key in _REALS else IntegerAttr(int(value), i64)

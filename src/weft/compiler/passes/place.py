@@ -9,22 +9,23 @@ from enum import StrEnum
 from typing import TypeVar
 
 from xdsl.context import Context
-from xdsl.dialects.builtin import ArrayAttr, ModuleOp, SymbolRefAttr
+from xdsl.dialects.builtin import ArrayAttr, ModuleOp
 from xdsl.passes import ModulePass
 
 from weft import catalog
 from weft.catalog.changes import changed
+from weft.compiler.annotate import annotate
 from weft.compiler.attributes import to_dictionary
-from weft.compiler.control_flow import agent_graph, steps_of
+from weft.compiler.control_flow import agent_graph
 from weft.compiler.frequency import block_visits
-from weft.compiler.placed import PlacedPools, alternative, assumption, handoff_attributes
-from weft.compiler.plan_request import flows, leaf_tasks, plan_blocks
+from weft.compiler.placed import Answered, PlacedPools, alternative
+from weft.compiler.plan_request import flows, leaf_tasks, plan_blocks, promises
 from weft.core.errors import InputError
 from weft.core.units import Precision
 from weft.estimate.coefficients import efficiencies
-from weft.plan.build import Planned, build
+from weft.plan.build import build
 from weft.plan.homogeneous import homogeneous
-from weft.plan.problem import Objective, Placement
+from weft.plan.problem import Objective
 from weft.plan.requests import PlanRequest, Serving
 from weft.plan.solve import solve
 
@@ -54,7 +55,8 @@ class Place(ModulePass):
         request = self.request(op)
         planned = build(request)
         placement = solve(planned.problem)
-        _annotate(op, request, planned, placement)
+        answered = Answered(request, planned, placement)
+        annotate(op, PlacedPools(answered), answered)
         if self.compare:
             rivals = homogeneous(planned.problem)
             op.attributes["fleet.alternatives"] = ArrayAttr([to_dictionary(alternative(rival)) for rival in rivals])
@@ -62,6 +64,7 @@ class Place(ModulePass):
     def request(self, module: ModuleOp) -> PlanRequest:
         graph = agent_graph(module)
         visits = block_visits(graph)
+        slo = catalog.slo(self.slo)
         return PlanRequest(
             tasks=leaf_tasks(graph, visits, tuple(_member(Precision, "precision", name) for name in self.precisions)),
             flows=flows(graph, visits),
@@ -70,40 +73,14 @@ class Place(ModulePass):
                 catalog.load_fleet(self.fleet, self.catalogue), self.settings, self.additions, self.catalogue
             ),
             finance=catalog.finance(self.finance),
-            slo=catalog.slo(self.slo),
+            slo=slo,
+            promises=promises(graph, slo),
             rate_per_s=_positive_rate(self.rate_per_s),
             efficiencies=efficiencies(),
             serving=_member(Serving, "serving", self.serving),
             split=self.split,
             objective=_member(Objective, "objective", self.objective),
         )
-
-
-def _annotate(module: ModuleOp, request: PlanRequest, planned: Planned, placement: Placement) -> None:
-    pools = PlacedPools(request, planned, placement)
-    for block in agent_graph(module).body.blocks:
-        for step in steps_of(block):
-            step.pool = SymbolRefAttr(pools.name_of(step.step_name))
-            step.assumed = to_dictionary(assumption(step.step_name, request, planned, placement))
-            moved = handoff_attributes(step, request, planned, placement)
-            if moved:
-                step.handoff = to_dictionary(moved)
-    first = module.body.block.first_op
-    assert first is not None
-    module.body.block.insert_ops_before(pools.operations(), first)
-    if shares := pools.shares():
-        module.attributes["fleet.shares"] = ArrayAttr([to_dictionary(share) for share in shares])
-    module.attributes["fleet.answer"] = to_dictionary(
-        {
-            "objective": str(planned.problem.objective),
-            "usd_per_hour": placement.usd_per_hour,
-            "busy_usd_per_run": placement.usd_per_request,
-            "e2e_s": placement.e2e_s,
-            "gap": placement.gap,
-            "slack_s": placement.slack_s,
-            "solve_s": placement.solve_s,
-        }
-    )
 
 
 def _member(kind: type[Named], subject: str, name: str) -> Named:

@@ -1,5 +1,6 @@
 """What the values of the variables say: whole options, or shares with the pairs of ports that they took."""
 
+from collections import defaultdict
 from collections.abc import Sequence
 
 from weft.plan.evaluate import Decision, Move, whole
@@ -31,7 +32,12 @@ def _shares(task: Task, values: Sequence[float]) -> tuple[tuple[Option, float], 
 
 def _move(handoff: Handoff, ports: PortVariables, values: Sequence[float]) -> Move:
     taken = {pair: values[variable] for pair, variable in ports.items() if values[variable] > NOTHING}
+    carried: defaultdict[str, float] = defaultdict(float)
+    for pair, share in taken.items():
+        if pair in handoff.link:
+            carried[handoff.link[pair]] += share * handoff.bytes_per_visit.get(pair, 0.0)
     return Move(
         latency_s=sum(share * handoff.latency_s.get(pair, 0.0) for pair, share in taken.items()),
         usd_per_visit=sum(share * handoff.usd_per_visit.get(pair, 0.0) for pair, share in taken.items()),
+        carried=carried,
     )

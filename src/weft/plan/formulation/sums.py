@@ -6,6 +6,7 @@ from weft.core.units import HOUR_S, KILO, MEGA
 from weft.plan.evaluate import occupied_usd, penalty_weight
 from weft.plan.formulation.variables import PortVariables, Variables
 from weft.plan.problem import Handoff, Objective
+from weft.plan.promises import Course
 
 Terms = list[tuple[int, float]]
 
@@ -21,7 +22,8 @@ SCALE = {
 def objective(of: Variables) -> Terms:
     """The problem's own, in its scaled unit, with the penalty for lateness."""
     scale = SCALE[of.problem.objective]
-    late = [(of.slack, penalty_weight(of.problem) * scale)]
+    promises = of.problem.all_promises
+    late = [(of.slack[each.name], penalty_weight(of.problem, each) * scale) for each in promises]
     match of.problem.objective:
         case Objective.USD_PER_HOUR:
             return [*hourly_usd(of), *late]
@@ -42,7 +44,7 @@ def hourly_usd(of: Variables) -> Terms:
 
 
 def end_to_end(of: Variables) -> Terms:
-    """The left side of (9), without slack."""
+    """Expected time of a run."""
     blocks = [(of.block_time[block.name], block.visits) for block in of.problem.blocks]
     between = [
         (variable, handoff.visits * delay_s)
@@ -51,6 +53,24 @@ def end_to_end(of: Variables) -> Terms:
         for variable, delay_s in seconds(handoff, ports)
     ]
     return [*blocks, *between]
+
+
+def course_time(of: Variables, course: Course, *, with_tails: bool) -> Terms:
+    blocks = [(of.block_time[name], times) for name, times in course.visits.items()]
+    between = [
+        (variable, course.moves.get((handoff.source, handoff.target), 0.0) * delay_s)
+        for handoff, ports in of.y
+        if handoff.block is None
+        for variable, delay_s in seconds(handoff, ports)
+    ]
+    tails = [
+        (variable, course.visits.get(block.name, 0.0) * option.tail_s)
+        for block in of.problem.blocks
+        if with_tails
+        for task in block.tasks
+        for option, variable in of.options(task)
+    ]
+    return [*blocks, *between, *tails]
 
 
 def joules(of: Variables) -> Terms:

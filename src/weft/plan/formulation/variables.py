@@ -5,6 +5,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from weft.plan.formulation.courses import open_courses
 from weft.plan.lp import LinearModel
 from weft.plan.problem import Handoff, Option, PlacementProblem, PoolSpec, Task
 
@@ -15,7 +16,8 @@ PortVariables = dict[tuple[str, str], int]
 class Variables:
     """Numbers of the model's variables. `x`: task → one for each of its options; `n`: replicas by pool; `excess`:
     devices beyond the inventory by class; `y`: each hand-off with its pairs of ports; `completion` by task,
-    `block_time` by block; `slack`: seconds late."""
+    `block_time` by block; `slack`: seconds late by promise; `on_time`: promise → one for each of its
+    courses, where the solver must choose which are; `congestion` by link: load beyond its capacity, in capacities."""
 
     problem: PlacementProblem
     x: dict[str, list[int]]
@@ -24,7 +26,9 @@ class Variables:
     y: list[tuple[Handoff, PortVariables]]
     completion: dict[str, int]
     block_time: dict[str, int]
-    slack: int
+    slack: dict[str, int]
+    on_time: dict[str, list[int]]
+    congestion: dict[str, int]
 
     def assignments(self) -> Iterable[tuple[Task, Option, int]]:
         for task in self.problem.tasks:
@@ -46,8 +50,12 @@ def declared(problem: PlacementProblem, model: LinearModel) -> Variables:
     for block in problem.blocks:
         block_time[block.name] = model.variable()
         completion |= {task: model.variable() for task in block.tasks}
-    slack = model.variable(0.0 if problem.hard_limit else math.inf)
-    return Variables(problem, x, n, excess, y, completion, block_time, slack)
+    promises = problem.all_promises
+    slack = {each.name: model.variable(0.0 if each.hard else math.inf) for each in promises}
+    open_ = {each.name: open_courses(each) for each in promises}
+    on_time = {name: [model.variable(1.0, integer=True) for _ in found] for name, found in open_.items()}
+    congestion = {link: model.variable(0.0) for link in problem.link_bytes_per_s}
+    return Variables(problem, x, n, excess, y, completion, block_time, slack, on_time, congestion)
 
 
 def _pairs(problem: PlacementProblem, handoff: Handoff, model: LinearModel) -> PortVariables:
