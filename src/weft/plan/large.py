@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import replace
 
-from weft.plan.decompose.search import Searched, relative_gap, search
+from weft.plan.decompose.search import gap_to, search
 from weft.plan.decompose.tables import is_known
 from weft.plan.evaluate import Proof, placement
 from weft.plan.formulation import Formulation
@@ -45,14 +45,15 @@ def decomposed(
     started_s = time.perf_counter()
     if not is_known(problem):
         return None
-    found = search(
-        problem, previous and previous.choice, enough, lambda: time_limit_s - (time.perf_counter() - started_s)
-    )
-    checked = found and found.choice and _checked(problem, found.choice, found)
-    return replace(checked, solve_s=time.perf_counter() - started_s) if checked else None
+    names = None if previous is None else previous.choice
+    found = search(problem, names, enough, lambda: time_limit_s - (time.perf_counter() - started_s))
+    if found is None or found.choice is None:
+        return None
+    checked = _checked(problem, found.choice, found.bound)
+    return checked and replace(checked, solve_s=time.perf_counter() - started_s)
 
 
-def _checked(problem: PlacementProblem, choice: Mapping[str, Option], found: Searched) -> Placement | None:
+def _checked(problem: PlacementProblem, choice: Mapping[str, Option], bound: float) -> Placement | None:
     """The formulation has the last word on whether a choice holds."""
     fixed = replace(problem, tasks=tuple(replace(task, options=(choice[task.name],)) for task in problem.tasks))
     formulation = Formulation(fixed)
@@ -60,4 +61,4 @@ def _checked(problem: PlacementProblem, choice: Mapping[str, Option], found: Sea
     if not solution.values:
         return None
     best = placement(problem, formulation.decision(solution.values), Proof(0.0, 0.0))
-    return replace(best, gap=relative_gap(best.objective, found.bound))
+    return replace(best, gap=gap_to(bound, best.objective))

@@ -6,14 +6,14 @@ hand-off move together; a whole pool moves into another. The same start and seed
 
 import math
 import random
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from weft.plan.decompose.bound import Bound
 from weft.plan.decompose.state import Fines, Moves, State
-from weft.plan.decompose.tables import Floats, Ints, Tables
+from weft.plan.decompose.tables import Floats, Ints, Tables, Truths
 
 PHASES = 64
 """Between two, it cools, fines are adjusted to whether limits hold, and the caller may end it."""
@@ -67,10 +67,10 @@ def priced(tables: Tables, near: Bound) -> Floats:
     return np.where(tables.possible, tables.cost + tables.held * replica[tables.pool] + seconds, np.inf)
 
 
-def _few(tables: Tables, task: int, cost: Floats, in_use: np.ndarray) -> tuple[int, ...]:
+def _few(tables: Tables, task: int, cost: Floats, in_use: Truths) -> tuple[int, ...]:
     """Cheapest first."""
-    options = np.arange(tables.first[task], tables.first[task + 1])
-    by_cost = options[np.argsort(cost[options], kind="stable")]
+    begin, end = int(tables.first[task]), int(tables.first[task + 1])
+    by_cost: Ints = begin + np.argsort(cost[begin:end], kind="stable")
     by_cost = by_cost[np.isfinite(cost[by_cost])]
     kept = by_cost[in_use[tables.pool[by_cost]]]
     return tuple((kept if len(kept) >= FEWEST else by_cost[:FEWEST]).tolist())

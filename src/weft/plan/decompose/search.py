@@ -1,9 +1,9 @@
 """Bound and search in turn, until they are near enough to each other or the time is over."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from weft.plan.decompose.anneal import Annealing, Candidates, Found, candidates
+from weft.plan.decompose.anneal import Annealing, Found, candidates
 from weft.plan.decompose.bound import Bound, bound
 from weft.plan.decompose.slots import Slots, slots
 from weft.plan.decompose.state import Fines, State
@@ -33,12 +33,9 @@ class Searched:
     objective: float
     bound: float
 
-    @property
-    def gap(self) -> float:
-        return relative_gap(self.objective, self.bound)
 
-
-def relative_gap(objective: float, bound: float) -> float:
+def gap_to(bound: float, objective: float) -> float:
+    """Relative, as a true statement of what no placement can save."""
     return max(0.0, (objective - bound) / objective) if objective > 0 else 0.0
 
 
@@ -100,7 +97,7 @@ class _Search:
         """Near enough, or out of time with something in hand."""
         if found is None:
             return False
-        return relative_gap(found.objective, self.value) <= self.enough or self.left_s() <= 0
+        return gap_to(self.value, found.objective) <= self.enough or self.left_s() <= 0
 
     def by_hub(self) -> None:
         """Bounds for each port of the hub, or better ones."""

@@ -1,17 +1,16 @@
 """The cheapest options that agree on every hand-off: exact where the hand-offs form a forest, else a bound.
 
-A slot is a task's options of one port and tie: hand-offs do not tell them apart. From the leaves of a spanning forest of
-hand-offs to its roots each slot learns the least cost of all that hangs below it; back down, each task takes its best.
-Hand-offs outside the forest are left out, which can only make the answer cheaper.
+A slot is a task's options of one port and tie: hand-offs do not tell them apart. From the leaves of a spanning forest
+of hand-offs to its roots each slot learns the least cost of all that hangs below it; back down, each task takes its
+best. Hand-offs outside the forest are left out, which can only make the answer cheaper.
 """
 
 from collections import defaultdict
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from weft.plan.decompose.tables import NO_TIE, Floats, Hop, Ints, Tables
+from weft.plan.decompose.tables import NO_TIE, Floats, Hop, Ints, Tables, Truths
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +22,7 @@ class Level:
     child: Ints
     parent: Ints
     hop: Ints
-    tied: NDArray[np.bool_]
+    tied: Truths
     usd: Floats
     seconds: Floats
     forbidden: Floats
@@ -70,13 +69,16 @@ def slots(of: Tables) -> Slots:
     parents, hub = _forest(of)
     depth = _depths(parents)
     shape = _Shape(of, port, tie, task_begins)
-    levels = tuple(_level(shape, np.flatnonzero(depth == each), parents) for each in range(int(depth.max()), 0, -1))
-    return Slots(of, order, begins, task, port, tie, task_begins, np.flatnonzero(depth == 0), hub, levels)
+    levels = tuple(
+        _level(shape, [task for task, at in enumerate(depth) if at == each], parents)
+        for each in range(max(depth), 0, -1)
+    )
+    return Slots(of, order, begins, task, port, tie, task_begins, np.flatnonzero(np.array(depth) == 0), hub, levels)
 
 
 def cheapest(of: Slots, cost: Floats, per_s: float, hop_weight: Floats, hub_port: int | None = None) -> Cheapest:
-    """`cost`: of each option (options,), infinite where it is barred; `per_s`: of a second of hand-off, times the weight
-    of each hand-off; `hub_port`: where the hub must be."""
+    """`cost`: of each option (options,), infinite where it is barred; `per_s`: of a second of hand-off, times the
+    weight of each hand-off; `hub_port`: where the hub must be."""
     tables = of.tables
     least = np.minimum.reduceat(cost[of.order], of.begins)
     if hub_port is not None:
@@ -193,27 +195,28 @@ def _hang(root: int, joined: dict[int, list[tuple[int, int]]], parents: dict[int
                 waiting.append(other)
 
 
-def _depths(parents: list[tuple[int, int]]) -> Ints:
-    depth = np.full(len(parents), -1)
+def _depths(parents: list[tuple[int, int]]) -> list[int]:
+    depth = [0 if parent < 0 else -1 for parent, _ in parents]
     for task in range(len(parents)):
         path = [task]
-        while depth[path[-1]] < 0 and parents[path[-1]][0] >= 0:
+        while depth[path[-1]] < 0:
             path.append(parents[path[-1]][0])
-        top = max(int(depth[path[-1]]), 0)
+        top = depth[path[-1]]
         for up, each in enumerate(reversed(path)):
             depth[each] = top + up
     return depth
 
 
-def _level(shape: _Shape, child: Ints, parents: list[tuple[int, int]]) -> Level:
-    parent, hop = (np.array([parents[task][at] for task in child]) for at in (0, 1))
-    hops = [shape.tables.hops[at] for at in hop]
+def _level(shape: _Shape, child: list[int], parents: list[tuple[int, int]]) -> Level:
+    parent: Ints = np.array([parents[task][0] for task in child])
+    hop: Ints = np.array([parents[task][1] for task in child])
+    hops = [shape.tables.hops[parents[task][1]] for task in child]
     seconds = np.array([_towards(each, each.seconds, task) for each, task in zip(hops, child, strict=True)])
     below = [slot for task in child for slot in shape.of_task(task)]
     below_row = [row for row, task in enumerate(child) for _ in shape.of_task(task)]
-    above = [(row, slot) for row, task in enumerate(parent) for slot in shape.of_task(task)]
+    above = [(row, slot) for row, task in enumerate(parent.tolist()) for slot in shape.of_task(task)]
     return Level(
-        child=child,
+        child=np.array(child),
         parent=parent,
         hop=hop,
         tied=np.array([each.tied for each in hops]),

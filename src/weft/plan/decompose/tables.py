@@ -5,36 +5,34 @@ Everything that the bound and the search read; both count in the unit of the pro
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
 from weft.core.units import HOUR_S
 from weft.plan.evaluate import occupied_usd, penalty_weight
-from weft.plan.problem import Block, Handoff, Objective, Option, PlacementProblem, PoolSpec, Task
+from weft.plan.problem import Block, Handoff, Objective, Option, PlacementProblem, PoolSpec
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+Truths = NDArray[np.bool_]
 
 UNLIMITED = -1
 """The device class of pools that no inventory limits."""
 
 NO_TIE = -1
 
-_KNOWN = {
-    PlacementProblem: {
-        *("tasks", "handoffs", "blocks", "rate_per_s", "inventory", "max_utilisation"),
-        *("e2e_limit_s", "penalty_usd_per_s", "objective"),
-    },
-    Handoff: {"source", "target", "visits", "block", "latency_s", "usd_per_visit", "tied"},
-    Block: {"name", "visits", "tasks"},
-    Task: {"name", "visits", "options"},
-    Option: {"name", "pool", "latency_s", "busy_s", "usd_per_visit", "port", "joules_per_visit", "tie"},
-    PoolSpec: {"name", "device_class", "devices_per_replica", "usd_per_hour", "family"},
+_UNKNOWN: Mapping[str, object] = {
+    "split": False,
+    "energy_limit_j": None,
+    "market": {},
+    "budget_usd": None,
+    "promises": (),
 }
-"""The terms of a problem that this package weighs. With any other in use, the problem is left to the MILP."""
+"""Terms of a problem that this package does not weigh, where they are not in use."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +59,9 @@ class Web:
 
 @dataclass(frozen=True)
 class Tables:
-    """`load`: replicas that an option keeps busy; `cost`: what it costs besides replicas; `price`: a replica's cost;
-    `first`: where each task's options begin, and their number last."""
+    """`work`: replicas that an option keeps busy; `load`: what it needs of its pool for work and network at most;
+    `cost`: what it costs besides replicas; `price`: a replica's cost; `first`: where each task's options begin, and
+    their number last."""
 
     problem: PlacementProblem
     task: Ints
@@ -70,6 +69,7 @@ class Tables:
     pool: Ints
     port: Ints
     tie: Ints
+    work: Floats
     load: Floats
     cost: Floats
     latency_s: Floats
@@ -101,10 +101,10 @@ class Tables:
         servants = np.unique(np.stack([self.pool, self.task]), axis=1)[0]
         alone = np.bincount(servants, minlength=len(self.pools)) == 1
         whole = np.maximum(1.0, np.ceil(self.load - 1e-6))
-        return np.where(alone[self.pool], whole, self.load)
+        return np.where(alone[self.pool], whole, self.work)
 
     @cached_property
-    def possible(self) -> NDArray[np.bool_]:
+    def possible(self) -> Truths:
         """Options whose own replicas the inventory can hold."""
         needed = np.maximum(1.0, np.ceil(self.load - 1e-6)) * self.devices[self.pool]
         limits = np.append(self.inventory, np.inf)
@@ -113,7 +113,9 @@ class Tables:
     @property
     def late_usd_per_s(self) -> float:
         """What a second beyond the end-to-end limit costs; infinite where the limit is hard."""
-        return math.inf if self.problem.hard_limit else penalty_weight(self.problem)
+        if self.problem.e2e_limit_s is None:
+            return 0.0
+        return math.inf if self.problem.hard_limit else penalty_weight(self.problem, self.problem.all_promises[0])
 
     @property
     def limit_s(self) -> float:
@@ -126,26 +128,10 @@ class Tables:
 
 
 def is_known(problem: PlacementProblem) -> bool:
-    """Whether every term of the problem is one that the tables hold."""
-    if problem.objective is Objective.USD_TO_BUY:
-        return False
-    options = [option for task in problem.tasks for option in task.options]
-    pools = {id(option.pool): option.pool for option in options}.values()
-    parts: tuple[Iterable[object], ...] = ((problem,), problem.handoffs, problem.blocks, problem.tasks, options, pools)
-    return all(_is_known(kind, part) for kind, part in zip(_ORDER, parts, strict=True))
-
-
-_ORDER = (PlacementProblem, Handoff, Block, Task, Option, PoolSpec)
-
-
-def _is_known(kind: type, parts: Iterable[object]) -> bool:
-    """Fields that are not known must be at their defaults."""
-    defaults = {
-        each.name: each.default_factory() if each.default_factory is not MISSING else each.default
-        for each in fields(kind)
-        if each.name not in _KNOWN[kind]
-    }
-    return all(getattr(part, name) == default for name, default in defaults.items() for part in parts)
+    """Whether the tables hold every term of the problem. Two are held in part: a shared line may be found overloaded in
+    the end, and network adapters make the search, not the bound, count more replicas."""
+    known = all(getattr(problem, name) == unused for name, unused in _UNKNOWN.items())
+    return known and problem.objective is not Objective.USD_TO_BUY
 
 
 def tables(problem: PlacementProblem) -> Tables:
@@ -156,6 +142,7 @@ def tables(problem: PlacementProblem) -> Tables:
     classes, places = _numbers(problem.inventory), _numbers(task.name for task in problem.tasks)
     visits = np.repeat([task.visits for task in problem.tasks], counts)
     busy_s = np.array([option.busy_s for option in options], float)
+    work = problem.rate_per_s * visits * busy_s / problem.max_utilisation
     hourly = problem.objective is Objective.USD_PER_HOUR
     return Tables(
         problem=problem,
@@ -164,7 +151,8 @@ def tables(problem: PlacementProblem) -> Tables:
         pool=pool,
         port=np.array([ports[option.port] for option in options]),
         tie=np.array([ties.get(option.tie, NO_TIE) for option in options]),
-        load=problem.rate_per_s * visits * busy_s / problem.max_utilisation,
+        work=work,
+        load=np.maximum(work, _network(problem, options)),
         cost=_costs(problem),
         latency_s=np.array([option.latency_s for option in options], float),
         pools=pools,
@@ -184,11 +172,18 @@ def _numbers(names: Iterable[str]) -> dict[str, int]:
 
 
 def _pools(options: Sequence[Option]) -> tuple[Ints, tuple[PoolSpec, ...]]:
-    """Pool number of each option, and the pools. Equal pools are one; most are also one object, which is found faster."""
+    """Pool number of each option, and the pools. Equal pools are one; most are one object, which is found faster."""
     numbers: dict[PoolSpec, int] = {}
     by_object = {id(option.pool): option.pool for option in options}
     number_of = {key: numbers.setdefault(pool, len(numbers)) for key, pool in by_object.items()}
     return np.array([number_of[id(option.pool)] for option in options]), tuple(numbers)
+
+
+def _network(problem: PlacementProblem, options: Sequence[Option]) -> Floats:
+    """Replicas whose adapters carry what an option sends or receives."""
+    moved_bytes = np.array([max(option.sent_bytes, option.received_bytes) for option in options], float)
+    adapter = np.array([option.pool.network_bytes_per_s for option in options], float)
+    return problem.rate_per_s * moved_bytes / adapter / problem.max_utilisation
 
 
 def _costs(problem: PlacementProblem) -> Floats:
@@ -229,7 +224,7 @@ def _hop(problem: PlacementProblem, handoff: Handoff, ports: Mapping[str, int], 
 
 def _web(problem: PlacementProblem, block: Block, places: Mapping[str, int]) -> Web:
     order = problem.order(block)
-    steps = list(zip(order, order[1:], strict=False))
+    steps = list(pairwise(order))
     moves = [(each.source, each.target) for each in problem.inside(block)]
     is_chain = set(moves) == set(steps) and len(moves) == len(steps)
     return Web(block.visits, tuple(places[name] for name in order), is_chain)
