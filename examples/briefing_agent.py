@@ -2,7 +2,7 @@
 
 from weft.agent import Audio, Message, Messages, Text, agent, data, llm, synthesize
 
-summarise = llm(model="llama-3-8b", isl=1200, osl=80, max_tokens=160)
+summarise = llm(model=("llama-3-8b", "qwen2.5-7b"), isl=1200, osl=80, max_tokens=160)
 speak = synthesize(voice="en-us", core_s=0.12)
 
 

@@ -9,7 +9,7 @@ from weft.compiler.pipeline import compile_agent, import_module
 from weft.compiler.request import CompileRequest
 from weft.core.deployment import Deployment
 from weft.core.deployment_json import decode, encode
-from weft.core.errors import CatalogError, DeploymentError, InputError, PlanError
+from weft.core.errors import CatalogError, DeploymentError, InputError, IRError, PlanError
 from weft.core.program import StepKind
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -127,3 +127,23 @@ def test_a_workload_of_another_program_is_refused(tmp_path: Path) -> None:
     path.write_text('name = "x"\nrate_per_s = 5.0\n\n[steps.thunk]\nisl = 4000\n')
     with pytest.raises(InputError, match="'thunk', which is no step"):
         compile_agent(CompileRequest(VOICE, workload=str(path)))
+
+
+def test_a_call_of_several_models_runs_the_one_that_was_placed() -> None:
+    briefing = compile_agent(CompileRequest(str(EXAMPLES / "briefing_agent.py"), rate_per_s=5.0))
+    (other,) = briefing.other_models
+    assert {other.taken, other.model} == {"llama-3-8b", "qwen2.5-7b"}
+    assert other.usd_per_hour is not None and other.usd_per_hour >= briefing.answer.usd_per_hour
+    phases = [step for step in briefing.program.steps if "model" in step.attributes]
+    assert {step.attributes["model"] for step in phases} == {other.taken}
+    assert {pool.model for pool in briefing.pools} == {other.taken, None}
+    assert not any("models" in step.attributes for step in phases)
+
+
+def test_models_of_a_call_are_in_the_module(tmp_path: Path) -> None:
+    module = import_module(str(EXAMPLES / "briefing_agent.py"))
+    text = print_module(module)
+    assert 'models = ["llama-3-8b", "qwen2.5-7b"]' in text
+    assert print_module(parse_module(text, "again")) == text
+    with pytest.raises(IRError, match="must be first, each once"):
+        parse_module(text.replace('["llama-3-8b", "qwen2.5-7b"]', '["qwen2.5-7b", "llama-3-8b"]'), "swapped")

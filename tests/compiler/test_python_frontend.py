@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from weft.agent import llm
 from weft.compiler.frontends.python import import_agent, load_agent
 from weft.compiler.parse import parse_module, print_module, verify
 from weft.core.errors import ProgramError
@@ -120,3 +121,9 @@ def test_unreadable_programs_are_refused(tmp_path: Path, name: str, source: str 
         path.write_text(source)
     with pytest.raises(ProgramError, match=problem):
         load_agent(str(path))
+
+
+@pytest.mark.parametrize("models", [(), ("llama-3-8b", "llama-3-8b")])
+def test_a_call_names_one_model_or_several_different_ones(models: tuple[str, ...]) -> None:
+    with pytest.raises(ProgramError, match="one model or several different ones"):
+        llm(model=models, isl=1, osl=1, max_tokens=1)

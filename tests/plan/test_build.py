@@ -123,8 +123,9 @@ def test_the_cache_keeps_its_format():
     request = voice()
     planned = build(replace(request, tasks=tuple(replace(task, precisions=both) for task in request.tasks)))
     kv = next(handoff for handoff in planned.problem.handoffs if handoff.target == "reason.decode")
-    assert math.isinf(kv.latency_s["a.fp8", "a.fp16"])
-    assert kv.latency_s["a.fp8", "a.fp8"] < kv.latency_s["a.fp16", "a.fp16"] < math.inf
+    low, high = "a.fp8.llama-3-8b", "a.fp16.llama-3-8b"
+    assert math.isinf(kv.latency_s[low, high])
+    assert kv.latency_s[low, low] < kv.latency_s[high, high] < math.inf
     refused = planned.rejections["reason.prefill"]
     wrong_format = [rejection.message for rejection in refused if rejection.reason is Reason.FORMAT]
     assert "a100@a does not run fp8 (it runs fp16)" in wrong_format

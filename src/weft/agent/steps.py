@@ -17,6 +17,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
 Scalar = str | int | float
+Attribute = Scalar | tuple[str, ...]
 Kind = Literal["transcribe", "llm", "search", "synthesize", "apply", "choose"]
 
 
@@ -27,7 +28,7 @@ class Step(Generic[P, R]):
     kind: Kind
     takes: tuple[Any, ...]
     gives: Any
-    attributes: Mapping[str, Scalar]
+    attributes: Mapping[str, Attribute]
     function: Callable[P, R] | None = None
     name: str | None = None
 
@@ -62,11 +63,15 @@ def transcribe(*, model: str = "tiny-stt", core_s: float, variation: float | Non
     return Step("transcribe", (Audio,), Text, _scalars(model=model, core_s=core_s, variation=variation))
 
 
-def llm(*, model: str, isl: int, osl: int, max_tokens: int, variation: float | None = None) -> Step[[Messages], Text]:
-    """A chat model: `isl` prompt tokens and `osl` reply tokens on average, never more than `max_tokens`."""
-    return Step(
-        "llm", (Messages,), Text, _scalars(model=model, isl=isl, osl=osl, max_tokens=max_tokens, variation=variation)
-    )
+def llm(
+    *, model: str | tuple[str, ...], isl: int, osl: int, max_tokens: int, variation: float | None = None
+) -> Step[[Messages], Text]:
+    """A chat model: `isl` prompt tokens and `osl` reply tokens on average, never more than `max_tokens`.
+
+    Of several models, all good enough for the step, the planner takes the one that is cheapest where it runs.
+    """
+    sizes = _scalars(isl=isl, osl=osl, max_tokens=max_tokens, variation=variation)
+    return Step("llm", (Messages,), Text, MappingProxyType({**_models(model), **sizes}))
 
 
 def search(*, corpus: str, core_s: float, variation: float | None = None) -> Step[[Text], Text]:
@@ -106,6 +111,17 @@ def _from_function(kind: Kind, function: Callable[P, R]) -> Step[P, R]:
     takes = tuple(hints[name] for name in parameters)
     attributes = _scalars(function=function.__name__, core_s=PYTHON_STEP_CORE_S)
     return Step(kind, takes, gives, attributes, function, function.__name__)
+
+
+def _models(names: str | tuple[str, ...]) -> Mapping[str, Attribute]:
+    several = (names,) if isinstance(names, str) else names
+    if not several or len(set(several)) < len(several):
+        raise ProgramError(
+            subject="step attribute model",
+            problem=f"is {names!r}, must be one model or several different ones",
+            way_out='write model="llama-3-8b" or model=("llama-3-8b", "qwen2.5-7b")',
+        )
+    return {"model": several[0]} if len(several) == 1 else {"model": several[0], "models": several}
 
 
 def _scalars(**attributes: Scalar | None) -> Mapping[str, Scalar]:

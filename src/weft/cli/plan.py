@@ -31,7 +31,7 @@ from weft.compiler.pipeline import compile_agent
 from weft.core.deployment import Deployment
 from weft.core.deployment_json import encode
 from weft.core.errors import InputError
-from weft.report.tables import alternatives_table, handoff_lines, plan_table, pool_table, share_lines
+from weft.report.tables import alternatives_table, handoff_lines, other_model_lines, plan_table, pool_table, share_lines
 
 JsonPath = Annotated[Path | None, typer.Option("--json", help="Write the plan here ('-': standard output, no tables).")]
 Explain = Annotated[bool, typer.Option("--explain", help="Also shadow prices, and whether the plan survives ±20 %.")]
@@ -109,6 +109,8 @@ def show_plan(deployment: Deployment, console: Console) -> None:
         console.print(f"KV cache {line}", highlight=False)
     for line in share_lines(deployment):
         console.print(f"Traffic of {line}", highlight=False)
+    for line in other_model_lines(deployment):
+        console.print(f"Model of {line}", highlight=False)
     console.print()
     console.print(pool_table(deployment))
     console.print(alternatives_table(deployment))

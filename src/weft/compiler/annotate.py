@@ -1,16 +1,22 @@
 """Writes an answer of the planner onto the module that it is about: pools, routes, hand-offs and what it costs."""
 
-from xdsl.dialects.builtin import ArrayAttr, ModuleOp, SymbolRefAttr
+from xdsl.dialects.builtin import ArrayAttr, ModuleOp, StringAttr, SymbolRefAttr
+from xdsl.rewriter import Rewriter
 
 from weft.compiler.attributes import to_dictionary
 from weft.compiler.control_flow import agent_graph, steps_of
+from weft.compiler.dialects.llm import DecodeOp, PrefillOp
+from weft.compiler.dialects.types import KvType
 from weft.compiler.placed import Answered, PlacedPools, assumption, handoff_attributes
+from weft.plan.options import Candidate
 
 
 def annotate(module: ModuleOp, pools: PlacedPools, own: Answered) -> None:
     """`own` is the answer under the module's names; `pools` are those of the whole fleet."""
     for block in agent_graph(module).body.blocks:
         for step in steps_of(block):
+            if isinstance(step, PrefillOp | DecodeOp):
+                _settle_model(step, own.chosen(step.step_name))
             step.pool = SymbolRefAttr(pools.name_of(step.step_name))
             step.assumed = to_dictionary(assumption(step.step_name, own))
             moved = handoff_attributes(step, own)
@@ -34,3 +40,12 @@ def annotate(module: ModuleOp, pools: PlacedPools, own: Answered) -> None:
             "solve_s": own.placement.solve_s,
         }
     )
+
+
+def _settle_model(step: PrefillOp | DecodeOp, chosen: Candidate) -> None:
+    """Of the models that the step may run, the one that was placed; its cache is of that model."""
+    assert chosen.model is not None
+    step.model = StringAttr(chosen.model.id)
+    step.models = None
+    if isinstance(step, PrefillOp):
+        Rewriter.replace_value_with_new_type(step.kv, KvType(step.model))

@@ -21,6 +21,7 @@ from weft.core.deployment import (
     Answer,
     Deployment,
     Handoff,
+    OtherModel,
     Parallelism,
     Pool,
     Route,
@@ -52,6 +53,7 @@ def emit_deployment(module: ModuleOp, request: CompileRequest) -> Deployment:
         slo=request.slo_terms(),
         workload=request.workload_terms(),
         shares=tuple(_convert(scalars(row.data), Share) for row in _rows(module, "fleet.shares")),
+        other_models=tuple(_other_models(module)),
         bills=tuple(_convert(scalars(row.data), AgentBill) for row in _rows(module, "fleet.bills")),
     )
 
@@ -109,6 +111,11 @@ def _reader(step: TransferOp) -> str:
 def _alternatives(module: ModuleOp) -> Iterator[Alternative]:
     for row in _rows(module, "fleet.alternatives"):
         yield _convert({"usd_per_hour": None, "e2e_s": None} | scalars(row.data), Alternative)
+
+
+def _other_models(module: ModuleOp) -> Iterator[OtherModel]:
+    for row in _rows(module, "fleet.other_models"):
+        yield _convert({"usd_per_hour": None, "e2e_s": None} | scalars(row.data), OtherModel)
 
 
 def _rows(module: ModuleOp, name: str) -> Iterator[DictionaryAttr]:

@@ -14,6 +14,7 @@ from weft.core.units import HOUR_S
 from weft.plan.build import Planned
 from weft.plan.evaluate import occupied_usd
 from weft.plan.homogeneous import Homogeneous
+from weft.plan.model_choice import OtherModel
 from weft.plan.network import link_or_none, moved_bytes
 from weft.plan.options import Candidate
 from weft.plan.problem import Placement
@@ -96,9 +97,8 @@ class PlacedPools:
             "usd_per_hour": candidate.option.pool.usd_per_hour,
             "utilisation": sum(busy for _, busy in self._users(key)) / replicas,
         }
-        model = next((task.model for task, _ in self._users(key) if task.model), None)
-        if model is not None and candidate.precision is not None:
-            attributes |= {"model": model.id, "precision": str(candidate.precision)}
+        if candidate.model is not None and candidate.precision is not None:
+            attributes |= {"model": candidate.model.id, "precision": str(candidate.precision)}
         if share < 1.0:
             attributes["share"] = share
         return PoolOp.build(attributes={key: to_attribute(value) for key, value in attributes.items()})
@@ -141,7 +141,7 @@ def handoff_attributes(step: StepOp, of: Answered) -> Mapping[str, Scalar] | Non
     handoff = next(h for h in of.planned.problem.handoffs if (h.source, h.target) == (flow.source, flow.target))
     return {
         "link": link.id,
-        "bytes": round(moved_bytes(flow, task, source.precision)),
+        "bytes": round(moved_bytes(flow, task, source)),
         "source": flow.source,
         "latency_s": handoff.latency_of(source.option, target.option),
         "usd_per_run": handoff.visits * handoff.usd_of(source.option, target.option),
@@ -154,6 +154,17 @@ def alternative(rival: Homogeneous) -> Mapping[str, Scalar]:
         return {"device": rival.family, "reason": rival.reason}
     numbers = {"usd_per_hour": rival.placement.usd_per_hour, "e2e_s": rival.placement.e2e_s}
     return {"device": rival.family, **numbers, "reason": rival.reason}
+
+
+def other_model(rival: OtherModel, of: Answered) -> Mapping[str, Scalar]:
+    """See core.deployment.OtherModel; numbers are missing where there is no placement."""
+    taken = of.chosen(rival.steps[0]).model
+    assert taken is not None
+    call = rival.steps[0].removesuffix(".prefill")
+    row = {"call": call, "taken": taken.id, "model": rival.model, "reason": rival.reason}
+    if rival.placement is None:
+        return row
+    return row | {"usd_per_hour": rival.placement.usd_per_hour, "e2e_s": rival.placement.e2e_s}
 
 
 def _why(candidates: Iterable[Candidate], candidate: Candidate) -> str:

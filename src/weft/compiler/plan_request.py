@@ -128,7 +128,7 @@ def _leaf_task(step: StepOp, visits: float, precisions: tuple[Precision, ...]) -
     match step:
         case PrefillOp() | DecodeOp():
             kind = TaskKind.PREFILL if isinstance(step, PrefillOp) else TaskKind.DECODE
-            model = catalog.model(step.model.data)
+            model, *others = (catalog.model(name) for name in step.model_names)
             isl, osl = step.isl.value.data, step.osl.value.data
             most = step.max_tokens.value.data / osl if isinstance(step, DecodeOp) else math.inf
             return LeafTask(
@@ -141,6 +141,7 @@ def _leaf_task(step: StepOp, visits: float, precisions: tuple[Precision, ...]) -
                 precisions=precisions,
                 variation=variation,
                 most=most,
+                or_models=tuple(others),
             )
         case CpuOp():
             core_s = step.core_s.value.data

@@ -100,6 +100,18 @@ class Alternative:
 
 
 @dataclass(frozen=True, slots=True)
+class OtherModel:
+    """A model that a call could run and does not: what the best plan with it costs, or why there is none."""
+
+    call: str
+    taken: str
+    model: str
+    usd_per_hour: float | None
+    e2e_s: float | None
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     """What the solver proved. `gap` is relative to the best bound; `slack_s` is how far a soft SLO is missed.
 
@@ -154,6 +166,7 @@ class Deployment:
     workload: Workload
     shares: tuple[Share, ...] = ()
     bills: tuple[AgentBill, ...] = ()
+    other_models: tuple[OtherModel, ...] = ()
 
     @property
     def usd_per_run(self) -> float:

@@ -1,10 +1,11 @@
 """From a request to the numbers that the solver sees, and back from its choice to devices and engines."""
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 
 from weft.core.hardware import Fleet
+from weft.core.model import ModelSpec
 from weft.cost.transfer import transfer_s, transfer_usd
 from weft.plan.aggregated import aggregated
 from weft.plan.network import line, lines, link_or_none, moved_bytes, wired
@@ -42,16 +43,36 @@ def build(request: PlanRequest) -> Planned:
 
 
 def _all_verdicts(request: PlanRequest) -> Mapping[str, list[Candidate | Rejection]]:
-    """Task name → what was found of it: pools of its own first, then pools that serve whole calls."""
+    """Task name → what was found of it: for each of its models, pools of its own first, then pools that serve calls."""
+    found: dict[str, list[Candidate | Rejection]] = {task.name: [] for task in request.tasks}
+    for task in request.tasks:
+        if not task.models:
+            found[task.name] += verdicts(task, request)
+    for model in dict.fromkeys(model for task in request.tasks for model in task.models):
+        for name, verdict in _of_model(model, request):
+            found[name].append(verdict)
+    return found
+
+
+def _of_model(model: ModelSpec, request: PlanRequest) -> Iterator[tuple[str, Candidate | Rejection]]:
+    """All that may run the model, as if all of it did: that is how full its pools may get."""
+    running = request.running(model)
+    able = [task for task in running.tasks if task.model == model]
     in_calls = {name for flow in request.flows if flow.carries_kv for name in (flow.source, flow.target)}
     barred = in_calls if request.serving is Serving.AGGREGATED else set[str]()
-    found: dict[str, list[Candidate | Rejection]] = {
-        task.name: [] if task.name in barred else list(verdicts(task, request)) for task in request.tasks
-    }
-    if request.serving is not Serving.DISAGGREGATED:
-        for task, verdict in aggregated(request):
-            found[task].append(verdict)
-    return found
+    alone = ((task.name, each) for task in able if task.name not in barred for each in verdicts(task, running))
+    joint = aggregated(running) if request.serving is not Serving.DISAGGREGATED else ()
+    names = {task.name for task in able}
+    for name, verdict in (*alone, *joint):
+        if name in names:
+            yield name, _running(verdict, model)
+
+
+def _running(verdict: Candidate | Rejection, model: ModelSpec) -> Candidate | Rejection:
+    """Ports name the model too: a cache fits no other."""
+    if isinstance(verdict, Rejection):
+        return replace(verdict, model=model.id)
+    return replace(verdict, model=model, option=replace(verdict.option, port=f"{verdict.option.port}.{model.id}"))
 
 
 def _problem(request: PlanRequest, candidates: Mapping[str, Mapping[str, Candidate]]) -> PlacementProblem:
@@ -85,7 +106,7 @@ def expectation(request: PlanRequest) -> Promise:
 
 
 def _handoff(flow: Flow, source: LeafTask, fleet: Fleet, candidates: Mapping[str, Mapping[str, Candidate]]) -> Handoff:
-    """One hop between each pair of ports. KV keeps its number format: pairs of two precisions cannot be joined."""
+    """One hop between each pair of ports. A KV cache keeps model and number format: other pairs are not joined."""
     latency_s: dict[Pair, float] = {}
     usd_per_visit: dict[Pair, float] = {}
     link_of: dict[Pair, str] = {}
@@ -93,10 +114,10 @@ def _handoff(flow: Flow, source: LeafTask, fleet: Fleet, candidates: Mapping[str
     for a, from_ in _by_port(candidates[flow.source]).items():
         for b, to in _by_port(candidates[flow.target]).items():
             link = link_or_none(fleet, from_.group.zone, to.group.zone)
-            if link is None or (flow.carries_kv and from_.precision != to.precision):
+            if link is None or (flow.carries_kv and not _same_cache(from_, to)):
                 latency_s[a, b] = math.inf
                 continue
-            size_bytes = moved_bytes(flow, source, from_.precision)
+            size_bytes = moved_bytes(flow, source, from_)
             latency_s[a, b] = transfer_s(size_bytes, link)
             usd_per_visit[a, b] = transfer_usd(size_bytes, link)
             if from_.group.zone != to.group.zone:
@@ -105,6 +126,10 @@ def _handoff(flow: Flow, source: LeafTask, fleet: Fleet, candidates: Mapping[str
     return Handoff(flow.source, flow.target, flow.visits, flow.block, *prices, flow.carries_kv, link_of, moved)
 
 
+def _same_cache(source: Candidate, target: Candidate) -> bool:
+    return source.precision == target.precision and source.model == target.model
+
+
 def _by_port(candidates: Mapping[str, Candidate]) -> dict[str, Candidate]:
-    """One candidate for each port: zone and precision, all that a hand-off depends on, are the same for the others."""
+    """One candidate for each port: zone, precision and model, all that hand-offs depend on, are the others' too."""
     return {candidate.option.port: candidate for candidate in candidates.values()}

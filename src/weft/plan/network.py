@@ -9,8 +9,7 @@ from dataclasses import replace
 
 from weft.core.errors import FleetError
 from weft.core.hardware import Fleet, Link
-from weft.core.units import Precision
-from weft.plan.options import Candidate, checked_model
+from weft.plan.options import Candidate
 from weft.plan.requests import Flow, LeafTask, PlanRequest
 from weft.plan.tails import tail_factor
 
@@ -18,11 +17,11 @@ Candidates = Mapping[str, Mapping[str, Candidate]]
 """Task → option name → candidate."""
 
 
-def moved_bytes(flow: Flow, source: LeafTask, precision: Precision | None) -> float:
+def moved_bytes(flow: Flow, source: LeafTask, chosen: Candidate) -> float:
     """Bytes of one visit: the flow's own, and the KV cache of the prompt where it carries one."""
-    if not flow.carries_kv or precision is None:
+    if not flow.carries_kv or chosen.model is None or chosen.precision is None:
         return flow.bytes_per_visit
-    return flow.bytes_per_visit + checked_model(source).kv_bytes_per_token(precision) * source.isl
+    return flow.bytes_per_visit + chosen.model.kv_bytes_per_token(chosen.precision) * source.isl
 
 
 def link_or_none(fleet: Fleet, zone_a: str, zone_b: str) -> Link | None:
@@ -57,7 +56,7 @@ def _wired(request: PlanRequest, tasks: Mapping[str, LeafTask], task: str, candi
     option, pool = candidate.option, candidate.option.pool
     adapter = request.fleet.zone_link[candidate.group.zone]
     moves = [
-        (flow, flow.visits * moved_bytes(flow, tasks[flow.source], candidate.precision))
+        (flow, flow.visits * moved_bytes(flow, tasks[flow.source], candidate))
         for flow in request.flows
         if not (flow.carries_kv and option.tie)
     ]

@@ -51,6 +51,7 @@ class Rejection:
     value: float
     limit: float
     message: str
+    model: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +67,7 @@ class Candidate:
     step_s: float
     memory_bytes: float
     provenance: str
+    model: ModelSpec | None = None
 
 
 def device_class(group: DeviceGroup) -> str:

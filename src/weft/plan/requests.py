@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from weft.core.hardware import Finance, Fleet
@@ -37,7 +37,8 @@ class Serving(StrEnum):
 class LeafTask:
     """One step of the agent. LLM phases have a model, token counts and the precisions they may run in; CPU work has
     `core_s`, the seconds it takes one core. `slo` is its agent's where several share a fleet; None: the request's.
-    `variation` is the standard deviation of a visit's time over its mean, `most` what it takes at most, in means."""
+    `variation` is the standard deviation of a visit's time over its mean, `most` what it takes at most, in means.
+    A call may run `or_models` instead of its model: both of its phases the same."""
 
     name: str
     kind: TaskKind
@@ -50,6 +51,17 @@ class LeafTask:
     slo: Slo | None = None
     variation: float = 0.0
     most: float = math.inf
+    or_models: tuple[ModelSpec, ...] = ()
+
+    @property
+    def all_models(self) -> tuple[ModelSpec, ...]:
+        return () if self.model is None else (self.model, *self.or_models)
+
+    @property
+    def models(self) -> tuple[ModelSpec, ...]:
+        """Those whose context holds prompt and answer; the first one, to be refused, where it does in none."""
+        able = tuple(model for model in self.all_models if self.isl + self.osl <= model.context)
+        return able or self.all_models[:1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +102,11 @@ class PlanRequest:
     market: Mapping[str, float] = field(default_factory=dict[str, float])
     budget_usd: float | None = None
     promises: tuple[Promise, ...] = ()
+
+    def running(self, model: ModelSpec) -> "PlanRequest":
+        """The request if every call that may run the model does."""
+        tasks = [replace(task, model=model) if model in task.models else task for task in self.tasks]
+        return replace(self, tasks=tuple(tasks))
 
     def slo_of(self, task: LeafTask) -> Slo:
         return task.slo or self.slo

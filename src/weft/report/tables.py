@@ -126,5 +126,18 @@ def share_lines(deployment: Deployment) -> list[str]:
     return [f"{step}: {', '.join(parts)}" for step, parts in by_step.items()]
 
 
+def other_model_lines(deployment: Deployment) -> list[str]:
+    """`think: llama-3-8b; with qwen2.5-7b $1.12/h (+4 %), 1.2 s a run` for each model that a call could run."""
+    lines: list[str] = []
+    for each in deployment.other_models:
+        if each.usd_per_hour is None or each.e2e_s is None:
+            lines.append(f"{each.call}: {each.taken}; {each.model} cannot: {each.reason}")
+            continue
+        more = f"{each.usd_per_hour / deployment.answer.usd_per_hour - 1:+.0%}"
+        price = f"{pretty_usd(each.usd_per_hour)}/h ({more}), {pretty_seconds(each.e2e_s)} a run"
+        lines.append(f"{each.call}: {each.taken}; with {each.model} {price}")
+    return lines
+
+
 def _price(handoff: Handoff) -> str:
     return f", {pretty_usd(handoff.usd_per_run * 1e6)} a million runs" if handoff.usd_per_run else ""

@@ -1,8 +1,8 @@
 """`llm`: calls of language models, and the phases that they split into."""
 
-from xdsl.dialects.builtin import IntegerAttr, StringAttr
+from xdsl.dialects.builtin import ArrayAttr, IntegerAttr, StringAttr
 from xdsl.ir import Dialect
-from xdsl.irdl import attr_def, irdl_op_definition, operand_def, result_def, traits_def
+from xdsl.irdl import attr_def, irdl_op_definition, operand_def, opt_attr_def, result_def, traits_def
 from xdsl.traits import Pure
 from xdsl.utils.exceptions import VerifyException
 
@@ -11,15 +11,28 @@ from weft.compiler.dialects.types import KvType, MessagesType, TextType
 
 
 class SizedOp(StepOp):
-    """A model step with mean sizes: `isl` prompt tokens, `osl` reply tokens, never more than `max_tokens`."""
+    """A model step with mean sizes: `isl` prompt tokens, `osl` reply tokens, never more than `max_tokens`.
+
+    It may run any of `models`, if they are given; `model` is the first of them until the place pass has chosen.
+    """
 
     model = attr_def(StringAttr)
+    models = opt_attr_def(ArrayAttr[StringAttr])
     isl = attr_def(IntegerAttr)
     osl = attr_def(IntegerAttr)
     max_tokens = attr_def(IntegerAttr)
 
+    @property
+    def model_names(self) -> tuple[str, ...]:
+        return (self.model.data,) if self.models is None else tuple(each.data for each in self.models)
+
     def verify_(self) -> None:
         super().verify_()
+        names = self.model_names
+        if not names or names[0] != self.model.data or len(set(names)) < len(names):
+            raise VerifyException(
+                f"{self.step_name}: models are {list(names)}, {self.model.data} must be first, each once"
+            )
         sizes = {"isl": self.isl, "osl": self.osl, "max_tokens": self.max_tokens}
         for label, size in sizes.items():
             if size.value.data <= 0:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from xdsl.dialects.builtin import FloatAttr, IntegerAttr, StringAttr, f64, i1, i64
+from xdsl.dialects.builtin import ArrayAttr, FloatAttr, IntegerAttr, StringAttr, f64, i1, i64
 from xdsl.ir import Attribute, Operation, SSAValue
 
 from weft.agent import Audio, Messages, Step, Text
@@ -50,7 +50,9 @@ def build_step(name: str, step: Step[Any, Any], inputs: list[SSAValue]) -> Opera
     return _OPERATIONS[step.kind](operands=operands, attributes=attributes, result_types=[ir_type(step.gives)])
 
 
-def _attribute(key: str, value: str | int | float) -> Attribute:
+def _attribute(key: str, value: str | int | float | tuple[str, ...]) -> Attribute:
+    if isinstance(value, tuple):
+        return ArrayAttr([StringAttr(each) for each in value])
     if isinstance(value, str):
         return StringAttr(value)
     return FloatAttr(float(value), f64) if key in _REALS else IntegerAttr(int(value), i64)

@@ -18,13 +18,14 @@ from weft.compiler.annotate import annotate
 from weft.compiler.attributes import to_dictionary
 from weft.compiler.control_flow import agent_graph
 from weft.compiler.frequency import block_visits
-from weft.compiler.placed import Answered, PlacedPools, alternative
+from weft.compiler.placed import Answered, PlacedPools, alternative, other_model
 from weft.compiler.plan_request import flows, leaf_tasks, plan_blocks, promises
 from weft.core.errors import InputError
 from weft.core.units import Precision
 from weft.estimate.coefficients import efficiencies
 from weft.plan.build import build
 from weft.plan.homogeneous import homogeneous
+from weft.plan.model_choice import other_models
 from weft.plan.problem import Objective
 from weft.plan.requests import PlanRequest, Serving
 from weft.plan.solve import solve
@@ -59,6 +60,8 @@ class Place(ModulePass):
         annotate(op, PlacedPools(answered), answered)
         if self.compare:
             rivals = homogeneous(planned.problem)
+            others = [to_dictionary(other_model(each, answered)) for each in other_models(request, planned, placement)]
+            op.attributes["fleet.other_models"] = ArrayAttr(others)
             op.attributes["fleet.alternatives"] = ArrayAttr([to_dictionary(alternative(rival)) for rival in rivals])
 
     def request(self, module: ModuleOp) -> PlanRequest:
