@@ -28,7 +28,7 @@ def is_large(problem: PlacementProblem) -> bool:
 
 
 def solve_large(
-    problem: PlacementProblem, time_limit_s: float, relative_gap: float, previous: Placement | None = None
+    problem: PlacementProblem, time_limit_s: float, relative_gap: float, previous: Mapping[str, str] | None = None
 ) -> Placement | None:
     """The best placement found in time, with its gap to the bound of the whole problem; None where none was found."""
     enough = max(relative_gap, ENOUGH_GAP)
@@ -39,26 +39,25 @@ def solve_large(
 
 
 def decomposed(
-    problem: PlacementProblem, time_limit_s: float, enough: float, previous: Placement | None = None
+    problem: PlacementProblem, time_limit_s: float, enough: float, previous: Mapping[str, str] | None = None
 ) -> Placement | None:
     """None where the problem has terms that bound and search do not weigh, or where they find nothing."""
     started_s = time.perf_counter()
     if not is_known(problem):
         return None
-    names = None if previous is None else previous.choice
-    found = search(problem, names, enough, lambda: time_limit_s - (time.perf_counter() - started_s))
+    found = search(problem, previous, enough, lambda: time_limit_s - (time.perf_counter() - started_s))
     if found is None or found.choice is None:
         return None
-    checked = _checked(problem, found.choice, found.bound)
-    return checked and replace(checked, solve_s=time.perf_counter() - started_s)
+    checked = held(problem, found.choice)
+    gap = gap_to(found.bound, checked.objective) if checked else 0.0
+    return checked and replace(checked, gap=gap, solve_s=time.perf_counter() - started_s)
 
 
-def _checked(problem: PlacementProblem, choice: Mapping[str, Option], bound: float) -> Placement | None:
-    """The formulation has the last word on whether a choice holds."""
+def held(problem: PlacementProblem, choice: Mapping[str, Option]) -> Placement | None:
+    """The placement of this choice, if it holds all limits: the formulation has the last word. Its gap is not told."""
     fixed = replace(problem, tasks=tuple(replace(task, options=(choice[task.name],)) for task in problem.tasks))
     formulation = Formulation(fixed)
     solution = formulation.model.minimise(formulation.cost(), CHECK_S, 0.0)
     if not solution.values:
         return None
-    best = placement(problem, formulation.decision(solution.values), Proof(0.0, 0.0))
-    return replace(best, gap=gap_to(bound, best.objective))
+    return placement(problem, formulation.decision(solution.values), Proof(0.0, 0.0))
