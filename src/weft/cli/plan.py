@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from weft.cli.changes import show_changes
 from weft.cli.console import wide_console
 from weft.cli.options import (
     DEFAULTS,
@@ -39,6 +40,8 @@ WhyNot = Annotated[list[str] | None, typer.Option("--why-not", help="Why this de
 Pareto = Annotated[Path | None, typer.Option("--pareto", help="Cost, latency and energy: a table, and a figure here.")]
 Budget = Annotated[float | None, typer.Option("--budget", help="Also the most runs a second for these $/h.")]
 
+From = Annotated[Path | None, typer.Option("--from", help="A plan to begin from (quick), and to tell the changes of.")]
+
 
 def register(app: typer.Typer) -> None:
     app.command("plan")(plan)
@@ -63,10 +66,12 @@ def plan(
     pareto: Pareto = None,
     budget: Budget = None,
     json: JsonPath = None,
+    from_: From = None,
 ) -> None:
     """Plan an agent: which device runs each step, how many, at what cost, and why."""
     request = compile_request(agent, fleet, slo, workload, rate, finance, catalogue, precision, serving, split)
     request = replace(request, objective=objective, settings=tuple(set_ or ()), additions=tuple(add or ()))
+    request = replace(request, previous=str(from_ or ""))
     questions = Questions(explain, tuple(why_not or ()), pareto, budget)
     if is_agents_file(agent):
         if questions.any:
@@ -81,6 +86,8 @@ def plan(
         return
     console = wide_console()
     show_plan(deployment, console)
+    if from_ is not None:
+        show_changes(request, deployment, console)
     if json is not None:
         json.parent.mkdir(parents=True, exist_ok=True)
         json.write_bytes(encode(deployment))

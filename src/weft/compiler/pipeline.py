@@ -77,4 +77,5 @@ def place_pass(request: CompileRequest) -> Place:
         objective=request.objective,
         settings=request.settings,
         additions=request.additions,
+        previous=request.previous,
     )

@@ -9,7 +9,7 @@ from weft.core.workload import Slo, Workload
 @dataclass(frozen=True)
 class CompileRequest:
     """`agent` is `file.py[:name]` or an `.mlir` file; names of the catalogue may be paths of TOML files.
-    `settings` and `additions` change the fleet: see catalog.changes."""
+    `settings` and `additions` change the fleet: see catalog.changes. `previous`: a plan on disk to begin from."""
 
     agent: str
     fleet: str = "default"
@@ -25,6 +25,7 @@ class CompileRequest:
     objective: str = "usd_per_hour"
     settings: tuple[str, ...] = ()
     additions: tuple[str, ...] = ()
+    previous: str = ""
 
     def slo_terms(self) -> Slo:
         return catalog.slo(self.slo)

@@ -20,13 +20,15 @@ from weft.compiler.control_flow import agent_graph
 from weft.compiler.frequency import block_visits
 from weft.compiler.placed import Answered, PlacedPools, alternative, other_model
 from weft.compiler.plan_request import flows, leaf_tasks, plan_blocks, promises
+from weft.compiler.previous import previous_choice, read_plan
 from weft.core.errors import InputError
 from weft.core.units import Precision
 from weft.estimate.coefficients import efficiencies
-from weft.plan.build import build
+from weft.plan.build import Planned, build
 from weft.plan.homogeneous import homogeneous
 from weft.plan.model_choice import other_models
-from weft.plan.problem import Objective
+from weft.plan.problem import Objective, Placement
+from weft.plan.replan import replan
 from weft.plan.requests import PlanRequest, Serving
 from weft.plan.solve import solve
 
@@ -35,7 +37,8 @@ Named = TypeVar("Named", bound=StrEnum)
 
 @dataclass(frozen=True)
 class Place(ModulePass):
-    """`compare` also plans each single-accelerator fleet, to show what the mix is worth."""
+    """`compare` also plans each single-accelerator fleet, to show what the mix is worth. `previous` is a plan on disk
+    to begin from."""
 
     name = "place"
 
@@ -51,11 +54,12 @@ class Place(ModulePass):
     objective: str = "usd_per_hour"
     settings: tuple[str, ...] = ()
     additions: tuple[str, ...] = ()
+    previous: str = ""
 
     def apply(self, ctx: Context, op: ModuleOp) -> None:
         request = self.request(op)
         planned = build(request)
-        placement = solve(planned.problem)
+        placement = self._placement(op, request, planned)
         answered = Answered(request, planned, placement)
         annotate(op, PlacedPools(answered), answered)
         if self.compare:
@@ -63,6 +67,12 @@ class Place(ModulePass):
             others = [to_dictionary(other_model(each, answered)) for each in other_models(request, planned, placement)]
             op.attributes["fleet.other_models"] = ArrayAttr(others)
             op.attributes["fleet.alternatives"] = ArrayAttr([to_dictionary(alternative(rival)) for rival in rivals])
+
+    def _placement(self, module: ModuleOp, request: PlanRequest, planned: Planned) -> Placement:
+        if not self.previous:
+            return solve(planned.problem)
+        plan = read_plan(self.previous, agent_graph(module).sym_name.data)
+        return replan(planned.problem, previous_choice(plan, request, planned))
 
     def request(self, module: ModuleOp) -> PlanRequest:
         graph = agent_graph(module)

@@ -50,12 +50,31 @@ class _Point:
     option: Ints
 
 
+@dataclass(frozen=True, slots=True)
+class _BySlot:
+    """Of options in slot order: `cost` with that of replicas, `devices` that are held."""
+
+    task: Ints
+    device_class: Ints
+    cost: Floats
+    devices: Floats
+    latency_s: Floats
+
+
+def _by_slot(slots: Slots) -> _BySlot:
+    of, order = slots.tables, slots.order
+    cost = np.where(of.possible, of.cost + of.held * of.price[of.pool], np.inf)
+    devices = of.held * of.devices[of.pool]
+    return _BySlot(of.task[order], of.device_class[of.pool][order], cost[order], devices[order], of.latency_s[order])
+
+
 @dataclass(slots=True)
 class Relaxation:
     """The problem with prices instead of limits. `task_weight`, `hop_weight`: how much a second of each counts."""
 
     slots: Slots
     hub_port: int | None = None
+    by_slot: "_BySlot" = field(init=False)
     paths: Paths = field(init=False)
     task_weight: Floats = field(init=False)
     hop_weight: Floats = field(init=False)
@@ -63,7 +82,7 @@ class Relaxation:
 
     def __post_init__(self) -> None:
         tables = self.tables
-        self.paths = Paths(tables)
+        self.by_slot, self.paths = _by_slot(self.slots), Paths(tables)
         self.task_weight = tables.visits.copy()
         self.hop_weight = np.ones(len(tables.hops))
         self.follow(np.asarray(tables.first[:-1]))
@@ -75,13 +94,13 @@ class Relaxation:
     def at(self, prices: Prices) -> _Point:
         tables = self.tables
         second = tables.second + prices.second
-        replica = tables.price + tables.devices * np.append(prices.device, 0.0)[tables.device_class]
-        latency = self.task_weight[tables.task] * tables.latency_s
-        cost = tables.cost + tables.held * replica[tables.pool] + second * latency
-        found = cheapest(self.slots, np.where(tables.possible, cost, np.inf), second, self.hop_weight, self.hub_port)
+        device = np.append(prices.device, 0.0)[self.by_slot.device_class]
+        latency = self.by_slot.latency_s * self.task_weight[self.by_slot.task]
+        cost = self.by_slot.cost + self.by_slot.devices * device + second * latency
+        found = cheapest(self.slots, cost, second, self.hop_weight, self.hub_port)
         if not np.isfinite(found.cost):
             return _Point(np.inf, np.zeros(0), found.option)
-        slope = np.append(self._excess(found.option), self._late_s(found, latency))
+        slope = np.append(self._excess(found.option), self._late_s(found))
         limit_s = tables.limit_s if np.isfinite(tables.limit_s) else 0.0
         value = found.cost - float(prices.device @ tables.inventory) - prices.second * limit_s
         return _Point(value, slope, found.option)
@@ -113,10 +132,11 @@ class Relaxation:
         )
         return used - tables.inventory
 
-    def _late_s(self, found: Cheapest, latency: Floats) -> float:
+    def _late_s(self, found: Cheapest) -> float:
         if not np.isfinite(self.tables.limit_s):
             return 0.0
-        return float(latency[found.option].sum() + self.hop_weight @ found.hop_seconds) - self.tables.limit_s
+        tasks_s = float(self.task_weight @ self.tables.latency_s[found.option])
+        return tasks_s + float(self.hop_weight @ found.hop_seconds) - self.tables.limit_s
 
 
 def bound(slots: Slots, steps: int, start: Prices | None = None, hub_port: int | None = None) -> Bound | None:

@@ -16,7 +16,7 @@ BOUND_STEPS, HUB_STEPS = 120, 60
 MOST_PORTS = 16
 """Of the hub, to bound one by one."""
 
-CHANGES, CHANGES_FROM_PLAN = 400, 120
+CHANGES, CHANGES_FROM_PLAN = 400, 80
 """For each task in the first round, from nothing and from a plan; each round has twice as many as the one before."""
 
 ROUNDS, ROUNDS_FROM_PLAN = 4, 5

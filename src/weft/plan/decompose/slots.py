@@ -77,10 +77,10 @@ def slots(of: Tables) -> Slots:
 
 
 def cheapest(of: Slots, cost: Floats, per_s: float, hop_weight: Floats, hub_port: int | None = None) -> Cheapest:
-    """`cost`: of each option (options,), infinite where it is barred; `per_s`: of a second of hand-off, times the
-    weight of each hand-off; `hub_port`: where the hub must be."""
+    """`cost`: of each option in slot order (options,), infinite where it is barred; `per_s`: of a second of hand-off,
+    times the weight of each hand-off; `hub_port`: where the hub must be."""
     tables = of.tables
-    least = np.minimum.reduceat(cost[of.order], of.begins)
+    least = np.minimum.reduceat(cost, of.begins)
     if hub_port is not None:
         least = np.where((of.task == of.hub) & (of.port != hub_port), np.inf, least)
     for level in of.levels:
@@ -138,8 +138,12 @@ def _seconds(of: Slots, level: Level, taken: Ints) -> Floats:
 
 
 def _options(of: Slots, cost: Floats, taken: Ints) -> Ints:
-    best = _best_of_each(cost[of.order], np.append(of.begins, len(of.order)))
-    return of.order[best[taken]]
+    """The cheapest option of each slot taken."""
+    ends = np.append(of.begins[1:], len(of.order))
+    counts = (ends - of.begins)[taken]
+    begins = np.append(0, np.cumsum(counts))
+    places: Ints = np.arange(int(begins[-1])) + np.repeat(of.begins[taken] - begins[:-1], counts)
+    return of.order[places[_best_of_each(cost[places], begins)]]
 
 
 def _best_of_each(values: Floats, begins: Ints) -> Ints:
