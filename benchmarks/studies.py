@@ -1,4 +1,5 @@
-"""How long `weft study tco` takes, and one estimate beside aiconfigurator's on the same model and device.
+"""How long `weft study tco` takes; one estimate, and one sweep of configurations, beside aiconfigurator's on the same
+model and device.
 
 The peer gets a virtual environment of its own under build/peers, made on the first run (850 MB, a minute); without a
 network its rows are left out and the reason is printed.
@@ -40,6 +41,29 @@ def estimate(mode):
 times = {{mode: [estimate(mode) for _ in range(4)][1:] for mode in ("static_ctx", "static_gen")}}
 print(json.dumps({{mode: [statistics.median(s for s, _ in runs), runs[0][1]] for mode, runs in times.items()}}))
 """
+_PEER_SWEEP_CODE = f"""
+import json, logging, time
+logging.disable(logging.CRITICAL)
+from aiconfigurator.cli.api import cli_default
+from aiconfigurator.sdk.backends.base_backend import BaseBackend
+
+counts = {{"run_agg": 0, "run_static": 0}}
+
+def counting(name, method):
+    def call(*given, **named):
+        counts[name] += 1
+        return method(*given, **named)
+    return call
+
+for name in counts:
+    setattr(BaseBackend, name, counting(name, getattr(BaseBackend, name)))
+for _ in range(2):
+    counts.update(run_agg=0, run_static=0)
+    started = time.process_time()
+    cli_default("meta-llama/Meta-Llama-3.1-70B", {TP}, "h100_sxm", isl={ISL}, osl={OSL}, ttft=10000.0, tpot=1000.0)
+    seconds = time.process_time() - started
+print(json.dumps({{"sweep": [seconds, sum(counts.values())]}}))
+"""
 
 
 def study() -> tuple[float, float, int]:
@@ -71,22 +95,25 @@ def our_estimate() -> tuple[float, float, float]:
 
 
 def our_sweep() -> tuple[float, int]:
-    """CPU seconds of all TP × PP × batch of 70B FP8 on H100, both phases, and how many configurations that are."""
+    """CPU seconds, warm, of all TP × PP × batch of 70B FP8 on H100, both phases, and how many those are."""
     question = Question(catalog.model("llama-3-70b"), Precision.FP8, ISL, OSL)
     device, link = catalog.device("h100-sxm"), Space().kv_link()
-    started = time.process_time()
-    count = sum(len(curve.batches) for phase in Phase for curve in curves(question, device, phase, link))
-    return time.process_time() - started, count
+    seconds, count = 0.0, 0
+    for _ in range(2):
+        started = time.process_time()
+        count = sum(len(curve.batches) for phase in Phase for curve in curves(question, device, phase, link))
+        seconds = time.process_time() - started
+    return seconds, count
 
 
-def peer() -> dict[str, tuple[float, float]] | None:
-    """By mode: CPU seconds of one warm estimate, and its answer in milliseconds."""
+def peer(code: str) -> dict[str, tuple[float, float]] | None:
+    """What `code` prints, run in the peer's environment: by name, CPU seconds and an answer or a count."""
     try:
         if not (PEER_VENV / ".ready").exists():
             venv.create(PEER_VENV, with_pip=True, clear=True)
             subprocess.run([PEER_VENV / "bin/pip", "install", "-q", PEER], check=True, capture_output=True, timeout=600)
             (PEER_VENV / ".ready").touch()
-        command = [PEER_VENV / "bin/python", "-c", _PEER_CODE]
+        command = [PEER_VENV / "bin/python", "-c", code]
         printed = subprocess.run(command, check=True, capture_output=True, text=True, timeout=300).stdout
     except (OSError, subprocess.SubprocessError) as failure:
         print(f"{PEER} is left out: {failure}", file=sys.stderr)
@@ -106,13 +133,18 @@ def measure() -> list[Measurement]:
         Measurement("sweep of 70B FP8 on H100, CPU", sweep_s, "s", against=f"{count:,} configurations, both phases"),
         Measurement("prefill + decode step, warm, CPU", 1e3 * estimate_s, "ms", 5.0, against=what),
     ]
-    theirs = peer()
-    if theirs:
+    if theirs := peer(_PEER_CODE):
         their_s = sum(seconds for seconds, _ in theirs.values())
         told = f"TTFT {ttft_ms:.0f} ms, theirs {theirs['static_ctx'][1]:.0f}; "
         told += f"TPOT {gap_ms:.1f} ms, theirs {theirs['static_gen'][1]:.1f}"
         found.append(Measurement(f"{PEER}, the same two, warm, CPU", 1e3 * their_s, "ms", against=told))
         found.append(Measurement("CPU of theirs over ours", their_s / estimate_s, "×", 100.0, "higher", "per estimate"))
+    if swept := peer(_PEER_SWEEP_CODE):
+        their_s, their_count = swept["sweep"]
+        told = f"{their_count:,.0f} configurations, aggregated and disaggregated, TP of at most {TP}"
+        ratio = (their_s / their_count) / (sweep_s / count)
+        found.append(Measurement(f"{PEER}, its sweep of 70B on H100, warm, CPU", their_s, "s", against=told))
+        found.append(Measurement("CPU of theirs over ours", ratio, "×", 10.0, "higher", "per configuration of a sweep"))
     return found
 
 
