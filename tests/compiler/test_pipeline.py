@@ -147,3 +147,44 @@ def test_models_of_a_call_are_in_the_module(tmp_path: Path) -> None:
     assert print_module(parse_module(text, "again")) == text
     with pytest.raises(IRError, match="must be first, each once"):
         parse_module(text.replace('["llama-3-8b", "qwen2.5-7b"]', '["qwen2.5-7b", "llama-3-8b"]'), "swapped")
+
+
+STREAMING = """
+from weft.agent import *
+
+think = llm(model="llama-3-8b", isl=500, osl=80, max_tokens=160{chunks})
+speak = synthesize(core_s=0.5)
+
+@data
+def ask(text: Text) -> Messages:
+    return (Message("user", text),)
+
+@data
+def shorter(text: Text) -> Text:
+    return text[:100]
+
+@agent
+def graph(question: Text) -> Audio:
+    return speak({text})
+"""
+
+
+def planned_s(path: Path, chunks: str, text: str) -> float:
+    path.write_text(STREAMING.format(chunks=chunks, text=text))
+    return compile_agent(CompileRequest(str(path), compare=False)).answer.e2e_s
+
+
+def test_speech_begins_with_the_first_chunk_where_the_type_says_so(tmp_path: Path) -> None:
+    """80 tokens in chunks of 20: speech of the last one is what remains after the text, or text before the speech."""
+    path, direct, through = tmp_path / "a.py", "think(ask(question))", "shorter(think(ask(question)))"
+    apart_s = planned_s(path, "", direct)
+    together_s = planned_s(path, ", chunk_tokens=20", direct)
+    assert apart_s - together_s == pytest.approx(0.75 * 0.5, abs=0.05)
+    assert planned_s(path, ", chunk_tokens=20", through) == pytest.approx(planned_s(path, "", through), rel=0.05)
+    module = print_module(import_module(str(path)))
+    path.write_text(STREAMING.format(chunks=", chunk_tokens=20", text=direct))
+    module = print_module(import_module(str(path)))
+    assert "!agent.stream<!agent.text>" in module
+    assert print_module(parse_module(module, "again")) == module
+    with pytest.raises(IRError, match="if the step says its chunk_tokens, and only then"):
+        parse_module(module.replace("chunk_tokens = 20 : i64, ", "").replace(", chunk_tokens = 20 : i64", ""), "cut")

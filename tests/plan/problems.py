@@ -20,6 +20,13 @@ def grid(highest: int, step: float = 0.1) -> st.SearchStrategy[float]:
 
 
 @st.composite
+def times(draw: DrawFn) -> dict[str, float]:
+    """Of a visit, with what passes before anything is made."""
+    wait_s = draw(st.one_of(st.just(0.0), grid(5)))
+    return {"latency_s": round(draw(grid(20)) + wait_s, 6), "wait_s": wait_s}
+
+
+@st.composite
 def pool_specs(draw: DrawFn) -> list[PoolSpec]:
     classes = draw(st.lists(st.sampled_from(CLASSES), min_size=2, max_size=6))
     return [
@@ -43,7 +50,7 @@ def aligned_tasks(draw: DrawFn, name: str, visits: float, pools: list[PoolSpec])
         Option(
             name=f"{name}.{index}",
             pool=pools[index],
-            latency_s=draw(grid(20)),
+            **draw(times()),
             busy_s=draw(grid(15)),
             port=PORTS[index % 2],
             joules_per_visit=draw(grid(30)),
@@ -64,7 +71,7 @@ def tasks(draw: DrawFn, name: str, visits: float, pools: list[PoolSpec]) -> Task
         Option(
             name=f"{name}.{index}",
             pool=draw(st.sampled_from(pools)),
-            latency_s=draw(grid(20)),
+            **draw(times()),
             busy_s=draw(grid(15)),
             usd_per_visit=draw(grid(5, 0.001)),
             port=draw(st.sampled_from(PORTS)),
@@ -91,6 +98,7 @@ def handoffs(draw: DrawFn, source: str, target: str, visits: float, block: str |
         tied=draw(st.booleans()),
         link={pair: draw(st.sampled_from(LINKS)) for pair in draw(st.sets(st.sampled_from(pairs)))},
         bytes_per_visit={pair: draw(grid(10)) for pair in pairs},
+        chunks=draw(st.sampled_from((1.0, 1.0, 2.0, 3.5))) if block else 1.0,
     )
 
 

@@ -107,7 +107,7 @@ class Second:
             longest = self.longest[block.name] = self.variable()
             total[longest] = block.visits
             for first in block.tasks:
-                self._extend(block.name, first, self._task_s(first, x), longest, x, y)
+                self._extend(block.name, (first, False), {}, longest, x, y)
         for handoff, pairs in zip(self.problem.handoffs, y, strict=True):
             if handoff.block is None:
                 for a, b, variable in pairs:
@@ -138,13 +138,25 @@ class Second:
     def _task_s(self, name: str, x: dict) -> Row:
         return {x[name, o.name]: o.latency_s for o in self.problem.task(name).options}
 
-    def _extend(self, block: str, last: str, path: Row, longest: int, x: dict, y: list) -> None:
+    def _extend(self, block: str, event: tuple[str, bool], path: Row, longest: int, x: dict, y: list) -> None:
+        """One row for each path through the events of a block: a task begins (False) and ends (True)."""
         self.rows.append(({**path, longest: -1.0}, -math.inf, 0.0))
+        task, ends = event
+        if not ends:
+            self._extend(block, (task, True), _sum(path, self._task_s(task, x)), longest, x, y)
         for handoff, pairs in zip(self.problem.handoffs, y, strict=True):
-            if handoff.block == block and handoff.source == last:
-                moved = {variable: handoff.latency_of(a, b) for a, b, variable in pairs}
-                longer = {**path, **moved, **self._task_s(handoff.target, x)}
-                self._extend(block, handoff.target, longer, longest, x, y)
+            if handoff.block != block or handoff.source != task:
+                continue
+            moved = {variable: handoff.latency_of(a, b) for a, b, variable in pairs}
+            if handoff.chunks == 1.0:
+                if ends:
+                    self._extend(block, (handoff.target, False), _sum(path, moved), longest, x, y)
+                continue
+            source, target = self.problem.task(task), self.problem.task(handoff.target)
+            first = {x[task, o.name]: o.wait_s + (o.latency_s - o.wait_s) / handoff.chunks for o in source.options}
+            last = {x[target.name, o.name]: (o.latency_s - o.wait_s) / handoff.chunks for o in target.options}
+            longer = _sum(_sum(path, moved), last if ends else first)
+            self._extend(block, (handoff.target, ends), longer, longest, x, y)
 
     def _cost(self, x: dict, n: dict, y: list, bought: Row, joules: Row, total_s: Row, penalties: Row) -> Row:
         problem = self.problem
@@ -184,3 +196,7 @@ class Second:
         scale = 1e6 if self.problem.objective is Objective.USD_PER_REQUEST else 1.0
         found = milp(weights * scale, integrality=self.integer, bounds=Bounds(0, self.upper), constraints=bounds)
         return None if found.x is None else float(found.fun) / scale
+
+
+def _sum(one: Row, other: Row) -> Row:
+    return {key: one.get(key, 0.0) + other.get(key, 0.0) for key in (*one, *other)}

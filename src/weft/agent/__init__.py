@@ -8,7 +8,7 @@ branches; `return` ends. `@data` and `@choice` functions are plain Python and ru
 from weft.agent.control import branch, repeat
 from weft.agent.steps import Agent, Step, agent, choice, data, llm, search, synthesize, transcribe
 from weft.agent.toolcall import ToolCall, tool_call
-from weft.agent.values import Audio, Messages, Text
+from weft.agent.values import Audio, Messages, Stream, Text
 from weft.core.message import Message
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "Message",
     "Messages",
     "Step",
+    "Stream",
     "Text",
     "ToolCall",
     "agent",

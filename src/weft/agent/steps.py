@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any, Generic, Literal, ParamSpec, TypeVar, get_type_hints
 
-from weft.agent.values import Audio, Messages, Text
+from weft.agent.values import Audio, Messages, Stream, Text
 from weft.core.errors import ProgramError
 
 P = ParamSpec("P")
@@ -64,14 +64,22 @@ def transcribe(*, model: str = "tiny-stt", core_s: float, variation: float | Non
 
 
 def llm(
-    *, model: str | tuple[str, ...], isl: int, osl: int, max_tokens: int, variation: float | None = None
+    *,
+    model: str | tuple[str, ...],
+    isl: int,
+    osl: int,
+    max_tokens: int,
+    variation: float | None = None,
+    chunk_tokens: int | None = None,
 ) -> Step[[Messages], Text]:
     """A chat model: `isl` prompt tokens and `osl` reply tokens on average, never more than `max_tokens`.
 
-    Of several models, all good enough for the step, the planner takes the one that is cheapest where it runs.
+    Of several models, all good enough for the step, the planner takes the one that is cheapest where it runs. With
+    `chunk_tokens` the reply is a Stream[Text] of so many tokens a chunk (a sentence has about 20): speech begins early.
     """
-    sizes = _scalars(isl=isl, osl=osl, max_tokens=max_tokens, variation=variation)
-    return Step("llm", (Messages,), Text, MappingProxyType({**_models(model), **sizes}))
+    sizes = _scalars(isl=isl, osl=osl, max_tokens=max_tokens, variation=variation, chunk_tokens=chunk_tokens)
+    gives = Text if chunk_tokens is None else Stream[Text]
+    return Step("llm", (Messages,), gives, MappingProxyType({**_models(model), **sizes}))
 
 
 def search(*, corpus: str, core_s: float, variation: float | None = None) -> Step[[Text], Text]:

@@ -5,6 +5,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping
 
 from xdsl.dialects import func
+from xdsl.dialects.builtin import IntegerAttr
 from xdsl.ir import Attribute, Block, BlockArgument, SSAValue
 
 from weft import catalog
@@ -12,8 +13,9 @@ from weft.compiler.control_flow import block_name, jump_of, steps_of
 from weft.compiler.courses import Walk, walks
 from weft.compiler.dialects.kv import KvType
 from weft.compiler.dialects.llm import DecodeOp, PrefillOp
+from weft.compiler.dialects.media import SynthesizeOp
 from weft.compiler.dialects.step import CpuOp, StepOp
-from weft.compiler.dialects.types import AudioType, MessagesType, TextType
+from weft.compiler.dialects.types import AudioType, MessagesType, TextType, whole
 from weft.compiler.frequency import markov_chain
 from weft.core.errors import IRError
 from weft.core.units import Precision
@@ -66,9 +68,19 @@ def _flow(source: StepOp, target: StepOp, ways: Collection[Jumped], visits: Visi
         target.step_name,
         sum(visits[block] if way is None else visits[way[0]] * jump_of(way[0]).probabilities[way[1]] for way in ways),
         block_name(block) if source.parent is block and None in ways else None,
-        BYTES_OF.get(type(value), 0.0),
+        BYTES_OF.get(type(whole(value)), 0.0),
         carries_kv=isinstance(value, KvType),
+        chunks=_chunks(source, target) if source.parent is block and None in ways else 1.0,
     )
+
+
+def _chunks(source: StepOp, target: StepOp) -> float:
+    """Speech begins with the first chunk of its text; other steps wait for all of it."""
+    match source, target:
+        case DecodeOp(chunk_tokens=IntegerAttr() as tokens), SynthesizeOp():
+            return max(1.0, source.osl.value.data / tokens.value.data)
+        case _:
+            return 1.0
 
 
 def courses(graph: func.FuncOp) -> tuple[Course, ...]:

@@ -122,8 +122,18 @@ def _handoff(flow: Flow, source: LeafTask, fleet: Fleet, candidates: Mapping[str
             usd_per_visit[a, b] = transfer_usd(size_bytes, link)
             if from_.group.zone != to.group.zone:
                 link_of[a, b], moved[a, b] = line(from_.group.zone, to.group.zone), size_bytes
-    prices = latency_s, usd_per_visit
-    return Handoff(flow.source, flow.target, flow.visits, flow.block, *prices, flow.carries_kv, link_of, moved)
+    return Handoff(
+        source=flow.source,
+        target=flow.target,
+        visits=flow.visits,
+        block=flow.block,
+        latency_s=latency_s,
+        usd_per_visit=usd_per_visit,
+        tied=flow.carries_kv,
+        link=link_of,
+        bytes_per_visit=moved,
+        chunks=flow.chunks,
+    )
 
 
 def _same_cache(source: Candidate, target: Candidate) -> bool:

@@ -51,6 +51,13 @@ class Decision:
     def latency_s(self, task: str) -> float:
         return sum(share * option.latency_s for option, share in self.shares[task])
 
+    def chunk_s(self, task: str, chunks: float) -> float:
+        return sum(share * option.chunk_s(chunks) for option, share in self.shares[task])
+
+    def first_s(self, task: str, chunks: float) -> float:
+        """Until the first chunk is made."""
+        return sum(share * (option.wait_s + option.chunk_s(chunks)) for option, share in self.shares[task])
+
     def tail_s(self, task: str) -> float:
         return sum(share * option.tail_s for option, share in self.shares[task])
 
@@ -156,12 +163,26 @@ def promised_s(problem: PlacementProblem, promise: Promise, decision: Decision, 
 
 
 def block_s(problem: PlacementProblem, block: Block, decision: Decision) -> float:
-    """The block's longest path, hand-offs included."""
+    """The block's longest path, hand-offs included. Along a stream a task starts on the first chunk, and ends no sooner
+    than its work on the last."""
     moves = [pair for pair in zip(problem.handoffs, decision.moves, strict=True) if pair[0].block == block.name]
+    begun_s: dict[str, float] = {}
     done_s: dict[str, float] = {}
     for task in problem.order(block):
-        arrivals = [done_s[handoff.source] + move.latency_s for handoff, move in moves if handoff.target == task]
-        done_s[task] = max(arrivals, default=0.0) + decision.latency_s(task)
+        inputs = [(handoff, move.latency_s) for handoff, move in moves if handoff.target == task]
+        ready = [
+            begun_s[each.source] + decision.first_s(each.source, each.chunks) + moved_s
+            if each.streams
+            else done_s[each.source] + moved_s
+            for each, moved_s in inputs
+        ]
+        begun_s[task] = max(ready, default=0.0)
+        last = [
+            done_s[each.source] + moved_s + decision.chunk_s(task, each.chunks)
+            for each, moved_s in inputs
+            if each.streams
+        ]
+        done_s[task] = max([begun_s[task] + decision.latency_s(task), *last])
     return max(done_s.values(), default=0.0)
 
 

@@ -114,7 +114,7 @@ def _worst(late: list[tuple[float, float | None]]) -> float:
 def _course_s(problem: PlacementProblem, chosen: dict[str, Option], promise: Promise, course: Course) -> float:
     total = 0.0
     for block in problem.blocks:
-        longest_s = max((_path_s(problem, chosen, path) for path in _paths(problem, block)), default=0.0)
+        longest_s = _longest_s(problem, chosen, block)
         tails_s = sum(chosen[task].tail_s for task in block.tasks) if promise.with_tails else 0.0
         total += course.visits.get(block.name, 0.0) * (longest_s + tails_s)
     for handoff in problem.handoffs:
@@ -170,31 +170,35 @@ def _paid_usd_per_request(problem: PlacementProblem, chosen: dict[str, Option]) 
 def _end_to_end_s(problem: PlacementProblem, chosen: dict[str, Option]) -> float:
     total = 0.0
     for block in problem.blocks:
-        total += block.visits * max((_path_s(problem, chosen, path) for path in _paths(problem, block)), default=0.0)
+        total += block.visits * _longest_s(problem, chosen, block)
     for handoff in problem.handoffs:
         if handoff.block is None:
             total += handoff.visits * _moved_s(handoff, chosen)
     return total
 
 
-def _paths(problem: PlacementProblem, block: Block) -> Iterator[tuple[str | int, ...]]:
-    """Every path through the block: task names with the indices of the hand-offs between them."""
-
-    def extend(path: tuple[str | int, ...]) -> Iterator[tuple[str | int, ...]]:
-        yield path
-        for index, handoff in enumerate(problem.handoffs):
-            if handoff.block == block.name and handoff.source == path[-1]:
-                yield from extend((*path, index, handoff.target))
-
-    for task in block.tasks:
-        yield from extend((task,))
+Event = tuple[str, bool]
+"""A task, and whether it ends here or begins."""
 
 
-def _path_s(problem: PlacementProblem, chosen: dict[str, Option], path: tuple[str | int, ...]) -> float:
-    total = 0.0
-    for part in path:
-        if isinstance(part, str):
-            total += chosen[part].latency_s
-        else:
-            total += _moved_s(problem.handoffs[part], chosen)
-    return total
+def _longest_s(problem: PlacementProblem, chosen: dict[str, Option], block: Block) -> float:
+    """Over every path through the block's events: a task begins, and ends; what it waits for lies on an edge."""
+    edges: list[tuple[Event, Event, float]] = [
+        ((task, False), (task, True), chosen[task].latency_s) for task in block.tasks
+    ]
+    for handoff in problem.handoffs:
+        if handoff.block != block.name:
+            continue
+        moved_s, source, target = _moved_s(handoff, chosen), chosen[handoff.source], chosen[handoff.target]
+        if handoff.chunks <= 1:
+            edges.append(((handoff.source, True), (handoff.target, False), moved_s))
+            continue
+        first_s = source.wait_s + (source.latency_s - source.wait_s) / handoff.chunks
+        last_s = (target.latency_s - target.wait_s) / handoff.chunks
+        edges.append(((handoff.source, False), (handoff.target, False), first_s + moved_s))
+        edges.append(((handoff.source, True), (handoff.target, True), moved_s + last_s))
+    return max((_farthest_s(edges, (task, False)) for task in block.tasks), default=0.0)
+
+
+def _farthest_s(edges: list[tuple[Event, Event, float]], event: Event) -> float:
+    return max((edge_s + _farthest_s(edges, to) for from_, to, edge_s in edges if from_ == event), default=0.0)

@@ -63,7 +63,7 @@ class Option:
     `port` is all that hand-offs know of an option: their latency and price depend on the two ports only. `tie` names
     what must be chosen at both ends of a tied hand-off: one replica that serves both. `sent_bytes` and `received_bytes`
     are what its replicas move in all hand-offs of one run. `tail_s` is what a visit adds, beyond its mean, to promises
-    that are made to a share of runs.
+    that are made to a share of runs. Of the latency `wait_s` passes before anything is made.
     """
 
     name: str
@@ -77,6 +77,11 @@ class Option:
     sent_bytes: float = 0.0
     received_bytes: float = 0.0
     tail_s: float = 0.0
+    wait_s: float = 0.0
+
+    def chunk_s(self, chunks: float) -> float:
+        """One of so many equal chunks of its work."""
+        return (self.latency_s - self.wait_s) / chunks
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +101,8 @@ class Handoff:
 
     `block` names the block whose longest path it lies on; None: it joins two blocks (or a block to itself, in a loop).
     Over a `tied` hand-off nothing moves between options of one `tie`, and a tied option joins no other. `link` names
-    the shared line that `bytes_per_visit` take between two ports; pairs without one share nothing.
+    the shared line that `bytes_per_visit` take between two ports; pairs without one share nothing. Inside a block a
+    hand-off in several `chunks` streams: the target starts on the first of them, and works on the last when that comes.
     """
 
     source: str
@@ -108,6 +114,11 @@ class Handoff:
     tied: bool = False
     link: Mapping[tuple[str, str], str] = field(default_factory=dict[tuple[str, str], str])
     bytes_per_visit: PerPortPair = field(default_factory=dict[tuple[str, str], float])
+    chunks: float = 1.0
+
+    @property
+    def streams(self) -> bool:
+        return self.chunks > 1.0 and self.block is not None
 
     def latency_of(self, source: Option, target: Option) -> float:
         if self.tied and (source.tie or target.tie):

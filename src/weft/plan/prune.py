@@ -102,11 +102,14 @@ def _effects_of_each(problem: PlacementProblem, tasks: Sequence[Task], served: _
 
 
 def _tails(problem: PlacementProblem, tasks: Sequence[Task], served: _Served) -> NDArray[np.float64]:
-    """Of each task, where a promise counts them."""
-    if not any(promise.with_tails for promise in problem.promises):
-        return np.zeros(0)
+    """Of each task, where a promise counts them; and with streams what they wait and work, which count apart."""
     options = [served.by_task.get(task.name) for task in tasks]
-    return np.array([option.tail_s if option else np.inf for option in options])
+    tails = [option.tail_s if option else np.inf for option in options]
+    waits = [option.wait_s if option else np.inf for option in options]
+    work = [option.latency_s - option.wait_s if option else np.inf for option in options]
+    counted = any(promise.with_tails for promise in problem.promises)
+    streams = any(handoff.streams for handoff in problem.handoffs)
+    return np.array([*(tails if counted else ()), *((*waits, *work) if streams else ())])
 
 
 def _joules(problem: PlacementProblem, tasks: Sequence[Task], served: _Served) -> NDArray[np.float64]:

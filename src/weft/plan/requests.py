@@ -69,7 +69,7 @@ class Flow:
     """`target` needs what `source` made: `bytes_per_visit`, or the prompt's KV cache if `carries_kv`.
 
     `block` names the block that both tasks stand in, in this order; None for a flow from one block to the next or back
-    to the start of the same.
+    to the start of the same. In several `chunks` it streams: see plan.problem.Handoff.
     """
 
     source: str
@@ -78,6 +78,7 @@ class Flow:
     block: str | None
     bytes_per_visit: float = 0.0
     carries_kv: bool = False
+    chunks: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)

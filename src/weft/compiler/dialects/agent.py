@@ -10,7 +10,7 @@ from xdsl.irdl import attr_def, irdl_op_definition, result_def, traits_def, var_
 from xdsl.traits import Pure
 
 from weft.compiler.dialects.step import CpuOp
-from weft.compiler.dialects.types import AudioType, MessagesType, TextType
+from weft.compiler.dialects.types import AudioType, MessagesType, StreamType, TextType
 
 
 @irdl_op_definition
@@ -27,4 +27,4 @@ class ChooseOp(CpuOp):
     assembly_format = "$step `(` $inputs `)` `function` $function attr-dict `:` functional-type(operands, results)"
 
 
-AgentDialect = Dialect("agent", [ChooseOp], [TextType, AudioType, MessagesType])
+AgentDialect = Dialect("agent", [ChooseOp], [TextType, AudioType, MessagesType, StreamType])

@@ -7,17 +7,19 @@ from xdsl.traits import Pure
 from xdsl.utils.exceptions import VerifyException
 
 from weft.compiler.dialects.step import StepOp
-from weft.compiler.dialects.types import KvType, MessagesType, TextType
+from weft.compiler.dialects.types import TEXT, KvType, MessagesType, StreamType
 
 
 class SizedOp(StepOp):
     """A model step with mean sizes: `isl` prompt tokens, `osl` reply tokens, never more than `max_tokens`.
 
-    It may run any of `models`, if they are given; `model` is the first of them until the place pass has chosen.
+    It may run any of `models`, if they are given; `model` is the first of them until the place pass has chosen. With
+    `chunk_tokens` the reply is a stream, so many tokens a chunk.
     """
 
     model = attr_def(StringAttr)
     models = opt_attr_def(ArrayAttr[StringAttr])
+    chunk_tokens = opt_attr_def(IntegerAttr)
     isl = attr_def(IntegerAttr)
     osl = attr_def(IntegerAttr)
     max_tokens = attr_def(IntegerAttr)
@@ -34,6 +36,8 @@ class SizedOp(StepOp):
                 f"{self.step_name}: models are {list(names)}, {self.model.data} must be first, each once"
             )
         sizes = {"isl": self.isl, "osl": self.osl, "max_tokens": self.max_tokens}
+        if self.chunk_tokens is not None:
+            sizes["chunk_tokens"] = self.chunk_tokens
         for label, size in sizes.items():
             if size.value.data <= 0:
                 raise VerifyException(f"{self.step_name}: {label} is {size.value.data}, must be above 0")
@@ -46,9 +50,13 @@ class CallOp(SizedOp):
     name = "llm.call"
 
     messages = operand_def(MessagesType)
-    reply = result_def(TextType)
+    reply = result_def(TEXT)
 
     assembly_format = "$step `(` $messages `)` `model` $model attr-dict `:` functional-type(operands, results)"
+
+    def verify_(self) -> None:
+        super().verify_()
+        _check_stream(self, self.reply.type)
 
 
 @irdl_op_definition
@@ -75,13 +83,19 @@ class DecodeOp(SizedOp):
     name = "llm.decode"
 
     kv = operand_def(KvType)
-    reply = result_def(TextType)
+    reply = result_def(TEXT)
 
     assembly_format = "$step `(` $kv `)` `model` $model attr-dict `:` functional-type(operands, results)"
 
     def verify_(self) -> None:
         super().verify_()
         _check_model(self.step_name, self.model, self.kv.type)
+        _check_stream(self, self.reply.type)
+
+
+def _check_stream(step: SizedOp, reply_type: object) -> None:
+    if isinstance(reply_type, StreamType) != (step.chunk_tokens is not None):
+        raise VerifyException(f"{step.step_name}: a reply is a stream if the step says its chunk_tokens, and only then")
 
 
 def _check_model(step: str, model: StringAttr, kv_type: object) -> None:

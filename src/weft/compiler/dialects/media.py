@@ -6,7 +6,7 @@ from xdsl.irdl import attr_def, irdl_op_definition, operand_def, result_def, tra
 from xdsl.traits import Pure
 
 from weft.compiler.dialects.step import CpuOp
-from weft.compiler.dialects.types import AudioType, TextType
+from weft.compiler.dialects.types import TEXT, AudioType, TextType
 
 
 @irdl_op_definition
@@ -25,11 +25,11 @@ class TranscribeOp(CpuOp):
 
 @irdl_op_definition
 class SynthesizeOp(CpuOp):
-    """Text to speech."""
+    """Text to speech; of a stream it speaks each chunk as it comes."""
 
     name = "media.synthesize"
 
-    text = operand_def(TextType)
+    text = operand_def(TEXT)
     voice = attr_def(StringAttr)
     audio = result_def(AudioType)
 

@@ -5,7 +5,7 @@ from xdsl.ir import Dialect
 from xdsl.irdl import attr_def, irdl_op_definition, operand_def, result_def
 
 from weft.compiler.dialects.step import CpuOp
-from weft.compiler.dialects.types import TextType
+from weft.compiler.dialects.types import TEXT, TextType
 
 
 @irdl_op_definition
@@ -14,7 +14,7 @@ class InvokeOp(CpuOp):
 
     name = "tool.invoke"
 
-    query = operand_def(TextType)
+    query = operand_def(TEXT)
     tool = attr_def(StringAttr)
     corpus = attr_def(StringAttr)
     found = result_def(TextType)

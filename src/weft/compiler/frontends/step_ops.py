@@ -6,18 +6,19 @@ from typing import Any
 from xdsl.dialects.builtin import ArrayAttr, FloatAttr, IntegerAttr, StringAttr, f64, i1, i64
 from xdsl.ir import Attribute, Operation, SSAValue
 
-from weft.agent import Audio, Messages, Step, Text
+from weft.agent import Audio, Messages, Step, Stream, Text
 from weft.compiler.dialects.agent import ChooseOp
 from weft.compiler.dialects.data import ApplyOp
 from weft.compiler.dialects.llm import CallOp
 from weft.compiler.dialects.media import SynthesizeOp, TranscribeOp
 from weft.compiler.dialects.tool import InvokeOp
-from weft.compiler.dialects.types import AudioType, MessagesType, TextType
+from weft.compiler.dialects.types import AudioType, MessagesType, StreamType, TextType, whole
 
 _TYPES: tuple[tuple[object, Attribute], ...] = (
     (Text, TextType()),
     (Audio, AudioType()),
     (Messages, MessagesType()),
+    (Stream[Text], StreamType(TextType())),
     (bool, i1),
 )
 
@@ -38,7 +39,9 @@ def ir_type(annotation: object) -> Attribute | None:
 
 
 def same_type(value: SSAValue, annotation: object) -> bool:
-    return value.type == ir_type(annotation)
+    """A stream may go where the whole value is wanted."""
+    wanted = ir_type(annotation)
+    return wanted is not None and wanted in (value.type, whole(value.type))
 
 
 def build_step(name: str, step: Step[Any, Any], inputs: list[SSAValue]) -> Operation:

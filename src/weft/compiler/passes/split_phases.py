@@ -12,7 +12,7 @@ from xdsl.passes import ModulePass
 from xdsl.pattern_rewriter import PatternRewriter, PatternRewriteWalker, RewritePattern, op_type_rewrite_pattern
 
 from weft.compiler.dialects.llm import CallOp, DecodeOp, PrefillOp
-from weft.compiler.dialects.types import KvType, TextType
+from weft.compiler.dialects.types import KvType
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class _SplitCall(RewritePattern):
         decode = DecodeOp.build(
             operands=[prefill.kv],
             attributes={**op.attributes, "step": StringAttr(f"{step}.decode")},
-            result_types=[TextType()],
+            result_types=[op.reply.type],
         )
         prefill.kv.name_hint = f"{step}_kv"
         rewriter.replace(op, [prefill, decode], [decode.reply])

@@ -1,9 +1,9 @@
 """Placement as a mixed-integer linear program.
 
 Variables, all ≥ 0: x_io ∈ {0,1} (split traffic: [0,1]) task i takes option o · n_p ∈ ℤ replicas of pool p · y_hab
-hand-off h goes from port a to port b · c_i completion of task i since its block began · T_k time of block k · s_r
-seconds late for promise r · z_c ∈ {0,1} course c is on time · w_d devices of class d beyond the inventory (s and w are
-0 unless allowed; w also where d can be bought).
+hand-off h goes from port a to port b · c_i completion of task i since its block began, b_i its start · T_k time of
+block k · s_r seconds late for promise r · z_c ∈ {0,1} course c is on time · w_d devices of class d beyond the inventory
+(s and w are 0 unless allowed; w also where d can be bought).
 Data: λ rate, ρ utilisation, v visits, b busy time, l latency, τ tail, u inventory, L limit of time, p probability,
 e energy, m price or bytes, B budget or bandwidth.
 
@@ -17,6 +17,9 @@ e energy, m price or bytes, B budget or bandwidth.
     (6)  Σ_a y_hab = Σ_o x_jo                j = target, o at b      what enters one
     (6t) Σ_o x_io = Σ_o x_jo                 o of one tie            one replica serves both ends
     (7)  c_j ≥ c_i + Σ_ab l_hab y_hab + Σ_o l_jo x_jo                j starts when its inputs are there
+    (7s) b_j ≥ c_i + Σ_ab l_hab y_hab;  c_j ≥ b_j + Σ_o l_jo x_jo    instead, if j is at an end of a stream
+    (7f) b_j ≥ b_i + Σ_ab l_hab y_hab + Σ_o f_io x_io               along a stream: f until the first chunk is made,
+    (7l) c_j ≥ c_i + Σ_ab l_hab y_hab + Σ_o g_jo x_jo               g the work on the last one
     (8)  T_k ≥ c_i                           i in block k            longest path
     (9)  X_c − s_r ≤ L_r                     bound courses c of a promise r: see formulation.courses
     (9z) X_c − s_r ≤ L_r + M_c (1 − z_c)     its open ones; M_c more than X_c can be

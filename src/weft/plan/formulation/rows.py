@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from weft.plan.formulation.courses import bound_courses, missing_share, open_courses
 from weft.plan.formulation.sums import (
     Terms,
+    chunk,
     course_time,
+    first_chunk,
     joules,
     latency,
     negative,
@@ -114,14 +116,27 @@ def _balance(model: LinearModel, left: list[int], right: list[int]) -> None:
 
 def _paths(model: LinearModel, of: Variables, block: Block) -> None:
     for task in block.tasks:
-        done = of.completion[task]
-        model.row([(done, 1.0), *negative(latency(of, task))], lower=0.0)  # (7), nothing to wait for
+        done, begun = of.completion[task], [(of.start[task], -1.0)] if task in of.start else []
+        model.row([(done, 1.0), *begun, *negative(latency(of, task))], lower=0.0)  # (7), nothing to wait for; (7s)
         model.row([(of.block_time[block.name], 1.0), (done, -1.0)], lower=0.0)  # (8)
     for handoff, ports in of.y:
         if handoff.block == block.name:
-            done, ready = of.completion[handoff.target], of.completion[handoff.source]
-            delays = [*seconds(handoff, ports), *latency(of, handoff.target)]
-            model.row([(done, 1.0), (ready, -1.0), *negative(delays)], lower=0.0)  # (7)
+            _wait(model, of, handoff, seconds(handoff, ports))
+
+
+def _wait(model: LinearModel, of: Variables, handoff: Handoff, moved: Terms) -> None:
+    ready, done = of.completion[handoff.source], of.completion[handoff.target]
+    begun = of.start.get(handoff.target)
+    if begun is None:
+        delays = [*moved, *latency(of, handoff.target)]
+        model.row([(done, 1.0), (ready, -1.0), *negative(delays)], lower=0.0)  # (7)
+    elif not handoff.streams:
+        model.row([(begun, 1.0), (ready, -1.0), *negative(moved)], lower=0.0)  # (7s)
+    else:
+        first = [*moved, *first_chunk(of, handoff.source, handoff.chunks)]
+        last = [*moved, *chunk(of, handoff.target, handoff.chunks)]
+        model.row([(begun, 1.0), (of.start[handoff.source], -1.0), *negative(first)], lower=0.0)  # (7f)
+        model.row([(done, 1.0), (ready, -1.0), *negative(last)], lower=0.0)  # (7l)
 
 
 def _promise(model: LinearModel, of: Variables, promise: Promise) -> Iterator[int]:

@@ -85,6 +85,16 @@ def latency(of: Variables, task: str) -> Terms:
     return [(variable, option.latency_s) for option, variable in of.options(task)]
 
 
+def chunk(of: Variables, task: str, chunks: float) -> Terms:
+    """One of so many chunks of its work."""
+    return [(variable, option.chunk_s(chunks)) for option, variable in of.options(task)]
+
+
+def first_chunk(of: Variables, task: str, chunks: float) -> Terms:
+    """Until the first one is made."""
+    return [(variable, option.wait_s + option.chunk_s(chunks)) for option, variable in of.options(task)]
+
+
 def seconds(handoff: Handoff, ports: PortVariables) -> Terms:
     """Σ_ab l_hab y_hab, without the forbidden pairs."""
     waits = [(variable, handoff.latency_s.get(pair, 0.0)) for pair, variable in ports.items()]

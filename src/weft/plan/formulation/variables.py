@@ -15,7 +15,8 @@ PortVariables = dict[tuple[str, str], int]
 @dataclass(frozen=True, slots=True)
 class Variables:
     """Numbers of the model's variables. `x`: task → one for each of its options; `n`: replicas by pool; `excess`:
-    devices beyond the inventory by class; `y`: each hand-off with its pairs of ports; `completion` by task,
+    devices beyond the inventory by class; `y`: each hand-off with its pairs of ports; `completion` by task, `start` by
+    task at an end of a stream,
     `block_time` by block; `slack`: seconds late by promise; `on_time`: promise → one for each of its
     courses, where the solver must choose which are; `congestion` by link: load beyond its capacity, in capacities."""
 
@@ -25,6 +26,7 @@ class Variables:
     excess: dict[str, int]
     y: list[tuple[Handoff, PortVariables]]
     completion: dict[str, int]
+    start: dict[str, int]
     block_time: dict[str, int]
     slack: dict[str, int]
     on_time: dict[str, list[int]]
@@ -50,12 +52,14 @@ def declared(problem: PlacementProblem, model: LinearModel) -> Variables:
     for block in problem.blocks:
         block_time[block.name] = model.variable()
         completion |= {task: model.variable() for task in block.tasks}
+    streaming = [end for each in problem.handoffs if each.streams for end in (each.source, each.target)]
+    start = {task: model.variable() for task in dict.fromkeys(streaming)}
     promises = problem.all_promises
     slack = {each.name: model.variable(0.0 if each.hard else math.inf) for each in promises}
     open_ = {each.name: open_courses(each) for each in promises}
     on_time = {name: [model.variable(1.0, integer=True) for _ in found] for name, found in open_.items()}
     congestion = {link: model.variable(0.0) for link in problem.link_bytes_per_s}
-    return Variables(problem, x, n, excess, y, completion, block_time, slack, on_time, congestion)
+    return Variables(problem, x, n, excess, y, completion, start, block_time, slack, on_time, congestion)
 
 
 def _pairs(problem: PlacementProblem, handoff: Handoff, model: LinearModel) -> PortVariables:
