@@ -210,3 +210,24 @@ def test_an_unknown_model_names_the_nearest(weft: Weft, tmp_path: Path) -> None:
     finished = weft("plan", program)
     assert finished.code == 2
     assert "llama-3-8b" in finished.err
+
+
+def test_planning_from_a_plan_tells_what_changed_and_why(weft: Weft, tmp_path: Path) -> None:
+    path = tmp_path / "plan.json"
+    assert weft("plan", VOICE, "--json", path).code == 0
+    again = weft("plan", VOICE, "--from", path)
+    assert "none" in again.out and "With every step where it was" in again.out
+    busier = weft("plan", VOICE, "--from", path, "--rate", 400)
+    assert "+700.0%" in busier.out and "more." in busier.out and "Planned again in" in busier.out
+    lost = weft("plan", VOICE, "--from", path, "--set", "gaudi3.count=0")
+    assert "think.decode: what it ran on is no more" in lost.out
+
+
+def test_a_plan_of_another_agent_is_no_start(weft: Weft, tmp_path: Path) -> None:
+    path = tmp_path / "plan.json"
+    weft("plan", VOICE, "--json", path)
+    path.write_text(path.read_text().replace('"agent": "voice"', '"agent": "other"'))
+    finished = weft("plan", VOICE, "--from", path)
+    assert finished.code == 2
+    assert "is a plan of the agent 'other'" in finished.err
+    assert weft("plan", VOICE, "--from", tmp_path / "none.json").code == 2

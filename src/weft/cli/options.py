@@ -1,6 +1,7 @@
 """Options that several commands share, so that they read and mean the same everywhere."""
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -33,6 +34,7 @@ Robust = Annotated[bool, typer.Option("--robust", help="Plan for the high ends o
 Pins = Annotated[list[str] | None, typer.Option("--pin", help="Where a step must run: think=h100-sxm, hear=@west.")]
 Energy = Annotated[float | None, typer.Option("--energy", help="At most so many joules a run.")]
 TimeLimit = Annotated[float, typer.Option("--time-limit", help="Seconds for the solver; the plan tells its gap.")]
+From = Annotated[Path | None, typer.Option("--from", help="A plan to begin from (quick), and to tell the changes of.")]
 
 DEFAULTS = CompileRequest("")
 
@@ -81,6 +83,7 @@ class PlaceOptions:
     pin: Pins = None
     energy: Energy = None
     time_limit: TimeLimit = DEFAULTS.time_limit_s
+    from_: From = None
 
     def applied(self, request: CompileRequest) -> CompileRequest:
         return replace(
@@ -91,6 +94,7 @@ class PlaceOptions:
             pins=tuple(self.pin or ()),
             energy_limit_j=self.energy,
             time_limit_s=self.time_limit,
+            previous=str(self.from_ or ""),
         )
 
 

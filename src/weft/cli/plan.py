@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from weft.cli.changes import show_changes
 from weft.cli.console import wide_console
 from weft.cli.groups import grouped
 from weft.cli.options import AskOptions, PlaceOptions
@@ -69,6 +70,8 @@ def plan(asked: AskOptions, placed: PlaceOptions, more: QuestionOptions) -> None
         return
     console = wide_console()
     show_plan(deployment, console)
+    if request.previous:
+        show_changes(request, deployment, console)
     show_answers(found, more.pareto, console)
     if more.json is not None:
         more.json.parent.mkdir(parents=True, exist_ok=True)

@@ -83,4 +83,5 @@ def place_pass(request: CompileRequest) -> Place:
         pins=request.pins,
         energy_limit_j=request.energy_limit_j,
         time_limit_s=request.time_limit_s,
+        previous=request.previous,
     )

@@ -30,11 +30,14 @@ RATE_STEPS = 7
 """Halvings of the rate's bracket: the largest rate is told within 1 %."""
 
 
-def decide(request: PlanRequest, time_limit_s: float = TIME_LIMIT_S) -> tuple[Planned, Placement]:
-    """The options and the best placement; NoPlacementError with what would make the request possible."""
+def decide(
+    request: PlanRequest, time_limit_s: float = TIME_LIMIT_S, choose: Callable[[Planned], Placement] | None = None
+) -> tuple[Planned, Placement]:
+    """The options and the best placement, or what `choose` makes of them; NoPlacementError with what would make the
+    request possible."""
     try:
         planned = build(request)
-        return planned, solve(planned.problem, time_limit_s)
+        return planned, choose(planned) if choose else solve(planned.problem, time_limit_s)
     except NoPlacementError as refused:
         changes = ways_out(request)
         if not changes:

@@ -1,84 +1,63 @@
-"""Problems too large for one MILP: bound by the relaxation, then solve over the options that it finds promising.
-
-The relaxation without (2) prices every option; those that it uses, and per task a few with the least reduced cost, make
-a problem that HiGHS solves in seconds. Its answer is feasible for the whole problem, and the relaxation bounds the
-optimum, so the gap that is told holds for the whole problem. Where the few are too few, more are tried.
+"""Problems too large for one MILP: bound and search (`plan.decompose`); with terms that those do not weigh, a MILP over
+promising options (`plan.restricted`). Either way the gap that is told holds for the whole problem.
 """
 
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import replace
 
+from weft.plan.decompose.search import gap_to, search
+from weft.plan.decompose.tables import is_known
 from weft.plan.evaluate import Proof, placement
-from weft.plan.formulation import NOTHING, Formulation
-from weft.plan.lp import Relaxed
-from weft.plan.problem import Placement, PlacementProblem, Task
+from weft.plan.formulation import Formulation
+from weft.plan.problem import Option, Placement, PlacementProblem
+from weft.plan.restricted import solve_restricted
 
 LARGE = 6_000
 """Options, after pruning, above which a problem is large."""
 
 ENOUGH_GAP = 5e-3
-"""What the search in a part is worth: its distance to the whole is larger."""
+"""What the search is worth: nearer than this the bound itself is seldom."""
 
-FEW = 4
-"""Options of a task in the first restricted problem, besides those in use."""
-
-
-@dataclass(frozen=True, slots=True)
-class Bounded:
-    """`bound`: below the optimum, in the scaled unit of the objective."""
-
-    bound: float
-    formulation: Formulation
-    relaxed: Relaxed
+CHECK_S = 10.0
+"""For a problem without choices; it takes milliseconds."""
 
 
 def is_large(problem: PlacementProblem) -> bool:
     return sum(len(task.options) for task in problem.tasks) > LARGE
 
 
-def bounded(problem: PlacementProblem) -> Bounded | None:
-    """None where even the relaxation has no solution."""
-    formulation = Formulation(problem, tight=False)
-    relaxed = formulation.model.relaxed(formulation.cost())
-    return None if relaxed is None else Bounded(relaxed.objective, formulation, relaxed)
-
-
-def restrictions(problem: PlacementProblem, found: Bounded) -> Iterator[PlacementProblem]:
-    """Ever larger parts of the problem, the whole one last."""
-    few, most = FEW, max(len(task.options) for task in problem.tasks)
-    while few < most:
-        yield replace(problem, tasks=tuple(_promising(task, found, few) for task in problem.tasks))
-        few *= 4
-    yield problem
-
-
-def solve_large(problem: PlacementProblem, time_limit_s: float, relative_gap: float) -> Placement | None:
+def solve_large(
+    problem: PlacementProblem, time_limit_s: float, relative_gap: float, previous: Mapping[str, str] | None = None
+) -> Placement | None:
     """The best placement found in time, with its gap to the bound of the whole problem; None where none was found."""
+    enough = max(relative_gap, ENOUGH_GAP)
     started_s = time.perf_counter()
-    bound = bounded(problem)
-    if bound is None:
+    found = decomposed(problem, time_limit_s, enough, previous)
+    left_s = time_limit_s - (time.perf_counter() - started_s)
+    return found or solve_restricted(problem, left_s, enough)
+
+
+def decomposed(
+    problem: PlacementProblem, time_limit_s: float, enough: float, previous: Mapping[str, str] | None = None
+) -> Placement | None:
+    """None where the problem has terms that bound and search do not weigh, or where they find nothing."""
+    started_s = time.perf_counter()
+    if not is_known(problem):
         return None
-    for part in restrictions(problem, bound):
-        left_s = time_limit_s - (time.perf_counter() - started_s)
-        formulation = Formulation(part, tight=False)
-        solution = formulation.model.minimise(formulation.cost(), max(left_s, 0.0), max(relative_gap, ENOUGH_GAP))
-        if solution.values:
-            decision = formulation.decision(solution.values)
-            found = placement(problem, decision, Proof(0.0, time.perf_counter() - started_s))
-            return replace(found, gap=_gap(found.objective * formulation.scale, bound.bound))
-        if left_s <= 0:
-            break
-    return None
+    found = search(problem, previous, enough, lambda: time_limit_s - (time.perf_counter() - started_s))
+    if found is None or found.choice is None:
+        return None
+    checked = held(problem, found.choice)
+    gap = gap_to(found.bound, checked.objective) if checked else 0.0
+    return checked and replace(checked, gap=gap, solve_s=time.perf_counter() - started_s)
 
 
-def _gap(cost: float, bound: float) -> float:
-    return max(0.0, (cost - bound) / cost) if cost else 0.0
-
-
-def _promising(task: Task, found: Bounded, few: int) -> Task:
-    variables = found.formulation.variables.x[task.name]
-    by_price = sorted(range(len(variables)), key=lambda at: found.relaxed.reduced[variables[at]])
-    used = [at for at in by_price if found.relaxed.values[variables[at]] > NOTHING]
-    kept = sorted({*used, *by_price[:few]})
-    return replace(task, options=tuple(task.options[at] for at in kept))
+def held(problem: PlacementProblem, choice: Mapping[str, Option]) -> Placement | None:
+    """The placement of this choice, if it holds all limits: the formulation has the last word. Its gap is not told."""
+    fixed = replace(problem, tasks=tuple(replace(task, options=(choice[task.name],)) for task in problem.tasks))
+    formulation = Formulation(fixed)
+    solution = formulation.model.minimise(formulation.cost(), CHECK_S, 0.0)
+    if not solution.values:
+        return None
+    return placement(problem, formulation.decision(solution.values), Proof(0.0, 0.0))

@@ -4,7 +4,7 @@ The same problem always gives the same answer, unless the time limit cuts the se
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
 from weft.core.errors import PlanError
@@ -23,19 +23,23 @@ SAME_COST = 1e-6
 
 
 def solve(
-    problem: PlacementProblem, time_limit_s: float = TIME_LIMIT_S, relative_gap: float = RELATIVE_GAP
+    problem: PlacementProblem,
+    time_limit_s: float = TIME_LIMIT_S,
+    relative_gap: float = RELATIVE_GAP,
+    previous: Mapping[str, str] | None = None,
 ) -> Placement:
-    """The optimum within `relative_gap`; of a large problem (`plan.large`) a good placement with its gap.
+    """The optimum within `relative_gap`; of a large problem (`plan.large`) a good placement with its gap. `previous`:
+    the choice of an earlier plan (task → option name), where the search begins.
 
     Ties are broken for proven optima only. At the time limit, the best placement found, with its gap; with none found,
     or none possible, a PlanError.
     """
     started_s = time.perf_counter()
     smaller = pruned(problem)
-    if is_large(smaller) and (found := solve_large(smaller, time_limit_s, relative_gap)):
+    if is_large(smaller) and (found := solve_large(smaller, time_limit_s, relative_gap, previous)):
         return found
     formulation = Formulation(smaller)
-    solution = formulation.model.minimise(formulation.cost(), time_limit_s, relative_gap)
+    solution = formulation.model.minimise(formulation.cost(), time_limit_s, relative_gap, _start(formulation, previous))
     if solution.status is Status.INFEASIBLE:
         raise refusal(problem, time_limit_s)
     if solution.status is Status.UNKNOWN:
@@ -44,6 +48,14 @@ def solve(
     if relative_gap <= RELATIVE_GAP:
         best = _refined(formulation, best, lambda: time_limit_s - (time.perf_counter() - started_s))
     return replace(best, solve_s=time.perf_counter() - started_s)
+
+
+def _start(formulation: Formulation, previous: Mapping[str, str] | None) -> Mapping[int, float] | None:
+    """Values of all choices; None where a task's previous option is no more."""
+    if previous is None:
+        return None
+    chosen = {v: float(o.name == previous.get(t.name)) for t, o, v in formulation.variables.assignments()}
+    return chosen if sum(chosen.values()) == len(formulation.problem.tasks) else None
 
 
 Goal = tuple[Terms, Callable[[Placement], float]]

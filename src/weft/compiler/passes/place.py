@@ -20,13 +20,16 @@ from weft.compiler.control_flow import agent_graph
 from weft.compiler.frequency import block_visits
 from weft.compiler.placed import Answered, PlacedPools, alternative, other_model
 from weft.compiler.plan_request import flows, leaf_tasks, plan_blocks, promises, software
+from weft.compiler.previous import previous_choice, read_plan
 from weft.core.errors import InputError
 from weft.core.units import Precision
 from weft.estimate.coefficients import efficiencies
+from weft.plan.build import Planned
 from weft.plan.elastic import decide
 from weft.plan.homogeneous import homogeneous
 from weft.plan.model_choice import other_models
-from weft.plan.problem import Objective
+from weft.plan.problem import Objective, Placement
+from weft.plan.replan import replan
 from weft.plan.requests import PlanRequest, Serving
 
 Named = TypeVar("Named", bound=StrEnum)
@@ -34,7 +37,8 @@ Named = TypeVar("Named", bound=StrEnum)
 
 @dataclass(frozen=True)
 class Place(ModulePass):
-    """`compare` also plans each single-accelerator fleet, to show what the mix is worth."""
+    """`compare` also plans each single-accelerator fleet, to show what the mix is worth. `previous` is a plan on disk
+    to begin from."""
 
     name = "place"
 
@@ -55,10 +59,11 @@ class Place(ModulePass):
     pins: tuple[str, ...] = ()
     energy_limit_j: float | None = None
     time_limit_s: float = 20.0
+    previous: str = ""
 
     def apply(self, ctx: Context, op: ModuleOp) -> None:
         request = self.request(op)
-        planned, placement = decide(request, _positive("time_limit_s", self.time_limit_s, "give the solver some time"))
+        planned, placement = self._decided(op, request)
         answered = Answered(request, planned, placement)
         annotate(op, PlacedPools(answered), answered)
         if self.compare:
@@ -66,6 +71,13 @@ class Place(ModulePass):
             others = [to_dictionary(other_model(each, answered)) for each in other_models(request, planned, placement)]
             op.attributes["fleet.other_models"] = ArrayAttr(others)
             op.attributes["fleet.alternatives"] = ArrayAttr([to_dictionary(alternative(rival)) for rival in rivals])
+
+    def _decided(self, module: ModuleOp, request: PlanRequest) -> tuple[Planned, Placement]:
+        limit_s = _positive("time_limit_s", self.time_limit_s, "give the solver some time")
+        if not self.previous:
+            return decide(request, limit_s)
+        plan = read_plan(self.previous, agent_graph(module).sym_name.data)
+        return decide(request, limit_s, lambda found: replan(found.problem, previous_choice(plan, request, found)))
 
     def request(self, module: ModuleOp) -> PlanRequest:
         graph = agent_graph(module)

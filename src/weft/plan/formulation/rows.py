@@ -19,7 +19,7 @@ from weft.plan.formulation.sums import (
 )
 from weft.plan.formulation.variables import PortVariables, Variables, moving
 from weft.plan.lp import LinearModel
-from weft.plan.problem import Block, Handoff, PlacementProblem, PoolSpec, whole_replicas
+from weft.plan.problem import ROUNDING, Block, Handoff, PlacementProblem, PoolSpec, whole_replicas
 from weft.plan.promises import SAME_SHARE, Course, Promise
 
 
@@ -53,11 +53,16 @@ def _replicas(model: LinearModel, of: Variables, *, tight: bool) -> None:
         loads[option.pool].append((variable, of.problem.loads(task, option)))
     for pool, terms in loads.items():
         replicas = of.n[pool]
-        for variable, load in terms if tight else ():
+        for variable, load in terms if tight else _idle(terms):
             model.row([(replicas, 1.0), (variable, -_whole(of.problem, max(load)))], lower=0.0)  # (2)
         if len(terms) > 1 or of.problem.split or not tight:
             for kind in range(3) if math.isfinite(pool.network_bytes_per_s) else (0,):
                 model.row([(replicas, 1.0), *((each, -load[kind]) for each, load in terms)], lower=0.0)  # (3)
+
+
+def _idle(terms: list[tuple[int, tuple[float, float, float]]]) -> list[tuple[int, tuple[float, float, float]]]:
+    """Options that load their pool so little that (3) alone would give them no replica."""
+    return [(variable, load) for variable, load in terms if max(load) <= ROUNDING]
 
 
 def _whole(problem: PlacementProblem, load: float) -> float:
