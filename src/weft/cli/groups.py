@@ -8,7 +8,7 @@ Every field of a group is an option of the command, with the field's annotation 
 
 import inspect
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from typing import Any, get_type_hints
 
 
@@ -19,8 +19,9 @@ def grouped(command: Callable[..., None]) -> Callable[..., None]:
     for group in groups.values():
         hints = get_type_hints(group, include_extras=True)
         for field in fields(group):
+            default = inspect.Parameter.empty if field.default is MISSING else field.default
             options[field.name] = inspect.Parameter(
-                field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=hints[field.name]
+                field.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=hints[field.name]
             )
 
     def flat(**given: Any) -> None:
