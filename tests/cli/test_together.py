@@ -24,6 +24,9 @@ def test_two_agents_share_a_fleet(weft: Weft, tmp_path: Path) -> None:
     assert all(share == pytest.approx(1.0) for share, _ in pools.values())
     total = sum(plan.answer.usd_per_hour for plan in plans.values())
     assert total == pytest.approx(sum(usd for _, usd in pools.values()))
+    (other,) = plans["briefing"].other_models
+    assert (other.call, other.usd_per_hour is not None) == ("summarise", True)
+    assert other.usd_per_hour >= total - 1e-9
 
 
 @pytest.mark.parametrize(
