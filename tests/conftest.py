@@ -1,4 +1,5 @@
-"""What all tests share: `--golden` rewrites golden files, and the `golden` fixture compares with them."""
+"""What all tests share: `--problems` sizes the planner's oracle test; `--golden` rewrites golden files, with which the
+`golden` fixture compares."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -7,6 +8,7 @@ import pytest
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--problems", type=int, default=300, help="random problems on which the solver meets its oracle")
     parser.addoption("--golden", action="store_true", help="rewrite golden files instead of comparing with them")
 
 

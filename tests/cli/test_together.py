@@ -24,6 +24,9 @@ def test_two_agents_share_a_fleet(weft: Weft, tmp_path: Path) -> None:
     assert all(share == pytest.approx(1.0) for share, _ in pools.values())
     total = sum(plan.answer.usd_per_hour for plan in plans.values())
     assert total == pytest.approx(sum(usd for _, usd in pools.values()))
+    (other,) = plans["briefing"].other_models
+    assert (other.call, other.usd_per_hour is not None) == ("summarise", True)
+    assert other.usd_per_hour >= total - 1e-9
 
 
 @pytest.mark.parametrize(
@@ -76,3 +79,17 @@ def test_a_share_of_runs_may_be_promised(weft: Weft, tmp_path: Path) -> None:
     refused = weft("plan", VOICE, "--slo", slo)
     assert refused.code == 2
     assert "p95 of the end-to-end time: 100.0 ms asked" in refused.err and "raise e2e_p95_s to" in refused.err
+
+
+def test_a_soft_share_of_runs(weft: Weft, tmp_path: Path) -> None:
+    slo = tmp_path / "soft.toml"
+    slo.write_text('name = "soft"\ne2e_p95_s = 0.1\npenalty_usd_per_s = 1e-6\n')
+    finished = weft("plan", VOICE, "--slo", slo, "--json", tmp_path / "plan.json")
+    assert finished.code == 0, finished.err
+    answer = decode((tmp_path / "plan.json").read_bytes(), "plan").answer
+    assert answer.e2e_p95_s is not None
+    assert answer.slack_s == pytest.approx(answer.e2e_p95_s - 0.1)
+    slo.write_text('name = "soft"\nttft_s = 0.1\npenalty_usd_per_s = 1e-6\n')
+    refused = weft("plan", VOICE, "--slo", slo)
+    assert refused.code == 2
+    assert "give e2e_s or e2e_p95_s too" in refused.err

@@ -1,8 +1,10 @@
 """Random small placement problems for property tests. Numbers lie on grids, so that no verdict hangs on rounding."""
 
 import math
+from dataclasses import replace
 from typing import Any
 
+from hypothesis import assume
 from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn
 
@@ -172,3 +174,39 @@ def _terms(draw: DrawFn) -> dict[str, Any]:
         "budget_usd": draw(st.one_of(st.none(), grid(400, 1000.0))),
         "link_bytes_per_s": {link: draw(st.one_of(st.just(1e12), grid(60))) for link in LINKS},
     }
+
+
+@st.composite
+def full_problems(draw: DrawFn) -> PlacementProblem:
+    """Each with a loop, pools that steps share, two zones, full lines between them, an inventory and several limits: on
+    the expected time, on the time of a share of runs, on energy."""
+    names = [f"t{index}" for index in range(draw(st.integers(3, 4)))]
+    homes = {name: int(name != "t0") if draw(st.booleans()) else 1 for name in names}
+    visits = {0: 1.0, 1: 2.5}
+    pools = draw(pool_specs().filter(lambda found: len(found) >= 2))[:3]
+    pairs = [(a, b) for a in names for b in names if a < b and draw(st.booleans())]
+    loop = (names[-1], next(name for name in names if homes[name] == 1))
+    moved = [draw(handoffs(a, b, *_where(a, b, homes, visits))) for a, b in (*pairs, loop)]
+    crossing = {("a", "b"): LINKS[0], ("b", "a"): LINKS[1]}
+    blocks = tuple(
+        Block(f"b{home}", visits[home], tuple(name for name in names if homes[name] == home))
+        for home in sorted(set(homes.values()))
+    )
+    joints = [(each.source, each.target) for each in moved if each.block is None]
+    promised = [draw(promises(name, blocks, joints)) for name in ("share of runs", "some runs")]
+    placed = tuple(draw(aligned_tasks(name, visits[homes[name]], pools)) for name in names)
+    assume(len({option.port for task in placed for option in task.options}) == len(PORTS))
+    return PlacementProblem(
+        tasks=placed,
+        handoffs=tuple(replace(each, link=crossing) for each in moved),
+        blocks=blocks,
+        rate_per_s=draw(st.sampled_from((0.5, 1.0, 3.0))),
+        inventory={name: draw(st.integers(4, 60)) for name in CLASSES},
+        max_utilisation=0.8,
+        e2e_limit_s=draw(grid(150)) + 1.0,
+        penalty_usd_per_s=draw(st.one_of(st.none(), grid(10, 0.01))),
+        objective=draw(st.sampled_from(list(Objective))),
+        energy_limit_j=draw(grid(200)) + 10.0,
+        link_bytes_per_s={link: draw(grid(120)) + 1.0 for link in LINKS},
+        promises=tuple(replace(each, limit_s=each.limit_s + 3.0) for each in promised),
+    )

@@ -140,6 +140,6 @@ def _scalars(**attributes: Scalar | None) -> Mapping[str, Scalar]:
             raise ProgramError(
                 subject=f"step attribute {name}",
                 problem=f"is {value}, must be above 0",
-                way_out="give the mean of one visit",
+                way_out="give what one visit has",
             )
     return MappingProxyType(given)

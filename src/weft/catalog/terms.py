@@ -41,7 +41,11 @@ def slos() -> Mapping[str, Slo]:
 def slo(name_or_path: str | Path) -> Slo:
     """An objective of the catalogue by name, or a TOML file with name and any of the fields of Slo."""
     if is_path(name_or_path):
-        document = read_toml(Path(name_or_path), CatalogError).convert(_SloDocument)
+        file = read_toml(Path(name_or_path), CatalogError)
+        document = file.convert(_SloDocument)
+        if document.penalty_usd_per_s is not None and document.e2e_s is document.e2e_p95_s is None:
+            problem = "prices each second of lateness, but no end-to-end time is asked"
+            file.refuse(("penalty_usd_per_s",), f"`penalty_usd_per_s` {problem}", "give e2e_s or e2e_p95_s too")
         return _slo(document.name, document)
     ids = index("objective", ((row.id, row.aliases) for row in _slo_file().slo))
     return slos()[resolve("objective", str(name_or_path), ids)]

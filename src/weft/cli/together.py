@@ -11,7 +11,7 @@ from weft.compiler.together import compile_together
 from weft.core.deployment import Deployment
 from weft.core.deployment_json import encode
 from weft.core.errors import InputError
-from weft.report.tables import handoff_lines, plan_table
+from weft.report.tables import handoff_lines, other_model_lines, plan_table
 from weft.report.together import bill_table, shared_pool_table
 
 
@@ -47,6 +47,8 @@ def show(deployments: tuple[Deployment, ...], console: Console) -> None:
         console.print(plan_table(each))
         for line in handoff_lines(each):
             console.print(f"KV cache {line}", highlight=False)
+        for line in other_model_lines(each):
+            console.print(f"Model of {line}", highlight=False)
         console.print()
     console.print(shared_pool_table(deployments))
     console.print(bill_table(deployments[0]))

@@ -211,7 +211,7 @@ def other_model(rival: OtherModel, of: Answered) -> Mapping[str, Scalar]:
     """See core.deployment.OtherModel; numbers are missing where there is no placement."""
     taken = of.chosen(rival.steps[0]).model
     assert taken is not None
-    call = rival.steps[0].removesuffix(".prefill")
+    call = rival.steps[0].split("/")[-1].removesuffix(".prefill")
     row = {"call": call, "taken": taken.id, "model": rival.model, "reason": rival.reason}
     if rival.placement is None:
         return row

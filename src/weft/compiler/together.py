@@ -10,14 +10,15 @@ from weft.compiler.control_flow import agent_graph
 from weft.compiler.emit_deployment import emit_deployment
 from weft.compiler.opt import run_passes
 from weft.compiler.pipeline import AFTER_PLACING, place_pass, unplaced
-from weft.compiler.placed import Answered, PlacedPools
+from weft.compiler.placed import Answered, PlacedPools, other_model
 from weft.compiler.request import CompileRequest
 from weft.core.deployment import Deployment
 from weft.core.errors import InputError
 from weft.plan.build import build
+from weft.plan.model_choice import other_models
 from weft.plan.requests import PlanRequest
 from weft.plan.solve import solve
-from weft.plan.together import own_part, together
+from weft.plan.together import agent_of, own_part, together
 
 Modules = Mapping[str, ModuleOp]
 """Agent → its module, not yet placed."""
@@ -30,9 +31,12 @@ def compile_together(requests: Sequence[CompileRequest]) -> tuple[Deployment, ..
     whole = _answered(together(asked))
     own = {name: Answered(asked[name], *own_part(name, asked, whole.planned, whole.placement)) for name in asked}
     bills = ArrayAttr([to_dictionary(_bill(each, own[each])) for each in own])
+    others = tuple(other_models(whole.request, whole.planned, whole.placement)) if requests[0].compare else ()
     for name, module in modules.items():
+        rivals = [other_model(each, whole) for each in others if agent_of(each.steps[0]) == name]
         annotate(module, PlacedPools(whole, name), own[name])
         module.attributes["fleet.bills"] = bills
+        module.attributes["fleet.other_models"] = ArrayAttr([to_dictionary(each) for each in rivals])
         run_passes(module, AFTER_PLACING)
     return tuple(emit_deployment(module, each) for module, each in zip(modules.values(), requests, strict=True))
 

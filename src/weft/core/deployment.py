@@ -139,7 +139,7 @@ class Alternative:
 
 @dataclass(frozen=True, slots=True)
 class OtherModel:
-    """A model that a call could run and does not: what the best plan with it costs, or why there is none."""
+    """A model that a call could run and does not: what the whole fleet costs with it, or why there is no plan."""
 
     call: str
     taken: str
@@ -209,6 +209,11 @@ class Deployment:
     other_models: tuple[OtherModel, ...] = ()
     paths: tuple[PathTime, ...] = ()
     fingerprints: Mapping[str, str] = field(default_factory=dict[str, str])
+
+    @property
+    def fleet_usd_per_hour(self) -> float:
+        """Of the whole fleet, whoever pays for it."""
+        return sum(bill.usd_per_hour for bill in self.bills) if self.bills else self.answer.usd_per_hour
 
     @property
     def usd_per_run(self) -> float:

@@ -4,8 +4,8 @@ Two things can be full. Between zones there is one line each way, which all hand
 has an adapter of the zone's link: a replica sends and receives with those of its devices, whatever it sends and where.
 """
 
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 
 from weft.core.errors import FleetError
 from weft.core.hardware import Fleet, Link
@@ -44,27 +44,43 @@ def lines(fleet: Fleet) -> dict[str, float]:
 
 
 def wired(request: PlanRequest, candidates: Candidates) -> Candidates:
-    """The candidates with what they send and receive in a run, and the adapters of their pools."""
-    tasks = {task.name: task for task in request.tasks}
+    """The candidates with what they send and receive in a run, the adapters of their pools, and their tails."""
+    wires = {task.name: _Wires(task, [], []) for task in request.tasks}
+    for flow in request.flows:
+        source = wires[flow.source].task
+        wires[flow.source].leaving.append((flow, source))
+        wires[flow.target].entering.append((flow, source))
     return {
-        task: {name: _wired(request, tasks, task, each) for name, each in found.items()}
+        task: {name: _wired(request.fleet, wires[task], each) for name, each in found.items()}
         for task, found in candidates.items()
     }
 
 
-def _wired(request: PlanRequest, tasks: Mapping[str, LeafTask], task: str, candidate: Candidate) -> Candidate:
+@dataclass(frozen=True, slots=True)
+class _Wires:
+    """A task with its flows, each with the task that it comes from."""
+
+    task: LeafTask
+    leaving: list[tuple[Flow, LeafTask]]
+    entering: list[tuple[Flow, LeafTask]]
+
+
+def _wired(fleet: Fleet, wires: _Wires, candidate: Candidate) -> Candidate:
     option, pool = candidate.option, candidate.option.pool
-    adapter = request.fleet.zone_link[candidate.group.zone]
-    moves = [
-        (flow, flow.visits * moved_bytes(flow, tasks[flow.source], candidate))
-        for flow in request.flows
-        if not (flow.carries_kv and option.tie)
-    ]
+    adapter = fleet.zone_link[candidate.group.zone]
     own = replace(
         option,
         pool=replace(pool, network_bytes_per_s=adapter.bytes_per_s * pool.devices_per_replica),
-        sent_bytes=sum(moved for flow, moved in moves if flow.source == task),
-        received_bytes=sum(moved for flow, moved in moves if flow.target == task),
-        tail_s=option.latency_s * tail_factor(tasks[task]),
+        sent_bytes=_moved_in_a_run(wires.leaving, candidate),
+        received_bytes=_moved_in_a_run(wires.entering, candidate),
+        tail_s=option.latency_s * tail_factor(wires.task),
     )
     return replace(candidate, option=own)
+
+
+def _moved_in_a_run(flows: Iterable[tuple[Flow, LeafTask]], candidate: Candidate) -> float:
+    """A cache that stays in one replica does not move."""
+    stays = bool(candidate.option.tie)
+    return sum(
+        flow.visits * moved_bytes(flow, source, candidate) for flow, source in flows if not (flow.carries_kv and stays)
+    )

@@ -189,7 +189,7 @@ def other_model_lines(deployment: Deployment) -> list[str]:
         if each.usd_per_hour is None or each.e2e_s is None:
             lines.append(f"{each.call}: {each.taken}; {each.model} cannot: {each.reason}")
             continue
-        more = f"{each.usd_per_hour / deployment.answer.usd_per_hour - 1:+.0%}"
+        more = f"{each.usd_per_hour / deployment.fleet_usd_per_hour - 1:+.0%}"
         price = f"{pretty_usd(each.usd_per_hour)}/h ({more}), {pretty_seconds(each.e2e_s)} a run"
         lines.append(f"{each.call}: {each.taken}; with {each.model} {price}")
     return lines

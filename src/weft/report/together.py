@@ -31,7 +31,7 @@ def shared_pool_table(deployments: tuple[Deployment, ...]) -> Table:
 def bill_table(deployment: Deployment) -> Table:
     """One row an agent: what it pays for its part of the fleet, spare capacity included. The bills add up."""
     table = Table(box=box.SIMPLE_HEAD, title="Who pays what", title_justify="left", pad_edge=False, show_footer=True)
-    total = sum(bill.usd_per_hour for bill in deployment.bills)
+    total = deployment.fleet_usd_per_hour
     table.add_column("agent", no_wrap=True, footer="together")
     alone = sum(bill.alone_usd_per_hour for bill in deployment.bills)
     headings = ("runs/s", "run", "$ a million runs", "$/h", "$/h alone")

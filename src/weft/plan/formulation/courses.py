@@ -11,15 +11,11 @@ from weft.plan.promises import SAME_SHARE, Course, Promise
 def bound_courses(promise: Promise) -> list[Course]:
     """Those that must be on time, without those that lie within another of them."""
     bound = [course for course in promise.courses if _is_bound(promise, course)]
-    return [
-        course
-        for at, course in enumerate(bound)
-        if not any(
-            course.within(other) and (not other.within(course) or at > before)
-            for before, other in enumerate(bound)
-            if other is not course
-        )
-    ]
+    largest: list[Course] = []
+    for course in bound:
+        if not any(course.within(other) for other in largest):
+            largest = [*(other for other in largest if not other.within(course)), course]
+    return largest
 
 
 def open_courses(promise: Promise) -> list[Course]:
