@@ -80,7 +80,8 @@ def _chat(pools: list[Pool], *, moves: bool) -> Deployment:
     last = pools[-1].name
     places = {name: pools[0].name if kinds[name] is StepKind.PREFILL else last for name in names}
     link = catalog.link(LINK)
-    handoff = Handoff("chat.prefill", "chat.decode", link.id, 1.0, 0.0, link.latency_s, 0.0)
+    ends = (pools[0].name, last)
+    handoff = Handoff("chat.prefill", "chat.decode", *ends, 1.0, link.id, 1.0, 0.0, link.latency_s, 0.0)
     usd = sum(pool.replicas * pool.usd_per_hour for pool in pools)
     return Deployment(
         version=DEPLOYMENT_VERSION,

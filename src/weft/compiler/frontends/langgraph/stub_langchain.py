@@ -171,7 +171,7 @@ class ToolkitTools(list[Any]):
         tool = StubTool(name="toolkit")
         name = _AnyName("toolkit")
         name.tool = tool
-        tool.__dict__["name"] = name
+        object.__setattr__(tool, "name", name)  # past pydantic, which would make it a plain string
         return iter([tool])
 
 
