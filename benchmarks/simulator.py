@@ -1,6 +1,6 @@
 """How fast the simulator is: requests a CPU second, memory, growth with the length of a trace, and a real trace.
 
-    python benchmarks/simulator.py [--traces FOLDER] [--million] [--json]
+    python benchmarks/simulator.py [--traces FOLDER] [--million] [--compiled FOLDER] [--json]
 
 The load of the first numbers: 8 replicas of Llama 3 8B on one H100 each, 1024 tokens in, 256 out, Poisson arrivals at
 64/s, one event for a run of equal decode steps. Each runs in a process of its own, so that its memory is its own.
@@ -12,6 +12,7 @@ Peers are quoted from what was measured elsewhere.
 import argparse
 import multiprocessing
 import resource
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -71,11 +72,21 @@ def apart(work: Callable[..., Measured], *arguments: object) -> Measured:
         return pool.apply(work, arguments)
 
 
+def compiled(folder: Path, count: int) -> Measured:
+    """The synthetic load on the modules that `tools/compile_simulator.py FOLDER` made."""
+    here = Path(__file__).parent
+    program = f"import simulator; print(*simulator.chats({count}))"
+    search = {"PYTHONPATH": f"{folder.absolute()}:{here}"}
+    printed = subprocess.run([sys.executable, "-c", program], env=search, check=True, capture_output=True, text=True)
+    cpu_s, peak_mib = map(float, printed.stdout.split())
+    return cpu_s, peak_mib
+
+
 def _peak_mib() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / MIB
 
 
-def measurements(traces: Path, *, million: bool) -> Iterator[Measurement]:
+def measurements(traces: Path, folder: Path | None, *, million: bool) -> Iterator[Measurement]:
     yield Measurement("a million additions", loop()[0], "s", against="0.04 s on an idle core of this kind")
     small_s, _ = apart(chats, 10_000)
     large_s, peak_mib = apart(chats, 100_000)
@@ -92,6 +103,9 @@ def measurements(traces: Path, *, million: bool) -> Iterator[Measurement]:
             "CPU a request, 1,000,000 against 100,000", huge_s / large_s / 10, "×", 1.25, against="1: linear"
         )
         yield Measurement("memory at 1,000,000 requests", peak_mib, "MiB", 500)
+    if folder is not None:
+        fast_s, _ = compiled(folder, 100_000)
+        yield Measurement("the same, compiled by mypyc", 100_000 / fast_s, "1/s", 20_000, "higher", goal)
     if (traces / CONVERSATION).exists():
         trace_s, peak_mib = apart(conversation, traces)
         yield Measurement("Mooncake conversation, 12,031 requests, B200::Gaudi 3", trace_s, "s", 10)
@@ -102,6 +116,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--traces", type=Path, default=SHARED)
     parser.add_argument("--million", action="store_true")
+    parser.add_argument("--compiled", type=Path, help="the folder that tools/compile_simulator.py was given")
     parser.add_argument("--json", action="store_true")
     asked = parser.parse_args()
-    sys.exit(report(list(measurements(asked.traces, million=asked.million)), json_output=asked.json))
+    sys.exit(report(list(measurements(asked.traces, asked.compiled, million=asked.million)), json_output=asked.json))
