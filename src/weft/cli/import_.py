@@ -53,7 +53,7 @@ def langgraph(
     network: Network = False,
     width: Width = 3,
     timeout: Timeout = 60.0,
-    memory: Memory = 4.0,
+    memory: Memory = 8.0,
 ) -> None:
     """Read a LangGraph program: nodes, edges, models, tools, and what it leaves open. No keys, no network."""
     limits = ImportLimits(timeout, int(memory * 2**30))

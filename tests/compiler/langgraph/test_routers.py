@@ -78,6 +78,10 @@ def _appended(state):
     return targets or ["c"]
 
 
+def _all_but(state):
+    return [each for each in ("b", "c") if each != "b"]
+
+
 def _format(state):
     return f"b{state['word']}"
 
@@ -122,6 +126,7 @@ def _send_or_end(state):
         (_argument, {("b", "conditional")}),
         (_list, {("b", "conditional"), ("c", "conditional")}),
         (_appended, {("b", "conditional"), ("c", "conditional")}),
+        (_all_but, {("c", "conditional")}),
         (_format, {("b", "conditional")}),
         (_enum, {("b", "conditional"), ("c", "conditional")}),
         (_matched, {("b", "conditional"), ("c", "conditional")}),

@@ -45,7 +45,8 @@ class Compiled:
             hidden = {key: each for key, each in kwargs.items() if is_stub(each)}
             graph = compile_(builder, *args, **{key: None if key in hidden else each for key, each in kwargs.items()})
             if "checkpointer" in hidden:
-                setattr(graph, HIDDEN_CHECKPOINTER, type(hidden["checkpointer"]).__name__)
+                parts = str(hidden["checkpointer"]._weft_name).split(".")
+                setattr(graph, HIDDEN_CHECKPOINTER, next((part for part in parts if part[:1].isupper()), parts[-1]))
             self._remember(graph, self.graphs)
             return graph
 

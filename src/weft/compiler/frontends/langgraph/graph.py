@@ -193,7 +193,7 @@ class Job:
     variable: str = ""
     trace: str = ""
     network: bool = False
-    memory_bytes: int = 4 << 30
+    memory_bytes: int = 8 << 30
     cpu_s: int = 60
     stub_in_try: bool = False
     as_main: bool = False

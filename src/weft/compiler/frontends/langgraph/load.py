@@ -21,7 +21,7 @@ CHILD = "weft.compiler.frontends.langgraph.child"
 @dataclass(frozen=True)
 class ImportLimits:
     wall_s: float = 60.0
-    memory_bytes: int = 4 << 30
+    memory_bytes: int = 8 << 30
 
 
 class _Answer(msgspec.Struct):

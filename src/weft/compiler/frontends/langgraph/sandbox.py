@@ -14,6 +14,7 @@ import resource
 import socket
 import sqlite3
 import sys
+import tempfile
 import time
 import traceback
 from collections.abc import Callable
@@ -44,11 +45,12 @@ class NetworkBlockedError(ConnectionError):
 class Sandbox:
     """`is_program` tells the program's files from libraries; `notes` are what the program was kept from doing."""
 
-    def __init__(self, is_program: Callable[[str], bool], outputs: Path) -> None:
+    def __init__(self, is_program: Callable[[str], bool], outputs: Path, root: Path) -> None:
         self.is_program = is_program
         self.notes: list[str] = []
         self.network: list[str] = []
         self.outputs = outputs
+        self._root = root
         self._open = False
         self._environment_before = dict(os.environ)
 
@@ -106,9 +108,22 @@ class Sandbox:
             if set(mode) & set("wax+") and isinstance(file, str | os.PathLike) and self.where():
                 self.note(f"{self.where()} writes {os.fspath(file)}: written to a temporary folder")
                 file = self.outputs / Path(os.fspath(file)).name
+            elif isinstance(file, str | os.PathLike) and not os.path.exists(file):  # noqa: PTH110
+                beside = self._root / os.fspath(file)  # programs are started from the repository's folder
+                file = beside if beside.exists() else file
             return plain(file, mode, *args, **kwargs)
 
         builtins.open = io.open = opened
+        make = os.mkdir
+
+        def made(path: Any, *args: Any, **kwargs: Any) -> None:
+            inside = str(Path(os.fsdecode(path)).resolve()).startswith(tempfile.gettempdir())
+            if inside or not self.where():
+                make(path, *args, **kwargs)
+            else:
+                self.note(f"{self.where()} makes the folder {os.fsdecode(path)}: kept from it")
+
+        os.mkdir = made
         connect = sqlite3.connect
         sqlite3.connect = lambda database, *a, **k: connect(":memory:", *a, **k)  # type: ignore[assignment]
 

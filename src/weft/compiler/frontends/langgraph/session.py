@@ -1,6 +1,7 @@
 # pyright: standard
 """One program in its sandbox: run it, find its graphs, read them, and say what was in the way."""
 
+import os
 import sys
 import tempfile
 import traceback
@@ -32,7 +33,7 @@ class Session:
         self._roots: list[str] = []
         outputs = Path(tempfile.mkdtemp(prefix="weft-import-"))
         self._is_program = program_files([self._root, *(program.package_root(each) for each in files), outputs])
-        self.sandbox = Sandbox(self._is_program, outputs)
+        self.sandbox = Sandbox(self._is_program, outputs, self._root)
         self._finder = StubFinder(self._is_program, job.stub_in_try)
         self._compiled = Compiled(self._is_program)
         self._reader = GraphReader(self._is_program, self._root)
@@ -53,6 +54,7 @@ class Session:
 
     def read(self, path: Path, variable: str) -> None:
         sys.argv = [str(path)]
+        os.chdir(path.parent)
         module = self._run(path, variable)
         found = graphs_of(module, variable, self._compiled)
         if not found:

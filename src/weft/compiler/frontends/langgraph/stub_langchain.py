@@ -158,7 +158,7 @@ class _AnyName(str):
     tool: Any = None
 
     def __eq__(self, other: object) -> bool:
-        self.tool.__dict__["name"] = other
+        vars(self.tool).update(name=other)
         return True
 
     __hash__ = str.__hash__
@@ -168,16 +168,21 @@ class ToolkitTools(list[Any]):
     """`SQLDatabaseToolkit(…).get_tools()` without the toolkit: picking a tool by name makes one of that name."""
 
     def __iter__(self) -> Any:
-        tool = StubTool(name="toolkit")
-        name = _AnyName("toolkit")
+        tool = StubTool(name=UNKNOWN_TOOLS)
+        name = _AnyName(UNKNOWN_TOOLS)
         name.tool = tool
-        object.__setattr__(tool, "name", name)  # past pydantic, which would make it a plain string
+        vars(tool).update(name=name)
         return iter([tool])
+
+    def __await__(self) -> Any:
+        return self
+        yield
 
 
 stubs.RESULTS["get_tools"] = ToolkitTools
 
 HIDDEN_TOOLS = "weft_hidden_tools"
+UNKNOWN_TOOLS = "(tools of a toolkit)"
 
 
 def accept_stub_tools() -> None:
@@ -185,10 +190,11 @@ def accept_stub_tools() -> None:
     initialise = ToolNode.__init__
 
     def initialised(node: Any, tools: Any, *args: Any, **kwargs: Any) -> None:
-        known = [StubTool(name=each.__name__) if stubs.is_stub(each) else each for each in tools]
+        listed = [] if isinstance(tools, ToolkitTools) else tools
+        known = [StubTool(name=each.__name__) if stubs.is_stub(each) else each for each in listed]
         initialise(node, known, *args, **kwargs)
-        if stubs.is_stub(tools):
-            setattr(node, HIDDEN_TOOLS, tools._weft_name)
+        if stubs.is_stub(tools) or listed is not tools:
+            setattr(node, HIDDEN_TOOLS, getattr(tools, "_weft_name", "those of a toolkit"))
 
     ToolNode.__init__ = initialised  # type: ignore[method-assign]
 

@@ -188,7 +188,21 @@ class Reader:
         return Values(matching) if fixed and matching else self._unknown(node)
 
     def _comprehension(self, node: ast.ListComp | ast.GeneratorExp | ast.SetComp) -> Values:
-        return self.read(node.elt)
+        """Without what its conditions leave out: `[each for each in ALL if each != "me"]`."""
+        tests = [test for generator in node.generators for test in generator.ifs]
+        read = self.read(node.elt)
+        return replace(read, names=read.names - self._left_out(node.elt, tests))
+
+    def _left_out(self, item: ast.expr, tests: list[ast.expr]) -> frozenset[str]:
+        left_out: frozenset[str] = frozenset()
+        for test in tests:
+            match test:
+                case ast.Compare(left=left, ops=[ast.NotEq() | ast.NotIn()], comparators=[other]):
+                    same = ast.dump(left) == ast.dump(item)
+                    left_out |= self.read(other).names if same else frozenset()
+                case _:
+                    pass
+        return left_out
 
     def _constant(self, node: ast.Constant) -> Values:
         return constant(node.value)
