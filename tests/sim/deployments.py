@@ -93,7 +93,7 @@ def split_chat(prefills: int = 2, decodes: int = 2, pace: Pace | None = None, **
     pace = pace or flat_pace()
     pools = [llm_pool("prefill", prefills, pace, **(pool | {"batch": 4})), llm_pool("decode", decodes, pace, **pool)]
     places = {"chat.prefill": "prefill", "chat.kv": "decode", "chat.decode": "decode"}
-    handoff = Handoff("chat.prefill", "chat.decode", "wire", 1.0, 1e5, 1e-3, 0.0)
+    handoff = Handoff("chat.prefill", "chat.decode", "prefill", "decode", 1.0, "wire", 1.0, 1e5, 1e-3, 0.0)
     return deployment(chat_program(moves=True), pools, places, [handoff])
 
 
@@ -131,5 +131,5 @@ def tool_agent(
     if moves:
         llm = [llm_pool("prefill", replicas, pace, **pool), llm_pool("decode", replicas, pace, **pool)]
         places |= {"think.prefill": "prefill", "think.kv": "decode", "think.decode": "decode"}
-        handoffs = [Handoff("think.prefill", "think.decode", "wire", 1.0, 1e5, 1e-3, 0.0)]
+        handoffs = [Handoff("think.prefill", "think.decode", "prefill", "decode", 1.0, "wire", 1.0, 1e5, 1e-3, 0.0)]
     return deployment(program, [*llm, cpu_pool(cores)], places, handoffs)
