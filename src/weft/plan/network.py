@@ -74,6 +74,7 @@ def _wired(fleet: Fleet, wires: _Wires, candidate: Candidate) -> Candidate:
         sent_bytes=_moved_in_a_run(wires.leaving, candidate),
         received_bytes=_moved_in_a_run(wires.entering, candidate),
         tail_s=option.latency_s * tail_factor(wires.task),
+        wait_s=candidate.wait_s,
     )
     return replace(candidate, option=own)
 
