@@ -181,3 +181,23 @@ def test_free_text_concurrency_is_read(tmp_path: Path):
         first, second, third = csv.DictReader(file)
     assert first["tpot_s"] == second["tpot_s"] != ""
     assert third["tokens_per_s"]
+
+
+@pytest.mark.parametrize("text", ["max (infinite rate)", "max (all requests queued)", ""])
+def test_words_without_a_number_ask_for_as_many_as_fit(tmp_path: Path, text: str):
+    answer = priced_row(tmp_path, {"kind": "offline", "concurrency": text})
+    assert not answer["error"] and float(answer["tokens_per_s"]) > 0
+
+
+@pytest.mark.parametrize("text", ["QPS 2", "nan", "-inf"])
+def test_a_rate_or_no_number_is_no_concurrency(tmp_path: Path, text: str):
+    assert "concurrency" in priced_row(tmp_path, {"kind": "server", "concurrency": text})["error"]
+
+
+def priced_row(folder: Path, changes: dict[str, str]) -> dict[str, str]:
+    row = {"id": "1", "model": "llama-3.1-8b", "device": "h100", "isl": "128", "osl": "128"} | changes
+    source, target = folder / "in.csv", folder / "out.csv"
+    source.write_text(",".join(row) + "\n" + ",".join(row.values()) + "\n")
+    price_file(source, target)
+    with target.open(newline="") as file:
+        return next(csv.DictReader(file))

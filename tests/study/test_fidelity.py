@@ -6,6 +6,7 @@ import pytest
 
 from weft.core.errors import CatalogError
 from weft.cost.bands import METRICS
+from weft.cost.points import PoolAsk
 from weft.study import fidelity, fidelity_page
 from weft.study.measured import kept_out, read_runs, split
 
@@ -48,12 +49,29 @@ def test_a_split_never_cuts_a_configuration():
 
 @needs_data
 def test_the_goals_are_met_on_kept_out_configurations():
-    """The issue's goals over all devices; devices with a single odd source miss theirs, and the page says so."""
+    """The issue's goals over all devices. Two miss theirs, and the page says so: a device with a single configuration,
+    and the TTFT of disaggregated runs."""
     found = fidelity.run(DATA)
     for metric in METRICS:
         score = fidelity.overall(found.scores, metric)
         assert score.median <= fidelity.TARGETS[metric], score
         assert score.covered >= fidelity.COVERED, score
-        well_known = fidelity.worst_device(found.scores, metric, least_runs=60)
-        assert well_known.median <= fidelity.WORST_DEVICE, well_known
+        slice_ = "device, aggregated" if metric == "ttft_s" else "device"
+        seen_in_others = fidelity.worst_device(found.scores, metric, least_configurations=2, slice_=slice_)
+        assert seen_in_others.median <= fidelity.WORST_DEVICE, seen_in_others
     assert "## By device" in fidelity_page.page(found)
+
+
+def test_pools_of_a_disaggregated_run_are_read(tmp_path: Path):
+    path = tmp_path / "measured.csv"
+    sizes = "1024,128,conc 16,50,10,9,,server,1,\n"
+    path.write_text(
+        HEADER
+        + f"a,,deepseek-r1,fp4,gb200,99,trtllm (disagg),P: 2x(TP1 DP4 EP4) D: 3x(TP8 DP1 EP8),{sizes}"
+        + f"a,,deepseek-r1,fp4,gb200,,trtllm (disagg),P: x(TP4 DP1 EP4) D: x(TP8 DP1 EP4),{sizes}"
+    )
+    told, untold = read_runs(path)
+    assert told.point.prefill == PoolAsk(replicas=2, tp=1, dp=4, ep=4)
+    assert told.point.decode == PoolAsk(replicas=3, tp=8, dp=1, ep=8)
+    assert told.point.gpus is None and told.point.tp is None
+    assert untold.point.prefill == PoolAsk(replicas=None, tp=4, dp=1, ep=4)

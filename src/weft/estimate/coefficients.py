@@ -162,7 +162,7 @@ def serving_text(
     deployments: Sequence[Deployment],
     command: str,
 ) -> str:
-    """serving.toml. Effects below half a per cent are left out."""
+    """serving.toml. Effects below one per cent are left out."""
     lines = [
         "# Habits of engines, devices and models in serving; error bands. See src/weft/cost/habits.py and bands.py.",
         "# All logarithms: of coefficients (base), of factors on them (effects), of measured / predicted (bands).",
@@ -213,7 +213,7 @@ def _cell(value: object) -> str:
 
 
 def _kept(values: Mapping[str, float]) -> Iterable[tuple[str, float]]:
-    return ((name, value) for name, value in values.items() if abs(value) >= 0.005)
+    return ((name, round(value, 3)) for name, value in values.items() if abs(value) >= 0.01)
 
 
 def _residual(value: Residual) -> str:

@@ -110,10 +110,16 @@ def _positive(row: Row, name: str) -> float | None:
 
 
 def _concurrency(row: Row) -> float | None:
-    """A number, also inside words ("conc 16"); words without one ("max") tell none."""
-    text = row.get("concurrency", "")
+    """A number, also inside words ("conc 16"); words without one ("max", "infinite rate") tell none."""
+    text = row.get("concurrency", "").strip()
+    if re.match("qps|rate|rps", text.lower()):
+        raise PlanError(
+            subject="concurrency",
+            problem=f"is {text!r}, a rate",
+            way_out="write the requests in flight, or ask weft estimate --rate",
+        )
     found = re.search(r"[-+]?\d+(\.\d+)?", text)
-    if found is None and not re.search("nan|inf", text.lower()):
+    if found is None and not re.fullmatch(r"[-+]?(nan|inf(inity)?)", text.lower()):
         return None
     return _positive({"concurrency": found[0] if found else text}, "concurrency")
 

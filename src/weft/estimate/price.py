@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from weft.core.errors import WeftError
-from weft.cost.bands import AKIN, APART, SCARCE, Known
+from weft.cost.bands import AKIN, APART, SCARCE, UNSEEN, Known
 from weft.cost.efficiency import Efficiency
 from weft.cost.habits import Habits, Labels, predict
 from weft.cost.points import Point
@@ -116,7 +116,7 @@ def band_class(labels: Labels, habits: Habits, efficiencies: Mapping[str, Effici
     if labels.parallel.startswith(APART):
         return APART
     if known is not Known.DATASHEET and habits.backed_by(labels) < FEW:
-        return SCARCE
+        return SCARCE if habits.backed_by(labels) else UNSEEN
     return AKIN if known is Known.FITTED and habits.knows("pair", labels) else f"{known}"
 
 

@@ -161,14 +161,15 @@ def _loaded(run: Run, otherwise: Loaded, efficiencies: Mapping[str, Efficiency],
 
 
 def measured(prepared: Prepared, keep: Mask) -> Measured:
-    """Repeats of one configuration at one load share a weight."""
+    """Repeats of one configuration at one load share a weight. What an estimate does not give is not fitted."""
     keys = [
         f"{run.configuration}|{found.concurrency}" for run, found in zip(prepared.runs, prepared.loaded, strict=True)
     ]
     repeats = Counter(keys)
     told = np.array([found.resolved.told for found in prepared.loaded])
     weights = np.array([repeats[key] ** -0.5 for key in keys]) * np.where(told, 1.0, UNTOLD_WEIGHT)
-    return Measured(prepared.values[:, keep], weights[keep])
+    values = np.where(given(prepared), prepared.values, np.nan)
+    return Measured(values[:, keep], weights[keep])
 
 
 def fit_habits(prepared: Prepared, keep: Mask | None = None) -> Habits:

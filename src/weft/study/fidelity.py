@@ -58,6 +58,7 @@ class Fidelity:
 SLICES: Mapping[str, Key] = {
     "all": lambda labels, run: "all",
     "device": lambda labels, run: labels.device,
+    "device, aggregated": lambda labels, run: "disaggregated" if labels.parallel.startswith(APART) else labels.device,
     "engine": lambda labels, run: labels.engine or "other",
     "kind": lambda labels, run: f"{labels.kind}{', disaggregated' if labels.parallel.startswith(APART) else ''}",
     "isl/osl": lambda labels, run: f"{run.point.isl:g}/{run.point.osl:g}",
@@ -136,8 +137,9 @@ def _score(slice_: str, name: str, metric: str, configurations: int, part: tuple
     )
 
 
-def worst_device(scores: Sequence[Score], metric: str, least_runs: int = 1) -> Score:
-    devices = [each for each in scores if (each.slice, each.metric) == ("device", metric) and each.runs >= least_runs]
+def worst_device(scores: Sequence[Score], metric: str, least_configurations: int = 1, slice_: str = "device") -> Score:
+    mine = [each for each in scores if (each.slice, each.metric) == (slice_, metric) and each.name != "disaggregated"]
+    devices = [each for each in mine if each.configurations >= least_configurations]
     return max(devices, key=lambda each: each.median)
 
 

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from weft.cost.bands import METRICS
 from weft.report.figures import GRID, INK, PAPER, SOFT
+from weft.study.calibration import given
 from weft.study.fidelity import TARGETS, Fidelity, overall
 from weft.study.fidelity_page import TITLES
 
@@ -23,8 +24,9 @@ def draw(found: Fidelity, path: Path) -> None:
     figure = Figure(figsize=(12, 1.6 + 0.42 * len(names)), layout="constrained", facecolor=PAPER)
     FigureCanvasAgg(figure)
     panels = figure.subplots(1, 3, sharey=True)
+    gives = given(found.prepared)
     for at, (metric, axes) in enumerate(zip(METRICS, panels, strict=True)):
-        ratio = found.kept.predicted[at] / found.prepared.values[at]
+        ratio = np.where(gives[at], found.kept.predicted[at] / found.prepared.values[at], np.nan)
         for row, name in enumerate(names):
             _row(axes, row, ratio[(devices == name) & np.isfinite(ratio)])
         score = overall(found.scores, metric)

@@ -35,6 +35,19 @@ def _finding(scores: Sequence[Score], metric: str) -> str:
     )
 
 
+def _seen_in_others(scores: Sequence[Score]) -> str:
+    """The worst device that has two configurations or more: the other is a device not seen in that kind of run."""
+    cells: list[str] = []
+    for metric in METRICS:
+        slice_ = "device, aggregated" if metric == "ttft_s" else "device"
+        worst = worst_device(scores, metric, 2, slice_)
+        cells.append(f"{TITLES[metric]} {worst.name} {_percent(worst.median)}")
+    return (
+        f"- Of devices seen in other configurations the worst are: {'; '.join(cells)} (TTFT without disaggregated "
+        "runs, which have a section of their own)."
+    )
+
+
 def _lines(found: Fidelity) -> Iterator[str]:
     yield "<!-- Made by `weft study fidelity`. Do not edit: change src/weft/study/ and run it again. -->"
     yield "# Predicted against measured\n"
@@ -47,6 +60,7 @@ def _lines(found: Fidelity) -> Iterator[str]:
         "from half of the kept-out configurations and judged on the other half.\n"
     )
     yield from (f"- {line}." for line in findings(found))
+    yield _seen_in_others(found.scores)
     yield "\n![predicted against measured](fidelity.png)\n"
     yield from _peers(found)
     for name in ("device", "engine", "kind", "isl/osl"):
