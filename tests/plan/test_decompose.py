@@ -20,7 +20,7 @@ from weft.plan.decompose.tables import Hop, is_known, tables
 from weft.plan.evaluate import Proof, placement, whole
 from weft.plan.exact import enumerate_best
 from weft.plan.large import decomposed
-from weft.plan.problem import Objective, PlacementProblem
+from weft.plan.problem import Handoff, Objective, PlacementProblem
 
 WEIGHED = [each for each in Objective if each is not Objective.USD_TO_BUY]
 UNWEIGHED: dict[str, Any] = {"energy_limit_j": None, "market": {}, "budget_usd": None}
@@ -29,7 +29,11 @@ UNWEIGHED: dict[str, Any] = {"energy_limit_j": None, "market": {}, "budget_usd":
 def weighed(**fixed: Any) -> st.SearchStrategy[PlacementProblem]:
     """Problems of terms that bound and search know."""
     drawn = st.sampled_from(WEIGHED).flatmap(lambda objective: problems(objective=objective, **UNWEIGHED, **fixed))
-    return drawn.map(lambda problem: replace(problem, promises=()))
+    return drawn.map(lambda problem: replace(problem, promises=(), handoffs=tuple(map(_unstreamed, problem.handoffs))))
+
+
+def _unstreamed(handoff: Handoff) -> Handoff:
+    return replace(handoff, chunks=1.0)
 
 
 def first_options(problem: PlacementProblem) -> list[int]:

@@ -15,8 +15,11 @@ from weft.plan.decompose.bound import Bound
 from weft.plan.decompose.state import Fines, Moves, State
 from weft.plan.decompose.tables import Floats, Ints, Tables, Truths
 
-PHASES = 64
+PHASES = 32
 """Between two, it cools, fines are adjusted to whether limits hold, and the caller may end it."""
+
+EASE, RAISE = 1.1, 1.3
+"""What fines are divided by where limits hold, and multiplied with where they do not."""
 
 COOLING = 25.0
 """The first temperature over the last."""
@@ -98,7 +101,7 @@ class Annealing:
         self._note(state)
         for phase in range(PHASES):
             self._walk(state, steps // PHASES, self.warmth * COOLING ** -(phase / PHASES))
-            factor = factor / 1.1 if state.holds else factor * 1.3
+            factor = factor / EASE if state.holds else factor * RAISE
             state.fines = fines.scaled(factor)
             state.restart(state.option)
             if is_enough(self.best):

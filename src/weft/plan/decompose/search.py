@@ -10,13 +10,13 @@ from weft.plan.decompose.state import Fines, State
 from weft.plan.decompose.tables import Tables, tables
 from weft.plan.problem import Option, PlacementProblem
 
-BOUND_STEPS, HUB_STEPS = 120, 60
+BOUND_STEPS, BOUND_STEPS_FROM_PLAN, HUB_STEPS = 120, 100, 60
 """Of the ascent: for the first bound, and for each port of the hub."""
 
 MOST_PORTS = 16
 """Of the hub, to bound one by one."""
 
-CHANGES, CHANGES_FROM_PLAN = 400, 80
+CHANGES, CHANGES_FROM_PLAN = 400, 70
 """For each task in the first round, from nothing and from a plan; each round has twice as many as the one before."""
 
 ROUNDS, ROUNDS_FROM_PLAN = 4, 5
@@ -45,7 +45,7 @@ def search(
     """`previous`: task → option name, where the search begins; tasks or options that are no more are passed over.
     `enough`: the relative gap that ends it. None where no options agree with the hand-offs."""
     parts = slots(tables(problem))
-    first = bound(parts, BOUND_STEPS)
+    first = bound(parts, BOUND_STEPS if previous is None else BOUND_STEPS_FROM_PLAN)
     if first is None:
         return None
     begun = _Search(parts, [first], first.value, enough, left_s)
