@@ -220,7 +220,7 @@ def test_planning_from_a_plan_tells_what_changed_and_why(weft: Weft, tmp_path: P
     busier = weft("plan", VOICE, "--from", path, "--rate", 400)
     assert "+700.0%" in busier.out and "more." in busier.out and "Planned again in" in busier.out
     lost = weft("plan", VOICE, "--from", path, "--set", "gaudi3.count=0")
-    assert "think.decode: what it ran on is no more" in lost.out
+    assert "think.prefill: what it ran on is no more" in lost.out
 
 
 def test_a_plan_of_another_agent_is_no_start(weft: Weft, tmp_path: Path) -> None:

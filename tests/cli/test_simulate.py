@@ -43,7 +43,7 @@ def test_an_agent_is_planned_first_and_fails_over(weft: Weft) -> None:
 def test_overload_is_an_error_after_its_tables(weft: Weft, plan: Path) -> None:
     finished = weft("simulate", plan, "--rate", 120, "--requests", 50_000)
     assert finished.code == 1
-    assert "of them wait for prefill" in finished.err
+    assert "of them wait for " in finished.err
     assert "TTFT" in finished.out
 
 

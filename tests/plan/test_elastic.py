@@ -1,5 +1,6 @@
 """What is told to make a request possible does so, and a little less does not."""
 
+import math
 import re
 from dataclasses import replace
 
@@ -112,5 +113,6 @@ def test_every_refusal_names_a_limit_that_is_asked(problem: PlacementProblem) ->
     subject = refused.value.subject
     free = replace(problem, energy_limit_j=None, budget_usd=None)
     assert (subject in ("energy", "budget")) == (enumerate_best(free) is not None)
-    boundless = replace(free, e2e_limit_s=None, promises=(), inventory={}, market={}, link_bytes_per_s={})
+    lines = dict.fromkeys(free.link_bytes_per_s, math.inf)
+    boundless = replace(free, e2e_limit_s=None, promises=(), inventory={}, market={}, link_bytes_per_s=lines)
     assert (subject == "hand-offs") == (enumerate_best(boundless) is None)

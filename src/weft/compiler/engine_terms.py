@@ -1,5 +1,6 @@
 """What a pool's replica is to those who pace it (core.pace.EngineTerms), from the placed module and the fleet."""
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -17,7 +18,11 @@ from weft.cost.energy import power_w
 from weft.cost.memory import activation_bytes, kv_bytes, usable_bytes, weight_bytes
 from weft.cost.pace import fit_pace
 from weft.cost.steps import Engine
-from weft.estimate.coefficients import efficiencies
+from weft.cost.timing import Habitual
+from weft.estimate.coefficients import coefficients, efficiencies
+from weft.estimate.read import read_engine, twin
+from weft.estimate.resolve import labels_of
+from weft.plan.served import DECODE, PREFILL, SERVER
 
 BLOCK_SIZE = 16
 """Tokens of a KV block."""
@@ -44,14 +49,23 @@ class Terms:
         device, phases = self._devices[pool.device], self._phases(pool.name)
         rows = _step_tokens(phases, pool.batch_limit)
         efficiency = efficiencies().get(device.id, DEFAULT_EFFICIENCY)
-        engine = Engine(catalog.model(pool.model), device, pool.parallelism, pool.precision, efficiency=efficiency)
+        model = catalog.model(pool.model)
+        engine = Engine(model, device, pool.parallelism, pool.precision, efficiency=efficiency)
         return EngineTerms(
-            pace=fit_pace(engine, pool.batch_limit, rows),
+            pace=fit_pace(engine, pool.batch_limit, rows, self._timing(engine, phases)),
             step_tokens=rows,
             kv_tokens=kv_tokens(engine, rows),
             kv_bytes_per_token=engine.model.kv_bytes_per_token(pool.precision),
             block_size=BLOCK_SIZE,
         )
+
+    def _timing(self, engine: Engine, phases: tuple[PrefillOp | DecodeOp, ...]) -> Habitual:
+        """The habits by which the planner priced the pool."""
+        kinds = {type(step) for step in phases}
+        kind = SERVER if len(kinds) > 1 else PREFILL if PrefillOp in kinds else DECODE
+        labels = labels_of(engine, twin(engine.model), *read_engine(self.request.engine), kind)
+        logs = coefficients().habits.logs([labels])
+        return Habitual({name: math.exp(value.item()) for name, value in logs.items()}, kind == SERVER)
 
     @cached_property
     def _devices(self) -> dict[str, Device]:

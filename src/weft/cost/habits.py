@@ -183,7 +183,7 @@ def predict(runs: Runs, logs: Mapping[str, Floats]) -> Seen:
     apart = runs.apart or _aggregated(runs)
     alone = apart.prefill_replicas > 0
     step_s = _step_s(runs, by)
-    packed_s = _prompt_s(runs.packed_s, by)
+    packed_s = prompt_parts_s(runs.packed_s, by)
     mixed_s = by["mixing"] * runs.running / np.maximum(runs.osl, 1.0) * packed_s
     mixed_s = np.where(alone, 0.0, mixed_s)
     handed_s = apart.handoff_s / np.maximum(runs.osl, 1.0)
@@ -205,7 +205,7 @@ def _aggregated(runs: Runs) -> Apart:
 def _apart_ttft_s(runs: Runs, apart: Apart, by: Mapping[str, Floats], tpot_s: Floats) -> Floats:
     """Of a pool that only prefills: alone and queued while it keeps up, else what the closed loop leaves over. Answers
     of like length end together, so prompts arrive in waves, which the pool works off the slower the more it is used."""
-    packed_s = _prompt_s(runs.packed_s, by)
+    packed_s = prompt_parts_s(runs.packed_s, by)
     each = apart.in_flight / np.maximum(apart.prefill_replicas, 1.0)
     alone_s = by["start_s"] + by["apart_s"] + _alone_s(runs, by)
     answer_s = tpot_s * np.maximum(runs.osl - 1, 1.0)
@@ -221,7 +221,8 @@ def _step_s(runs: Runs, by: Mapping[str, Floats]) -> Floats:
     return parts_s + by["step_s"] + by["sequence_s"] * runs.running
 
 
-def _prompt_s(parts_s: Floats, by: Mapping[str, Floats]) -> Floats:
+def prompt_parts_s(parts_s: Floats, by: Mapping[str, Floats] | Mapping[str, float]) -> Floats:
+    """What prompts keep an engine busy for, given the seconds of their parts, (parts, runs)."""
     part = dict(zip(_PARTS, parts_s, strict=True))
     local_s = part[Part.WEIGHTS] + part[Part.EXPERTS] + part[Part.ATTENTION] + 0.7 * part[Part.POINTWISE]
     return by["compute"] * local_s + by["prompt_messages"] * part[Part.MESSAGES]
@@ -230,7 +231,7 @@ def _prompt_s(parts_s: Floats, by: Mapping[str, Floats]) -> Floats:
 def _alone_s(runs: Runs, by: Mapping[str, Floats]) -> Floats:
     """The prefill of a prompt that has its replica to itself."""
     launches_s = runs.alone_s[_PARTS.index(Part.LAUNCHES)]
-    return _prompt_s(runs.alone_s, by) + by["prompt_launches"] * launches_s + by["prompt_s"]
+    return prompt_parts_s(runs.alone_s, by) + by["prompt_launches"] * launches_s + by["prompt_s"]
 
 
 def _ttft_s(runs: Runs, by: Mapping[str, Floats], step_s: Floats, packed_s: Floats, load: Floats) -> Floats:

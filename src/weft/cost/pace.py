@@ -10,19 +10,23 @@ from weft.core.pace import Pace
 from weft.cost.arrays import Floats
 from weft.cost.ops import OpKind, work
 from weft.cost.steps import Engine, decode_step, step
+from weft.cost.timing import Physics, Timing
 
 _ATTENTION = (OpKind.ATTENTION, OpKind.GENERATION, OpKind.LATENT)
 
 
-def fit_pace(engine: Engine, batch_limit: int, step_tokens: int) -> Pace:
+PHYSICS = Physics()
+
+
+def fit_pace(engine: Engine, batch_limit: int, step_tokens: int, timing: Timing = PHYSICS) -> Pace:
     """`batch_limit` sequences at most, and `step_tokens` rows in a step."""
     rows = _grid(max(batch_limit, step_tokens + batch_limit))
     near, far = _contexts(engine)
-    close, long = (_decode_s(engine, context, rows) for context in (near, far))
+    close, long = (_decode_s(engine, context, rows, timing) for context in (near, far))
     slope = float(np.median((long - close) / (rows * float(far - near))))
-    prompt_s, s_per_pair = _prompts(engine, rows, min(far, 8192))
+    prompt_s, s_per_pair = _prompts(engine, rows, min(far, 8192), timing)
     mixed = decode_step(engine, near, 1)
-    attention_s = sum(float(mixed.by_kind_s[kind]) for kind in _ATTENTION if kind in mixed.by_kind_s)
+    attention_s = timing.attention * sum(float(mixed.by_kind_s[kind]) for kind in _ATTENTION if kind in mixed.by_kind_s)
     pace = Pace(
         rows=tuple(int(row) for row in rows),
         decode_s=tuple(float(s) for s in (close + long - slope * rows * (near + far)) / 2),
@@ -33,7 +37,7 @@ def fit_pace(engine: Engine, batch_limit: int, step_tokens: int) -> Pace:
         error=0.0,
         provenance=mixed.provenance,
     )
-    return replace(pace, error=max(_errors(pace, engine, batch_limit, step_tokens)))
+    return replace(pace, error=max(_errors(pace, engine, batch_limit, step_tokens, timing)))
 
 
 def decode_s(pace: Pace, sequences: Floats | float, context: Floats | float) -> Floats:
@@ -65,32 +69,32 @@ def _contexts(engine: Engine) -> tuple[int, int]:
     return max(1, far // 32), far
 
 
-def _decode_s(engine: Engine, context: int, rows: NDArray[np.int64]) -> Floats:
-    return np.asarray(decode_step(engine, context, rows).seconds, float)
+def _decode_s(engine: Engine, context: int, rows: NDArray[np.int64], timing: Timing) -> Floats:
+    return timing.decode_s(decode_step(engine, context, rows), rows.astype(np.float64))
 
 
-def _prompts(engine: Engine, rows: NDArray[np.int64], cached: int) -> tuple[Floats, Floats]:
+def _prompts(engine: Engine, rows: NDArray[np.int64], cached: int, timing: Timing) -> tuple[Floats, Floats]:
     """Seconds of a step with one prompt of `rows` tokens less what its pairs cost, and the seconds of one pair."""
-    fresh = np.asarray(step(engine, work(prompts=1, tokens=rows)).seconds, float)
-    after = np.asarray(step(engine, work(prompts=1, tokens=rows, cached=cached)).seconds, float)
+    fresh = timing.prompt_s(step(engine, work(prompts=1, tokens=rows)))
+    after = timing.prompt_s(step(engine, work(prompts=1, tokens=rows, cached=cached)))
     s_per_pair = (after - fresh) / (rows * float(cached))
     own = fresh - s_per_pair * rows * (rows / 2.0)
     return np.maximum(own, 0.0), s_per_pair
 
 
-def _errors(pace: Pace, engine: Engine, batch_limit: int, step_tokens: int) -> Iterator[float]:
+def _errors(pace: Pace, engine: Engine, batch_limit: int, step_tokens: int, timing: Timing) -> Iterator[float]:
     """Relative distances on points that the tables were not made from."""
     near, far = _contexts(engine)
     for sequences in {1, max(1, round(0.37 * batch_limit)), batch_limit}:
         for context in (2 * near, far // 3):
-            modelled = float(decode_step(engine, context, sequences).seconds)
+            modelled = timing.decode_s(decode_step(engine, context, sequences), np.array([float(sequences)])).item()
             yield abs(float(decode_s(pace, sequences, sequences * context)) / modelled - 1)
     for tokens in {max(16, round(share * step_tokens)) for share in (0.1, 0.29, 0.83)}:
         for cached in (0, far // 5):
-            modelled = float(step(engine, work(prompts=1, tokens=tokens, cached=cached)).seconds)
+            modelled = timing.prompt_s(step(engine, work(prompts=1, tokens=tokens, cached=cached))).item()
             yield abs(float(prompt_s(pace, tokens, tokens * (cached + tokens / 2))) / modelled - 1)
         sequences, context = max(1, batch_limit // 3), 2 * near
         both = work(decoding=sequences, context=context, prompts=1, tokens=tokens)
-        modelled = float(step(engine, both).seconds)
+        modelled = timing.prompt_s(step(engine, both)).item()
         paced = prompt_s(pace, tokens, tokens * tokens / 2, sequences, sequences * context)
         yield abs(float(paced) / modelled - 1)
