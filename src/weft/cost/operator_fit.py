@@ -13,7 +13,7 @@ from weft.core.hardware import Device
 from weft.core.units import Precision
 from weft.cost.arrays import Floats
 from weft.cost.collectives import all_reduce_s
-from weft.cost.efficiency import AttentionCurve, CollectiveCurve, GemmCurve
+from weft.cost.efficiency import AttentionCurve, CollectiveCurve, GemmCurve, Residual
 from weft.cost.ops import Op, OpKind
 from weft.cost.roofline import attention_work_s, gemm_work_s, peak_flops_per_s
 
@@ -21,15 +21,6 @@ Vector = Floats
 _GEMM_BOUNDS = ((0.05, 1.3), (1.0, 2e3), (1.0, 8e3), (1.0, 4e3), (0.1, 1.05), (5e-7, 1e-4))
 _ATTENTION_BOUNDS = ((0.02, 1.2), (0.05, 1.05), (1.0, 1e7), (0.5, 2e4), (5e-7, 1e-4))
 _COLLECTIVE_BOUNDS = ((0.05, 1.2), (5e-7, 1e-4), (0.05, 1.2), (5e-7, 1e-3))
-
-
-@dataclass(frozen=True, slots=True)
-class Residual:
-    """Of a fitted curve on the rows it was fitted to: median and 80th percentile of |predicted/measured − 1|."""
-
-    rows: int
-    median: float
-    p80: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,9 +22,9 @@ from weft.cost.efficiency import (
     CollectiveCurve,
     Efficiency,
     GemmCurve,
+    Residual,
 )
 from weft.cost.habits import START, Habits
-from weft.cost.operator_fit import Residual
 from weft.estimate.deployments import Deployment
 
 EFFICIENCY_FILE, SERVING_FILE = "efficiency.toml", "serving.toml"

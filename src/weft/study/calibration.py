@@ -15,9 +15,9 @@ from weft.core.units import Precision
 from weft.cost.arrays import Floats
 from weft.cost.bands import AKIN, METRICS, Bands, Known, fit_bands
 from weft.cost.calibrate import Measured, Rows, fit, take
-from weft.cost.efficiency import DEFAULT_EFFICIENCY, Efficiency
+from weft.cost.efficiency import DEFAULT_EFFICIENCY, Efficiency, Residual
 from weft.cost.habits import Habits, Labels, Runs, backing, predict
-from weft.cost.operator_fit import Residual, fit_attention, fit_collective, fit_gemm
+from weft.cost.operator_fit import fit_attention, fit_collective, fit_gemm
 from weft.estimate.coefficients import FittedDevice
 from weft.estimate.deployments import Deployment
 from weft.estimate.price import band_class
