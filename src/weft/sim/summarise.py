@@ -134,6 +134,7 @@ def _assumptions(deployment: Deployment) -> Iterator[tuple[str, str]]:
     if engines:
         worst = max(engine.pace.error for engine in engines)
         made = ", ".join(sorted({engine.pace.provenance for engine in engines}))
-        yield "step times", f"cost model ({made}), its tables within {worst:.1%} of it; no engine overhead beyond it"
+        started = "without what a server does before a prompt starts"
+        yield "step times", f"the plan's ({made}), in tables within {worst:.1%} of them; {started}"
     yield "links", "first come first served; one port each way a replica, one path between zones; caches move whole"
     yield "CPU steps", "the program's core seconds, cores of a pool as one queue"
