@@ -58,7 +58,7 @@ def plan(asked: AskOptions, placed: PlaceOptions, more: QuestionOptions) -> None
     """Plan an agent: which device runs each step, how many, at what cost, and why."""
     request, questions = placed.applied(asked.request()), more.questions()
     if is_agents_file(request.agent):
-        if questions.any:
+        if questions.any or request.previous:
             raise _one_agent_at_a_time()
         plan_together(request, more.json, wide_console())
         return
@@ -81,7 +81,7 @@ def plan(asked: AskOptions, placed: PlaceOptions, more: QuestionOptions) -> None
 def _one_agent_at_a_time() -> InputError:
     return InputError(
         subject="weft plan",
-        problem="answers --explain, --why-not, --pareto and --budget for one agent",
+        problem="answers --explain, --why-not, --pareto, --budget and --from for one agent",
         way_out="ask them of one program, on the part of the fleet that is left to it (--set DEVICE.count=…)",
     )
 
