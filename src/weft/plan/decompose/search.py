@@ -85,12 +85,12 @@ class _Search:
         return self.best
 
     def from_plan(self, previous: Mapping[str, str]) -> Found | None:
+        """Without bounds for each port: they would take half of the second and gain a tenth of a per cent."""
         start = _chosen(self.tables, previous, self.bounds[0])
         for _ in range(ROUNDS_FROM_PLAN):
             self.anneal(self.best.option if self.best else start, CHANGES_FROM_PLAN)
             if self.is_over(self.best):
                 break
-            self.by_hub()
         return self.best
 
     def is_over(self, found: Found | None) -> bool:
