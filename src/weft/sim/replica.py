@@ -50,7 +50,6 @@ class Replica:
         "on_first",
         "on_iterations",
         "pace",
-        "tokens_out",
     )
 
     def __init__(
@@ -78,7 +77,6 @@ class Replica:
         self.on_end: Callable[[LlmCall], None] = _ignore
         self.on_iterations: Iterations | None = None
         self.pace = pace
-        self.tokens_out = 0
 
     def submit(self, call: LlmCall, sequence: Sequence) -> None:
         call.sequence = sequence
@@ -167,7 +165,6 @@ class Replica:
             n, context, pace = iteration.decodes, iteration.context_tokens, self.pace
             self.batcher.advance(steps)
             self._gaps.add(self.batcher.step, pace.run(n, context, steps) - pace.run(n, context, steps - 1))
-            self.tokens_out += steps * n
             border += pace.run(n, context, steps)
         self._iteration = None
         return border
@@ -203,7 +200,6 @@ class Replica:
         assert iteration is not None
         batcher, now = self.batcher, self._kernel.now
         self._steps = 1  # until the end of this, submissions only queue
-        self.tokens_out += steps * iteration.decodes
         if self.on_iterations is not None:
             self.on_iterations(self, iteration, self._started, now, steps)
         if iteration.chunks:
@@ -224,7 +220,6 @@ class Replica:
     def _first_token(self, sequence: Sequence, now: int) -> None:
         call = sequence.name
         assert isinstance(call, LlmCall)
-        self.tokens_out += 1
         if call.first_at < 0:
             call.first_at = now
             call.since = self.batcher.step + 1
@@ -241,6 +236,7 @@ class Replica:
             call.gap = gap
         call.ended_at = now
         self.on_end(call)
+        sequence.name = None  # the call holds it: what is in no cycle dies at once
 
     def _rest(self) -> None:
         if self.busy_since >= 0:
