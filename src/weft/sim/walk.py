@@ -81,6 +81,7 @@ class Walk:
         self._starts = {name: (self._start_of(each), each) for name, each in script.steps.items()}
         self._on_iterations = on_iterations
         self._inputs: Mapping[str, object] = dict.fromkeys(script.program.entry.parameters)
+        self._nobody = AgentRun(script.program, self._inputs)
         self.expecting = True
         self.started = 0
         self.ended = 0
@@ -146,7 +147,7 @@ class Walk:
         run.over = True
         self.ended += 1
         self._sink.run_ended(run, self._kernel.now)
-        del run.agent  # its values hold calls, which hold the run: what is in no cycle dies at once
+        run.agent = self._nobody  # its values hold calls, which hold the run: what is in no cycle dies at once
         turn, request = run.turn + 1, run.request
         if not self._script.repeats and turn < len(request.calls):  # a session of plain calls: the next after a wait
             wait = ticks(request.waits_s[turn - 1]) if turn <= len(request.waits_s) else 0
