@@ -34,6 +34,7 @@ class Replica:
         "_kernel",
         "_last",
         "_next_pace",
+        "_over",
         "_rank",
         "_resuming",
         "_started",
@@ -57,6 +58,7 @@ class Replica:
     ) -> None:
         self._kernel = kernel
         self._last = 0
+        self._over = self._run_over  # bound once
         self._next_pace: PaceTicks | None = None
         self._rank = rank(index)
         self._exact = exact
@@ -139,21 +141,21 @@ class Replica:
 
     def _cut(self) -> None:
         """The step under way becomes the last of the run."""
-        iteration, steps = self._iteration, self._over_by_now() + 1
-        assert iteration is not None
+        steps = self._over_by_now() + 1
         if steps < self._steps:
+            iteration = self._iteration
+            assert iteration is not None
             self._schedule(iteration, steps)
 
     def _schedule(self, iteration: Iteration, steps: int) -> None:
         """Its end, and how long its last step takes."""
-        n, context = iteration.decodes, iteration.context_tokens
-        pace = self.pace
-        last = pace.decode[n] + pace.per_token * (context + n * (steps - 1))
-        lasts = last if steps == 1 else pace.run(n, context, steps)
+        n, pace = iteration.decodes, self.pace
+        first, more = pace.decode[n] + pace.per_token * iteration.context_tokens, pace.per_token * n
         self._steps = steps
-        self._last = last
-        self._turn += 1
-        self._kernel.at(self._started + lasts, self._rank, self._run_over, self._turn)
+        self._last = first + more * (steps - 1)
+        self._turn = turn = self._turn + 1
+        ends = self._started + steps * first + more * (steps * (steps - 1) // 2)
+        self._kernel.at(ends, self._rank, self._over, turn)
 
     def _stop(self) -> int:
         """Gives up the step under way; returns when the one before it ended."""
@@ -174,8 +176,9 @@ class Replica:
             self.pace, self._next_pace = self._next_pace, None
         batcher, now = self.batcher, self._kernel.now
         iteration = batcher.plan()
-        for sequence in iteration.preempted:
-            self._preempted(sequence, now)
+        if iteration.preempted:
+            for sequence in iteration.preempted:
+                self._preempted(sequence, now)
         if not iteration.chunks and not iteration.decodes:
             self._rest()
             return
@@ -188,8 +191,8 @@ class Replica:
         if iteration.chunks:
             self._steps = 1
             self._last = lasts = self.pace.iteration(iteration)
-            self._turn += 1
-            self._kernel.at(now + lasts, self._rank, self._run_over, self._turn)
+            self._turn = turn = self._turn + 1
+            self._kernel.at(now + lasts, self._rank, self._over, turn)
         else:
             self._schedule(iteration, 1 if self._exact else batcher.steady_steps())
 
@@ -203,9 +206,10 @@ class Replica:
         if self.on_iterations is not None:
             self.on_iterations(self, iteration, self._started, now, steps)
         if iteration.chunks:
-            first, finished = batcher.complete(iteration)
+            outcome = batcher.complete(iteration)
+            finished = outcome.finished
             self._gaps.add(batcher.step, self._last)
-            for sequence in first:
+            for sequence in outcome.first:
                 self._first_token(sequence, now)
             if self._resuming:
                 self._resume_recomputed(now)
