@@ -10,11 +10,11 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from weft.catalog.plans import load_plan
 from weft.cli.console import wide_console
 from weft.cli.options import DEFAULTS, Fleet, Precisions, Serving, Slo, compile_request
 from weft.compiler.pipeline import compile_agent
 from weft.core.deployment import Deployment
-from weft.core.deployment_json import decode
 from weft.core.errors import InputError, OverloadError
 from weft.report.simulation_figures import write_figures
 from weft.report.simulation_tables import headline, latency_table, notes, overload_sentence, pools_table
@@ -161,10 +161,7 @@ def _deployment(
             plan, fleet, slo, None, per_s, DEFAULTS.finance, DEFAULTS.catalogue, precision, serving
         )
         return compile_agent(request)
-    path = Path(plan)
-    if not path.is_file():
-        raise InputError(subject=plan, problem="no such file", way_out="give a plan made by `weft plan … --json PATH`")
-    return decode(path.read_bytes(), plan)
+    return load_plan(plan)
 
 
 def _troubles(fail: list[str] | None, slow: list[str] | None, autoscale: list[str] | None) -> tuple[Trouble, ...]:

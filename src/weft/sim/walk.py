@@ -203,6 +203,13 @@ class Walk:
 
     def _call(self, call: LlmCall) -> None:
         call.submitted_at = self._kernel.now
+        if call.pool.starts:
+            started = self._kernel.now + call.pool.start(call.isl, call.hashes)
+            self._kernel.at(started, 0, self._started, call)
+        else:
+            self._submit(call, call.pool)
+
+    def _started(self, call: LlmCall) -> None:
         self._submit(call, call.pool)
 
     def _submit(self, call: LlmCall, pool: LlmPool) -> None:
