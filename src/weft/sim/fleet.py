@@ -52,9 +52,16 @@ class LlmPool:
     def start(self, tokens: int, hashes: Sequence[int]) -> int:
         """Ticks that a call of so many prompt tokens spends in the server first, if a replica with the longest known
         part of the prompt takes it."""
+        if hashes:
+            self.settle()
         levels = self.index.match(hashes) if hashes else ()
         cached = min(levels[0][0] * self.terms.block_size, tokens - 1) if levels else 0
         return self._unslowed.start(tokens, cached)
+
+    def settle(self) -> None:
+        """The index is what it would be with an event for every step. To be called before it is read."""
+        for replica in self.replicas:
+            replica.settle()
 
     def new_batcher(self, index: int) -> Batcher:
         """With an empty cache; what it publishes and throws out is known under `index`."""

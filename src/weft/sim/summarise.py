@@ -137,5 +137,8 @@ def _assumptions(deployment: Deployment) -> Iterator[tuple[str, str]]:
         yield "step times", f"the plan's ({made}), in tables within {worst:.1%} of them"
         if not any(engine.start_s or engine.start_share for engine in engines):
             yield "servers", "start on a prompt at once"
-    yield "links", "first come first served; one port each way a replica, one path between zones; caches move whole"
+    yield (
+        "links",
+        "first come first served; one port each way a replica, one path between zones; of a cache what is not there already",
+    )
     yield "CPU steps", "the program's core seconds, cores of a pool as one queue"
