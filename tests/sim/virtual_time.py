@@ -92,8 +92,8 @@ class Machine:
             n, context = iteration.decodes, iteration.context_tokens
             lasts = self._pace.iteration(iteration) if iteration.chunks else self._pace.run(n, context, 1)
             await self._clock.until(self._clock.now + lasts, self._index)
-            first, finished = self.batcher.complete(iteration)
-            for sequences, which in ((first, "first"), (finished, "last")):
+            outcome = self.batcher.complete(iteration)
+            for sequences, which in ((outcome.first, "first"), (outcome.finished, "last")):
                 for sequence in sequences:
                     future = getattr(sequence.name, which)
                     if not future.done():

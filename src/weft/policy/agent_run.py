@@ -12,12 +12,15 @@ from weft.core.errors import ProgramError
 from weft.core.program import Block, Program, Step, Target
 
 
-class Ready(NamedTuple):
+class Ready:
     """A step to start now. `visit` counts the runs of this step from 0."""
 
-    step: Step
-    visit: int
-    inputs: tuple[object, ...]
+    __slots__ = ("inputs", "step", "visit")
+
+    def __init__(self, step: Step, visit: int, inputs: tuple[object, ...]) -> None:
+        self.step = step
+        self.visit = visit
+        self.inputs = inputs
 
 
 class Completed(NamedTuple):
@@ -30,6 +33,18 @@ class Completed(NamedTuple):
 
 class AgentRun:
     """One run of an agent. Call `start`, start what it returns, and report each end with `complete`."""
+
+    __slots__ = (
+        "_block",
+        "_program",
+        "_running",
+        "_taken",
+        "_values",
+        "_visits",
+        "_waiting",
+        "events",
+        "result",
+    )
 
     def __init__(self, program: Program, inputs: Mapping[str, object]) -> None:
         _check_inputs(program, inputs)
@@ -59,17 +74,22 @@ class AgentRun:
 
     def complete(self, event: Completed) -> list[Ready]:
         """Take in one completion; returns the steps it enabled (none when the run has ended)."""
-        ready = self._running.get(event.step)
-        if ready is None or ready.visit != event.visit:
+        step, visit, values = event
+        running = self._running
+        ready = running.get(step)
+        if ready is None or ready.visit != visit:
             raise _not_running(event)
-        if len(event.outputs) != len(ready.step.outputs):
+        names = ready.step.outputs
+        if len(values) != len(names):
             raise _wrong_outputs(ready.step, event)
-        del self._running[event.step]
+        del running[step]
         self.events.append(event)
-        for name, value in zip(ready.step.outputs, event.outputs, strict=True):
-            self._values[name] = value
+        if len(names) == 1:
+            self._values[names[0]] = values[0]
+        else:
+            self._values.update(zip(names, values, strict=True))
         enabled = self._start_ready_steps() if self._waiting else []
-        return enabled if self._running else self._leave()
+        return enabled if running else self._leave()
 
     def _enter(self, block: Block) -> list[Ready]:
         self._block = block
@@ -82,18 +102,21 @@ class AgentRun:
         return enabled or self._leave()
 
     def _start_ready_steps(self) -> list[Ready]:
-        values, enabled, waiting = self._values, list[Ready](), list[Step]()
+        values, visits, running = self._values, self._visits, self._running
+        enabled: list[Ready] = []
+        waiting: list[Step] = []
         for step in self._waiting:
             inputs: list[object] = []
-            for name in step.inputs:
-                if name not in values:
+            for value in step.inputs:
+                if value not in values:
                     waiting.append(step)
                     break
-                inputs.append(values[name])
+                inputs.append(values[value])
             else:
-                visit = self._visits.get(step.name, 0)
-                self._visits[step.name] = visit + 1
-                ready = self._running[step.name] = Ready(step, visit, tuple(inputs))
+                name = step.name
+                visit = visits.get(name, 0)
+                visits[name] = visit + 1
+                running[name] = ready = Ready(step, visit, tuple(inputs))
                 enabled.append(ready)
         self._waiting = waiting
         return enabled
@@ -103,7 +126,7 @@ class AgentRun:
         assert block is not None
         assert not self._waiting, f"{block.name}: {[step.name for step in self._waiting]} wait for values no step makes"
         if not block.terminator.targets:
-            self.result = tuple(self._values[name] for name in block.terminator.returns)
+            self.result = tuple([self._values[name] for name in block.terminator.returns])
             return []
         target = self._choose_target(block)
         arguments = [self._values[name] for name in target.arguments]
@@ -127,12 +150,17 @@ class AgentRun:
 
 def _check_inputs(program: Program, inputs: Mapping[str, object]) -> None:
     wanted = program.blocks[0].parameters
-    if len(inputs) != len(wanted) or not all(map(inputs.__contains__, wanted)):
-        raise ProgramError(
-            subject=f"agent {program.name!r}",
-            problem=f"takes inputs {sorted(wanted)}, got {sorted(inputs)}",
-            way_out="give exactly these inputs",
-        )
+    if len(inputs) == len(wanted):
+        for name in wanted:
+            if name not in inputs:
+                break
+        else:
+            return
+    raise ProgramError(
+        subject=f"agent {program.name!r}",
+        problem=f"takes inputs {sorted(wanted)}, got {sorted(inputs)}",
+        way_out="give exactly these inputs",
+    )
 
 
 def _not_running(event: Completed) -> ProgramError:

@@ -8,24 +8,34 @@ from weft.policy.workers import Candidates, Request, Worker, predict
 
 
 class RoundRobin:
+    draws = False
+
     def __init__(self, candidates: Candidates) -> None:
         self._candidates = candidates
         self._turn = -1
 
-    def route(self, request: Request, draw: int = 0) -> Decision:
+    def choose(self, request: Request, draw: int = 0) -> int:
         workers = self._candidates.alive()
         self._turn += 1
-        return _decision(request, workers[self._turn % len(workers)], 0)
+        return workers[self._turn % len(workers)].number
+
+    def route(self, request: Request, draw: int = 0) -> Decision:
+        return _decision(request, self._candidates.by_number[self.choose(request)], 0)
 
 
 class LeastLoad:
     """Fewest sequences running and waiting; the lowest number where equal."""
 
+    draws = False
+
     def __init__(self, candidates: Candidates) -> None:
         self._candidates = candidates
 
+    def choose(self, request: Request, draw: int = 0) -> int:
+        return _least_loaded(self._candidates.alive()).number
+
     def route(self, request: Request, draw: int = 0) -> Decision:
-        return _decision(request, min(self._candidates.alive(), key=_sequences), 0)
+        return _decision(request, self._candidates.by_number[self.choose(request)], 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +51,8 @@ class PrefixFirstConfig:
 class PrefixFirst:
     """The worker with the longest prefix; least load where the load is uneven or no prefix is long enough."""
 
+    draws = False
+
     def __init__(
         self, candidates: Candidates, index: PrefixIndex, block_size: int, config: PrefixFirstConfig | None = None
     ) -> None:
@@ -49,6 +61,9 @@ class PrefixFirst:
         self._block_size = block_size
         self._config = config or PrefixFirstConfig()
 
+    def choose(self, request: Request, draw: int = 0) -> int:
+        return self.route(request).worker.number
+
     def route(self, request: Request, draw: int = 0) -> Decision:
         workers, config = self._candidates.alive(), self._config
         least, most = min(map(_sequences, workers)), max(map(_sequences, workers))
@@ -56,7 +71,7 @@ class PrefixFirst:
         held = {worker.number: blocks_held(levels, worker.number) * self._block_size for worker in workers}
         uneven = most - least > config.gap and most > config.ratio * least
         if uneven or max(held.values()) < config.share * request.prompt:
-            worker = min(workers, key=_sequences)
+            worker = _least_loaded(workers)
         else:
             worker = max(workers, key=lambda each: (held[each.number], -_sequences(each)))
         return _decision(request, worker, min(held[worker.number], request.prompt - 1))
@@ -64,6 +79,19 @@ class PrefixFirst:
 
 def _sequences(worker: Worker) -> int:
     return worker.load.running + worker.load.waiting
+
+
+def _least_loaded(workers: list[Worker]) -> Worker:
+    """The first of those with the fewest sequences: what `min` by `_sequences` finds, at half its price."""
+    best = workers[0]
+    load = best.load
+    fewest = load.running + load.waiting
+    for worker in workers:
+        load = worker.load
+        sequences = load.running + load.waiting
+        if sequences < fewest:
+            best, fewest = worker, sequences
+    return best
 
 
 def _decision(request: Request, worker: Worker, hit_tokens: int) -> Decision:

@@ -58,6 +58,25 @@ class Limits:
 
 
 class Batcher:
+    __slots__ = (
+        "_block_size",
+        "_borders",
+        "_context",
+        "_decoding",
+        "_disturbed",
+        "_finishes",
+        "_planned",
+        "_prefilling",
+        "_queue",
+        "_submitted",
+        "limits",
+        "pool",
+        "queued_tokens",
+        "running",
+        "step",
+        "waiting",
+    )
+
     def __init__(self, limits: Limits, pool: BlockPool) -> None:
         self.limits = limits
         self.pool = pool
@@ -69,6 +88,7 @@ class Batcher:
         self._prefilling: deque[Sequence] = deque()
         self._decoding: dict[Sequence, None] = {}
         self._context = 0
+        self._block_size = pool.block_size
         self._borders = [0] * pool.block_size
         self._finishes: list[tuple[int, int, Sequence]] = []
         self._planned: Iteration | None = None
@@ -102,18 +122,21 @@ class Batcher:
         """The next iteration; it has neither decodes nor chunks when there is nothing to do (or nothing fits)."""
         assert self._planned is None, "complete the iteration under way first"
         self._disturbed = False
-        borders, preempted = self._borders[self.step % self.pool.block_size], []
-        if borders > self.pool.available:
-            preempted = self._preempt()
-        elif borders:
-            self.pool.reserve(borders)
+        preempted: list[Sequence] = []
+        borders = self._borders[self.step % self._block_size]
+        if borders:
+            if borders > self.pool.available:
+                preempted = self._preempt()
+            else:
+                self.pool.reserve(borders)
         chunks: list[Chunk] = []
-        if self._prefilling or self.waiting:
+        if self.waiting or self._prefilling:
             budget = self._continue_prompts(chunks)
             if self.waiting and not preempted:
                 self._admit(chunks, budget)
-        iteration = Iteration(len(self._decoding), self._context, chunks, preempted)
-        if chunks or self._decoding:
+        decodes = len(self._decoding)
+        iteration = Iteration(decodes, self._context, chunks, preempted)
+        if decodes or chunks:
             self._planned = iteration
         return iteration
 
@@ -122,23 +145,25 @@ class Batcher:
         assert iteration is self._planned, "complete the iteration that was planned last"
         finished = self._tick(1)
         first: list[Sequence] = []
-        for sequence, start, tokens in iteration.chunks:
+        for chunk in iteration.chunks:
+            sequence = chunk.sequence
             if sequence.stage is _PREFILLING:  # not stopped meanwhile
-                sequence.stored = start + tokens
-                self.queued_tokens -= tokens
+                sequence.stored = chunk.start + chunk.tokens
+                self.queued_tokens -= chunk.tokens
                 if sequence.stored == sequence.prompt + sequence.produced:
                     self._prompt_done(sequence, first, finished)
         return Outcome(first, finished)
 
     def steady_steps(self) -> int:
         """How many iterations from the planned one on are alike; 0 when it has chunks or nothing is planned."""
-        if self._planned is None or self._planned.chunks or not self._decoding:
+        planned = self._planned
+        if planned is None or planned.chunks or not planned.decodes:
             return 0
-        if self._disturbed or self._planned.preempted:
+        if self._disturbed or planned.preempted:
             return 1  # the next plan may admit somebody
         steps = self._next_finish() - self.step
-        spare, running, size = self.pool.available, len(self._decoding), self.pool.block_size
-        if -(-(steps - 1) // size) * running <= spare:
+        spare, running, size = self.pool.available, planned.decodes, self._block_size
+        if -((1 - steps) // size) * running <= spare:
             return steps
         rounds, rest = divmod(spare, running)
         within = rounds * size
@@ -151,11 +176,14 @@ class Batcher:
 
     def advance(self, steps: int) -> list[Sequence]:
         """Does `steps` ≤ `steady_steps()` iterations; returns the sequences that finished in the last of them."""
-        assert self._planned is not None and not self._planned.chunks, "plan an iteration without chunks first"
+        planned = self._planned
+        assert planned is not None and not planned.chunks, "plan an iteration without chunks first"
         last = self.step + steps
         assert steps >= 1 and (last <= self._finishes[0][0] or last <= self._next_finish()), f"{steps} are not alike"
-        if steps > 1 and (demand := self._demand(self.step + 1, steps - 1)):
-            self.pool.reserve(demand)
+        if steps > 1:
+            demand = self._demand(self.step + 1, steps - 1)
+            if demand:
+                self.pool.reserve(demand)
         return self._tick(steps)
 
     def settle(self, steps: int) -> None:
@@ -240,11 +268,12 @@ class Batcher:
 
     def _tick(self, steps: int) -> list[Sequence]:
         self._planned = None
-        self.step += steps
+        step = self.step + steps
+        self.step = step
         self._context += steps * len(self._decoding)
         finished: list[Sequence] = []
         finishes = self._finishes
-        while finishes and finishes[0][0] <= self.step:
+        while finishes and finishes[0][0] <= step:
             finish, _, sequence = heappop(finishes)
             if sequence.stage is _DECODING and sequence.finish == finish:
                 self._leave(sequence)
@@ -267,24 +296,26 @@ class Batcher:
             self._join(sequence)
 
     def _join(self, sequence: Sequence) -> None:
+        step, stored = self.step, sequence.stored
         sequence.stage = _DECODING
-        sequence.joined = self.step
-        sequence.finish = self.step + sequence.output - sequence.produced
+        sequence.joined = step
+        sequence.finish = finish = step + sequence.output - sequence.produced
         self._decoding[sequence] = None
-        self._context += sequence.stored
-        self._borders[(self.step - sequence.stored) % self.pool.block_size] += 1
-        heappush(self._finishes, (sequence.finish, sequence.order, sequence))
+        self._context += stored
+        self._borders[(step - stored) % self._block_size] += 1
+        heappush(self._finishes, (finish, sequence.order, sequence))
 
     def _leave(self, sequence: Sequence) -> None:
         """Out of the decoding batch, with the tokens and blocks it has by now."""
-        steps = self.step - sequence.joined
-        self._borders[(sequence.joined - sequence.stored) % self.pool.block_size] -= 1
-        sequence.stored += steps
+        joined, stored = sequence.joined, sequence.stored
+        self._borders[(joined - stored) % self._block_size] -= 1
+        steps = self.step - joined
+        sequence.stored = stored = stored + steps
         sequence.produced += steps
-        self._context -= sequence.stored
+        self._context -= stored
         del self._decoding[sequence]
         # an iteration under way has a block for the token it writes
-        self.pool.claim(sequence.table, sequence.stored + (self._planned is not None))
+        self.pool.claim(sequence.table, stored if self._planned is None else stored + 1)
 
     def _withdraw(self, sequence: Sequence) -> None:
         if sequence.stage is _WAITING:
@@ -322,10 +353,13 @@ class Batcher:
 
     def _demand(self, start: int, steps: int) -> int:
         """Blocks that the decoding sequences take in `steps` iterations from step `start` on."""
-        size, borders = self.pool.block_size, self._borders
-        first, rest = start % size, steps % size
-        blocks = steps // size * len(self._decoding) + sum(borders[first : first + rest])
-        return blocks + sum(borders[: first + rest - size]) if first + rest > size else blocks
+        size, borders = self._block_size, self._borders
+        blocks = steps // size * len(self._decoding)
+        first = start % size
+        last = first + steps % size
+        if last > size:
+            return blocks + sum(borders[first:]) + sum(borders[: last - size])
+        return blocks + sum(borders[first:last])
 
 
 def _rank(sequence: Sequence) -> tuple[float | tuple[float, ...], int]:

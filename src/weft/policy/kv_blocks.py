@@ -135,8 +135,10 @@ class BlockPool:
         if fresh > 0:
             assert fresh <= self._reserved, f"{fresh} blocks claimed, {self._reserved} reserved"
             self._reserved -= fresh
-            table.own += self._free[-fresh:]
-            del self._free[-fresh:]
+            free = self._free
+            at = len(free) - fresh
+            table.own += free[at:]
+            del free[at:]
         table.tokens = tokens
 
     def publish(self, table: Table, hashes: Sequence[int], tokens: int) -> None:

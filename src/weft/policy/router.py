@@ -72,9 +72,17 @@ def _said(worker: Worker, of: Prediction, score: float) -> str:
 
 
 class Routing(Protocol):
-    """What a simulator or a gateway asks of any router. `draw` is 64 random bits."""
+    """What a simulator or a gateway asks of any router. `choose` gives a worker's number, `route` says why as well: the
+    choice is the same. `draw` is 64 random bits; while not `draws` it need not be random."""
 
+    @property
+    def draws(self) -> bool: ...
+    def choose(self, request: Request, draw: int = 0) -> int: ...
     def route(self, request: Request, draw: int = 0) -> Decision: ...
+
+
+_TwoBest = tuple[int, float, int, float]
+"""Number and score of the best worker, then of the second (-1: there is none)."""
 
 
 class Router:
@@ -94,32 +102,41 @@ class Router:
         self._sessions: OrderedDict[Hashable, int] = OrderedDict()
         self._turn = 0
 
+    @property
+    def draws(self) -> bool:
+        return len(self._candidates.workers) > self._config.scan
+
+    def choose(self, request: Request, draw: int = 0) -> int:
+        """Among the workers that are alive now; remembers it for the session."""
+        return self._choose(request, draw)[0][0]
+
     def route(self, request: Request, draw: int = 0) -> Decision:
-        """Chooses among the workers that are alive now, and remembers it for the session."""
+        (best, score, second, next_score), hits, home = self._choose(request, draw)
+        runner_up = None if second < 0 else (*self._predicted(request, second, hits), next_score)
+        return Decision(*self._predicted(request, best, hits), score, runner_up, best == home)
+
+    def _choose(self, request: Request, draw: int) -> tuple[_TwoBest, Mapping[int, int], int]:
+        """The two best, blocks held by worker, and where the session was."""
         few = len(self._candidates.alive()) <= self._config.scan
         levels = self._index.match(request.hashes) if request.hashes else []
         home = self._sessions.get(request.session, -1) if request.session is not None else -1
-        lanes = [*self._candidates.lanes.values()] if few else self._some(levels, home, draw)
+        lanes = self._candidates.all if few else self._some(levels, home, draw)
         first = self._turn % len(lanes)
         self._turn += 1
         hits: Mapping[int, int] = {}
         if levels:
             hits = workers_held(levels) if few else {lane[0]: blocks_held(levels, lane[0]) for lane in lanes}
-        best, score, second, next_score = self._two_best(request, lanes[first:] + lanes[:first], hits, home)
+        found = self._two_best(request, lanes[first:] + lanes[:first], hits, home)
         if request.session is not None:
-            self._remember(request.session, best)
-        runner_up = None if second < 0 else (*self._predicted(request, second, hits), next_score)
-        return Decision(*self._predicted(request, best, hits), score, runner_up, best == home)
+            self._remember(request.session, found[0])
+        return found, hits, home
 
-    def _two_best(
-        self, request: Request, lanes: Sequence[Lane], hits: Mapping[int, int], home: int
-    ) -> tuple[int, float, int, float]:
+    def _two_best(self, request: Request, lanes: Sequence[Lane], hits: Mapping[int, int], home: int) -> _TwoBest:
         """The two workers with the smallest scores: what `predict` says, written out for speed (a test compares)."""
         config, size, zone, distances = self._config, self._block_size, request.zone, self._distances
         prompt, output, far = request.prompt, request.output, bool(distances.seconds or distances.unknown_s)
         first_weight, usd_weight, others_weight = 1 + config.first_token_weight, config.s_per_usd, config.others_weight
-        best = second = -1
-        least = next_least = inf
+        best, second, least, next_least = -1, -1, inf, inf
         for number, there, load, s_per_token, s_per_step, s_per_sequence, places, usd_per_s in lanes:
             others = load.running + load.waiting
             queue_s = load.queued_tokens * s_per_token

@@ -60,12 +60,13 @@ many times a request."""
 
 
 class Candidates:
-    """The workers that are alive, in the order they came; several routers may share them."""
+    """The workers that are alive, in the order they came, and `all` their lanes; several routers may share them."""
 
     def __init__(self, workers: Iterable[Worker] = ()) -> None:
         self.by_number: dict[int, Worker] = {}
         self.lanes: dict[int, Lane] = {}
         self.workers: list[Worker] = []
+        self.all: list[Lane] = []
         for worker in workers:
             self.add(worker)
 
@@ -81,11 +82,11 @@ class Candidates:
             worker.places,
             worker.usd_per_hour / HOUR_S,
         )
-        self.workers = list(self.by_number.values())
+        self._list()
 
     def remove(self, number: int) -> None:
         del self.by_number[number], self.lanes[number]
-        self.workers = list(self.by_number.values())
+        self._list()
 
     def alive(self) -> list[Worker]:
         """At least one worker; refuses when there is none."""
@@ -97,17 +98,31 @@ class Candidates:
             )
         return self.workers
 
+    def _list(self) -> None:
+        self.workers = list(self.by_number.values())
+        self.all = list(self.lanes.values())
 
-@dataclass(frozen=True, slots=True)
+
 class Request:
     """One model call. `output` is the expected number of tokens; `kv_bytes_per_token` matters where a cache moves."""
 
-    prompt: int
-    output: int
-    hashes: Sequence[int] = ()
-    session: Hashable = None
-    zone: str = ""
-    kv_bytes_per_token: float = 0.0
+    __slots__ = ("hashes", "kv_bytes_per_token", "output", "prompt", "session", "zone")
+
+    def __init__(
+        self,
+        prompt: int,
+        output: int,
+        hashes: Sequence[int] = (),
+        session: Hashable = None,
+        zone: str = "",
+        kv_bytes_per_token: float = 0.0,
+    ) -> None:
+        self.prompt = prompt
+        self.output = output
+        self.hashes = hashes
+        self.session = session
+        self.zone = zone
+        self.kv_bytes_per_token = kv_bytes_per_token
 
 
 class Prediction(NamedTuple):

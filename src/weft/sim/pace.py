@@ -37,18 +37,22 @@ class PaceTicks:
             return elapsed // first
         b = 2 * first - more
         steps = int((sqrt(b * b + 8.0 * more * elapsed) - b) / (2 * more))
-        while self.run(sequences, context, steps + 1) <= elapsed:
-            steps += 1
-        while self.run(sequences, context, steps) > elapsed:
+        lasts = steps * first + more * (steps * (steps - 1) // 2)
+        while lasts > elapsed:
             steps -= 1
+            lasts -= first + more * steps
+        while lasts + first + more * steps <= elapsed:
+            lasts += first + more * steps
+            steps += 1
         return steps
 
     def iteration(self, iteration: Iteration) -> int:
         """One step that carries prompts."""
         tokens, pairs = 0, 0
-        for _, start, size in iteration.chunks:
+        for chunk in iteration.chunks:
+            size = chunk.tokens
             tokens += size
-            pairs += size * (2 * start + size)
+            pairs += size * (2 * chunk.start + size)
         duration = self._prompt[iteration.decodes + tokens] + int(self._pair[tokens] * pairs) // 2
         if iteration.decodes:
             return duration + self._mixed + self.per_token * iteration.context_tokens

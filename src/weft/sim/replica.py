@@ -34,6 +34,7 @@ class Replica:
         "_kernel",
         "_last",
         "_next_pace",
+        "_over",
         "_rank",
         "_resuming",
         "_started",
@@ -50,7 +51,6 @@ class Replica:
         "on_first",
         "on_iterations",
         "pace",
-        "tokens_out",
     )
 
     def __init__(
@@ -58,6 +58,7 @@ class Replica:
     ) -> None:
         self._kernel = kernel
         self._last = 0
+        self._over = self._run_over  # bound once
         self._next_pace: PaceTicks | None = None
         self._rank = rank(index)
         self._exact = exact
@@ -78,7 +79,6 @@ class Replica:
         self.on_end: Callable[[LlmCall], None] = _ignore
         self.on_iterations: Iterations | None = None
         self.pace = pace
-        self.tokens_out = 0
 
     def submit(self, call: LlmCall, sequence: Sequence) -> None:
         call.sequence = sequence
@@ -155,21 +155,21 @@ class Replica:
 
     def _cut(self) -> None:
         """The step under way becomes the last of the run."""
-        iteration, steps = self._iteration, self._over_by_now() + 1
-        assert iteration is not None
+        steps = self._over_by_now() + 1
         if steps < self._steps:
+            iteration = self._iteration
+            assert iteration is not None
             self._schedule(iteration, steps)
 
     def _schedule(self, iteration: Iteration, steps: int) -> None:
         """Its end, and how long its last step takes."""
-        n, context = iteration.decodes, iteration.context_tokens
-        pace = self.pace
-        last = pace.decode[n] + pace.per_token * (context + n * (steps - 1))
-        lasts = last if steps == 1 else pace.run(n, context, steps)
+        n, pace = iteration.decodes, self.pace
+        first, more = pace.decode[n] + pace.per_token * iteration.context_tokens, pace.per_token * n
         self._steps = steps
-        self._last = last
-        self._turn += 1
-        self._kernel.at(self._started + lasts, self._rank, self._run_over, self._turn)
+        self._last = first + more * (steps - 1)
+        self._turn = turn = self._turn + 1
+        ends = self._started + steps * first + more * (steps * (steps - 1) // 2)
+        self._kernel.at(ends, self._rank, self._over, turn)
 
     def _stop(self) -> int:
         """Gives up the step under way; returns when the one before it ended."""
@@ -181,7 +181,6 @@ class Replica:
             n, context, pace = iteration.decodes, iteration.context_tokens, self.pace
             self.batcher.advance(steps)
             self._gaps.add(self.batcher.step, pace.run(n, context, steps) - pace.run(n, context, steps - 1))
-            self.tokens_out += steps * n
             border += pace.run(n, context, steps)
         self._iteration = None
         return border
@@ -191,8 +190,9 @@ class Replica:
             self.pace, self._next_pace = self._next_pace, None
         batcher, now = self.batcher, self._kernel.now
         iteration = batcher.plan()
-        for sequence in iteration.preempted:
-            self._preempted(sequence, now)
+        if iteration.preempted:
+            for sequence in iteration.preempted:
+                self._preempted(sequence, now)
         if not iteration.chunks and not iteration.decodes:
             self._rest()
             return
@@ -205,8 +205,8 @@ class Replica:
         if iteration.chunks:
             self._steps = 1
             self._last = lasts = self.pace.iteration(iteration)
-            self._turn += 1
-            self._kernel.at(now + lasts, self._rank, self._run_over, self._turn)
+            self._turn = turn = self._turn + 1
+            self._kernel.at(now + lasts, self._rank, self._over, turn)
         else:
             self._schedule(iteration, 1 if self._exact else batcher.steady_steps())
 
@@ -217,13 +217,13 @@ class Replica:
         assert iteration is not None
         batcher, now = self.batcher, self._kernel.now
         self._steps = 1  # until the end of this, submissions only queue
-        self.tokens_out += steps * iteration.decodes
         if self.on_iterations is not None:
             self.on_iterations(self, iteration, self._started, now, steps)
         if iteration.chunks:
-            first, finished = batcher.complete(iteration)
+            outcome = batcher.complete(iteration)
+            finished = outcome.finished
             self._gaps.add(batcher.step, self._last)
-            for sequence in first:
+            for sequence in outcome.first:
                 self._first_token(sequence, now)
             if self._resuming:
                 self._resume_recomputed(now)
@@ -238,7 +238,6 @@ class Replica:
     def _first_token(self, sequence: Sequence, now: int) -> None:
         call = sequence.name
         assert isinstance(call, LlmCall)
-        self.tokens_out += 1
         if call.first_at < 0:
             call.first_at = now
             call.since = self.batcher.step + 1
@@ -255,6 +254,7 @@ class Replica:
             call.gap = gap
         call.ended_at = now
         self.on_end(call)
+        sequence.name = None  # the call holds it: what is in no cycle dies at once
 
     def _rest(self) -> None:
         if self.busy_since >= 0:

@@ -50,8 +50,8 @@ class PoolRouter:
             self._pool.settle()
         session = call.run.request.session or None
         request = Request(call.isl + call.done, call.osl, call.hashes, session)
-        draw = mixed(call.run.number) if len(self._replicas) > 1 else 0
-        return self._replicas[self._router.route(request, draw).worker.number]
+        draw = mixed(call.run.number) if self._router.draws else 0
+        return self._replicas[self._router.choose(request, draw)]
 
 
 def worker_of(replica: Replica, pool: LlmPool) -> Worker:

@@ -7,6 +7,7 @@ was said stays said, the cache is computed again.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import chain, islice
 from typing import Protocol
 
 from weft.core.program import StepKind
@@ -83,6 +84,7 @@ class Walk:
         self._on_iterations = on_iterations
         self._pairings = pairings or {}
         self._inputs: Mapping[str, object] = dict.fromkeys(script.program.entry.parameters)
+        self._nobody = AgentRun(script.program, self._inputs)
         self.expecting = True
         self.started = 0
         self.ended = 0
@@ -129,7 +131,7 @@ class Walk:
         for ready in enabled:
             start, script = self._starts[ready.step.name]
             start(run, ready, script)
-        if run.agent.result is not None and not run.over:
+        if not run.over and run.agent.result is not None:
             self._run_over(run)
 
     def _start_of(self, script: StepScript) -> Callable[[Run, Ready, StepScript], None]:
@@ -152,6 +154,7 @@ class Walk:
         run.over = True
         self.ended += 1
         self._sink.run_ended(run, self._kernel.now)
+        run.agent = self._nobody  # its values hold calls, which hold the run: what is in no cycle dies at once
         turn, request = run.turn + 1, run.request
         if not self._script.repeats and turn < len(request.calls):  # a session of plain calls: the next after a wait
             wait = ticks(request.waits_s[turn - 1]) if turn <= len(request.waits_s) else 0
@@ -299,9 +302,11 @@ class Walk:
         self._complete(call.run, ready, call)
 
     def _call_over(self, call: LlmCall) -> None:
-        assert call.decode is not None
+        decode = call.decode
+        assert decode is not None
         self._sink.call_ended(call)
-        self._complete(call.run, call.decode, 0)
+        call.decode = None  # its input is the call
+        self._complete(call.run, decode, 0)
 
     def _size(self, run: Run, ready: Ready, script: StepScript) -> CallSize:
         named = run.request.steps.get(script.call)
@@ -336,4 +341,5 @@ def _hashes(size: CallSize, block_size: int) -> tuple[int, ...]:
     """Chained ids of the KV blocks that the trace's blocks cover."""
     each = size.block_tokens // block_size
     known = size.known or size.isl
-    return tuple(block * each + part for block in size.blocks for part in range(each))[: known // block_size]
+    parts = chain.from_iterable([range(block * each, (block + 1) * each) for block in size.blocks])
+    return tuple(islice(parts, known // block_size))

@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import accumulate, repeat
 from random import Random
 
 from weft.core.errors import InputError
@@ -53,12 +54,12 @@ class Arrivals:
         draw = Random(seed)
         match self.kind:
             case ArrivalKind.POISSON:
-                return _summed(draw.expovariate(self.rate_per_s) for _ in _ever())
+                return _poisson(draw, self.rate_per_s)
             case ArrivalKind.BURSTY:
                 shape = 1 / (self.cv * self.cv)
-                return _summed(draw.gammavariate(shape, 1 / (shape * self.rate_per_s)) for _ in _ever())
+                return accumulate(draw.gammavariate(shape, 1 / (shape * self.rate_per_s)) for _ in repeat(None))
             case ArrivalKind.UNIFORM:
-                return _summed(1 / self.rate_per_s for _ in _ever())
+                return accumulate(repeat(1 / self.rate_per_s))
             case ArrivalKind.MMPP:
                 return self._switching(draw)
             case ArrivalKind.DIURNAL:
@@ -87,13 +88,9 @@ class Arrivals:
                 yield at_s
 
 
-def _ever() -> Iterator[None]:
+def _poisson(draw: Random, rate_per_s: float) -> Iterator[float]:
+    """Gaps as `Random.expovariate` draws them, without a call of its own for each."""
+    at_s, uniform, log = 0.0, draw.random, math.log
     while True:
-        yield None
-
-
-def _summed(gaps_s: Iterator[float]) -> Iterator[float]:
-    at_s = 0.0
-    for gap_s in gaps_s:
-        at_s += gap_s
+        at_s -= log(1.0 - uniform()) / rate_per_s
         yield at_s

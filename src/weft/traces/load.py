@@ -7,6 +7,8 @@ from itertools import islice
 from pathlib import Path
 from random import Random
 
+from msgspec import structs
+
 from weft.core.errors import InputError, TraceError
 from weft.traces.arrivals import Arrivals
 from weft.traces.azure import read_azure
@@ -65,7 +67,7 @@ def open_load(load: Load) -> LoadStream:
         requests = _retimed(requests, load.arrivals.times_s(load.seed))
         said = f"composed: sizes of {said}, {_said(load.arrivals)} instead of its times"
     if load.scale != 1.0:
-        requests = (replace(request, at_s=request.at_s / load.scale) for request in requests)
+        requests = (structs.replace(request, at_s=request.at_s / load.scale) for request in requests)
         said += f", at {load.scale:g} times its rate"
     return LoadStream(islice(iter(requests), load.most), said)
 
@@ -130,7 +132,7 @@ def _with_tools(trace: Path, load: Load) -> tuple[Iterator[Request], str]:
     tool_s = tool_times_s(load.tools) if load.tools else (0.0,)
     draw = Random(load.seed)
     requests = (
-        replace(run, waits_s=tuple(0.0 if after == USER else draw.choice(tool_s) for after in waits))
+        structs.replace(run, waits_s=tuple(0.0 if after == USER else draw.choice(tool_s) for after in waits))
         for run, waits in read_tau_bench(trace)
     )
     tools = f"tool times of TraceLab ({load.tools.name})" if load.tools else "tools that take no time"
@@ -140,7 +142,7 @@ def _with_tools(trace: Path, load: Load) -> tuple[Iterator[Request], str]:
 
 def _retimed(requests: Iterable[Request], times_s: Iterator[float]) -> Iterator[Request]:
     for request, at_s in zip(requests, times_s, strict=False):
-        yield replace(request, at_s=at_s)
+        yield structs.replace(request, at_s=at_s)
 
 
 def _said(arrivals: Arrivals) -> str:

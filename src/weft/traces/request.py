@@ -1,11 +1,11 @@
 """One request of a trace: when it comes, and what is known of the sizes of its model calls."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+
+import msgspec
 
 
-@dataclass(frozen=True, slots=True)
-class CallSize:
+class CallSize(msgspec.Struct, frozen=True):
     """Tokens of one model call. `blocks` are chained ids of its leading blocks of `block_tokens` tokens each (equal
     ids: equal prefixes up to there); they say what the first `known` tokens of prompt and answer are."""
 
@@ -16,8 +16,7 @@ class CallSize:
     known: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(msgspec.Struct, frozen=True):
     """`calls` are its model calls in order (the last stands for all that follow), `steps` those of a named model call
     of the agent. `waits_s[k]` is spent outside the fleet (a tool, a person) after call k. `choices` are the labels
     that a named choice takes, visit by visit; without them the program's probabilities are drawn from. `line` is
@@ -27,7 +26,7 @@ class Request:
     at_s: float
     calls: tuple[CallSize, ...] = ()
     waits_s: tuple[float, ...] = ()
-    steps: Mapping[str, tuple[CallSize, ...]] = field(default_factory=dict[str, tuple[CallSize, ...]])
-    choices: Mapping[str, tuple[int, ...]] = field(default_factory=dict[str, tuple[int, ...]])
+    steps: Mapping[str, tuple[CallSize, ...]] = {}
+    choices: Mapping[str, tuple[int, ...]] = {}
     session: str = ""
     line: int = 0
