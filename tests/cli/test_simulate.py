@@ -69,3 +69,12 @@ def test_refusals(weft: Weft, plan: Path, options: tuple[str, ...], problem: str
     finished = weft("simulate", plan, *options)
     assert finished.code == 2
     assert problem in finished.err
+
+
+def test_a_stale_plan_is_refused(weft: Weft, plan: Path) -> None:
+    made = json.loads(plan.read_text())
+    made["fingerprints"] = dict.fromkeys(made["fingerprints"], "0" * 16)
+    plan.write_text(json.dumps(made))
+    finished = weft("simulate", plan)
+    assert finished.code == 2
+    assert "was made with another catalogue" in finished.err

@@ -216,7 +216,7 @@ def test_a_pair_is_the_best_of_all(
         ("b", "c"): Path(1e8, 1e-3),
         ("c", "a"): Path(1e9, 1e-2, 2e-9),
     }
-    router = PairRouter(Candidates(prefills), Candidates(decodes), paths, index, SIZE, config)
+    router = PairRouter(Candidates(prefills), Candidates(decodes), paths, [index], SIZE, config)
     request = Request(1000, 50, tuple(range(6)), kv_bytes_per_token=131072)
     shares = workers_held(index.match(request.hashes))
     predicted = {worker.number: router.predict(request, worker, shares) for worker in workers}
@@ -227,10 +227,10 @@ def test_a_pair_is_the_best_of_all(
 def test_a_pair_tells_why_and_a_missing_path_is_refused() -> None:
     near, far = _fleet({"zone": "a"}, {"zone": "b"})
     paths = {("a", "b"): Path(1e9, 1e-3)}
-    router = PairRouter(Candidates([near]), Candidates([far]), paths, PrefixIndex(), SIZE)
+    router = PairRouter(Candidates([near]), Candidates([far]), paths, [PrefixIndex()], SIZE)
     pair = router.route(Request(1000, 50, kv_bytes_per_token=131072))
     assert pair.moving_s == pytest.approx(1e-3 + 0.131072)
     assert "131.1 MB of KV in 0.1321 s" in pair.reasons[1]
-    lost = PairRouter(Candidates([near]), Candidates([replace(far, zone="z")]), paths, PrefixIndex(), SIZE)
+    lost = PairRouter(Candidates([near]), Candidates([replace(far, zone="z")]), paths, [PrefixIndex()], SIZE)
     with pytest.raises(FleetError, match="no path joins"):
         lost.route(Request(1000, 50))

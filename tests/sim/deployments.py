@@ -28,9 +28,16 @@ def flat_pace(decode_s: float = 0.01, token_s: float = 1e-5, context_s: float = 
 
 
 def llm_pool(
-    name: str, replicas: int, pace: Pace, batch: int = 64, step_tokens: int = 2048, kv_tokens: int = 10**6
+    name: str,
+    replicas: int,
+    pace: Pace,
+    batch: int = 64,
+    step_tokens: int = 2048,
+    kv_tokens: int = 10**6,
+    start_ms: int = 0,
+    start_percent: int = 0,
 ) -> Pool:
-    engine = EngineTerms(pace, step_tokens, kv_tokens, 1000.0, 16)
+    engine = EngineTerms(pace, step_tokens, kv_tokens, 1000.0, 16, start_ms / 1e3, start_percent / 100)
     return Pool(
         name, "h100-sxm", "a", Parallelism(), replicas, batch, 1.0, 0.5, "m", Precision.FP16, engine, 700.0, 100.0
     )
@@ -91,7 +98,8 @@ def aggregated_chat(replicas: int = 2, pace: Pace | None = None, slo: Slo | None
 
 def split_chat(prefills: int = 2, decodes: int = 2, pace: Pace | None = None, **pool: int) -> Deployment:
     pace = pace or flat_pace()
-    pools = [llm_pool("prefill", prefills, pace, **(pool | {"batch": 4})), llm_pool("decode", decodes, pace, **pool)]
+    started = {name: size for name, size in pool.items() if not name.startswith("start")}
+    pools = [llm_pool("prefill", prefills, pace, **(pool | {"batch": 4})), llm_pool("decode", decodes, pace, **started)]
     places = {"chat.prefill": "prefill", "chat.kv": "decode", "chat.decode": "decode"}
     handoff = Handoff("chat.prefill", "chat.decode", "prefill", "decode", 1.0, "wire", 1.0, 1e5, 1e-3, 0.0)
     return deployment(chat_program(moves=True), pools, places, [handoff])

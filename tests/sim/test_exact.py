@@ -23,6 +23,7 @@ CASES = {
     "little memory": aggregated_chat(kv_tokens=1600),
     "agent, split, little memory": tool_agent(moves=True, kv_tokens=1600, batch=8),
     "small batch": aggregated_chat(replicas=1, batch=3),
+    "servers that start": tool_agent(start_ms=30, start_percent=150, pace=replace(flat_pace(), alone=0.7)),
 }
 
 

@@ -18,6 +18,8 @@ CASES = {
     "little memory": (aggregated_chat(kv_tokens=1600), 20.0),
     "agent with two tools side by side": (tool_agent(cores=1000), 15.0),
     "split": (split_chat(1, 1), 1.5),
+    "servers that start": (tool_agent(cores=1000, start_ms=30, start_percent=150), 15.0),
+    "split, servers that start": (split_chat(1, 1, start_ms=20), 1.5),
 }
 
 

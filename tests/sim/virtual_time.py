@@ -165,12 +165,25 @@ class World:
     async def _prefill(self, request: Request, ready: Ready) -> object:
         size, pool = request.calls[0], self.deployment.route(ready.step.name).pool
         decode = self.deployment.route(ready.step.name.replace("prefill", "decode")).pool
+        await self._start(self.deployment.pool(pool), size.isl)
         machine = self._choose(pool, size.isl, size.osl)
         tokens, moves = Tokens(), decode != pool
         sequence = Sequence(tokens, size.isl, 1 if moves else size.osl, keep=moves)
         machine.submit(sequence)
         await tokens.first
         return size, tokens, machine, sequence, moves
+
+    async def _start(self, pool: Pool, tokens: int) -> None:
+        """What a server does before it lets a prompt in: so many seconds, and a share of the prompt's own."""
+        terms = pool.engine
+        assert terms is not None
+        if terms.start_s == terms.start_share == 0.0:
+            return
+        own = sum(
+            round(terms.pace.prompt_at(min(terms.step_tokens, tokens - at)) * 10**12)
+            for at in range(0, tokens, terms.step_tokens)
+        )
+        await self.clock.until(self.clock.now + ticks(terms.start_s) + round(own * terms.start_share), 0)
 
     async def _transfer(self, ready: Ready) -> object:
         """One transfer at a time: traces of the test leave the wire idle in between."""

@@ -21,6 +21,7 @@ from weft.core.errors import InputError, OverloadError
 from weft.report.simulation_figures import write_figures
 from weft.report.simulation_tables import headline, latency_table, notes, overload_sentence, pools_table
 from weft.sim.faults import Trouble, parse_autoscaling, parse_failure, parse_slowdown
+from weft.sim.pairing import PairKind
 from weft.sim.routing import RouterKind
 from weft.sim.simulate import Outcome, SimConfig
 from weft.sim.simulate import simulate as run_simulation
@@ -37,6 +38,7 @@ Scale = Annotated[float, typer.Option(help="Times the load: 2 lets twice as much
 Tools = Annotated[Path | None, typer.Option(help="A TraceLab file whose tool times a τ-bench trace takes.")]
 Seed = Annotated[int, typer.Option(help="Equal seeds give equal results.")]
 Router = Annotated[RouterKind, typer.Option(help="Who takes a model call: ours, or one to compare with.")]
+Pairs = Annotated[PairKind, typer.Option(help="When who decodes is chosen: after the prompt, or with who prefills.")]
 Spread = Annotated[float, typer.Option(help="Coefficient of variation of CPU and tool steps that declare none.")]
 Fail = Annotated[list[str] | None, typer.Option(help="Replicas that fail: h100:1@60s, with +30s if they come back.")]
 Slow = Annotated[list[str] | None, typer.Option(help="Replicas that slow down: h100:1@60sx2.5.")]
@@ -103,6 +105,7 @@ class DecisionOptions:
     """Who decides, and what goes wrong."""
 
     router: Router = RouterKind.WEFT
+    pairs: Pairs = PairKind.LATE
     spread: Spread = 0.0
     fail: Fail = None
     slow: Slow = None
@@ -114,6 +117,7 @@ class DecisionOptions:
         return SimConfig(
             seed=seed,
             router=self.router,
+            pairs=self.pairs,
             cv=self.spread,
             exact=self.exact,
             stop_overload=not self.through_overload,

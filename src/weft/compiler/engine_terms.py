@@ -1,7 +1,7 @@
 """What a pool's replica is to those who pace it (core.pace.EngineTerms), from the placed module and the fleet."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -12,7 +12,7 @@ from weft.compiler.dialects.step import StepOp
 from weft.compiler.request import CompileRequest
 from weft.core.deployment import Parallelism, Pool
 from weft.core.hardware import Device, Link
-from weft.core.pace import EngineTerms
+from weft.core.pace import EngineTerms, Pace
 from weft.cost.efficiency import DEFAULT_EFFICIENCY
 from weft.cost.energy import power_w
 from weft.cost.memory import activation_bytes, kv_bytes, usable_bytes, weight_bytes
@@ -22,7 +22,10 @@ from weft.cost.timing import Habitual
 from weft.estimate.coefficients import coefficients, efficiencies
 from weft.estimate.read import read_engine, twin
 from weft.estimate.resolve import labels_of
-from weft.plan.served import DECODE, PREFILL, SERVER
+from weft.plan.served import DECODE, PREFILL, SERVER, Replica, Sizes, Software, served
+
+_SIZED: Mapping[str, type[PrefillOp | DecodeOp]] = {SERVER: DecodeOp, PREFILL: PrefillOp}
+"""The steps that tell the sizes of calls, by kind of pool."""
 
 BLOCK_SIZE = 16
 """Tokens of a KV block."""
@@ -51,21 +54,40 @@ class Terms:
         efficiency = efficiencies().get(device.id, DEFAULT_EFFICIENCY)
         model = catalog.model(pool.model)
         engine = Engine(model, device, pool.parallelism, pool.precision, efficiency=efficiency)
+        kind = _kind(phases)
+        habits = self._habits(engine, kind)
+        pace = fit_pace(engine, pool.batch_limit, rows, Habitual(habits, kind == SERVER))
+        slower = habits["ttft"] / (habits["tpot"] * habits["mixing"]) if kind == SERVER else 1.0
         return EngineTerms(
-            pace=fit_pace(engine, pool.batch_limit, rows, self._timing(engine, phases)),
+            pace=replace(pace, alone=min(1.0, slower)),
             step_tokens=rows,
             kv_tokens=kv_tokens(engine, rows),
             kv_bytes_per_token=engine.model.kv_bytes_per_token(pool.precision),
             block_size=BLOCK_SIZE,
+            start_s=0.0 if kind == DECODE else self._start_s(engine, kind, phases, rows, slower, pace),
+            start_share=max(0.0, slower - 1.0),
         )
 
-    def _timing(self, engine: Engine, phases: tuple[PrefillOp | DecodeOp, ...]) -> Habitual:
-        """The habits by which the planner priced the pool."""
-        kinds = {type(step) for step in phases}
-        kind = SERVER if len(kinds) > 1 else PREFILL if PrefillOp in kinds else DECODE
+    def _habits(self, engine: Engine, kind: str) -> Mapping[str, float]:
+        """Those by which the planner priced the pool."""
         labels = labels_of(engine, twin(engine.model), *read_engine(self.request.engine), kind)
         logs = coefficients().habits.logs([labels])
-        return Habitual({name: math.exp(value.item()) for name, value in logs.items()}, kind == SERVER)
+        return {name: math.exp(value.item()) for name, value in logs.items()}
+
+    def _start_s(
+        self, engine: Engine, kind: str, phases: Sequence[PrefillOp | DecodeOp], rows: int, slower: float, pace: Pace
+    ) -> float:
+        """What the estimate of a call by itself has beside its prompt's own seconds, which the pace knows: `slower`
+        times those of a step that is shared. Mean over the calls of the pool."""
+        calls = {(min(step.isl.value.data, rows), _osl(step)) for step in phases if isinstance(step, _SIZED[kind])}
+        sizes = [Sizes(*each) for each in sorted(calls)]
+        known = coefficients()
+        terms = Software(
+            *read_engine(self.request.engine), known.habits, known.bands, {engine.model.id: twin(engine.model)}
+        )
+        alone = served([Replica(engine, kind, each, (1,), each) for each in sizes], terms, efficiencies())
+        own_s = [slower * pace.prompt_at(each.isl) for each in sizes]
+        return sum(each.ttft_s.item() - own for each, own in zip(alone, own_s, strict=True)) / len(sizes)
 
     @cached_property
     def _devices(self) -> dict[str, Device]:
@@ -97,6 +119,16 @@ def kv_tokens(engine: Engine, rows: int) -> int:
 
 def links_of(names: Iterable[str]) -> tuple[Link, ...]:
     return tuple(catalog.link(name) for name in sorted(set(names)))
+
+
+def _kind(phases: Sequence[PrefillOp | DecodeOp]) -> str:
+    kinds = {type(step) for step in phases}
+    return SERVER if len(kinds) > 1 else PREFILL if PrefillOp in kinds else DECODE
+
+
+def _osl(step: PrefillOp | DecodeOp) -> int:
+    """A prompt by itself makes one token."""
+    return step.osl.value.data if isinstance(step, DecodeOp) else 1
 
 
 def _step_tokens(phases: tuple[PrefillOp | DecodeOp, ...], batch_limit: int) -> int:

@@ -17,7 +17,7 @@ class Pace:
     prompts, chunk i with t_i tokens after c_i that are there already:
 
         prompt_s(n + tokens) + s_per_pair(tokens) · Σ t_i · (c_i + t_i / 2)
-            + (mixed_s + s_per_context_token · context, if n > 0)
+            + (mixed_s + s_per_context_token · context, if n > 0; else all of it times `alone`)
 
     `error` is the largest relative distance from the cost model on points off the grid; `provenance` is the cost
     model's own.
@@ -31,13 +31,14 @@ class Pace:
     mixed_s: float
     error: float
     provenance: str
+    alone: float = 1.0
 
     def decode_at(self, sequences: int) -> float:
         """Seconds of a decode step of empty contexts."""
         return self._between(self.decode_s, sequences)
 
     def prompt_at(self, tokens: int) -> float:
-        """Seconds of a step with one fresh prompt."""
+        """Seconds of a step with one fresh prompt, beside decoding sequences but without what these cost."""
         pairs = tokens * tokens / 2
         return self._between(self.prompt_s, tokens) + self._between(self.s_per_pair, tokens) * pairs
 
@@ -55,6 +56,10 @@ class EngineTerms:
 
     `step_tokens` bounds the rows of one step: prompts are cut into chunks that fit. `kv_tokens` is what its memory
     holds beside the weights, kept in blocks of `block_size` tokens.
+
+    Before its prompt is let in, a call spends in the server, and holds no device up,
+
+        start_s + start_share · (seconds that its prompt will take by itself)
     """
 
     pace: Pace
@@ -62,3 +67,5 @@ class EngineTerms:
     kv_tokens: int
     kv_bytes_per_token: float
     block_size: int
+    start_s: float = 0.0
+    start_share: float = 0.0

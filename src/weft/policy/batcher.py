@@ -186,6 +186,12 @@ class Batcher:
                 self.pool.reserve(demand)
         return self._tick(steps)
 
+    def settle(self, steps: int) -> None:
+        """Throws out of the cache now what `steps` of the equal iterations under way will have thrown out by `advance`,
+        for whoever looks into it in between."""
+        if steps:
+            self.pool.make_room(self._demand(self.step + 1, steps))
+
     def stop(self, sequence: Sequence) -> None:
         """Ends a sequence early: its client left, or its last token is out. Allowed while an iteration is under way."""
         self._withdraw(sequence)

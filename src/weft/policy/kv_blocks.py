@@ -121,8 +121,13 @@ class BlockPool:
         assert blocks <= self.available, f"{blocks} blocks asked, {self.available} available"
         self.available -= blocks
         self._reserved += blocks
-        if self._reserved > len(self._free):
-            self._free += self._segments.evict(self._reserved - len(self._free))
+        self.make_room(0)
+
+    def make_room(self, blocks: int) -> None:
+        """Throws out what reserving so many would; at most `available`."""
+        short = self._reserved + blocks - len(self._free)
+        if short > 0:
+            self._free += self._segments.evict(short)
 
     def claim(self, table: Table, tokens: int) -> None:
         """Room for `tokens` in all, out of what was reserved."""

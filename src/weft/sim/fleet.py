@@ -1,6 +1,6 @@
 """A Deployment's pools as things that work: replicas under a router, cores, wires."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -29,6 +29,8 @@ class LlmPool:
         self.parked: list[LlmCall] = []
         self.index = PrefixIndex()
         self.room = terms.kv_tokens // terms.block_size * terms.block_size
+        self.starts = terms.start_s > 0 or terms.start_share > 0
+        self._unslowed = self.pace()
         self._kernel = kernel
         self._on_busy = on_busy
         self._exact = exact
@@ -46,6 +48,20 @@ class LlmPool:
 
     def pace(self, slow: float = 1.0) -> PaceTicks:
         return PaceTicks(self.terms, self.pool.batch_limit, slow)
+
+    def start(self, tokens: int, hashes: Sequence[int]) -> int:
+        """Ticks that a call of so many prompt tokens spends in the server first, if a replica with the longest known
+        part of the prompt takes it."""
+        if hashes:
+            self.settle()
+        levels = self.index.match(hashes) if hashes else ()
+        cached = min(levels[0][0] * self.terms.block_size, tokens - 1) if levels else 0
+        return self._unslowed.start(tokens, cached)
+
+    def settle(self) -> None:
+        """The index is what it would be with an event for every step. To be called before it is read."""
+        for replica in self.replicas:
+            replica.settle()
 
     def new_batcher(self, index: int) -> Batcher:
         """With an empty cache; what it publishes and throws out is known under `index`."""

@@ -12,7 +12,7 @@ from weft.sim.kernel import TICKS_PER_S
 class PaceTicks:
     """Tables by number of rows; `per_token` of context. `slow` stretches everything (a slow node)."""
 
-    __slots__ = ("_mixed", "_pair", "_prompt", "decode", "per_token")
+    __slots__ = ("_alone", "_mixed", "_pair", "_prompt", "_share", "_start", "_step_tokens", "decode", "per_token")
 
     def __init__(self, terms: EngineTerms, batch_limit: int, slow: float = 1.0) -> None:
         pace, scale = terms.pace, TICKS_PER_S * slow
@@ -22,6 +22,8 @@ class PaceTicks:
         self._pair: list[float] = (np.interp(rows, pace.rows, pace.s_per_pair) * scale).tolist()
         self.per_token = round(pace.s_per_context_token * scale)
         self._mixed = round(pace.mixed_s * scale)
+        self._alone = pace.alone
+        self._start, self._share, self._step_tokens = round(terms.start_s * scale), terms.start_share, terms.step_tokens
 
     def run(self, sequences: int, context: int, steps: int) -> int:
         """`steps` decode steps of the same sequences, `context` tokens at first: each adds a token to each of them."""
@@ -53,8 +55,19 @@ class PaceTicks:
             pairs += size * (2 * chunk.start + size)
         duration = self._prompt[iteration.decodes + tokens] + int(self._pair[tokens] * pairs) // 2
         if iteration.decodes:
-            duration += self._mixed + self.per_token * iteration.context_tokens
-        return duration
+            return duration + self._mixed + self.per_token * iteration.context_tokens
+        return duration if self._alone == 1.0 else round(duration * self._alone)
+
+    def start(self, tokens: int, cached: int) -> int:
+        """What a call spends in the server before its prompt, of which `cached` tokens need no computing, is let in."""
+        if self._share == 0.0:
+            return self._start
+        own, at = 0, cached
+        while at < tokens:
+            size = min(self._step_tokens, tokens - at)
+            own += self._prompt[size] + int(self._pair[size] * (size * (2 * at + size))) // 2
+            at += size
+        return self._start + round(own * self._alone * self._share)
 
 
 def _table(rows: np.ndarray, at: tuple[int, ...], values: tuple[float, ...], scale: float) -> list[int]:

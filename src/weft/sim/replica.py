@@ -93,9 +93,23 @@ class Replica:
         """Blocks that `batcher` kept for a hand-off are free again; False if a failure had lost them."""
         if not self.alive or self.batcher is not batcher:
             return False
+        self.settle()
         batcher.release(sequence)
         self._look_again()
         return True
+
+    def settle(self) -> None:
+        """Cached blocks are gone whose place the steps so far of the run under way have taken."""
+        if self._steps > 1 and self._iteration is not None and self.batcher.pool.cached:
+            self.batcher.settle(self._over_by_now())
+
+    def held(self, call: LlmCall) -> int:
+        """Tokens of the call's prompt that its cache holds."""
+        if not call.hashes:
+            return 0
+        self.settle()
+        size = self.batcher.pool.block_size
+        return self.batcher.pool.match(call.hashes[: call.isl // size]) * size
 
     def set_pace(self, pace: PaceTicks) -> None:
         """From the next step on."""

@@ -34,7 +34,7 @@ class PoolRouter:
     def add(self, replica: Replica) -> None:
         """A replica that is alive, with an empty cache."""
         self._replicas[replica.index] = replica
-        self._candidates.add(_worker(replica, self._pool))
+        self._candidates.add(worker_of(replica, self._pool))
 
     def remove(self, replica: Replica) -> None:
         self._candidates.remove(replica.index)
@@ -46,13 +46,15 @@ class PoolRouter:
 
     def choose(self, call: LlmCall) -> Replica:
         """At least one is alive."""
+        if call.hashes:
+            self._pool.settle()
         session = call.run.request.session or None
         request = Request(call.isl + call.done, call.osl, call.hashes, session)
         draw = mixed(call.run.number) if self._router.draws else 0
         return self._replicas[self._router.choose(request, draw)]
 
 
-def _worker(replica: Replica, pool: LlmPool) -> Worker:
+def worker_of(replica: Replica, pool: LlmPool) -> Worker:
     """Its predictions are lines through the pace: at half a step's tokens, and at batch 1 and the batch limit."""
     pace, limit = pool.terms.pace, pool.pool.batch_limit
     tokens = max(1, pool.terms.step_tokens // 2)

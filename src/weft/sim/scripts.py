@@ -1,7 +1,7 @@
 """A Deployment's program as the simulator walks it: for every step what to do, where, and how choices fall."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from weft.core.deployment import Deployment, Handoff
 from weft.core.errors import DeploymentError
@@ -15,7 +15,8 @@ LLM_KINDS = (StepKind.PREFILL, StepKind.DECODE)
 class StepScript:
     """`call` is the name of the model call that a prefill, a decode or a transfer belongs to (empty for others).
     `pools` and `shares` say where visits go; `duration` is the mean of CPU work in ticks, `cv` its spread. `weights`
-    are the running sums of the probabilities of a choice's labels."""
+    are the running sums of the probabilities of a choice's labels. `handoffs` are those of a transfer, and of the
+    decode that it is for, by pools."""
 
     step: Step
     kind: StepKind
@@ -27,7 +28,7 @@ class StepScript:
     duration: int = 0
     cv: float | None = None
     weights: tuple[float, ...] = ()
-    handoff: Handoff | None = None
+    handoffs: Mapping[tuple[str, str], Handoff] = field(default_factory=dict[tuple[str, str], Handoff])
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,7 @@ def _step(deployment: Deployment, program: Program, step: Step) -> StepScript:
         duration=ticks(float(step.attributes.get("core_s", 0.0))),
         cv=float(step.attributes["cv"]) if "cv" in step.attributes else None,
         weights=_weights(program, step),
-        handoff=_handoff(deployment, step),
+        handoffs=_handoffs(deployment, step),
     )
 
 
@@ -72,12 +73,15 @@ def _call_of(step: Step) -> str:
     return step.name.rpartition(".")[0] if step.kind in kinds else ""
 
 
-def _handoff(deployment: Deployment, step: Step) -> Handoff | None:
-    """That of a transfer step: its input is the prefill."""
-    if step.kind is not StepKind.KV_TRANSFER:
-        return None
-    found = next((each for each in deployment.handoffs if each.source in step.inputs), None)
-    if found is None:
+def _handoffs(deployment: Deployment, step: Step) -> Mapping[tuple[str, str], Handoff]:
+    """The input of a transfer is the prefill."""
+    ends = {StepKind.KV_TRANSFER: step.inputs, StepKind.DECODE: (step.name,)}.get(step.kind, ())
+    found = {
+        (each.source_pool, each.target_pool): each
+        for each in deployment.handoffs
+        if (each.source if step.kind is StepKind.KV_TRANSFER else each.target) in ends
+    }
+    if not found and step.kind is StepKind.KV_TRANSFER:
         raise DeploymentError(
             subject=f"step {step.name!r}",
             problem="moves a cache, but the plan has no hand-off for it",

@@ -10,6 +10,7 @@ from weft.sim.faults import Trouble, schedule
 from weft.sim.fleet import Fleet, build_fleet
 from weft.sim.kernel import Kernel, seconds, ticks
 from weft.sim.monitor import Monitor
+from weft.sim.pairing import PairKind, pairings
 from weft.sim.quiet import few_collections
 from weft.sim.recorder import OnRecord, Recorder, bounds_of
 from weft.sim.replica import Replica
@@ -24,11 +25,13 @@ from weft.traces.request import Request
 
 @dataclass(frozen=True, slots=True)
 class SimConfig:
-    """`cv` is the spread of CPU steps (0: fixed, None: exponential). `exact` makes every decode step an event.
-    `window_s` records all that happens from a second to a second. `source` says what the load is made from."""
+    """`pairs` is when the replica that decodes is chosen. `cv` is the spread of CPU steps (0: fixed, None: exponential).
+    `exact` makes every decode step an event. `window_s` records all that happens from a second to a second. `source`
+    says what the load is made from."""
 
     seed: int = 0
     router: RouterKind = RouterKind.WEFT
+    pairs: PairKind = PairKind.LATE
     cv: float | None = 0.0
     exact: bool = False
     stop_overload: bool = True
@@ -90,7 +93,8 @@ class _Simulation:
             self.window = sink = Window(self.recorder, *map(ticks, config.window_s))
         chance = Chance(config.seed, config.cv)
         heard = self.window.iterations if self.window is not None else None
-        self.walk = Walk(self.kernel, self.fleet, self.script, routers, sink, chance, heard)
+        together = pairings(self.kernel, self.fleet, self.script, config.pairs)
+        self.walk = Walk(self.kernel, self.fleet, self.script, routers, sink, chance, heard, together)
         self.samples = Samples()
         self.monitor = Monitor(self.kernel, self.fleet, self.walk, self.recorder, self.samples, config.stop_overload)
         schedule(config.troubles, self.kernel, self.fleet, self.walk)

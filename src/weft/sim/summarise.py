@@ -134,7 +134,11 @@ def _assumptions(deployment: Deployment) -> Iterator[tuple[str, str]]:
     if engines:
         worst = max(engine.pace.error for engine in engines)
         made = ", ".join(sorted({engine.pace.provenance for engine in engines}))
-        started = "without what a server does before a prompt starts"
-        yield "step times", f"the plan's ({made}), in tables within {worst:.1%} of them; {started}"
-    yield "links", "first come first served; one port each way a replica, one path between zones; caches move whole"
+        yield "step times", f"the plan's ({made}), in tables within {worst:.1%} of them"
+        if not any(engine.start_s or engine.start_share for engine in engines):
+            yield "servers", "start on a prompt at once"
+    yield (
+        "links",
+        "first come first served; one port each way a replica, one path between zones; of a cache what is not there already",
+    )
     yield "CPU steps", "the program's core seconds, cores of a pool as one queue"

@@ -16,6 +16,7 @@ from weft.policy.sequence import Sequence
 from weft.sim.calls import LlmCall
 from weft.sim.fleet import Fleet, LlmPool
 from weft.sim.kernel import Kernel, ticks
+from weft.sim.pairing import Pairing
 from weft.sim.refuse import check_names, too_long
 from weft.sim.replica import Iterations, Replica
 from weft.sim.routing import PoolRouter
@@ -71,6 +72,7 @@ class Walk:
         sink: Sink,
         chance: Chance,
         on_iterations: Iterations | None = None,
+        pairings: Mapping[str, Pairing] | None = None,
     ) -> None:
         self._kernel = kernel
         self._fleet = fleet
@@ -80,6 +82,7 @@ class Walk:
         self._chance = chance
         self._starts = {name: (self._start_of(each), each) for name, each in script.steps.items()}
         self._on_iterations = on_iterations
+        self._pairings = pairings or {}
         self._inputs: Mapping[str, object] = dict.fromkeys(script.program.entry.parameters)
         self._nobody = AgentRun(script.program, self._inputs)
         self.expecting = True
@@ -95,6 +98,8 @@ class Walk:
         replica.on_end = self._sequence_over
         replica.on_iterations = self._on_iterations
         self._routers[pool.pool.name].add(replica)
+        for pairing in self._pairings.values():
+            pairing.add(pool, replica)
         parked, pool.parked = pool.parked, []
         for call in parked:
             self._submit(call, pool)
@@ -111,6 +116,8 @@ class Walk:
     def fail(self, pool: LlmPool, replica: Replica) -> None:
         """Its calls start again elsewhere, or wait for a replica to come back."""
         self._routers[pool.pool.name].remove(replica)
+        for pairing in self._pairings.values():
+            pairing.remove(replica)
         for call in replica.fail():
             call.restarts += 1
             self._submit(call, pool)
@@ -206,13 +213,24 @@ class Walk:
 
     def _call(self, call: LlmCall) -> None:
         call.submitted_at = self._kernel.now
+        if call.pool.starts:
+            started = self._kernel.now + call.pool.start(call.isl, call.hashes)
+            self._kernel.at(started, 0, self._started, call)
+        else:
+            self._submit(call, call.pool)
+
+    def _started(self, call: LlmCall) -> None:
         self._submit(call, call.pool)
 
     def _submit(self, call: LlmCall, pool: LlmPool) -> None:
         call.pool = pool
-        router = self._routers[pool.pool.name]
-        if router.alive:
-            router.choose(call).submit(call, self._sequence(call))
+        router, chosen = self._routers[pool.pool.name], None
+        if call.first_at < 0 and self._pairings and (pairing := self._pairings.get(call.name)) is not None:
+            chosen = pairing.choose(call)
+        if chosen is None and router.alive:
+            chosen = router.choose(call)
+        if chosen is not None:
+            chosen.submit(call, self._sequence(call))
         else:
             pool.parked.append(call)
 
@@ -253,7 +271,7 @@ class Walk:
         if goal is None or not goal.alive:  # what was moved is lost: the prompt is computed again elsewhere
             self._submit(call, call.decode_pool)
             return
-        goal.submit(call, Sequence(call, call.isl, call.osl, transferred=True))
+        goal.submit(call, Sequence(call, call.isl, call.osl, hashes=call.hashes, transferred=True))
 
     def _transfer(self, run: Run, ready: Ready, script: StepScript) -> None:
         call = ready.inputs[0]
@@ -264,11 +282,14 @@ class Walk:
         if not call.moves or call.osl == 1 or not router.alive:
             self._moved(job)
             return
-        assert script.handoff is not None
-        goal = call.goal = router.choose(call)
-        size = round(call.pool.terms.kv_bytes_per_token * call.isl)
+        goal = call.goal
+        if goal is None or not goal.alive:
+            goal = call.goal = router.choose(call)
+        size = round(call.pool.terms.kv_bytes_per_token * (call.isl - goal.held(call)))
         ends = (call.pool.pool.zone, source.name), (pool.pool.zone, goal.name)
-        self._fleet.wires[script.handoff.link].send(*ends, size, self._moved, job)
+        handoffs = script.handoffs
+        handoff = handoffs.get((call.pool.name, pool.name)) or next(iter(handoffs.values()))
+        self._fleet.wires[handoff.link].send(*ends, size, self._moved, job)
 
     def _moved(self, job: tuple[LlmCall, Ready, int]) -> None:
         call, ready, began = job

@@ -38,6 +38,10 @@ class Wires:
         self.transfers = 0
         self.waited = 0
 
+    def backlog(self, source: str, target: str) -> int:
+        """Ticks that what is queued between two zones still takes."""
+        return max(0, self._free_at.get((source, target), 0) - self._kernel.now)
+
     def send(
         self, source: tuple[str, str], target: tuple[str, str], size: int, arrived: Callable[[Any], None], argument: Any
     ) -> None:
