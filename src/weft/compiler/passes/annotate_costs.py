@@ -13,7 +13,8 @@ from xdsl.passes import ModulePass
 
 from weft import catalog
 from weft.compiler.attributes import to_dictionary
-from weft.compiler.dialects.llm import DecodeOp, PrefillOp, SizedOp
+from weft.compiler.dialects.llm import DecodeOp, PrefillOp
+from weft.compiler.dialects.sized import SizedOp
 from weft.compiler.dialects.step import CpuOp, StepOp
 from weft.core.deployment import Parallelism
 from weft.core.units import Precision
