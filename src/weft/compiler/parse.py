@@ -11,6 +11,7 @@ from xdsl.utils.exceptions import ParseError, VerifyException
 from weft.compiler.control_flow import agent_graph, jump_of, steps_of
 from weft.compiler.dialects import weft_context
 from weft.compiler.dialects.step import Refusal, StepOp
+from weft.compiler.upstream import packed, unpack
 from weft.core.errors import IRError
 
 
@@ -25,6 +26,7 @@ def parse_module(text: str, name: str) -> ModuleOp:
     except VerifyException as error:  # types that an assembly format checks while it reads
         read = text[: parser.pos].rstrip().splitlines()
         raise _misspelled(f"{name}:{len(read)}: {read[-1].strip()}", str(error)) from error
+    unpack(module)
     verify(module, name)
     return module
 
@@ -42,9 +44,10 @@ def read_module(path: Path) -> ModuleOp:
 
 
 def print_module(module: ModuleOp, *, generic: bool = False) -> str:
-    """`generic` prints what upstream tools read: no custom assembly, properties as attributes."""
+    """`generic` prints what upstream tools read: no custom assembly, properties as attributes. See upstream.py."""
     stream = StringIO()
-    Printer(stream, print_generic_format=generic, print_properties_as_attributes=generic).print_op(module)
+    printer = Printer(stream, print_generic_format=generic, print_properties_as_attributes=generic)
+    printer.print_op(packed(module) if generic else module)
     return stream.getvalue() + "\n"
 
 
