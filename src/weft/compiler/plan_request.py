@@ -17,7 +17,7 @@ from weft.compiler.dialects.kv import KvType
 from weft.compiler.dialects.llm import DecodeOp, PrefillOp
 from weft.compiler.dialects.media import SynthesizeOp
 from weft.compiler.dialects.step import CpuOp, StepOp
-from weft.compiler.dialects.types import AudioType, MessagesType, TextType, whole
+from weft.compiler.dialects.types import AudioType, DocsType, EmbeddingType, JsonType, MessagesType, TextType, whole
 from weft.compiler.frequency import markov_chain
 from weft.core.errors import InputError, IRError
 from weft.core.units import Precision
@@ -33,8 +33,20 @@ from weft.plan.tails import TAIL_SHARE
 Visits = Mapping[Block, float]
 """Expected runs of each block per run of the agent: `frequency.block_visits`."""
 
-BYTES_OF: Mapping[type[Attribute], float] = {TextType: 1e3, MessagesType: 4e3, AudioType: 96e3}
-"""What one value weighs on a wire: a paragraph, a short chat, three seconds of 16 kHz speech. Caches know their own."""
+BYTES_OF: Mapping[type[Attribute], float] = {
+    TextType: 1e3,
+    MessagesType: 4e3,
+    AudioType: 96e3,
+    DocsType: 8e3,
+    JsonType: 500.0,
+}
+"""What one value weighs on a wire: a paragraph, a short chat, three seconds of 16 kHz speech, eight passages, the
+arguments of a call. Embeddings have four bytes a number; caches know their own."""
+
+
+def value_bytes(value: Attribute) -> float:
+    value = whole(value)
+    return 4.0 * value.width.value.data if isinstance(value, EmbeddingType) else BYTES_OF.get(type(value), 0.0)
 
 
 def plan_blocks(graph: func.FuncOp, visits: Visits) -> tuple[PlanBlock, ...]:
@@ -106,7 +118,7 @@ def _flow(source: StepOp, target: StepOp, ways: Collection[Jumped], visits: Visi
         target.step_name,
         sum(visits[block] if way is None else visits[way[0]] * jump_of(way[0]).probabilities[way[1]] for way in ways),
         block_name(block) if source.parent is block and None in ways else None,
-        BYTES_OF.get(type(whole(value)), 0.0),
+        value_bytes(value),
         carries_kv=isinstance(value, KvType),
         chunks=_chunks(source, target) if source.parent is block and None in ways else 1.0,
     )
@@ -207,7 +219,7 @@ def _leaf_task(step: StepOp, visits: float, precisions: tuple[Precision, ...]) -
             raise IRError(
                 subject=f"step {step.step_name!r}",
                 problem=f"{step.name} is no leaf that can be placed",
-                way_out="run split-phases before place",
+                way_out="run split-phases before place; what moves, stores or takes phases apart comes after it",
             )
 
 

@@ -35,6 +35,11 @@ class PartOp(ModelOp, ABC):
     dp = opt_attr_def(IntegerAttr)
     ep = opt_attr_def(IntegerAttr)
 
+    @property
+    def decodes(self) -> bool:
+        """Which phase it is a part of."""
+        raise NotImplementedError
+
     def verify_(self) -> None:
         super().verify_()
         self.check_above(0, tp=self.tp, dp=self.dp, ep=self.ep)
@@ -44,6 +49,10 @@ class PhasedOp(PartOp, ABC):
     """A part that both phases have."""
 
     phase = attr_def(StringAttr)
+
+    @property
+    def decodes(self) -> bool:
+        return self.phase.data == "decode"
 
     def verify_(self) -> None:
         super().verify_()
@@ -95,12 +104,20 @@ class ExpertPrefillOp(ExpertOp):
 
     name = "llm.expert_prefill"
 
+    @property
+    def decodes(self) -> bool:
+        return False
+
 
 @irdl_op_definition
 class ExpertDecodeOp(ExpertOp):
     """The experts over one token of each sequence, for each token of the reply: bound by memory bandwidth."""
 
     name = "llm.expert_decode"
+
+    @property
+    def decodes(self) -> bool:
+        return True
 
 
 @irdl_op_definition

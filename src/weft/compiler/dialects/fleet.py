@@ -61,12 +61,14 @@ class PoolOp(IRDLOperation):
 
 @irdl_op_definition
 class SendOp(StepOp):
-    """`%m = fleet.send "text.send"(%text) to @cpu {bytes = …} : (T) -> !fleet.message<T>`, in the pool that has it."""
+    """`%m = fleet.send "text.send"(%text) to @cpu {bytes = …} : (T) -> !fleet.message<T>`, in the pool that has it.
+    `to_stage` is a later stage of the pipeline that is one replica of the pool."""
 
     name = "fleet.send"
 
     value = operand_def()
     to = attr_def(FlatSymbolRefAttrConstr)
+    to_stage = opt_attr_def(IntegerAttr)
     bytes_moved = opt_attr_def(IntegerAttr, attr_name="bytes")
     message = result_def(MessageType)
 
@@ -100,9 +102,9 @@ class RecvOp(StepOp, HasFolderInterface):
 
     def fold(self) -> Sequence[SSAValue | Attribute] | None:
         sent = self.message.owner
-        if isinstance(sent, SendOp) and sent.pool is not None and sent.pool == self.pool == sent.to:
-            return (sent.value,)
-        return None
+        if not isinstance(sent, SendOp) or sent.to_stage is not None or sent.pool is None:
+            return None
+        return (sent.value,) if sent.pool == self.pool == sent.to else None
 
 
 FleetDialect = Dialect("fleet", [PoolOp, SendOp, RecvOp], [MessageType])

@@ -6,6 +6,8 @@ from xdsl.passes import ModulePass
 
 from weft.compiler.passes.annotate_costs import AnnotateCosts
 from weft.compiler.passes.block_frequency import BlockFrequency
+from weft.compiler.passes.decompose_moe import DecomposeMoe
+from weft.compiler.passes.decompose_tools import DecomposeTools
 from weft.compiler.passes.expand_maps import ExpandMaps
 from weft.compiler.passes.insert_transfers import InsertTransfers
 from weft.compiler.passes.partition import Partition
@@ -15,5 +17,16 @@ from weft.compiler.passes.split_phases import SplitPhases
 
 PASSES: dict[str, Callable[[], type[ModulePass]]] = {
     each.name: (lambda each=each: each)
-    for each in (ExpandMaps, SetWorkload, BlockFrequency, SplitPhases, AnnotateCosts, Place, Partition, InsertTransfers)
+    for each in (
+        ExpandMaps,
+        SetWorkload,
+        BlockFrequency,
+        SplitPhases,
+        DecomposeTools,
+        AnnotateCosts,
+        Place,
+        Partition,
+        InsertTransfers,
+        DecomposeMoe,
+    )
 }
