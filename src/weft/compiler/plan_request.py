@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from xdsl.dialects import func
 from xdsl.dialects.builtin import IntegerAttr
-from xdsl.ir import Attribute, Block, BlockArgument, SSAValue
+from xdsl.ir import Block, BlockArgument, SSAValue
 
 from weft import catalog
 from weft.compiler.attributes import scalars
@@ -17,8 +17,8 @@ from weft.compiler.dialects.kv import KvType
 from weft.compiler.dialects.llm import DecodeOp, PrefillOp
 from weft.compiler.dialects.media import SynthesizeOp
 from weft.compiler.dialects.step import CpuOp, StepOp
-from weft.compiler.dialects.types import AudioType, DocsType, EmbeddingType, JsonType, MessagesType, TextType, whole
 from weft.compiler.frequency import markov_chain
+from weft.compiler.sizes import value_bytes
 from weft.core.errors import InputError, IRError
 from weft.core.units import Precision
 from weft.core.workload import Slo
@@ -32,21 +32,6 @@ from weft.plan.tails import TAIL_SHARE
 
 Visits = Mapping[Block, float]
 """Expected runs of each block per run of the agent: `frequency.block_visits`."""
-
-BYTES_OF: Mapping[type[Attribute], float] = {
-    TextType: 1e3,
-    MessagesType: 4e3,
-    AudioType: 96e3,
-    DocsType: 8e3,
-    JsonType: 500.0,
-}
-"""What one value weighs on a wire: a paragraph, a short chat, three seconds of 16 kHz speech, eight passages, the
-arguments of a call. Embeddings have four bytes a number; caches know their own."""
-
-
-def value_bytes(value: Attribute) -> float:
-    value = whole(value)
-    return 4.0 * value.width.value.data if isinstance(value, EmbeddingType) else BYTES_OF.get(type(value), 0.0)
 
 
 def plan_blocks(graph: func.FuncOp, visits: Visits) -> tuple[PlanBlock, ...]:

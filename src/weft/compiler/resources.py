@@ -7,7 +7,7 @@ replica; on one device at 16 bits until the step is placed. Other steps: `core_s
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from xdsl.dialects.builtin import DictionaryAttr, IntegerAttr, ModuleOp, StringAttr
+from xdsl.dialects.builtin import DictionaryAttr, IntegerAttr, ModuleOp
 from xdsl.ir import Operation
 
 from weft import catalog
@@ -90,14 +90,6 @@ class Resources:
         routed = visit.model.experts
         held = 1.0 if step.experts is None or routed is None else step.experts.value.data / routed.count
         return theta(visit, (Part.EXPERTS,)).scaled(held)
-
-
-def message_bytes(visit: Visit, part: Part) -> IntegerAttr:
-    return IntegerAttr(round(theta(visit, (part,)).message_bytes), 64)
-
-
-def part_named(step: StepOp, part: str) -> StringAttr:
-    return StringAttr(f"{step.step_name}.{part}")
 
 
 def _told(found: Theta) -> DictionaryAttr:

@@ -13,24 +13,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from xdsl.context import Context
-from xdsl.dialects.builtin import IntegerAttr, ModuleOp, StringAttr, i64
+from xdsl.dialects.builtin import ModuleOp, StringAttr
 from xdsl.ir import Attribute, SSAValue
 from xdsl.passes import ModulePass
 from xdsl.pattern_rewriter import PatternRewriter, PatternRewriteWalker, RewritePattern, op_type_rewrite_pattern
 
-from weft.compiler.attributes import spelled
 from weft.compiler.dialects.collectives import AllGatherOp, AllReduceOp, CollectiveOp
 from weft.compiler.dialects.experts import ExpertDecodeOp, ExpertPrefillOp, GateSelectOp, MergeExpertsOp
 from weft.compiler.dialects.llm import DecodeOp, PrefillOp
 from weft.compiler.dialects.step import StepOp
 from weft.compiler.dialects.types import HiddenType
-from weft.compiler.resources import Resources, message_bytes, part_named
+from weft.compiler.parts import check_moved, exchange, finish, says
+from weft.compiler.resources import Resources
 from weft.core.deployment import Parallelism
 from weft.core.errors import IRError
-from weft.cost.theta import Part, Visit
-
-WHOLE_ONLY = ("assumed", "cost", "partition", "chunk_tokens")
-"""Attributes of a phase that its parts do not share."""
+from weft.cost.theta import Visit
 
 
 @dataclass(frozen=True)
@@ -59,16 +56,11 @@ class _Decompose(RewritePattern):
         visit = self.resources.visit(op)
         if op.models is not None or op.layers is not None or op.shards is not None or visit.model.experts is None:
             return
-        if op.handoff is not None:
-            problem = "its cache has not been moved yet"
-            raise IRError(subject=f"step {op.step_name!r}", problem=problem, way_out="run insert-transfers before")
+        check_moved(op)
         if op.pool is None:
             visit = replace(visit, parallelism=self.unplaced)
         parts = _Phase(op, visit).parts()
-        for part in parts if op.cost is not None else ():
-            self.resources.note(part)
-        for part in parts[:-1]:
-            part.results[0].name_hint = spelled(part.step_name.replace(".", "_"))
+        finish(parts, op, self.resources)
         rewriter.replace(op, parts, [parts[-1].results[0]])
 
 
@@ -97,18 +89,12 @@ class _Phase:
 
     def _exchange(self, kind: type[CollectiveOp], part: str, value: SSAValue, shards: int) -> CollectiveOp | None:
         """None where one device has it all."""
-        if shards == 1:
-            return None
-        of = Part.GATHER if kind is AllGatherOp else Part.REDUCE
-        own = {"shards": IntegerAttr(shards, i64), "bytes": message_bytes(self.visit, of)}
-        shared = {name: each for name, each in self._says(part).items() if name in ("step", "visits", "pool", "hint")}
-        return kind.build(operands=[[value]], attributes=shared | own, result_types=[value.type])
+        return exchange(kind, self.op, part, [value], self.visit, shards) if shards > 1 else None
 
     def _says(self, part: str) -> dict[str, Attribute]:
-        split = {name: getattr(self.visit.parallelism, name) for name in ("tp", "dp", "ep")}
-        numbers = {name: IntegerAttr(size, i64) for name, size in split.items() if size > 1}
-        shared = {name: each for name, each in self.op.attributes.items() if name not in WHOLE_ONLY}
-        return shared | numbers | {"step": part_named(self.op, part)}
+        split = self.visit.parallelism
+        numbers = {"tp": split.tp, "dp": split.dp, "ep": split.ep}
+        return says(self.op, part, **{name: number for name, number in numbers.items() if number > 1})
 
     def _chunks(self) -> dict[str, Attribute]:
         return {"chunk_tokens": self.op.chunk_tokens} if self.op.chunk_tokens else {}

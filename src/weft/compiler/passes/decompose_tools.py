@@ -16,10 +16,10 @@ from xdsl.ir import Attribute
 from xdsl.passes import ModulePass
 from xdsl.pattern_rewriter import PatternRewriter, PatternRewriteWalker, RewritePattern, op_type_rewrite_pattern
 
-from weft.compiler.attributes import spelled
 from weft.compiler.dialects.tool import ComputeOp, InvokeOp, LookupOp
 from weft.compiler.dialects.types import DocsType
-from weft.compiler.resources import Resources, part_named
+from weft.compiler.parts import finish, part_named
+from weft.compiler.resources import Resources
 
 
 @dataclass(frozen=True)
@@ -56,10 +56,7 @@ class _Decompose(RewritePattern):
             attributes=attributes | _own(op, "compute", core_s - share * core_s),
             result_types=[op.found.type],
         )
-        lookup.found.name_hint = spelled(f"{op.step_name}_docs")
-        if op.cost is not None:
-            self.resources.note(lookup)
-            self.resources.note(compute)
+        finish((lookup, compute), op, self.resources)
         rewriter.replace(op, [lookup, compute], [compute.found])
 
 
