@@ -53,7 +53,7 @@ def check_moved(step: SizedOp) -> None:
 
 
 def finish(parts: Sequence[StepOp], whole: StepOp, resources: Resources) -> None:
-    """Values are called after their steps, the last after that of the whole; costs are noted where the whole had one."""
+    """Values are called after their steps, the last as the whole's; costs are noted where the whole had one."""
     for part in parts[:-1]:
         part.results[0].name_hint = spelled(part.step_name.replace(".", "_"))
     for part in parts if whole.cost is not None else ():
