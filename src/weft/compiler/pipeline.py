@@ -13,6 +13,7 @@ from weft.compiler.opt import run_passes
 from weft.compiler.parse import read_module, verify
 from weft.compiler.passes.annotate_costs import AnnotateCosts
 from weft.compiler.passes.block_frequency import BlockFrequency
+from weft.compiler.passes.decompose_tools import DecomposeTools
 from weft.compiler.passes.expand_maps import ExpandMaps
 from weft.compiler.passes.insert_transfers import InsertTransfers
 from weft.compiler.passes.partition import Partition
@@ -61,7 +62,7 @@ def unplaced(request: CompileRequest) -> ModuleOp:
 
 def passes_for(request: CompileRequest) -> tuple[ModulePass, ...]:
     sizes: tuple[ModulePass, ...] = (SetWorkload(request.workload),) if request.workload else ()
-    analyses = (BlockFrequency(), SplitPhases(), AnnotateCosts())
+    analyses = (BlockFrequency(), SplitPhases(), DecomposeTools(), AnnotateCosts())
     return (ExpandMaps(), *sizes, *analyses, place_pass(request), *AFTER_PLACING)
 
 
