@@ -117,7 +117,7 @@ def test_the_key_is_of_all_that_makes_an_artifact(tmp_path: Path) -> None:
 def test_a_missing_program_is_named(tmp_path: Path) -> None:
     compiler = IreeCompile()
     compiler.__dict__["program"] = tmp_path / "no-compiler"
-    with pytest.raises(CompilerError, match="not found|No such file"):
+    with pytest.raises(CompilerError, match=r"not found|No such file"):
         compiler.compile(tmp_path / "m", (), tmp_path / "a", tmp_path / "log")
     assert MissingProgramError.exit_code == 2
 

@@ -5,10 +5,9 @@ on from them. An entry whose bytes are not those that were stored is thrown away
 """
 
 import contextlib
-import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,7 +51,7 @@ class Cache:
         return found
 
     @contextmanager
-    def scratch(self) -> Iterator[Path]:
+    def scratch(self) -> Generator[Path]:
         """A folder on the cache's disk, so that what is made there can be renamed into place; it is gone afterwards."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -76,4 +75,4 @@ def place(source: Path, target: Path) -> None:
     """Puts a cached file where it is wanted: a copy, because a bundle must not change with the cache."""
     target.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(source, target)
-    os.chmod(target, 0o644)
+    target.chmod(0o644)

@@ -152,8 +152,8 @@ ENGINES: Mapping[str, Engine] = MappingProxyType(
                 flags=VLLM_FLAGS,
                 image="vault.habana.ai/gaudi-docker/1.23.0/ubuntu22.04/habanalabs/vllm-installer-2.9.0:latest",
                 docker=GAUDI,
-                source="github.com/vllm-project/vllm-gaudi v0.21.0: release notes, tests/unit_tests/run_accuracy_test.sh"
-                "; docs.habana.ai vLLM Quick Start (image); docs.vllm.ai/projects/gaudi quantization/inc",
+                source="github vllm-project/vllm-gaudi v0.21.0: release notes, tests/unit_tests/run_accuracy_test.sh;"
+                " docs.habana.ai vLLM Quick Start (image); docs.vllm.ai/projects/gaudi quantization/inc",
                 as_of="2026-11-21",
                 secret="VLLM_API_KEY",
                 kv="vllm-nixl",
@@ -195,7 +195,7 @@ ENGINES: Mapping[str, Engine] = MappingProxyType(
                 flags=tuple(flag for flag in VLLM_FLAGS if flag.setting not in ("block_size", "kv_transfer")),
                 image="public.ecr.aws/neuron/pytorch-inference-vllm-neuronx:latest",
                 docker=("--device=/dev/neuron0", "--net=host", "--cap-add=SYS_ADMIN"),
-                source="awsdocs-neuron.readthedocs-hosted.com v2.32.0: vllm-neuron quickstart-online-serving, deploy-dlc",
+                source="docs awsdocs-neuron v2.32.0: vllm-neuron quickstart-online-serving, quickstart-deploy-dlc",
                 as_of="2026-11-21",
                 secret="VLLM_API_KEY",
             ),

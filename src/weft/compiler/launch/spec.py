@@ -77,8 +77,8 @@ def launch_spec(joined: Joined, model_dir: str | None = None) -> LaunchSpec:
         passes.append("QUANT_CONFIG")
     if serving.peers:
         ports["SIDE_PORT"] = SIDE_PORT + joined.place * PORTS_PER_POOL
-        variables["HOST_IP"] = None
         env |= _wire_env(joined)
+        variables |= {"HOST_IP": None} if "${HOST_IP}" in env.values() else {}
     return LaunchSpec(
         pool=serving.pool,
         model=serving.model,

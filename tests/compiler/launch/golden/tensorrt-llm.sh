@@ -38,7 +38,6 @@ HERE=$(cd "$(dirname "$0")" && pwd)
 REPLICA=${REPLICA:-0}
 : "${MODEL_DIR:?set it: the folder of the checkpoint of llama-3-70b}"
 BIND=${BIND:-127.0.0.1}
-: "${HOST_IP:?set it: the address of this machine that the other pools reach}"
 PORT=${PORT:-$((8100 + REPLICA))}
 SIDE_PORT=${SIDE_PORT:-$((5700 + REPLICA))}
 exec docker run --rm \
@@ -70,7 +69,6 @@ HERE=$(cd "$(dirname "$0")" && pwd)
 REPLICA=${REPLICA:-0}
 : "${MODEL_DIR:?set it: the folder of the checkpoint of llama-3-70b}"
 BIND=${BIND:-127.0.0.1}
-: "${HOST_IP:?set it: the address of this machine that the other pools reach}"
 PORT=${PORT:-$((8100 + REPLICA))}
 SIDE_PORT=${SIDE_PORT:-$((5700 + REPLICA))}
 exec docker run --rm \
