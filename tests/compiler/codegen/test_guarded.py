@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from weft.compiler.codegen.cache import Cache
-from weft.compiler.codegen.compilers import IreeCompile, artifact_key
+from weft.compiler.codegen.compilers import IreeCompile
 from weft.compiler.codegen.guarded import Guard, Limits, first_error
 from weft.core.errors import CompilerError, InputError, MissingProgramError
 from weft.core.units import MEGA
@@ -102,16 +102,6 @@ def test_iree_compiles_the_same_bytes_and_refuses_in_one_line(tmp_path: Path) ->
     with pytest.raises(CompilerError, match=r"arith\.nothing"):
         compiler.compile(bad, X86, tmp_path / "three", tmp_path / "log")
     assert "@" in compiler.version
-
-
-def test_the_key_is_of_all_that_makes_an_artifact(tmp_path: Path) -> None:
-    module, compiler = tmp_path / "m.mlir", IreeCompile()
-    module.write_text(ADD)
-    first = artifact_key(compiler, module, X86)
-    assert artifact_key(compiler, module, X86) == first
-    assert artifact_key(compiler, module, X86[:-1]) != first
-    module.write_text(ADD + "\n")
-    assert artifact_key(compiler, module, X86) != first
 
 
 def test_a_missing_program_is_named(tmp_path: Path) -> None:

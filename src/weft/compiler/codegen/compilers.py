@@ -1,4 +1,4 @@
-"""The edge to the compilers: one module of MLIR → one artifact. IREE's own, and one in memory for tests."""
+"""The edge to the compilers: one file or folder and flags → one file. IREE's own, and one in memory for tests."""
 
 import importlib.util
 import subprocess
@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Protocol
 
 from weft.compiler.codegen.guarded import Guard, Usage
-from weft.compiler.codegen.hashing import hash_file, hash_parts
 from weft.core.errors import CompilerError, MissingProgramError
 
 VERSION_TIME_S = 60.0
@@ -24,8 +23,12 @@ class Compiler(Protocol):
         """Artifacts of another version are not taken from the cache."""
         ...
 
-    def compile(self, module: Path, flags: tuple[str, ...], artifact: Path, log: Path) -> Usage:
-        """Writes `artifact`; raises CompilerError with one line, the whole story in `log`. Called from threads."""
+    def compile(self, source: Path, flags: tuple[str, ...], made: Path, log: Path) -> Usage:
+        """Writes `made`; raises CompilerError with one line, the whole story in `log`. Called from threads."""
+        ...
+
+    def stop(self) -> None:
+        """Ends what is being compiled; nothing more is."""
         ...
 
 
@@ -36,8 +39,11 @@ class IreeCompile:
     guard: Guard = field(default_factory=Guard)
     name: str = "iree-compile"
 
-    def compile(self, module: Path, flags: tuple[str, ...], artifact: Path, log: Path) -> Usage:
-        return self.guard.run([str(self.program), *flags, str(module), "-o", str(artifact)], log, artifact.name)
+    def compile(self, source: Path, flags: tuple[str, ...], made: Path, log: Path) -> Usage:
+        return self.guard.run([str(self.program), *flags, str(source), "-o", str(made)], log, self.name)
+
+    def stop(self) -> None:
+        self.guard.stop()
 
     @cached_property
     def version(self) -> str:
@@ -67,24 +73,23 @@ class IreeCompile:
 
 @dataclass
 class MemoryCompiler:
-    """Artifacts that say what they were made of; fails on modules whose name or flags hold a word of `failures`."""
+    """Artifacts that say what they were made of; fails on sources or flags that are named in `failures`."""
 
     failures: Mapping[str, str] = field(default_factory=dict[str, str])
     name: str = "memory"
     version: str = "1"
     compiled: list[str] = field(default_factory=list[str])
 
-    def compile(self, module: Path, flags: tuple[str, ...], artifact: Path, log: Path) -> Usage:
-        log.write_text(f"{self.name} {' '.join(flags)} {module}\n")
+    def compile(self, source: Path, flags: tuple[str, ...], made: Path, log: Path) -> Usage:
+        log.write_text(f"{self.name} {' '.join(flags)} {source}\n")
         for word, problem in self.failures.items():
-            if word in (module.stem, *flags):
+            if word in (source.stem, *flags):
                 log.write_text(f"error: {problem}\n")
-                raise CompilerError(subject=artifact.name, problem=problem, way_out="see its log")
-        artifact.write_text(f"{self.name} {' '.join(flags)} {hash_file(module)}\n")
-        self.compiled.append(artifact.name)
+                raise CompilerError(subject=self.name, problem=problem, way_out="see its log")
+        said = source.read_text() if source.is_file() else "\n".join(sorted(each.name for each in source.iterdir()))
+        made.write_text(f"{self.name} {' '.join(flags)}\n{said}")
+        self.compiled.append(source.name)
         return Usage(cpu_s=0.0, memory_bytes=0.0)
 
-
-def artifact_key(compiler: Compiler, module: Path, flags: tuple[str, ...]) -> str:
-    """The same key, the same bytes: IREE compiles deterministically (tests/compiler/codegen/test_guarded.py)."""
-    return hash_parts((compiler.name, compiler.version, hash_file(module), *flags))
+    def stop(self) -> None:
+        pass
