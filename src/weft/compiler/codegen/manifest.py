@@ -22,12 +22,14 @@ class FileEntry:
 @dataclass(frozen=True, slots=True)
 class ModelEntry:
     """A checkpoint that artifacts were compiled from. The weights stay where they are: `weights` are the hashes by
-    which a runtime knows that it has the same ones. `stands_in_for` are the models of the plan whose place it takes.
+    which one knows that they are the same, `model_hash` is what engines call them all together. `stands_in_for` are
+    the models of the plan whose place it takes.
     """
 
     name: str
     config_sha256: str
     weights: Mapping[str, str]
+    model_hash: str
     stands_in_for: tuple[str, ...] = ()
 
 
@@ -38,6 +40,7 @@ class ArtifactEntry:
     file: str
     module: str
     model: str
+    phases: tuple[str, ...]
     dtype: str
     target: str
     flags: tuple[str, ...]
