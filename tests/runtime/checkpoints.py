@@ -42,6 +42,11 @@ def mistral(**changes: Any) -> Any:
     return transformers.MistralForCausalLM(config)
 
 
+def mixtral(**changes: Any) -> Any:
+    config = {**SIZES, "num_local_experts": 4, "num_experts_per_tok": 2, "sliding_window": None, **changes}
+    return transformers.MixtralForCausalLM(transformers.MixtralConfig(**config))
+
+
 def qwen2(**changes: Any) -> Any:
     model = transformers.Qwen2ForCausalLM(transformers.Qwen2Config(**{**SIZES, **changes}))
     with torch.no_grad():  # transformers starts biases at zero, which would not test them

@@ -26,6 +26,7 @@ MODELS: dict[str, Callable[[], Any]] = {
     "qwen2": checkpoints.qwen2,
     "qwen3": checkpoints.qwen3,
     "mistral": checkpoints.mistral,
+    "mixtral": checkpoints.mixtral,
     "mistral, sliding window": lambda: checkpoints.mistral(sliding_window=16),
 }
 

@@ -6,7 +6,14 @@ from typing import Any
 
 from weft.core.errors import CheckpointError
 
-ARCHITECTURES = ("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM")
+ARCHITECTURES = (
+    "LlamaForCausalLM",
+    "MistralForCausalLM",
+    "MixtralForCausalLM",
+    "Qwen2ForCausalLM",
+    "Qwen3ForCausalLM",
+)
+WINDOWED = ("MistralForCausalLM", "MixtralForCausalLM")
 ROPE_TYPES = ("default", "linear", "llama3")
 
 
@@ -42,6 +49,9 @@ class ModelConfig:
     qk_norm: bool
     window: int | None
     """A token sees this many tokens back, itself included; None: all of them."""
+    experts: int = 0
+    """0: one dense feed-forward network per layer."""
+    experts_per_token: int = 0
 
 
 def parse_config(raw: Mapping[str, Any], subject: str) -> ModelConfig:
@@ -50,6 +60,7 @@ def parse_config(raw: Mapping[str, Any], subject: str) -> ModelConfig:
         raise _refusal(subject, f"is a {architecture}", ARCHITECTURES)
     _check_plain(raw, subject)
     qwen2 = architecture == "Qwen2ForCausalLM"
+    mixtral = architecture == "MixtralForCausalLM"
     attention_bias = bool(raw.get("attention_bias", False))
     try:
         return ModelConfig(
@@ -69,7 +80,9 @@ def parse_config(raw: Mapping[str, Any], subject: str) -> ModelConfig:
             output_bias=attention_bias and not qwen2,
             mlp_bias=bool(raw.get("mlp_bias", False)),
             qk_norm=architecture == "Qwen3ForCausalLM",
-            window=raw.get("sliding_window") if architecture == "MistralForCausalLM" else None,
+            window=raw.get("sliding_window") if architecture in WINDOWED else None,
+            experts=raw["num_local_experts"] if mixtral else 0,
+            experts_per_token=raw["num_experts_per_tok"] if mixtral else 0,
         )
     except KeyError as error:
         raise CheckpointError(

@@ -1,11 +1,11 @@
 # pyright: standard
-"""The Llama family (Llama, Mistral, Qwen2, Qwen3) on torch: one forward pass over a prompt or over one token.
+"""The Llama family (Llama, Mistral, Mixtral, Qwen2, Qwen3) on torch: one forward pass over a prompt or over one token.
 
 Shapes are (tokens, …) inside a sequence; there is no batch dimension. Q, K, V and gate, up are joined into one matmul.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -26,6 +26,34 @@ class Linear:
 
 
 @dataclass(frozen=True, slots=True)
+class Mlp:
+    gate_up: Linear
+    down: Linear
+
+    def __call__(self, x: Tensor) -> Tensor:
+        gate, up = self.gate_up(x).chunk(2, dim=-1)
+        return self.down(functional.silu(gate) * up)
+
+
+@dataclass(frozen=True, slots=True)
+class Experts:
+    """Each token goes to the `per_token` experts that the router likes best, weighted by its softmax among them."""
+
+    router: Linear
+    experts: tuple[Mlp, ...]
+    per_token: int
+
+    def __call__(self, x: Tensor) -> Tensor:
+        scores, chosen = self.router(x).float().softmax(dim=-1).topk(self.per_token, dim=-1)
+        shares = scores / scores.sum(dim=-1, keepdim=True)
+        mixed = torch.zeros_like(x)
+        for index in chosen.unique().tolist():
+            rows, ranks = torch.where(chosen == index)
+            mixed[rows] += (self.experts[index](x[rows]) * shares[rows, ranks, None]).to(x.dtype)
+        return mixed
+
+
+@dataclass(frozen=True, slots=True)
 class Layer:
     input_norm: Tensor
     qkv: Linear
@@ -33,8 +61,7 @@ class Layer:
     k_norm: Tensor | None
     output: Linear
     mlp_norm: Tensor
-    gate_up: Linear
-    down: Linear
+    mlp: Mlp | Experts
 
 
 class Llama:
@@ -46,7 +73,7 @@ class Llama:
         self._layers = [_layer(config, weights, index) for index in range(config.layers)]
         self._norm = weights["model.norm.weight"]
         self._head = self._embedding if config.tied_embeddings else weights["lm_head.weight"]
-        self._frequencies = _rope_frequencies(config.rope, config.head_dim).to(self._embedding.device)
+        self._frequencies = rope_frequencies(config.rope, config.head_dim).to(self._embedding.device)
 
     def forward(self, tokens: Tensor, kv: SequenceKv) -> Tensor:
         """(tokens,) after those in `kv` → hidden states (tokens, d_model); their K and V are appended to `kv`."""
@@ -56,8 +83,7 @@ class Llama:
         x = functional.embedding(tokens, self._embedding)
         for index, layer in enumerate(self._layers):
             x = x + self._attend(layer, index, self._normed(x, layer.input_norm), rotation, mask, kv)
-            gate, up = layer.gate_up(self._normed(x, layer.mlp_norm)).chunk(2, dim=-1)
-            x = x + layer.down(functional.silu(gate) * up)
+            x = x + layer.mlp(self._normed(x, layer.mlp_norm))
         return self._normed(x, self._norm)
 
     def logits(self, hidden: Tensor) -> Tensor:
@@ -120,9 +146,7 @@ def _layer_tensors(config: ModelConfig) -> dict[str, tuple[int, ...]]:
         "self_attn.k_proj": (kv_width, config.d_model, config.qkv_bias),
         "self_attn.v_proj": (kv_width, config.d_model, config.qkv_bias),
         "self_attn.o_proj": (config.d_model, q_width, config.output_bias),
-        "mlp.gate_proj": (config.ffn, config.d_model, config.mlp_bias),
-        "mlp.up_proj": (config.ffn, config.d_model, config.mlp_bias),
-        "mlp.down_proj": (config.d_model, config.ffn, config.mlp_bias),
+        **_mlp_linears(config),
     }
     tensors: dict[str, tuple[int, ...]] = {
         f"{name}.weight": (rows, width) for name, (rows, width, _) in linears.items()
@@ -132,6 +156,22 @@ def _layer_tensors(config: ModelConfig) -> dict[str, tuple[int, ...]]:
     if config.qk_norm:
         tensors |= {f"self_attn.{name}.weight": (config.head_dim,) for name in ("q_norm", "k_norm")}
     return tensors
+
+
+def _mlp_linears(config: ModelConfig) -> dict[str, tuple[int, int, bool]]:
+    """Name → rows, width, whether biased."""
+    if not config.experts:
+        return {
+            "mlp.gate_proj": (config.ffn, config.d_model, config.mlp_bias),
+            "mlp.up_proj": (config.ffn, config.d_model, config.mlp_bias),
+            "mlp.down_proj": (config.d_model, config.ffn, config.mlp_bias),
+        }
+    linears = {"block_sparse_moe.gate": (config.experts, config.d_model, False)}
+    for index in range(config.experts):
+        prefix = f"block_sparse_moe.experts.{index}"
+        linears |= {f"{prefix}.{name}": (config.ffn, config.d_model, False) for name in ("w1", "w3")}
+        linears[f"{prefix}.w2"] = (config.d_model, config.ffn, False)
+    return linears
 
 
 def _layer(config: ModelConfig, weights: Mapping[str, Tensor], index: int) -> Layer:
@@ -149,9 +189,18 @@ def _layer(config: ModelConfig, weights: Mapping[str, Tensor], index: int) -> La
         k_norm=weights.get(f"{prefix}self_attn.k_norm.weight"),
         output=linear("self_attn.o_proj"),
         mlp_norm=weights[f"{prefix}post_attention_layernorm.weight"],
-        gate_up=linear("mlp.gate_proj", "mlp.up_proj"),
-        down=linear("mlp.down_proj"),
+        mlp=_mlp(config, linear),
     )
+
+
+def _mlp(config: ModelConfig, linear: Callable[..., Linear]) -> Mlp | Experts:
+    if not config.experts:
+        return Mlp(linear("mlp.gate_proj", "mlp.up_proj"), linear("mlp.down_proj"))
+    experts = tuple(
+        Mlp(linear(f"{prefix}.w1", f"{prefix}.w3"), linear(f"{prefix}.w2"))
+        for prefix in (f"block_sparse_moe.experts.{index}" for index in range(config.experts))
+    )
+    return Experts(linear("block_sparse_moe.gate"), experts, config.experts_per_token)
 
 
 def _rotate(x: Tensor, rotation: tuple[Tensor, Tensor]) -> Tensor:
@@ -161,7 +210,7 @@ def _rotate(x: Tensor, rotation: tuple[Tensor, Tensor]) -> Tensor:
     return x * cos + torch.cat((-second, first), dim=-1) * sin
 
 
-def _rope_frequencies(rope: Rope, head_dim: int) -> Tensor:
+def rope_frequencies(rope: Rope, head_dim: int) -> Tensor:
     """(head_dim / 2,) radians per position."""
     frequencies = 1.0 / rope.theta ** (torch.arange(0, head_dim, 2, dtype=torch.float32) / head_dim)
     if rope.type == "linear":

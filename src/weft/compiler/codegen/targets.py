@@ -1,0 +1,119 @@
+"""What we generate code for: one row per target, with the compiler's flags and the devices it serves."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from weft.core.errors import CatalogError
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """`flags` make iree-compile generate for it; `driver` runs the artifact; `dtypes` compile for it.
+
+    `families` are the catalogue's device ids that run it natively, `why` what to know before choosing it.
+    """
+
+    name: str
+    flags: tuple[str, ...]
+    driver: str
+    dtypes: tuple[str, ...]
+    families: tuple[str, ...]
+    why: str
+
+
+ALL_DTYPES = ("float32", "float16", "bfloat16")
+CPU = ("--iree-hal-target-device=local", "--iree-hal-local-target-device-backends=llvm-cpu")
+LINUX_ARM = ("--iree-llvmcpu-target-triple=aarch64-linux-gnu",)
+
+_ROWS = (
+    Target(
+        "x86-64",
+        (*CPU, "--iree-llvmcpu-target-triple=x86_64-linux-gnu", "--iree-llvmcpu-target-cpu=x86-64-v3"),
+        "local-task",
+        ALL_DTYPES,
+        ("xeon-6980p", "epyc-9965"),
+        "AVX2 and FMA: every server CPU since 2015",
+    ),
+    Target(
+        "host-cpu",
+        (*CPU, "--iree-llvmcpu-target-cpu=host"),
+        "local-task",
+        ALL_DTYPES,
+        (),
+        "the very CPU that compiles: fastest here, may not start elsewhere",
+    ),
+    Target(
+        "aarch64",
+        (*CPU, *LINUX_ARM, "--iree-llvmcpu-target-cpu=neoverse-n1"),
+        "local-task",
+        ALL_DTYPES,
+        (),
+        "Neoverse N1 without SVE: the compiler eats 20 GB of memory on neoverse-v2",
+    ),
+    Target(
+        "cuda-sm80",
+        ("--iree-hal-target-device=cuda", "--iree-cuda-target=sm_80"),
+        "cuda",
+        ALL_DTYPES,
+        ("a100-sxm", "a100-sxm-40gb", "a100-pcie", "a30"),
+        "Ampere; it holds PTX, so newer NVIDIA drivers can translate it for their GPU",
+    ),
+    Target(
+        "cuda-sm89",
+        ("--iree-hal-target-device=cuda", "--iree-cuda-target=sm_89"),
+        "cuda",
+        ALL_DTYPES,
+        ("l4", "l40s", "rtx-4090", "rtx-6000-ada"),
+        "Ada; IREE 3.13 knows no newer generation by name",
+    ),
+    Target(
+        "hip-gfx942",
+        ("--iree-hal-target-device=hip", "--iree-rocm-target=gfx942"),
+        "hip",
+        ALL_DTYPES,
+        ("mi300x", "mi325x"),
+        "CDNA3",
+    ),
+    Target(
+        "hip-gfx950",
+        ("--iree-hal-target-device=hip", "--iree-rocm-target=gfx950"),
+        "hip",
+        ALL_DTYPES,
+        ("mi355x",),
+        "CDNA4",
+    ),
+    Target(
+        "vulkan",
+        ("--iree-hal-target-device=vulkan",),
+        "vulkan",
+        ("float32",),
+        (),
+        "any GPU with Vulkan 1.1, and lavapipe on a CPU; 16-bit code needs more than its 16 KB of shared memory",
+    ),
+    Target(
+        "metal",
+        ("--iree-hal-target-device=metal", "--iree-metal-compile-to-metallib=false"),
+        "metal",
+        ("float32",),
+        ("m3-ultra", "m4-max"),
+        "compiles here, runs only on macOS",
+    ),
+)
+
+TARGETS: Mapping[str, Target] = {target.name: target for target in _ROWS}
+
+
+def target(name: str) -> Target:
+    try:
+        return TARGETS[name]
+    except KeyError:
+        raise CatalogError(
+            subject=f"target {name!r}",
+            problem="is not one that code is generated for",
+            way_out=f"choose one of: {', '.join(TARGETS)}",
+        ) from None
+
+
+def target_of(device: str) -> Target | None:
+    """The target that serves a device of the catalogue natively; None: launch an engine there instead."""
+    return next((each for each in _ROWS if device in each.families), None)

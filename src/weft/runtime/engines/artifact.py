@@ -1,0 +1,62 @@
+"""What a compiled model says of itself: its entry points, the shape of its KV, the files that hold its weights.
+
+A decoder's entry takes, in this order (B sequences, S new tokens, T tokens before them, all integers 64 bit):
+
+    tokens (B, S)   starts (B,)   counts (B,)   context (B, T)   keys, values (slots, layers, kv_heads, head_dim)
+
+`starts` is how many tokens a sequence already holds, `counts` how many of its S are real, `context` the slots that hold
+its tokens, in order (what stands after the first `starts` is not looked at). It gives logits (B, vocab) in float32 of
+each last real token, and the new rows of keys and values (B, S, layers, kv_heads, head_dim). It writes nothing: whoever
+holds the cache puts the rows where it wants them, so block size and sharing are the runtime's business alone.
+An encoder's entry takes tokens (B, S) and counts (B,).
+"""
+
+from pathlib import Path
+
+import msgspec
+
+from weft.core.errors import CheckpointError
+
+SCOPE = "model"  # parameters are named "model"::"their name in the checkpoint"
+MIN_CONTEXT = 2  # an entry's T: exporters take sizes 0 and 1 for constants
+FILE = "model.json"
+
+
+class Entry(msgspec.Struct, frozen=True):
+    name: str
+    phase: str
+    batch: int
+
+
+class Artifact(msgspec.Struct, frozen=True):
+    """`parameters` are safetensors files, absolute or beside the file this was read from."""
+
+    model_hash: str
+    architecture: str
+    dtype: str
+    layers: int
+    kv_heads: int
+    head_dim: int
+    vocab: int
+    context: int
+    entries: tuple[Entry, ...]
+    parameters: tuple[str, ...]
+
+    def batches(self, phase: str) -> tuple[int, ...]:
+        return tuple(sorted(entry.batch for entry in self.entries if entry.phase == phase))
+
+
+def write_artifact(directory: Path, artifact: Artifact) -> Path:
+    path = directory / FILE
+    path.write_bytes(msgspec.json.format(msgspec.json.encode(artifact)))
+    return path
+
+
+def read_artifact(directory: Path) -> Artifact:
+    path = directory / FILE
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Artifact)
+    except (OSError, msgspec.DecodeError) as error:
+        raise CheckpointError(
+            subject=str(path), problem=f"does not describe a compiled model ({error})", way_out="compile it again"
+        ) from error
