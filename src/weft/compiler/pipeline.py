@@ -24,6 +24,7 @@ from weft.compiler.request import CompileRequest
 from weft.core.deployment import Deployment
 from weft.plan.requests import PlanRequest
 
+ANALYSES: tuple[ModulePass, ...] = (BlockFrequency(), SplitPhases(), DecomposeTools(), AnnotateCosts())
 AFTER_PLACING: tuple[ModulePass, ...] = (Partition(), InsertTransfers())
 
 AfterPass = Callable[[str, ModuleOp], None]
@@ -62,8 +63,7 @@ def unplaced(request: CompileRequest) -> ModuleOp:
 
 def passes_for(request: CompileRequest) -> tuple[ModulePass, ...]:
     sizes: tuple[ModulePass, ...] = (SetWorkload(request.workload),) if request.workload else ()
-    analyses = (BlockFrequency(), SplitPhases(), DecomposeTools(), AnnotateCosts())
-    return (ExpandMaps(), *sizes, *analyses, place_pass(request), *AFTER_PLACING)
+    return (ExpandMaps(), *sizes, *ANALYSES, place_pass(request), *AFTER_PLACING)
 
 
 def place_pass(request: CompileRequest) -> Place:
