@@ -40,7 +40,7 @@ def return_literals(source: Source) -> Declared:
     try:
         names = literals_of(get_type_hints(source.function, include_extras=True).get("return"))
     except Exception:  # names that exist for type checkers only
-        names = _literals_in_tree(_parsed(node.returns), source)
+        names = literals_in(node.returns, source)
     return Declared(frozenset(names), "Command" in words, "Send" in words)
 
 
@@ -50,15 +50,18 @@ def _parsed(annotation: ast.expr) -> ast.expr:
     return annotation
 
 
-def _literals_in_tree(annotation: ast.expr, source: Source) -> tuple[str, ...]:
+def literals_in(annotation: ast.expr, source: Source) -> tuple[str, ...]:
+    """The strings of the Literals, enums and aliases that an annotation is written with."""
     names: list[str] = []
-    for node in ast.walk(annotation):
+    for node in ast.walk(_parsed(annotation)):
         if isinstance(node, ast.Subscript) and ast.unparse(node.value).split(".")[-1] == "Literal":
             members = node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]
             for member in members:
                 value = member.value if isinstance(member, ast.Constant) else source.lookup(member)
                 names += [_text(value)] if value is not MISSING else []
-    return tuple(names)
+        elif isinstance(node, ast.Name | ast.Attribute):
+            names += literals_of(source.lookup(node))
+    return tuple(dict.fromkeys(names))
 
 
 def _text(value: object) -> str:

@@ -30,6 +30,7 @@ from langgraph.prebuilt import ToolNode
 from langgraph.pregel import Pregel
 
 from weft.compiler.frontends.langgraph import stubs
+from weft.compiler.frontends.langgraph.factories import Factories
 from weft.compiler.frontends.langgraph.graph import Model, Tool
 from weft.compiler.frontends.langgraph.models import bound_tools, constructed, is_model, model_of, tool_name
 from weft.compiler.frontends.langgraph.source import MISSING, Source, source_of
@@ -82,11 +83,13 @@ class Examiner:
         state: Mapping[str, Any],
         is_program: Callable[[str], bool],
         name_of: Callable[[Any], str],
+        factories: Factories,
     ) -> None:
         self._known = known
         self._state = state
         self._is_program = is_program
         self._name_of = name_of
+        self._factories = factories
         self._seen: set[int] = set()
         self.runs_tools = True
         self.contents = Contents()
@@ -136,7 +139,7 @@ class Examiner:
         if not self.runs_tools:
             self.contents.add_tool(Tool(str(thing.name)))
             return
-        inner = Examiner(self._known, self._state, self._is_program, self._name_of)
+        inner = Examiner(self._known, self._state, self._is_program, self._name_of, self._factories)
         for function in {getattr(thing, "func", None), getattr(thing, "coroutine", None)} - {None}:
             inner.examine(function, depth + 1)
         found = inner.contents
@@ -213,9 +216,19 @@ class Examiner:
             self.contents.interrupts = True
         elif name in _AGENT_MAKERS:
             self.contents.add_opaque(f"builds an agent at run time: {_shortened(ast.unparse(call))}")
+        elif name == "StateGraph" or self._factories.is_factory(callee):
+            self._made_graph(source, call, callee)
         reader = Reader(source, self._known, self._state)
         for model in constructed(reader, call, callee, name):
             self.contents.add_model(model)
+
+    def _made_graph(self, source: Source, call: ast.Call, callee: Any) -> None:
+        """A graph that the node builds when it runs; read where it can be built now."""
+        made = self._factories.graph(source, call, callee) if self._factories.is_factory(callee) else None
+        if made is not None:
+            self.contents.graphs.append(made)
+        elif getattr(callee, "__name__", "") == "StateGraph" or callee is MISSING:
+            self.contents.add_opaque(f"builds a graph at run time: {_shortened(ast.unparse(call))}")
 
     def _command(self, source: Source, call: ast.Call) -> None:
         words = {word.arg: word.value for word in call.keywords}

@@ -9,12 +9,14 @@ import sys
 import types
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from langchain_core.runnables import RunnableBinding
 from langgraph.graph import StateGraph
 from langgraph.pregel import Pregel
 
+from weft.compiler.frontends.langgraph.calls import call_of, evaluated, required
 from weft.compiler.frontends.langgraph.stubs import is_stub
 from weft.core.errors import ProgramError, WeftError
 
@@ -57,6 +59,10 @@ class Compiled:
         StateGraph.compile = compiled  # type: ignore[method-assign]
         StateGraph.__init__ = initialised  # type: ignore[method-assign]
 
+    def makers(self) -> set[str]:
+        """Functions that have made a graph already."""
+        return {each.name for each in (*self.graphs, *self.builders)}
+
     def _remember(self, graph: Any, where: list[Found]) -> None:
         frame = sys._getframe(2)
         while frame is not None and not self._is_program(frame.f_code.co_filename):
@@ -69,38 +75,72 @@ class Compiled:
 
 def graphs_of(module: types.ModuleType, variable: str, compiled: Compiled) -> list[Found]:
     """The graphs to read: the named one, or all. Factories without arguments are called."""
+    if "(" in variable:
+        return _from_call(module, variable, compiled)
     if variable:
         return [_named(module, variable)]
     found = _distinct([*_variables(vars(module)), *_unnamed(compiled)])
+    made, failures = _from_factories(module, compiled, bool(found))
     if found:
-        return found
-    made, failures = _from_factories(module)
+        return _distinct([*found, *made])
     made = made or _from_classes(module, compiled)
     if not made and failures:
         raise failures[0]
     return made
 
 
+def _from_call(module: types.ModuleType, call: str, compiled: Compiled) -> list[Found]:
+    """What `make_graph(…)` gives, or else the graphs that were compiled on the way."""
+    before = len(compiled.graphs)
+    subject = f"{module.__file__}:{call}"
+    made = graph_in(make(lambda: evaluated(call, vars(module), subject), subject))
+    name = call.partition("(")[0].rpartition(".")[2]
+    found = [Found(name, made)] if made is not None else _distinct(compiled.graphs[before:])
+    if not found:
+        raise ProgramError(subject=subject, problem="makes no graph", way_out="name a call that gives a graph")
+    return found
+
+
 def _named(module: types.ModuleType, variable: str) -> Found:
     value: Any = module
     for part in variable.split("."):
         value = getattr(value, part, None)
+    subject = f"{module.__file__}:{variable}"
     if value is None:
         raise ProgramError(
-            subject=f"{module.__file__}:{variable}",
+            subject=subject,
             problem="there is no such variable",
             way_out=f"name one of {sorted(each.name for each in _variables(vars(module))) or 'its graphs'}",
         )
     graph = graph_in(value)
     if graph is None and callable(value) and not isinstance(value, type):
-        graph = graph_in(make(value, f"{module.__file__}:{variable}"))
+        graph = graph_in(make(value, subject))
     if graph is None:
         raise ProgramError(
-            subject=f"{module.__file__}:{variable}",
+            subject=subject,
             problem=f"is a {type(value).__name__}, no graph and no function that makes one",
             way_out="name a StateGraph, a compiled graph or a factory",
         )
     return Found(variable, graph)
+
+
+def makers(module: types.ModuleType) -> list[str]:
+    """Calls that would make a graph of a module that holds none: its functions, and methods of its classes."""
+    calls: list[str] = []
+    for name, value in vars(module).items():
+        if getattr(value, "__module__", None) != module.__name__:
+            continue
+        if isinstance(value, types.FunctionType) and builds_graph(value):
+            calls.append(call_of(name, value))
+        elif isinstance(value, type):
+            own = {key: each for key, each in vars(value).items() if isinstance(each, types.FunctionType)}
+            made = call_of(name, value)
+            calls += [
+                made if key == "__init__" else f"{made}.{call_of(key, each, method=True)}"
+                for key, each in own.items()
+                if set(each.__code__.co_names) & BUILDERS
+            ]
+    return calls
 
 
 def graph_in(value: Any) -> Any:
@@ -152,12 +192,16 @@ def _distinct(found: list[Found]) -> list[Found]:
     return list(seen.values())
 
 
-def _from_factories(module: types.ModuleType) -> tuple[list[Found], list[WeftError]]:
-    """Functions of this module that build a graph, called without arguments where that is possible."""
+def _from_factories(module: types.ModuleType, compiled: Compiled, certain: bool) -> tuple[list[Found], list[WeftError]]:
+    """Functions of this module that build a graph, called without arguments where that is possible. `certain`: only
+    those that construct one by themselves, and that the program has not called."""
     made: list[Found] = []
     failures: list[WeftError] = []
+    called = compiled.makers()
     for name, value in list(vars(module).items()):
-        if not _builds_graph(value, module):
+        if certain and (not _constructs(value) or required(value) or value.__qualname__ in called):
+            continue
+        if getattr(value, "__module__", None) != module.__name__ or not builds_graph(value):
             continue
         try:
             graph = graph_in(make(value, f"{module.__file__}:{name}"))
@@ -169,14 +213,18 @@ def _from_factories(module: types.ModuleType) -> tuple[list[Found], list[WeftErr
     return _distinct(made), failures
 
 
-def _builds_graph(value: Any, module: types.ModuleType) -> bool:
-    """By what its code names, by its annotation, or by what it is called."""
-    if not isinstance(value, types.FunctionType) or value.__module__ != module.__name__:
+def _constructs(value: Any) -> bool:
+    return isinstance(value, types.FunctionType) and bool(set(value.__code__.co_names) & BUILDERS)
+
+
+def builds_graph(value: Any) -> bool:
+    """By what a function's code names, by its annotation, or by what it is called."""
+    if not isinstance(value, types.FunctionType):
         return False
     inner = (name for const in value.__code__.co_consts for name in getattr(const, "co_names", ()))
     words = {*value.__code__.co_names, *inner}
     builds = bool(words & {*BUILDERS, "compile"}) or "Graph" in str(value.__annotations__.get("return", ""))
-    return builds or bool(re.search("graph|workflow", value.__name__))
+    return builds or bool(re.search("graph|workflow|^(make|create|build|get)_.*(agent|app)$", value.__name__))
 
 
 def _from_classes(module: types.ModuleType, compiled: Compiled) -> list[Found]:
@@ -197,14 +245,15 @@ def _from_classes(module: types.ModuleType, compiled: Compiled) -> list[Found]:
 def make(factory: Callable[..., Any], subject: str) -> Any:
     """Calls a factory: without arguments, or with an empty config where it asks for one. Coroutines and context
     managers are entered."""
-    parameters = [each for each in inspect.signature(factory).parameters.values() if _required(each)]
+    parameters = required(factory)
     config = [each for each in parameters if _is_config(each)]
     if len(parameters) > len(config):
         names = ", ".join(each.name for each in parameters)
+        path, _, name = Path(subject).name.rpartition(":")
         raise ProgramError(
             subject=subject,
             problem=f"this graph factory needs arguments: {names}",
-            way_out="give them defaults, or add a line to the program that calls it: graph = …(…)",
+            way_out=f"write the call, ... for a stand-in: '{path}:{call_of(name, factory)}'",
         )
     try:
         result = factory(*({"configurable": {}} for _ in config))
@@ -217,15 +266,6 @@ def make(factory: Callable[..., Any], subject: str) -> Any:
             problem=f"this graph factory fails: {type(error).__name__}: {error}",
             way_out="make the graph in a variable of the module, or mend the factory",
         ) from error
-
-
-def _required(parameter: inspect.Parameter) -> bool:
-    variadic = parameter.kind in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-    return parameter.default is inspect.Parameter.empty and not variadic
-
-
-def _is_config(parameter: inspect.Parameter) -> bool:
-    return parameter.name in {"config", "_config", "cfg"} or "RunnableConfig" in str(parameter.annotation)
 
 
 def _is_async(result: Any) -> bool:
@@ -242,3 +282,7 @@ def _entered(result: Any) -> Any:
     if isinstance(result, contextlib.AbstractContextManager) and graph_in(result) is None:
         return result.__enter__()
     return result
+
+
+def _is_config(parameter: inspect.Parameter) -> bool:
+    return parameter.name in {"config", "_config", "cfg"} or "RunnableConfig" in str(parameter.annotation)

@@ -113,7 +113,9 @@ def today_name(owner: str, attribute: str) -> Any:
 
 
 def accept_old_arguments() -> None:
-    """`create_react_agent` called its prompt state_modifier and messages_modifier once."""
+    """`StateGraph` could once do without a state beside input and output; `create_react_agent` called its prompt
+    state_modifier and messages_modifier."""
+    _accept_graph_without_state()
     today = prebuilt.create_react_agent
     known = set(inspect.signature(today).parameters)
 
@@ -125,3 +127,15 @@ def accept_old_arguments() -> None:
         return today(*args, **{key: each for key, each in kwargs.items() if key in known})
 
     prebuilt.create_react_agent = chat_agent_executor.create_react_agent = create_react_agent
+
+
+def _accept_graph_without_state() -> None:
+    initialise = StateGraph.__init__
+
+    def initialised(graph: Any, *args: Any, **kwargs: Any) -> None:
+        if not args and kwargs.get("state_schema") is None:
+            given = [kwargs[key] for key in ("input_schema", "input", "output_schema", "output") if kwargs.get(key)]
+            kwargs["state_schema"] = given[0] if given else dict
+        initialise(graph, *args, **kwargs)
+
+    StateGraph.__init__ = initialised  # type: ignore[method-assign]

@@ -5,6 +5,7 @@ tries for, it is run again with a stand-in there; where it holds no graph, as a 
 """
 
 import os
+import re
 import subprocess
 import sys
 from dataclasses import dataclass, replace
@@ -32,7 +33,7 @@ class _Answer(msgspec.Struct):
 def import_langgraph(
     reference: str, limits: ImportLimits | None = None, trace: str = "", network: bool = False
 ) -> Imported:
-    """`reference`: file.py[:variable], a notebook, or a folder with langgraph.json[:graph]."""
+    """`reference`: file.py[:variable], file.py:make_graph(…), a notebook, or a folder with langgraph.json[:graph]."""
     if find_spec("langgraph") is None:
         raise MissingProgramError(
             subject="langgraph", problem="is not installed", way_out="pip install 'weft[langgraph]'"
@@ -51,6 +52,9 @@ def import_langgraph(
 
 
 def split_reference(reference: str) -> tuple[str, str]:
+    file = re.match(r"(.*?\.(?:py|ipynb)):(.+)$", reference)  # what follows may be a call, with colons of its own
+    if file is not None:
+        return file[1], file[2]
     path, colon, variable = reference.rpartition(":")
     if not colon or os.sep in variable or (len(path) == 1 and os.name == "nt"):
         return reference, ""

@@ -61,7 +61,8 @@ def merge(
     """The graphs with what was seen; nothing that was read is taken away."""
     runs: dict[str, list[Visit]] = defaultdict(list)
     for visit in visits:
-        runs[visit.graph_run].append(visit)
+        if visit.node != START:  # the router of a conditional entry point runs under this name
+            runs[visit.graph_run].append(visit)
     of_graph: dict[str, list[list[Visit]]] = defaultdict(list)
     for run in runs.values():
         graph = _graph_of(imported, run)

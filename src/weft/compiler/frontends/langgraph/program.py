@@ -3,6 +3,7 @@
 
 import ast
 import asyncio
+import functools
 import importlib.util
 import inspect
 import json
@@ -13,6 +14,7 @@ from pathlib import Path
 from weft.core.errors import ProgramError
 
 _TAKEN = {*sys.stdlib_module_names, "langgraph", "langchain", "weft"}
+PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 MARKERS = ("langgraph.json", "pyproject.toml", "setup.py", ".git", "requirements.txt")
 
 
@@ -51,7 +53,7 @@ def run(path: Path, folder: Path, as_main: bool = False) -> types.ModuleType:
         _import_parent(parent, path)
     if not as_main and name in sys.modules:  # the package's __init__ has imported it
         return sys.modules[name]
-    return _execute(name, path)
+    return _execute(name, path, [str(path.parent)] if path.name == "__init__.py" else None)
 
 
 def _execute(name: str, path: Path, folders: list[str] | None = None) -> types.ModuleType:
@@ -94,7 +96,9 @@ def check_syntax(path: Path) -> None:
         compile(text, str(path), "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT | ast.PyCF_ONLY_AST)
     except SyntaxError as error:
         raise ProgramError(
-            subject=f"{path}:{error.lineno}", problem=f"does not parse: {error.msg}", way_out="mend the line"
+            subject=f"{path}:{error.lineno}",
+            problem=f"does not parse: {error.msg}",
+            way_out=f"mend the line, or run weft under the Python it is written for (this is {PYTHON})",
         ) from error
     except (OSError, UnicodeDecodeError, ValueError) as error:
         raise ProgramError(
@@ -102,23 +106,41 @@ def check_syntax(path: Path) -> None:
         ) from error
 
 
-def _relative_levels(path: Path) -> int:
-    """How many folders up the relative imports of a file reach."""
+@functools.lru_cache(maxsize=4096)
+def _relative(path: Path) -> tuple[tuple[int, str], ...]:
+    """The relative imports of a file: how many folders up, and which module from there."""
     if path.suffix == ".ipynb":
-        return 0
+        return ()
     try:
         tree = ast.parse(path.read_text(encoding="utf-8"))
     except (SyntaxError, OSError, UnicodeDecodeError, ValueError):
-        return 0
-    return max((node.level for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)), default=0)
+        return ()
+    imports = (node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.level)
+    return tuple((node.level, module) for node in imports for module in _modules(node))
 
 
+def _modules(node: ast.ImportFrom) -> list[str]:
+    names = [f"{node.module}.{alias.name}" if node.module else alias.name for alias in node.names]
+    return [*([node.module] if node.module else []), *names]
+
+
+@functools.lru_cache(maxsize=256)
 def _base(path: Path) -> Path:
-    """The folder that module names count from: above the outermost package, which an __init__.py makes, or a
-    relative import out of this file."""
-    levels = _relative_levels(path)
-    by_import = path.parents[levels] if levels else path.parent
-    return min(by_import, package_root(path), key=lambda folder: len(folder.parts))
+    """The folder that module names count from: above the outermost package, which an __init__.py makes, or a relative
+    import out of this file or out of one that it imports so."""
+    highest, todo, seen = package_root(path), [path], {path}
+    while todo:
+        file = todo.pop()
+        for level, module in _relative(file):
+            if level > len(file.parents) - 1:
+                continue
+            highest = min(highest, file.parents[level], key=lambda folder: len(folder.parts))
+            inner = file.parents[level - 1] / module.replace(".", "/")
+            for each in (inner.with_suffix(".py"), inner / "__init__.py"):
+                if each not in seen and each.is_file():
+                    seen.add(each)
+                    todo.append(each)
+    return highest
 
 
 def _sources(repository: Path) -> list[Path]:

@@ -14,6 +14,7 @@ from weft.compiler.frontends.langgraph import stubs
 from weft.compiler.frontends.langgraph.branches import branch_edges, command_edges
 from weft.compiler.frontends.langgraph.contents import Contents, Examiner, function_of
 from weft.compiler.frontends.langgraph.discover import HIDDEN_CHECKPOINTER, builder_of, graph_in
+from weft.compiler.frontends.langgraph.factories import Factories
 from weft.compiler.frontends.langgraph.graph import (
     END,
     START,
@@ -27,8 +28,9 @@ from weft.compiler.frontends.langgraph.graph import (
     Policy,
     Provenance,
 )
+from weft.compiler.frontends.langgraph.schemas import annotations_of
 from weft.compiler.frontends.langgraph.source import source_of
-from weft.compiler.frontends.langgraph.values import Values, annotations_of
+from weft.compiler.frontends.langgraph.values import Values
 
 
 class GraphReader:
@@ -40,6 +42,7 @@ class GraphReader:
         self._names: dict[int, str] = {}
         self._kept: list[Any] = []
         self._parents: dict[str, list[Values]] = {}
+        self._factories = Factories(is_program)
         self.graphs: dict[str, Graph] = {}
 
     def read(self, graph: Any, name: str) -> str:
@@ -100,7 +103,7 @@ class GraphReader:
         library = source is not None and not self._is_program(source.function.__code__.co_filename)
 
         def examined(runs_tools: bool) -> Contents:
-            examiner = Examiner(known, state, self._is_program, lambda inner: self._subgraph(inner, graph, key))
+            examiner = self._examiner(known, state, graph, key)
             examiner.runs_tools = runs_tools
             examiner.examine(whole)
             return examiner.contents
@@ -111,6 +114,10 @@ class GraphReader:
         contents = examined(False)  # a library's model node (create_agent) binds the tools in its reach, it runs none
         contents.hand_tools_to_models()
         return contents
+
+    def _examiner(self, known: frozenset[str], state: Mapping[str, Any], graph: str, key: str) -> Examiner:
+        name_of = lambda inner: self._subgraph(inner, graph, key)  # noqa: E731
+        return Examiner(known, state, self._is_program, name_of, self._factories)
 
     def _whole(self, runnable: Any) -> Any:
         return runnable if isinstance(runnable, ToolNode) else function_of(runnable)
@@ -174,7 +181,7 @@ class GraphReader:
         self, function: Any, key: str, kind: NodeKind, graph: Any, name: str, nodes: dict[str, Node], edges: list[Edge]
     ) -> None:
         """A function of the functional API, and the tasks that its code calls."""
-        examiner = Examiner(frozenset(), {}, self._is_program, lambda inner: self._subgraph(inner, name, key))
+        examiner = self._examiner(frozenset(), {}, name, key)
         examiner.examine(function)
         contents, source = examiner.contents, source_of(function)
         nodes[key] = Node(

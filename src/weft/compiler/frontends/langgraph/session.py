@@ -9,7 +9,7 @@ import types
 from pathlib import Path
 
 from weft.compiler.frontends.langgraph import program
-from weft.compiler.frontends.langgraph.discover import Compiled, Found, graphs_of
+from weft.compiler.frontends.langgraph.discover import Compiled, Found, graphs_of, makers
 from weft.compiler.frontends.langgraph.finder import StubFinder, program_files
 from weft.compiler.frontends.langgraph.graph import Graph, Imported, Job
 from weft.compiler.frontends.langgraph.legacy import accept_old_arguments
@@ -58,10 +58,11 @@ class Session:
         module = self._run(path, variable)
         found = graphs_of(module, variable, self._compiled)
         if not found:
+            calls = [f"'{path.name}:{each}'" for each in makers(module)][:3]
             raise ProgramError(
                 subject=str(path),
                 problem="holds no graph",
-                way_out="name the function that makes it: file.py:make_graph",
+                way_out=f"name what makes it, ... for a stand-in: {' or '.join(calls) or 'file.py:make_graph'}",
             )
         self._found += found
         self._module = module
@@ -83,7 +84,7 @@ class Session:
 
     def _has(self, module: types.ModuleType, variable: str) -> bool:
         if variable:
-            return hasattr(module, variable.split(".")[0])
+            return hasattr(module, variable.partition("(")[0].split(".")[0])
         return bool(self._compiled.graphs)
 
     def _line(self, error: BaseException, path: Path) -> str:

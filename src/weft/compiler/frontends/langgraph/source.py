@@ -5,6 +5,7 @@ import builtins
 import functools
 import inspect
 import linecache
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import CodeType, FunctionType
 from typing import Any
@@ -13,16 +14,28 @@ from weft.compiler.frontends.langgraph.stubs import is_stub
 
 FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
 MISSING = object()
+Passed = tuple[tuple[object, ...], Mapping[str, object]]
 
 
 @dataclass(frozen=True)
 class Source:
-    """One function: `node` is its tree, `values` the names that its code can see, `owner` the object of a method."""
+    """One function: `node` is its tree, `values` the names that its code can see, `owner` the object of a method,
+    `passed` the arguments that a partial gives it."""
 
     node: FunctionNode
     function: FunctionType
     location: str
     owner: object = None
+    passed: Passed = ((), {})
+
+    @functools.cached_property
+    def fixed(self) -> dict[str, object]:
+        """Parameters that have a value before the call: from a partial, else their defaults."""
+        given, words = self.passed
+        free = self.parameters[1:] if self.owner is not None else self.parameters
+        defaults = {name: each.default for name, each in inspect.signature(self.function).parameters.items()}
+        known = {name: value for name, value in defaults.items() if value is not inspect.Parameter.empty}
+        return {**known, **dict(zip(free, given, strict=False)), **words}
 
     @functools.cached_property
     def values(self) -> dict[str, Any]:
@@ -61,34 +74,36 @@ class Source:
 
 def source_of(thing: object) -> Source | None:
     """The source of a function, method, partial or callable object; None where there is none (C code, a stub)."""
-    owner, function = _python_function(thing)
+    owner, function, passed = _python_function(thing)
     if function is None:
         return None
     node = _find(function.__code__)
     if node is None:
         return None
     location = f"{function.__code__.co_filename}:{function.__code__.co_firstlineno}"
-    return Source(node, function, location, owner)
+    return Source(node, function, location, owner, passed)
 
 
-def _python_function(thing: Any) -> tuple[object, FunctionType | None]:
+def _python_function(thing: Any) -> tuple[object, FunctionType | None, Passed]:
     owner: object = None
+    passed: Passed = ((), {})
     for _ in range(8):
         if is_stub(thing):
             break
         if isinstance(thing, functools.partial):
+            passed = ((*thing.args, *passed[0]), {**thing.keywords, **passed[1]})
             thing = thing.func
         elif inspect.ismethod(thing):
             owner, thing = thing.__self__, thing.__func__
         elif callable(wrapped := _wrapped(thing)):
             thing = wrapped
         elif isinstance(thing, FunctionType):
-            return owner, thing
+            return owner, thing, passed
         elif isinstance(thing, type) or not inspect.ismethod(call := _call_of(thing)):
             break
         else:
             thing = call
-    return None, None
+    return None, None, passed
 
 
 def _call_of(thing: Any) -> Any:

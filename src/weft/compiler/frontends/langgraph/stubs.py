@@ -4,6 +4,8 @@ A class can be inherited from, called, used in annotations and caught as an exce
 awaited, iterated (nothing comes) and entered. A decorator leaves its function as it was.
 """
 
+import opcode
+import sys
 import types
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -68,7 +70,10 @@ class Stub:
         return value(f"{self._weft_name}[]")
 
     def __iter__(self) -> Iterator[Any]:
-        return iter(())
+        """Nothing comes; but `left, right = stub` gets as many stand-ins as it asks for."""
+        frame = sys._getframe(1)
+        asked = _unpacked(frame.f_code.co_code, frame.f_lasti)
+        return iter([value(f"{self._weft_name}[{index}]") for index in range(asked)])
 
     def __await__(self) -> Iterator[Any]:
         return self
@@ -138,6 +143,13 @@ class Stub:
         return False
 
     __gt__ = __le__ = __ge__ = __lt__
+
+
+def _unpacked(code: bytes, at: int) -> int:
+    """How many values the instruction at `at` takes out of a sequence."""
+    if opcode.opname[code[at]] == "UNPACK_EX":
+        return code[at + 1] & 0xFF
+    return code[at + 1] if opcode.opname[code[at]] == "UNPACK_SEQUENCE" else 0
 
 
 def value(name: str) -> Any:

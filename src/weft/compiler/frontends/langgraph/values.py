@@ -3,19 +3,21 @@ can tell. A list counts as the union of its items and a dict as that of its valu
 """
 
 import ast
-import fnmatch
-import inspect
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from enum import Enum
+from enum import Enum, EnumType
 from typing import Any, TypeVar, cast
 
-from weft.compiler.frontends.langgraph.annotations import literals_of, return_literals
-from weft.compiler.frontends.langgraph.source import MISSING, FunctionNode, Source, source_of
+from weft.compiler.frontends.langgraph.annotations import literals_in, literals_of, return_literals
+from weft.compiler.frontends.langgraph.bindings import ITERATED, annotated, assigned, parameter_annotations, returns_of
+from weft.compiler.frontends.langgraph.guards import checked_against
+from weft.compiler.frontends.langgraph.schemas import annotations_of, structured
+from weft.compiler.frontends.langgraph.source import MISSING, Source, source_of
+from weft.compiler.frontends.langgraph.words import ANY, applied, formatted, joined, matching
 
 DEPTH = 5
-_GROWERS = {"append", "extend", "insert", "add", "update"}
-_PASS_THROUGH = {"list", "tuple", "set", "sorted", "str", "cast"}
+_PASS_THROUGH = {"str", "cast", "choice", "choices", "sample", "max", "min"}
+_COLLECTIONS = {"list", "tuple", "set", "frozenset", "sorted", "reversed", ITERATED}
 
 
 @dataclass(frozen=True)
@@ -75,10 +77,9 @@ class Reader:
     visiting: frozenset[str] = frozenset()
 
     def returned(self) -> Values:
-        """What the function can return: its Literal annotation if it has one, else the union of its returns."""
+        """What the function can return: its Literal annotation if it has one, else the union of its returns; and what
+        it sends to, which no annotation can name."""
         declared = return_literals(self.source)
-        if declared and not declared.sends:
-            return Values(declared.names)
         node = self.source.node
         body = [node.body] if isinstance(node, ast.Lambda) else list(returns_of(node))
         read = union(self.read(each) for each in body)
@@ -88,7 +89,16 @@ class Reader:
         if node is None:
             return NOTHING
         handler = _HANDLERS.get(type(node))
-        return handler(self, node) if handler else self._unknown(node)
+        values = handler(self, node) if handler else self._unknown(node)
+        return values if values.complete else self._checked(node, values)
+
+    def _checked(self, node: ast.expr, values: Values) -> Values:
+        """What an expression that only a run can tell has been tested against where it stands."""
+        tests = checked_against(self.source.node, node)
+        if not tests or not isinstance(node, ast.Name | ast.Attribute | ast.Subscript | ast.Call):
+            return values
+        allowed = union(self._iterated(each) for each in tests)
+        return Values(values.names | allowed.names, values.sends) if allowed.complete and allowed.names else values
 
     def _unknown(self, node: ast.expr) -> Values:
         return Values(unknown=(ast.unparse(node),))
@@ -97,28 +107,40 @@ class Reader:
         return union(self.read(each.value if isinstance(each, ast.Starred) else each) for each in node.elts)
 
     def _name(self, node: ast.Name) -> Values:
-        if node.id in self.given:
-            return self.given[node.id]
         if node.id in self.visiting:
             return NOTHING
         if node.id not in self.source.locals:
             value = self.source.lookup(node)
             return self._unknown(node) if value is MISSING else constant(value)
         inner = replace(self, visiting=self.visiting | {node.id})
-        found = [inner.read(value) for value in _assigned(self.source.node, node.id)]
-        return union(found) if found else self._parameter(node)
+        found = [inner.read(value) for value in assigned(self.source.node, node.id)]
+        if not found or node.id in self.source.parameters:
+            found.append(self._parameter(node))
+        values = union(found)
+        names = [name for note in annotated(self.source.node, node.id) for name in literals_in(note, self.source)]
+        return Values(frozenset(names), values.sends) if names and not values.complete else values
 
     def _parameter(self, node: ast.Name) -> Values:
-        names = literals_of(inspect.get_annotations(self.source.function).get(node.id))
-        return Values(frozenset(names)) if names else self._unknown(node)
+        """What was passed, also by a partial; else its Literal annotation, else its default."""
+        given = self.given.get(node.id)
+        if given is not None and given.complete and (given.names or given.sends):
+            return given
+        notes = [note for name, note in parameter_annotations(self.source.node) if name == node.id]
+        names = [name for note in notes for name in literals_in(note, self.source)]
+        if names:
+            return Values(frozenset(names))
+        fixed = self.source.fixed
+        return constant(fixed[node.id]) if given is None and node.id in fixed else self._unknown(node)
 
     def _attribute(self, node: ast.Attribute) -> Values:
         value = self.source.lookup(node)
         if value is not MISSING:
             read = constant(value)
             return read if read.complete else self._unknown(node)
-        if node.attr == "value":  # of an enum member that a parameter or field holds
-            return self.read(node.value)
+        if node.attr in {"value", "name"}:  # of an enum member that a parameter or field holds
+            read = self.read(node.value)
+            if read.complete:
+                return read
         return self._field(node, node.value, node.attr)
 
     def _subscript(self, node: ast.Subscript) -> Values:
@@ -139,9 +161,12 @@ class Reader:
         if isinstance(base, ast.Name) and base.id in _state_parameters(self.source):
             return self.state
         if isinstance(base, ast.Name) and base.id in self.source.locals:
-            schemas = [_structured(self.source, value) for value in _assigned(self.source.node, base.id)]
+            schemas = [structured(self.source, value) for value in assigned(self.source.node, base.id)]
             return next((schema for schema in schemas if schema), dict[str, Any]())
-        return _structured(self.source, base)
+        inner = _field_name(base)
+        if inner is not None:  # `state["plan"].next`: the fields of a field
+            return annotations_of(self._fields_of(inner[0]).get(inner[1]))
+        return structured(self.source, base)
 
     def _call(self, node: ast.Call) -> Values:
         callee = self.source.lookup(node.func)
@@ -149,11 +174,58 @@ class Reader:
         if name == "Send" or (callee is MISSING and ast.unparse(node.func).endswith("Send")):
             target = self.read(node.args[0] if node.args else _keyword(node, "node"))
             return Values(sends=target.names | target.sends, unknown=target.unknown)
+        if name in _COLLECTIONS and node.args:
+            return self._iterated(node.args[-1])
         if name in _PASS_THROUGH and node.args:
             return self.read(node.args[-1])
-        if isinstance(node.func, ast.Attribute) and node.func.attr in {"get", "values", "pop", "copy"}:
-            return self._get(node, node.func)
+        if name == "next" and node.args:
+            return union(self.read(each) for each in node.args)
+        if name == "map" and len(node.args) > 1:
+            return self._mapped(node)
+        if isinstance(callee, EnumType):
+            return constant(list(cast("Iterable[object]", callee)))
+        if isinstance(node.func, ast.Attribute):
+            return self._method(node, node.func, callee)
         return self._helper(node, callee)
+
+    def _method(self, node: ast.Call, method: ast.Attribute, callee: object) -> Values:
+        """A method of a dict, a state or a string, else of an object of the program."""
+        if method.attr in {"get", "values", "pop", "copy"}:
+            return self._get(node, method)
+        if method.attr == "keys":
+            return self._iterated(method.value)
+        if method.attr == "format" and isinstance(method.value, ast.Constant):
+            return self._pattern(node, [formatted(str(method.value.value))])
+        read = self.read(method.value) if callee is MISSING or not hasattr(callee, "__code__") else None
+        if read is not None and read.complete and read.names and not read.sends:
+            words = applied(method.attr, read.names, node.args)
+            if words is not None:
+                return Values(words)
+        return self._helper(node, callee)
+
+    def _mapped(self, node: ast.Call) -> Values:
+        """`map(lambda item: Send("work", item), items)`."""
+        function = node.args[0]
+        if isinstance(function, ast.Lambda):
+            return self.read(function.body)
+        return self._helper(ast.copy_location(ast.Call(function, [], []), node), self.source.lookup(function))
+
+    def _iterated(self, node: ast.expr) -> Values:
+        """The items of a list, the keys of a dict."""
+        if isinstance(node, ast.Dict):
+            return union(self.read(each) for each in node.keys)
+        if isinstance(node, ast.DictComp):
+            return self.read(node.key)
+        if isinstance(node, ast.Name) and node.id in self.source.locals:
+            tables = assigned(self.source.node, node.id)
+            if tables and all(isinstance(each, ast.Dict | ast.DictComp) for each in tables):
+                return union(self._iterated(each) for each in tables)
+        value = self.source.lookup(node)
+        if isinstance(value, Mapping):
+            return constant(list(cast("Mapping[Any, object]", value)))
+        if isinstance(value, EnumType):
+            return constant(list(cast("Iterable[object]", value)))
+        return self.read(node)
 
     def _get(self, node: ast.Call, callee: ast.Attribute) -> Values:
         """`ROUTES.get(x, default)`, or `state.get("next", default)`."""
@@ -173,19 +245,34 @@ class Reader:
         names = helper.parameters[1:] if helper.owner is not None else helper.parameters
         given = {name: self.read(value) for name, value in zip(names, node.args, strict=False)}
         given |= {word.arg: self.read(word.value) for word in node.keywords if word.arg}
-        complete = {name: value for name, value in given.items() if value.complete and (value.names or value.sends)}
-        read = Reader(helper, self.known, self.state, complete, self.depth + 1).returned()
+        read = Reader(helper, self.known, self.state, given, self.depth + 1).returned()
         return read if read.complete else Values(read.names, read.sends, (ast.unparse(node),))
 
     def _format(self, node: ast.JoinedStr) -> Values:
         """`f"agent_{i}"` can only be one of the nodes that match it."""
-        parts = [
-            each.value if isinstance(each, ast.Constant) and isinstance(each.value, str) else "*"
-            for each in node.values
-        ]
-        matching = frozenset(fnmatch.filter(sorted(self.known), "".join(parts)))
-        fixed = any(part not in ("*", "") for part in parts)
-        return Values(matching) if fixed and matching else self._unknown(node)
+        patterns = frozenset([""])
+        for each in node.values:
+            patterns = joined(patterns, self._word(each.value if isinstance(each, ast.FormattedValue) else each))
+        return self._pattern(node, patterns)
+
+    def _word(self, node: ast.expr) -> frozenset[str]:
+        read = self.read(node)
+        return read.names if read.complete and read.names else frozenset([ANY])
+
+    def _pattern(self, node: ast.expr, patterns: Iterable[str]) -> Values:
+        names = matching(patterns, self.known)
+        return self._unknown(node) if names is None else Values(names)
+
+    def _operation(self, node: ast.BinOp) -> Values:
+        """Strings are put together; of a set what is taken away is gone; lists and the like are united."""
+        if isinstance(node.op, ast.Mod) and isinstance(node.left, ast.Constant):
+            return self._pattern(node, [formatted(str(node.left.value))])
+        if isinstance(node.op, ast.Add) and any(_is_text(each) for each in (node.left, node.right)):
+            return self._pattern(node, joined(self._word(node.left), self._word(node.right)))
+        left, right = self.read(node.left), self.read(node.right)
+        if isinstance(node.op, ast.Sub):
+            return replace(left, names=left.names - right.names)
+        return left | right
 
     def _comprehension(self, node: ast.ListComp | ast.GeneratorExp | ast.SetComp) -> Values:
         """Without what its conditions leave out: `[each for each in ALL if each != "me"]`."""
@@ -225,59 +312,13 @@ _HANDLERS: dict[type[ast.expr], Callable[[Reader, Any], Values]] = {
     ast.Dict: lambda reader, node: union(reader.read(each) for each in node.values),
     ast.IfExp: lambda reader, node: reader.read(node.body) | reader.read(node.orelse),
     ast.BoolOp: lambda reader, node: union(reader.read(each) for each in node.values),
-    ast.BinOp: lambda reader, node: reader.read(node.left) | reader.read(node.right),
+    ast.BinOp: Reader._operation,  # pyright: ignore[reportPrivateUsage]
+    ast.DictComp: lambda reader, node: reader.read(node.value),
     ast.NamedExpr: lambda reader, node: reader.read(node.value),
     ast.Await: lambda reader, node: reader.read(node.value),
     ast.Starred: lambda reader, node: reader.read(node.value),
     ast.Compare: lambda reader, node: NOTHING,
 }
-
-
-def returns_of(function: FunctionNode) -> Iterator[ast.expr]:
-    """The values of the `return`s of a function, not of functions inside it."""
-    todo: list[ast.AST] = list(function.body) if isinstance(function.body, list) else []
-    while todo:
-        node = todo.pop(0)
-        if isinstance(node, ast.Return) and node.value is not None:
-            yield node.value
-        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda | ast.ClassDef):
-            todo.extend(ast.iter_child_nodes(node))
-
-
-def _assigned(function: FunctionNode, name: str) -> list[ast.expr]:
-    """All that a local name is bound to: assignments, loops, and what is appended to it."""
-    found: list[ast.expr] = []
-    for node in ast.walk(function):
-        match node:
-            case ast.Assign(targets=targets, value=value) if any(_is_name(target, name) for target in targets):
-                found.append(value)
-            case ast.AnnAssign(target=target, value=ast.expr() as value) if _is_name(target, name):
-                found.append(value)
-            case ast.AugAssign(target=target, value=value) | ast.NamedExpr(target=target, value=value):
-                found.extend([value] if _is_name(target, name) else [])
-            case ast.For(target=target, iter=value) | ast.AsyncFor(target=target, iter=value):
-                found.extend([value] if _is_name(target, name) else [])
-            case ast.comprehension(target=target, iter=value):
-                found.extend([value] if _is_name(target, name) else [])
-            case ast.Call(func=ast.Attribute(value=ast.Name(id=grown), attr=word), args=[*_, value]) if grown == name:
-                found.extend([value] if word in _GROWERS else [])
-            case ast.Assign(targets=[ast.Tuple(elts=targets)], value=value):
-                found.extend(_unpacked(targets, value, name))
-            case _:
-                pass
-    return found
-
-
-def _unpacked(targets: list[ast.expr], value: ast.expr, name: str) -> list[ast.expr]:
-    if not any(_is_name(target, name) for target in targets):
-        return []
-    if isinstance(value, ast.Tuple) and len(value.elts) == len(targets):
-        return [each for target, each in zip(targets, value.elts, strict=True) if _is_name(target, name)]
-    return [value]
-
-
-def _is_name(node: ast.expr, name: str) -> bool:
-    return isinstance(node, ast.Name) and node.id == name
 
 
 def _keyword(node: ast.Call, name: str) -> ast.expr | None:
@@ -289,34 +330,18 @@ def _state_parameters(source: Source) -> set[str]:
     return set(source.parameters[first : first + 1])
 
 
-def _structured(source: Source, node: ast.expr) -> Mapping[str, Any]:
-    """The fields of what `model.with_structured_output(Schema).invoke(…)` gives."""
-    for each in ast.walk(node):
-        if isinstance(each, ast.Call) and isinstance(each.func, ast.Attribute):
-            if each.func.attr == "with_structured_output" and each.args:
-                return annotations_of(source.lookup(each.args[0]))
-            if each.func.attr in {"invoke", "ainvoke"}:
-                schema = _bound_schema(source.lookup(each.func.value))
-                if schema is not None:
-                    return annotations_of(schema)
-    return {}
+def _is_text(node: ast.expr) -> bool:
+    return isinstance(node, ast.JoinedStr) or (isinstance(node, ast.Constant) and isinstance(node.value, str))
 
 
-def _bound_schema(runnable: Any) -> object:
-    """The schema that `with_structured_output` was given when the runnable was made."""
-    for part in (*getattr(runnable, "steps", ()), runnable):
-        bound: Mapping[str, Any] = getattr(part, "kwargs", None) or {}
-        form: Mapping[str, object] = bound.get("ls_structured_output_format") or {}
-        if "weft_schema" in form:
-            return form["weft_schema"]
-    return None
-
-
-def annotations_of(schema: object) -> Mapping[str, Any]:
-    """The fields of a TypedDict, dataclass or pydantic model, also those that it inherits."""
-    if not isinstance(schema, type):
-        return {}
-    try:
-        return {key: value for base in reversed(schema.__mro__) for key, value in inspect.get_annotations(base).items()}
-    except Exception:  # an annotation of the user's class may fail to evaluate
-        return {}
+def _field_name(node: ast.expr) -> tuple[ast.expr, str] | None:
+    """`x["name"]`, `x.name` or `x.get("name")` as (x, name)."""
+    match node:
+        case ast.Subscript(value=base, slice=ast.Constant(value=str(name))):
+            return base, name
+        case ast.Attribute(value=base, attr=name):
+            return base, name
+        case ast.Call(func=ast.Attribute(value=base, attr="get"), args=[ast.Constant(value=str(name)), *_]):
+            return base, name
+        case _:
+            return None
