@@ -6,7 +6,12 @@ from xdsl.passes import ModulePass
 
 from weft.compiler.passes.annotate_costs import AnnotateCosts
 from weft.compiler.passes.block_frequency import BlockFrequency
+from weft.compiler.passes.canonicalise import Canonicalise
+from weft.compiler.passes.cse import Cse
+from weft.compiler.passes.dce import Dce
 from weft.compiler.passes.expand_maps import ExpandMaps
+from weft.compiler.passes.fuse_data import FuseData
+from weft.compiler.passes.inline import Inline
 from weft.compiler.passes.insert_transfers import InsertTransfers
 from weft.compiler.passes.partition import Partition
 from weft.compiler.passes.place import Place
@@ -15,5 +20,19 @@ from weft.compiler.passes.split_phases import SplitPhases
 
 PASSES: dict[str, Callable[[], type[ModulePass]]] = {
     each.name: (lambda each=each: each)
-    for each in (ExpandMaps, SetWorkload, BlockFrequency, SplitPhases, AnnotateCosts, Place, Partition, InsertTransfers)
+    for each in (
+        Inline,
+        ExpandMaps,
+        Canonicalise,
+        Cse,
+        Dce,
+        FuseData,
+        SetWorkload,
+        BlockFrequency,
+        SplitPhases,
+        AnnotateCosts,
+        Place,
+        Partition,
+        InsertTransfers,
+    )
 }
