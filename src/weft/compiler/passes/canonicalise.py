@@ -21,6 +21,7 @@ from xdsl.traits import IsTerminator
 
 from weft.compiler.control_flow import jump_of
 from weft.compiler.effects import Effect, Effects
+from weft.compiler.rewriting import erase
 
 
 @dataclass(frozen=True)
@@ -46,8 +47,7 @@ def _straighten(region: Region) -> None:
         if only is not None:
             target, arguments = only
             block.insert_op_before(cf.BranchOp(target, *arguments), end)
-            end.detach()
-            end.erase()
+            erase(end)
 
 
 def _only_way(block: Block) -> tuple[Block, tuple[SSAValue, ...]] | None:
@@ -71,8 +71,7 @@ def _drop_unreachable(region: Region) -> None:
     for block in dead:
         block.drop_all_references()
     for block in dead:
-        region.detach_block(block)
-        block.erase(safe_erase=False)
+        region.erase_block(block, safe_erase=False)
 
 
 def _merge(region: Region, effects: Effects) -> None:
@@ -113,11 +112,9 @@ def _append(block: Block, end: cf.BranchOp, target: Block) -> None:
     for argument, value in zip(target.args, list(end.arguments), strict=True):
         value.name_hint = value.name_hint or argument.name_hint
         argument.replace_all_uses_with(value)
-    end.detach()
-    end.erase()
+    erase(end)
     for op in list(target.ops):
         op.detach()
         block.add_op(op)
     assert target.parent is not None
-    target.parent.detach_block(target)
-    target.erase()
+    target.parent.erase_block(target)

@@ -22,6 +22,7 @@ from weft.compiler.dialects.agent import ChooseOp
 from weft.compiler.dialects.step import StepOp
 from weft.compiler.dialects.types import KvType
 from weft.compiler.effects import Effect, Effects
+from weft.compiler.rewriting import erase
 
 Key = tuple[str, frozenset[tuple[str, Attribute]], tuple[SSAValue, ...]]
 Known = dict[Key, Operation]
@@ -96,5 +97,4 @@ def _key(op: Operation) -> Key:
 def _replace(op: Operation, equal: Operation) -> None:
     for result, value in zip(op.results, equal.results, strict=True):
         result.replace_all_uses_with(value)
-    op.detach()
-    op.erase()
+    erase(op)

@@ -16,6 +16,7 @@ from xdsl.passes import ModulePass
 from xdsl.traits import IsTerminator
 
 from weft.compiler.effects import Effect, Effects
+from weft.compiler.rewriting import erase
 
 
 @dataclass(frozen=True)
@@ -37,8 +38,7 @@ def _drop_dead(function: func.FuncOp, effects: Effects) -> None:
         if op.parent is None or not _is_dead(op, effects):
             continue
         todo += [operand.owner for operand in op.operands if isinstance(operand.owner, Operation)]
-        op.detach()
-        op.erase()
+        erase(op)
 
 
 def _is_dead(op: Operation, effects: Effects) -> bool:

@@ -17,6 +17,7 @@ from xdsl.passes import ModulePass
 
 from weft.compiler.dialects.data import ApplyOp
 from weft.compiler.effects import Effect, own_effect
+from weft.compiler.rewriting import erase
 from weft.core.program import THEN
 
 KNOWN = frozenset({"step", "function", "core_s", "hint", "variation", "effect", "agent.provenance", "visits", "cost"})
@@ -52,8 +53,7 @@ def _fuse_into(second: ApplyOp) -> None:
     block.insert_op_before(fused, second)
     second.output.replace_all_uses_with(fused.output)
     for op in (second, first):
-        op.detach()
-        op.erase()
+        erase(op)
 
 
 def _kept(step: ApplyOp) -> dict[str, Attribute]:
@@ -75,4 +75,4 @@ def _work(first: ApplyOp, second: ApplyOp) -> dict[str, FloatAttr | StringAttr]:
     )
     varies = {"variation": FloatAttr(deviation_s / (one_s + other_s), f64)} if deviation_s else {}
     function = StringAttr(f"{first.function.data}{THEN}{second.function.data}")
-    return {"function": function, "core_s": FloatAttr(one_s + other_s, f64), **varies}
+    return {"function": function, "core_s": FloatAttr(round(one_s + other_s, 12), f64), **varies}
