@@ -59,9 +59,12 @@ def unplaced(request: CompileRequest) -> ModuleOp:
 
 
 def passes_for(request: CompileRequest) -> tuple[ModulePass, ...]:
-    sizes: tuple[ModulePass, ...] = (SetWorkload(request.workload),) if request.workload else ()
     analyses = (BlockFrequency(), SplitPhases(), AnnotateCosts())
-    return (ExpandMaps(), *sizes, *analyses, place_pass(request), *AFTER_PLACING)
+    return (ExpandMaps(), *_sizes(request), *analyses, place_pass(request), *AFTER_PLACING)
+
+
+def _sizes(request: CompileRequest) -> tuple[ModulePass, ...]:
+    return (SetWorkload(request.workload or "", request.sizes),) if request.workload or request.sizes else ()
 
 
 def place_pass(request: CompileRequest) -> Place:
@@ -84,4 +87,5 @@ def place_pass(request: CompileRequest) -> Place:
         energy_limit_j=request.energy_limit_j,
         time_limit_s=request.time_limit_s,
         previous=request.previous,
+        tighten=request.tighten,
     )
