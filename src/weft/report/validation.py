@@ -37,9 +37,13 @@ def _worst(timings: Sequence[Timing]) -> tuple[str, ...]:
     if not timings:
         return "–", "–", "–", "–"
     worst = max(timings, key=lambda each: each.tail_s / each.bound_s)
-    name = worst.kind.removesuffix("_s").upper().replace("E2E_P95", "e2e").replace("E2E", "e2e")
     times = (worst.target_s, worst.bound_s, worst.promised_s)
-    return f"{worst.subject} {name}", *map(pretty_seconds, times)
+    return f"{worst.subject} {time_name(worst.kind)}", *map(pretty_seconds, times)
+
+
+def time_name(kind: str) -> str:
+    """A field of an objective, for people."""
+    return {"ttft_s": "TTFT", "tpot_s": "TPOT", "e2e_s": "e2e", "e2e_p95_s": "e2e"}[kind]
 
 
 def _pools(each: Round) -> str:
