@@ -42,9 +42,10 @@ class Second:
             here = [(task, o) for task in problem.tasks for o in task.options if o.pool == pool]
             for task, o in here:
                 self.rows.append(({x[task.name, o.name]: 1.0, n[pool]: -1.0}, -math.inf, 0.0))
-            most = problem.max_utilisation / problem.rate_per_s
+            most = problem.link_utilisation / problem.rate_per_s
+            works = {x[t.name, o.name]: t.visits * o.busy_s / problem.utilisation_of(t) for t, o in here}
             needs: list[Row] = [
-                {x[task.name, o.name]: task.visits * o.busy_s for task, o in here} | {n[pool]: -most},
+                works | {n[pool]: -1 / problem.rate_per_s},
                 {x[task.name, o.name]: o.sent_bytes for task, o in here} | {n[pool]: -most * pool.network_bytes_per_s},
                 {x[task.name, o.name]: o.received_bytes for task, o in here}
                 | {n[pool]: -most * pool.network_bytes_per_s},
@@ -81,7 +82,7 @@ class Second:
             for handoff, pairs in zip(self.problem.handoffs, y, strict=True):
                 for a, b, variable in pairs:
                     row[variable] = handoff.visits * handoff.bytes_of(a, b).get(link, 0.0) / max(capacity, 1.0)
-            per_run = self.problem.max_utilisation / self.problem.rate_per_s
+            per_run = self.problem.link_utilisation / self.problem.rate_per_s
             self.rows.append((row, -math.inf, capacity / max(capacity, 1.0) * per_run))
 
     def _pairs(self, handoff: Handoff, x: dict) -> list[tuple[Option, Option, int]]:
@@ -175,7 +176,7 @@ class Second:
             case Objective.USD_PER_REQUEST:
                 for task in problem.tasks:
                     for o in task.options:
-                        busy_s = task.visits * o.busy_s / problem.max_utilisation
+                        busy_s = task.visits * o.busy_s / problem.utilisation_of(task)
                         paid[x[task.name, o.name]] += busy_s * o.pool.usd_per_hour / 3600
                 return paid | penalties
             case Objective.JOULES_PER_REQUEST:

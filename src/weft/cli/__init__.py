@@ -16,6 +16,7 @@ COMMANDS = (
     "import",
     "plan",
     "compile",
+    "size",
     "buy",
     "compare",
     "run",

@@ -17,6 +17,9 @@ Slo = Annotated[
 ]
 Workload = Annotated[str | None, typer.Option(help="A TOML file with rate_per_s and sizes of steps.")]
 Rate = Annotated[float, typer.Option(help="Agent runs per second that the fleet must carry.")]
+OwnRate = Annotated[
+    float | None, typer.Option(help="Agent runs per second that the fleet must carry [default: 50, or a trace's].")
+]
 Finance = Annotated[str, typer.Option(help="How device-hours are priced: owned, paper, cloud.")]
 Catalogue = Annotated[str, typer.Option(help="Device figures: default, or paper (its Table 5 verbatim).")]
 Precisions = Annotated[list[str] | None, typer.Option("--precision", help="Allowed number formats (default: fp16).")]
@@ -34,6 +37,10 @@ Robust = Annotated[bool, typer.Option("--robust", help="Plan for the high ends o
 Pins = Annotated[list[str] | None, typer.Option("--pin", help="Where a step must run: think=h100-sxm, hear=@west.")]
 Energy = Annotated[float | None, typer.Option("--energy", help="At most so many joules a run.")]
 TimeLimit = Annotated[float, typer.Option("--time-limit", help="Seconds for the solver; the plan tells its gap.")]
+Tighten = Annotated[
+    list[str] | None,
+    typer.Option(help="Limits beyond the objective, as --validate finds them: think.decode.utilisation=0.5."),
+]
 From = Annotated[Path | None, typer.Option("--from", help="A plan to begin from (quick), and to tell the changes of.")]
 
 DEFAULTS = CompileRequest("")
@@ -47,7 +54,7 @@ class AskOptions:
     fleet: Fleet = DEFAULTS.fleet
     slo: Slo = DEFAULTS.slo
     workload: Workload = None
-    rate: Rate = DEFAULTS.rate_per_s
+    rate: OwnRate = None
     finance: Finance = DEFAULTS.finance
     catalogue: Catalogue = DEFAULTS.catalogue
     precision: Precisions = None
@@ -63,7 +70,7 @@ class AskOptions:
             self.slo,
             self.finance,
             self.catalogue,
-            self.rate,
+            DEFAULTS.rate_per_s if self.rate is None else self.rate,
             self.workload,
             tuple(self.precision or DEFAULTS.precisions),
             settings=tuple(self.set_ or ()),
@@ -84,6 +91,7 @@ class PlaceOptions:
     energy: Energy = None
     time_limit: TimeLimit = DEFAULTS.time_limit_s
     from_: From = None
+    tighten: Tighten = None
 
     def applied(self, request: CompileRequest) -> CompileRequest:
         return replace(
@@ -95,4 +103,5 @@ class PlaceOptions:
             energy_limit_j=self.energy,
             time_limit_s=self.time_limit,
             previous=str(self.from_ or ""),
+            tighten=tuple(self.tighten or ()),
         )

@@ -1,6 +1,6 @@
 """`weft plan`: the cheapest fleet that meets an objective for an agent, with reasons."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -10,13 +10,18 @@ from rich.console import Console
 from weft.cli.changes import show_changes
 from weft.cli.console import wide_console
 from weft.cli.groups import grouped
+from weft.cli.loads import TrialOptions
 from weft.cli.options import AskOptions, PlaceOptions
 from weft.cli.questions import Questions, answers, show_answers
 from weft.cli.together import is_agents_file, plan_together
+from weft.cli.validating import ValidateOptions, refuse_missed, show_rounds
 from weft.compiler.pipeline import compile_agent
+from weft.compiler.request import CompileRequest
+from weft.control.validate import Validated
 from weft.core.deployment import Deployment
 from weft.core.deployment_json import encode
 from weft.core.errors import InputError
+from weft.report.answers import Answers
 from weft.report.tables import (
     alternatives_table,
     gap_line,
@@ -54,34 +59,59 @@ def register(app: typer.Typer) -> None:
     app.command("plan")(grouped(plan))
 
 
-def plan(asked: AskOptions, placed: PlaceOptions, more: QuestionOptions) -> None:
+def plan(
+    asked: AskOptions, placed: PlaceOptions, more: QuestionOptions, proof: ValidateOptions, load: TrialOptions
+) -> None:
     """Plan an agent: which device runs each step, how many, at what cost, and why."""
     request, questions = placed.applied(asked.request()), more.questions()
     if is_agents_file(request.agent):
-        if questions.any or request.previous:
+        if questions.any or request.previous or proof.validate:
             raise _one_agent_at_a_time()
         plan_together(request, more.json, wide_console())
         return
-    deployment = compile_agent(request)
-    found = answers(request, questions)
-    document = encode(deployment, found)
+    validated = proof.validated(*load.trial(proof.validate, asked, request)) if proof.validate else None
+    told = _told(request, questions, validated)
     if more.json == Path("-"):
-        typer.echo(document, nl=False)
-        return
-    console = wide_console()
-    show_plan(deployment, console)
-    if request.previous:
-        show_changes(request, deployment, console)
-    show_answers(found, more.pareto, console)
-    if more.json is not None:
+        typer.echo(encode(told.deployment, told.answers), nl=False)
+    else:
+        _show(told, questions, wide_console())
+    if more.json not in (None, Path("-")):
         more.json.parent.mkdir(parents=True, exist_ok=True)
-        more.json.write_bytes(document)
+        more.json.write_bytes(encode(told.deployment, told.answers))
+    if validated is not None:
+        refuse_missed(validated)
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """A plan with what it answers, and the answers to other questions about it."""
+
+    request: CompileRequest
+    deployment: Deployment
+    answers: Answers | None
+    validated: Validated | None
+
+
+def _told(request: CompileRequest, questions: Questions, validated: Validated | None) -> _Told:
+    if validated is None:
+        return _Told(request, compile_agent(request), answers(request, questions), None)
+    found = answers(validated.request, questions) or Answers()
+    return _Told(validated.request, validated.deployment, replace(found, rounds=validated.rounds), validated)
+
+
+def _show(told: _Told, questions: Questions, console: Console) -> None:
+    show_plan(told.deployment, console)
+    if told.request.previous:
+        show_changes(told.request, told.deployment, console)
+    show_answers(told.answers, questions.pareto, console)
+    if told.validated is not None:
+        show_rounds(told.validated, console)
 
 
 def _one_agent_at_a_time() -> InputError:
     return InputError(
         subject="weft plan",
-        problem="answers --explain, --why-not, --pareto, --budget and --from for one agent",
+        problem="answers --explain, --why-not, --pareto, --budget, --validate and --from for one agent",
         way_out="ask them of one program, on the part of the fleet that is left to it (--set DEVICE.count=…)",
     )
 

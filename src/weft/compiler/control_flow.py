@@ -92,3 +92,9 @@ def _floats(attribute: Attribute | None) -> list[float]:
 def _bound(end: Operation) -> int | None:
     bound = end.attributes.get("agent.at_most")
     return bound.value.data if isinstance(bound, IntegerAttr) else None
+
+
+def repeats(graph: func.FuncOp) -> bool:
+    """Whether some jump goes back."""
+    order = {block: at for at, block in enumerate(graph.body.blocks)}
+    return any(order[to] <= at for block, at in order.items() for to, _ in jump_of(block).targets)

@@ -62,8 +62,11 @@ def unplaced(request: CompileRequest) -> ModuleOp:
 
 
 def passes_for(request: CompileRequest) -> tuple[ModulePass, ...]:
-    sizes: tuple[ModulePass, ...] = (SetWorkload(request.workload),) if request.workload else ()
-    return (ExpandMaps(), *sizes, *ANALYSES, place_pass(request), *AFTER_PLACING)
+    return (ExpandMaps(), *_sizes(request), *ANALYSES, place_pass(request), *AFTER_PLACING)
+
+
+def _sizes(request: CompileRequest) -> tuple[ModulePass, ...]:
+    return (SetWorkload(request.workload or "", request.sizes),) if request.workload or request.sizes else ()
 
 
 def place_pass(request: CompileRequest) -> Place:

@@ -146,9 +146,10 @@ class PlacedPools:
         users: dict[str, list[tuple[LeafTask, float]]] = {}
         for task in self.of.request.tasks:
             for candidate, share in self.of.used(task.name):
-                load = problem.load(problem.task(task.name), candidate.option)
+                asked = problem.task(task.name)
+                busy = problem.load(asked, candidate.option) * problem.utilisation_of(asked)
                 found = users.setdefault(candidate.option.pool.name, [])
-                found.append((task, share * load * problem.max_utilisation))
+                found.append((task, share * busy))
         return users
 
 
@@ -157,7 +158,8 @@ def assumption(step: str, of: Answered) -> Mapping[str, Scalar]:
     task, candidate = of.request.task(step), of.chosen(step)
     pools = of.used(step)
     tokens = {TaskKind.PREFILL: task.isl, TaskKind.DECODE: task.osl}.get(task.kind, 0)
-    occupied = sum(share * occupied_usd(of.planned.problem, task.visits, each.option) for each, share in pools)
+    problem = of.planned.problem
+    occupied = sum(share * occupied_usd(problem, problem.task(step), each.option) for each, share in pools)
     priced = {"usd_per_million_tokens": MEGA * occupied / (task.visits * tokens)} if tokens and task.visits else {}
     return priced | {
         "latency_s": sum(share * (each.option.latency_s - each.wait_s) for each, share in pools),

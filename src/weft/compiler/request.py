@@ -1,8 +1,9 @@
 """What a user asks of the compiler: an agent, a fleet, an objective, a load."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from weft import catalog
+from weft.core.errors import InputError
 from weft.core.workload import Slo, Workload
 
 
@@ -11,7 +12,8 @@ class CompileRequest:
     """`agent` is `file.py[:name]` or an `.mlir` file; names of the catalogue may be paths of TOML files.
     `settings` and `additions` change the fleet: see catalog.changes. `engine`: the serving software, as `weft estimate`
     reads it (blank: the average one). `robust`: plan for the high ends of the error bands.
-    `pins` are STEP=DEVICE[@ZONE]. `previous`: a plan on disk to begin from."""
+    `pins` are STEP=DEVICE[@ZONE]. `previous`: a plan on disk to begin from. `tighten`: see compiler.tighten. `sizes`
+    are STEP.SIZE=NUMBER (think.isl=812); they win over those of the workload and of the program."""
 
     agent: str
     fleet: str = "default"
@@ -33,12 +35,27 @@ class CompileRequest:
     energy_limit_j: float | None = None
     time_limit_s: float = 20.0
     previous: str = ""
+    tighten: tuple[str, ...] = ()
+    sizes: tuple[str, ...] = ()
 
     def slo_terms(self) -> Slo:
         return catalog.slo(self.slo)
 
     def workload_terms(self) -> Workload:
         """The workload file's rate wins over `rate_per_s`."""
-        if self.workload is None:
-            return Workload("uniform", self.rate_per_s)
-        return catalog.load_workload(self.workload)
+        asked = Workload("uniform", self.rate_per_s) if self.workload is None else catalog.load_workload(self.workload)
+        steps = {name: dict(sizes) for name, sizes in asked.steps.items()}
+        for step, key, value in map(size_of, self.sizes):
+            steps.setdefault(step, {})[key] = value
+        return replace(asked, steps=steps)
+
+
+def size_of(text: str) -> tuple[str, str, float]:
+    """`think.isl=812` as ("think", "isl", 812.0)."""
+    where, _, number = text.partition("=")
+    step, _, key = where.rpartition(".")
+    try:
+        return step, key, float(number)
+    except ValueError as error:
+        problem, way_out = "has no number", "write STEP.SIZE=NUMBER, like think.isl=812"
+        raise InputError(subject=f"size {text!r}", problem=problem, way_out=way_out) from error

@@ -180,6 +180,26 @@ class AgentBill:
     e2e_s: float
 
 
+@dataclass(frozen=True, slots=True)
+class Validation:
+    """What a simulation of the plan came to. `load` says what it was made from, `sha256` is its file's. Of the runs a
+    share of `attainment` ended within the objective (`target` was wanted); 95 % of each time that the objective bounds
+    were at most `p95_s`. `tightened`: limits that the plan keeps beyond its objective, as `weft plan --tighten` reads
+    them.
+    """
+
+    load: str
+    sha256: str | None
+    seed: int
+    router: str
+    runs: int
+    target: float
+    attainment: float
+    holds: bool
+    p95_s: Mapping[str, float]
+    tightened: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True)
 class Deployment:
     """A plan that can be run: the placed program, its pools and routes, and the assumptions behind them.
@@ -187,6 +207,7 @@ class Deployment:
     `bills`: all agents of a shared fleet, this one among them; empty where it is alone. What they pay adds up to the
     fleet's price; `answer.usd_per_hour` is this agent's.
     `fingerprints` of the catalogue's models and devices that it uses: where they change, the plan is stale.
+    `validation`: what a simulation of it came to; None: nobody has looked.
     """
 
     version: int
@@ -209,6 +230,7 @@ class Deployment:
     other_models: tuple[OtherModel, ...] = ()
     paths: tuple[PathTime, ...] = ()
     fingerprints: Mapping[str, str] = field(default_factory=dict[str, str])
+    validation: Validation | None = None
 
     @property
     def fleet_usd_per_hour(self) -> float:

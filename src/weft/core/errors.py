@@ -12,7 +12,8 @@ WeftError                     every refusal: subject, problem, way out
 │   ├── ToolCallError         a model wrote a malformed tool call
 │   ├── MissingProgramError   an external program is not installed
 │   ├── PlanError             no placement was found for the request
-│   │   └── NoPlacementError  none exists: its limits clash
+│   │   ├── NoPlacementError  none exists: its limits clash
+│   │   └── AttainmentError   none was found that holds under its load
 │   ├── DeploymentError       a plan file is of another version or program
 │   ├── BundleError           a folder is no bundle, or not as it was written; a target is not known
 │   ├── TraceError            a line of a trace cannot be read, or stands in the wrong order
@@ -76,6 +77,9 @@ class PlanError(InputError): ...
 
 
 class NoPlacementError(PlanError): ...
+
+
+class AttainmentError(PlanError): ...
 
 
 class DeploymentError(InputError): ...

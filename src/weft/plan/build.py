@@ -79,7 +79,7 @@ def _problem(request: PlanRequest, candidates: Mapping[str, Mapping[str, Candida
     options = {task: tuple(candidate.option for candidate in found.values()) for task, found in candidates.items()}
     tasks = {task.name: task for task in request.tasks}
     return PlacementProblem(
-        tasks=tuple(Task(task.name, task.visits, options[task.name]) for task in request.tasks),
+        tasks=tuple(Task(task.name, task.visits, options[task.name], task.max_utilisation) for task in request.tasks),
         handoffs=tuple(_handoff(flow, tasks[flow.source], request.fleet, candidates) for flow in request.flows),
         blocks=request.blocks,
         rate_per_s=request.rate_per_s,
@@ -94,6 +94,7 @@ def _problem(request: PlanRequest, candidates: Mapping[str, Mapping[str, Candida
         budget_usd=request.budget_usd,
         link_bytes_per_s=lines(request.fleet),
         promises=request.promises,
+        max_link_utilisation=request.max_link_utilisation,
     )
 
 

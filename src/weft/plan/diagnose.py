@@ -152,15 +152,15 @@ def _late_and_few(problem: PlacementProblem, both: _Relaxed) -> NoPlacementError
 def _too_full(problem: PlacementProblem, full: _Relaxed) -> NoPlacementError:
     """Names the fullest link."""
     loads = {
-        link: full.placement.link_use[link] / problem.max_utilisation / (capacity or math.ulp(0.0))
+        link: full.placement.link_use[link] / problem.link_utilisation / (capacity or math.ulp(0.0))
         for link, capacity in problem.link_bytes_per_s.items()
     }
     link = max(loads, key=loads.__getitem__)
-    needs_gbit = full.placement.link_use[link] / problem.max_utilisation * 8 / GIGA
+    needs_gbit = full.placement.link_use[link] / problem.link_utilisation * 8 / GIGA
     has_gbit = problem.link_bytes_per_s[link] * 8 / GIGA
     return NoPlacementError(
         subject=f"link {link}",
-        problem=f"{problem.rate_per_s:g} requests/s at utilisation {problem.max_utilisation:g} need at least "
+        problem=f"{problem.rate_per_s:g} requests/s at utilisation {problem.link_utilisation:g} need at least "
         f"{needs_gbit:.3g} Gbit/s, it has {has_gbit:.3g}",
         way_out="choose a faster link in the fleet file, add devices to one of the zones, or lower the rate",
     )

@@ -12,6 +12,7 @@ from weft.plan.problem import (
     Placement,
     PlacementProblem,
     PoolSpec,
+    Task,
     whole_replicas,
 )
 from weft.plan.promises import Course, Promise
@@ -186,14 +187,14 @@ def block_s(problem: PlacementProblem, block: Block, decision: Decision) -> floa
     return max(done_s.values(), default=0.0)
 
 
-def occupied_usd(problem: PlacementProblem, visits: float, option: Option) -> float:
+def occupied_usd(problem: PlacementProblem, task: Task, option: Option) -> float:
     """Replica time that a request occupies in this option, at the allowed utilisation."""
-    return visits * option.busy_s / problem.max_utilisation * option.pool.usd_per_hour / HOUR_S
+    return task.visits * option.busy_s / problem.utilisation_of(task) * option.pool.usd_per_hour / HOUR_S
 
 
 def _occupied_usd(problem: PlacementProblem, decision: Decision) -> float:
     return sum(
-        share * occupied_usd(problem, task.visits, option)
+        share * occupied_usd(problem, task, option)
         for task in problem.tasks
         for option, share in decision.shares[task.name]
     )

@@ -64,7 +64,8 @@ def _weigh(problem: PlacementProblem, chosen: dict[str, Option]) -> Placement | 
     too_dear = math.isinf(to_buy) or to_buy > (math.inf if problem.budget_usd is None else problem.budget_usd)
     used = _link_use(problem, chosen)
     too_full = any(
-        use > problem.max_utilisation * problem.link_bytes_per_s[link] + TOLERANCE for link, use in used.items()
+        use > _limit(problem.max_link_utilisation, problem) * problem.link_bytes_per_s[link] + TOLERANCE
+        for link, use in used.items()
     )
     if too_late or too_hot or too_dear or too_full:
         return None
@@ -72,7 +73,11 @@ def _weigh(problem: PlacementProblem, chosen: dict[str, Option]) -> Placement | 
     prices = {option.pool.name: option.pool.usd_per_hour for option in chosen.values()}
     hourly = sum(prices[pool] * count for pool, count in replicas.items()) + paid_usd * problem.rate_per_s * 3600
     occupied = sum(
-        task.visits * chosen[task.name].busy_s * chosen[task.name].pool.usd_per_hour / 3600 / problem.max_utilisation
+        task.visits
+        * chosen[task.name].busy_s
+        * chosen[task.name].pool.usd_per_hour
+        / 3600
+        / _limit(task.max_utilisation, problem)
         for task in problem.tasks
     )
     late_usd = sum(late_s * (penalty or 0.0) for late_s, penalty in late)
@@ -127,11 +132,16 @@ def _replicas(problem: PlacementProblem, chosen: dict[str, Option]) -> dict[str,
     most: dict[str, float] = {}
     for pool in {option.pool for option in chosen.values()}:
         here = [task for task in problem.tasks if chosen[task.name].pool == pool]
-        busy = problem.rate_per_s * sum(task.visits * chosen[task.name].busy_s for task in here)
+        works = sum(task.visits * chosen[task.name].busy_s / _limit(task.max_utilisation, problem) for task in here)
         sent = problem.rate_per_s * sum(chosen[task.name].sent_bytes for task in here) / pool.network_bytes_per_s
         got = problem.rate_per_s * sum(chosen[task.name].received_bytes for task in here) / pool.network_bytes_per_s
-        most[pool.name] = max(busy, sent, got) / problem.max_utilisation
+        moves = max(sent, got) / _limit(problem.max_link_utilisation, problem)
+        most[pool.name] = max(problem.rate_per_s * works, moves)
     return {pool: max(1, math.ceil(load - TOLERANCE)) for pool, load in most.items()}
+
+
+def _limit(own: float | None, problem: PlacementProblem) -> float:
+    return problem.max_utilisation if own is None else own
 
 
 def _link_use(problem: PlacementProblem, chosen: dict[str, Option]) -> dict[str, float]:

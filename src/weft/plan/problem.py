@@ -86,9 +86,12 @@ class Option:
 
 @dataclass(frozen=True, slots=True)
 class Task:
+    """Pools do its work up to `max_utilisation`; None: the problem's."""
+
     name: str
     visits: float
     options: tuple[Option, ...]
+    max_utilisation: float | None = None
 
 
 PerPortPair = Mapping[tuple[str, str], float]
@@ -152,7 +155,8 @@ class PlacementProblem:
 
     A device class that is missing from `inventory` is unlimited. One in `market` can be bought beyond its inventory at
     that price, all purchases together for at most `budget_usd`. `split`: a task's traffic may go to several options.
-    Lines of `link_bytes_per_s`, pools and their adapters are all used to `max_utilisation` at most.
+    Pools are used to `max_utilisation` at most, lines of `link_bytes_per_s` and adapters of pools to
+    `max_link_utilisation`; None: to the same.
     """
 
     tasks: tuple[Task, ...]
@@ -170,6 +174,7 @@ class PlacementProblem:
     budget_usd: float | None = None
     link_bytes_per_s: Mapping[str, float] = field(default_factory=dict[str, float])
     promises: tuple[Promise, ...] = ()
+    max_link_utilisation: float | None = None
 
     @cached_property
     def all_promises(self) -> tuple[Promise, ...]:
@@ -200,13 +205,21 @@ class PlacementProblem:
         """Hand-offs that join blocks."""
         return tuple(handoff for handoff in self.handoffs if handoff.block is None)
 
+    def utilisation_of(self, task: Task) -> float:
+        """How busy the task may keep its pools."""
+        return self.max_utilisation if task.max_utilisation is None else task.max_utilisation
+
+    @property
+    def link_utilisation(self) -> float:
+        return self.max_utilisation if self.max_link_utilisation is None else self.max_link_utilisation
+
     def load(self, task: Task, option: Option) -> float:
         """Replicas that the task keeps busy under this option, at the allowed utilisation."""
-        return self.rate_per_s * task.visits * option.busy_s / self.max_utilisation
+        return self.rate_per_s * task.visits * option.busy_s / self.utilisation_of(task)
 
     def loads(self, task: Task, option: Option) -> tuple[float, float, float]:
         """Replicas for its work, for what they send and for what they receive: a pool needs the most of the three."""
-        runs_per_byte = self.rate_per_s / self.max_utilisation / option.pool.network_bytes_per_s
+        runs_per_byte = self.rate_per_s / self.link_utilisation / option.pool.network_bytes_per_s
         return self.load(task, option), option.sent_bytes * runs_per_byte, option.received_bytes * runs_per_byte
 
     @cached_property

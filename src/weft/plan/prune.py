@@ -125,7 +125,7 @@ def _paid_usd(problem: PlacementProblem, task: Task, option: Option) -> float:
     visits_usd = task.visits * option.usd_per_visit
     if problem.objective is not Objective.USD_PER_REQUEST:
         return HOUR_S * problem.rate_per_s * visits_usd
-    return occupied_usd(problem, task.visits, option) + visits_usd
+    return occupied_usd(problem, task, option) + visits_usd
 
 
 def _subsets(count: int) -> NDArray[np.float64]:

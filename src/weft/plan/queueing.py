@@ -34,10 +34,12 @@ def wait_s(
 @dataclass(frozen=True, slots=True)
 class Traffic:
     """What comes to the pool of a task. Where other tasks may come too, or traffic is split, its load is not known
-    before the plan is: then it is as busy as any pool may be. `longest` of all visits there is what one waits for."""
+    before the plan is: then it is as busy as the boldest of them allows. `longest` of all
+    visits there is what one waits for."""
 
     visits_per_s: float
     max_utilisation: float
+    busiest: float
     alone: bool
     replicas_known: bool
     longest: Sizes
@@ -49,7 +51,7 @@ class Traffic:
         load = self.visits_per_s * np.asarray(busy_s, dtype=np.float64)
         needed = np.maximum(1.0, np.ceil(load / self.max_utilisation - ROUNDING))
         replicas = needed if self.replicas_known else np.ones_like(needed)
-        utilisation = load / needed if self.alone else np.full_like(load, self.max_utilisation)
+        utilisation = load / needed if self.alone else np.full_like(load, self.busiest)
         return wait_s(replicas * places, utilisation, visit_s)
 
 
@@ -58,7 +60,8 @@ def traffic_of(task: LeafTask, request: PlanRequest) -> Traffic:
     longest = max(peers, key=lambda each: each.isl if task.kind is TaskKind.PREFILL else each.osl)
     return Traffic(
         visits_per_s=request.rate_per_s * task.visits,
-        max_utilisation=request.max_utilisation,
+        max_utilisation=request.utilisation_of(task),
+        busiest=max(request.utilisation_of(each) for each in peers),
         alone=len(peers) == 1 and not request.split,
         replicas_known=not request.split,
         longest=Sizes(longest.isl, longest.osl),

@@ -41,7 +41,7 @@ class LeafTask:
     `core_s`, the seconds it takes one core. `slo` is its agent's where several share a fleet; None: the request's.
     `variation` is the standard deviation of a visit's time over its mean, `most` what it takes at most, in means.
     `pinned` is where it has to run: DEVICE, DEVICE@ZONE or @ZONE. A call may run `or_models` instead of its model: both
-    of its phases the same."""
+    of its phases the same. Its pools are used to `max_utilisation` at most; None: to the request's."""
 
     name: str
     kind: TaskKind
@@ -56,6 +56,7 @@ class LeafTask:
     most: float = math.inf
     pinned: str = ""
     or_models: tuple[ModelSpec, ...] = ()
+    max_utilisation: float | None = None
 
     @property
     def all_models(self) -> tuple[ModelSpec, ...]:
@@ -87,9 +88,9 @@ class Flow:
 
 @dataclass(frozen=True)
 class PlanRequest:
-    """`weigh_energy`: energy matters, so devices whose power is not known are refused. `market`, `budget_usd` and
-    `promises` (beyond those of the slo): see PlacementProblem. `robust`: step times are the high ends of their error
-    bands instead of the values."""
+    """`weigh_energy`: energy matters, so devices whose power is not known are refused. `market`, `budget_usd`,
+    `promises` (beyond those of the slo) and `max_link_utilisation`: see PlacementProblem. `robust`: step times are the
+    high ends of their error bands instead of the values."""
 
     tasks: tuple[LeafTask, ...]
     flows: tuple[Flow, ...]
@@ -110,11 +111,15 @@ class PlanRequest:
     market: Mapping[str, float] = field(default_factory=dict[str, float])
     budget_usd: float | None = None
     promises: tuple[Promise, ...] = ()
+    max_link_utilisation: float | None = None
 
     def running(self, model: ModelSpec) -> "PlanRequest":
         """The request if every call that may run the model does."""
         tasks = [replace(task, model=model) if model in task.models else task for task in self.tasks]
         return replace(self, tasks=tuple(tasks))
+
+    def utilisation_of(self, task: LeafTask) -> float:
+        return self.max_utilisation if task.max_utilisation is None else task.max_utilisation
 
     def slo_of(self, task: LeafTask) -> Slo:
         return task.slo or self.slo

@@ -99,7 +99,7 @@ def keeps_limits(problem: PlacementProblem, answer: Placement) -> bool:
     cool = problem.energy_limit_j is None or answer.joules_per_request <= problem.energy_limit_j + TOLERANCE
     paid = problem.budget_usd is None or answer.usd_to_buy <= problem.budget_usd + TOLERANCE
     carried = all(
-        use <= problem.max_utilisation * problem.link_bytes_per_s[link] * (1 + TOLERANCE)
+        use <= problem.link_utilisation * problem.link_bytes_per_s[link] * (1 + TOLERANCE)
         for link, use in answer.link_use.items()
     )
     return stocked and in_time and cool and paid and carried

@@ -131,7 +131,12 @@ def _own_planned(agent: str, requests: Requests, planned: Planned) -> Planned:
     problem = replace(
         shared,
         tasks=tuple(
-            Task(task.name, task.visits, tuple(each.option for each in candidates[task.name].values()))
+            Task(
+                task.name,
+                task.visits,
+                tuple(each.option for each in candidates[task.name].values()),
+                task.max_utilisation,
+            )
             for task in own.tasks
         ),
         handoffs=tuple(_own_handoff(agent, each, runs) for each in shared.handoffs if agent_of(each.source) == agent),

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from rich import box
 from rich.table import Table
 
+from weft.control.validate import Round
 from weft.core.units import pretty_seconds, pretty_usd
 from weft.plan.build import Planned
 from weft.plan.problem import Placement
@@ -56,7 +57,8 @@ class Goodput:
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """None: not asked. Scenarios: see plan.sensitivity; what a plan costs there is in the unit of the objective."""
+    """None: not asked. Scenarios: see plan.sensitivity; what a plan costs there is in the unit of the objective.
+    Rounds: how validation came to the plan, see control.validate."""
 
     shadow_prices: tuple[ShadowPrice, ...] | None = None
     scenarios: tuple[Scenario, ...] | None = None
@@ -64,6 +66,7 @@ class Answers:
     why_not: Mapping[str, tuple[WhyNot, ...]] | None = None
     pareto: tuple[FrontPoint, ...] | None = None
     goodput: Goodput | None = None
+    rounds: tuple[Round, ...] | None = None
 
 
 def used_pools(placed: Placement, planned: Planned) -> tuple[UsedPool, ...]:

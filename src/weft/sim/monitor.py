@@ -19,7 +19,8 @@ LEAST_ARRIVALS, LEAST_S = 1000, 30.0
 
 @dataclass
 class Monitor:
-    """`stop_overload`: ends the simulation when it is overloaded, with the evidence in `overload`."""
+    """`stop_overload`: ends the simulation when it is overloaded, with the evidence in `overload`. `most_late`: ends it
+    when more runs than that have ended late."""
 
     kernel: Kernel
     fleet: Fleet
@@ -28,6 +29,7 @@ class Monitor:
     samples: Samples
     stop_overload: bool = True
     overload: Overload | None = None
+    most_late: int | None = None
 
     def __post_init__(self) -> None:
         llm = [len(pool.replicas) * pool.pool.batch_limit for pool in self.fleet.llm.values()]
@@ -36,7 +38,9 @@ class Monitor:
     def look(self, _: None) -> None:
         self.samples.add(self._sample())
         self.recorder.fold()
-        if self.stop_overload and (found := self._overload()) is not None:
+        if self.most_late is not None and self.walk.ended - self.recorder.good > self.most_late:
+            self.kernel.stopped = True
+        elif self.stop_overload and (found := self._overload()) is not None:
             self.overload = found
             self.kernel.stopped = True
         elif self.walk.expecting or self.walk.in_system:

@@ -25,8 +25,9 @@ from weft.traces.request import Request
 
 @dataclass(frozen=True, slots=True)
 class SimConfig:
-    """`pairs` is when the replica that decodes is chosen. `cv` is the spread of CPU steps (0: fixed, None: exponential).
-    `exact` makes every decode step an event. `window_s` records all that happens from a second to a second. `source`
+    """`pairs` is when the replica that decodes is chosen. `cv` is the spread of CPU steps (0: fixed, None:
+    exponential). `exact` makes every decode step an event. `most_late`: ends the simulation soon after more runs than
+    that have ended late (None: it goes on). `window_s` records all that happens from a second to a second. `source`
     says what the load is made from."""
 
     seed: int = 0
@@ -38,6 +39,7 @@ class SimConfig:
     troubles: tuple[Trouble, ...] = ()
     window_s: tuple[float, float] | None = None
     source: str = "generated"
+    most_late: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +99,7 @@ class _Simulation:
         self.walk = Walk(self.kernel, self.fleet, self.script, routers, sink, chance, heard, together)
         self.samples = Samples()
         self.monitor = Monitor(self.kernel, self.fleet, self.walk, self.recorder, self.samples, config.stop_overload)
+        self.monitor.most_late = config.most_late
         schedule(config.troubles, self.kernel, self.fleet, self.walk)
 
     def run(self, requests: Iterator[Request], on_progress: Callable[[int, float], None] | None) -> None:

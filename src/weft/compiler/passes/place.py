@@ -21,6 +21,7 @@ from weft.compiler.frequency import block_visits
 from weft.compiler.placed import Answered, PlacedPools, alternative, other_model
 from weft.compiler.plan_request import flows, leaf_tasks, plan_blocks, promises, software
 from weft.compiler.previous import previous_choice, read_previous
+from weft.compiler.tighten import tightened
 from weft.core.errors import InputError
 from weft.core.units import Precision
 from weft.estimate.coefficients import efficiencies
@@ -60,6 +61,7 @@ class Place(ModulePass):
     energy_limit_j: float | None = None
     time_limit_s: float = 20.0
     previous: str = ""
+    tighten: tuple[str, ...] = ()
 
     def apply(self, ctx: Context, op: ModuleOp) -> None:
         request = self.request(op)
@@ -86,7 +88,7 @@ class Place(ModulePass):
         tasks = leaf_tasks(
             graph, visits, tuple(_member(Precision, "precision", name) for name in self.precisions), self.pins
         )
-        return PlanRequest(
+        request = PlanRequest(
             tasks=tasks,
             flows=flows(graph, visits),
             blocks=plan_blocks(graph, visits),
@@ -105,6 +107,7 @@ class Place(ModulePass):
             energy_limit_j=self.energy_limit_j,
             objective=_member(Objective, "objective", self.objective),
         )
+        return tightened(request, self.tighten)
 
 
 def _member(kind: type[Named], subject: str, name: str) -> Named:

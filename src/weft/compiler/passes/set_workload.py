@@ -9,17 +9,25 @@ from xdsl.passes import ModulePass
 
 from weft import catalog
 from weft.compiler.dialects.step import StepOp
+from weft.compiler.request import size_of
 from weft.core.errors import ProgramError
 
 
 @dataclass(frozen=True)
 class SetWorkload(ModulePass):
+    """`path` is a workload file; `sizes` (STEP.SIZE=NUMBER) come after it and win."""
+
     name = "set-workload"
 
-    path: str
+    path: str = ""
+    sizes: tuple[str, ...] = ()
 
     def apply(self, ctx: Context, op: ModuleOp) -> None:
-        set_sizes(op, catalog.load_workload(self.path).steps, f"workload {self.path}")
+        if self.path:
+            set_sizes(op, catalog.load_workload(self.path).steps, f"workload {self.path}")
+        for each in self.sizes:
+            step, size, number = size_of(each)
+            set_sizes(op, {step: {size: number}}, f"size {each}")
 
 
 def set_sizes(module: ModuleOp, sizes: Mapping[str, Mapping[str, float]], subject: str) -> None:

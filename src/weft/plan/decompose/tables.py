@@ -143,7 +143,8 @@ def tables(problem: PlacementProblem) -> Tables:
     classes, places = _numbers(problem.inventory), _numbers(task.name for task in problem.tasks)
     visits = np.repeat([task.visits for task in problem.tasks], counts)
     busy_s = np.array([option.busy_s for option in options], float)
-    work = problem.rate_per_s * visits * busy_s / problem.max_utilisation
+    most = np.repeat([problem.utilisation_of(task) for task in problem.tasks], counts)
+    work = problem.rate_per_s * visits * busy_s / most
     hourly = problem.objective is Objective.USD_PER_HOUR
     return Tables(
         problem=problem,
@@ -184,7 +185,7 @@ def _network(problem: PlacementProblem, options: Sequence[Option]) -> Floats:
     """Replicas whose adapters carry what an option sends or receives."""
     moved_bytes = np.array([max(option.sent_bytes, option.received_bytes) for option in options], float)
     adapter = np.array([option.pool.network_bytes_per_s for option in options], float)
-    return problem.rate_per_s * moved_bytes / adapter / problem.max_utilisation
+    return problem.rate_per_s * moved_bytes / adapter / problem.link_utilisation
 
 
 def _costs(problem: PlacementProblem) -> Floats:
@@ -193,10 +194,7 @@ def _costs(problem: PlacementProblem) -> Floats:
         case Objective.USD_PER_HOUR:
             each = (_hourly(problem) * task.visits * option.usd_per_visit for task, option in pairs)
         case Objective.USD_PER_REQUEST:
-            each = (
-                occupied_usd(problem, task.visits, option) + task.visits * option.usd_per_visit
-                for task, option in pairs
-            )
+            each = (occupied_usd(problem, task, option) + task.visits * option.usd_per_visit for task, option in pairs)
         case Objective.JOULES_PER_REQUEST:
             each = (task.visits * option.joules_per_visit for task, option in pairs)
         case _:

@@ -182,7 +182,7 @@ def _links(model: LinearModel, of: Variables) -> dict[str, PricedRows]:
     """In capacities, so that terabytes and kilobytes are kept with one tolerance."""
     carried: dict[str, Terms] = {link: [] for link in of.problem.link_bytes_per_s}
     for handoff, ports in of.y:
-        moved_per_s = of.problem.rate_per_s / of.problem.max_utilisation * handoff.visits
+        moved_per_s = of.problem.rate_per_s / of.problem.link_utilisation * handoff.visits
         for pair, link in handoff.link.items():
             if pair in ports:
                 carried[link].append((ports[pair], moved_per_s * handoff.bytes_per_visit.get(pair, 0.0)))

@@ -117,6 +117,4 @@ def _visits_usd(of: Variables, requests: float) -> Terms:
 
 
 def _occupied_usd(of: Variables, scale: float) -> Terms:
-    return [
-        (variable, scale * occupied_usd(of.problem, task.visits, option)) for task, option, variable in of.assignments()
-    ]
+    return [(variable, scale * occupied_usd(of.problem, task, option)) for task, option, variable in of.assignments()]
