@@ -12,7 +12,7 @@ settings.load_profile("weft")  # machines are noisy: no test fails because one w
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--problems", type=int, default=300, help="random problems on which the solver meets its oracle")
+    parser.addoption("--problems", type=int, default=120, help="random problems on which the solver meets its oracle")
     parser.addoption("--golden", action="store_true", help="rewrite golden files instead of comparing with them")
 
 

@@ -12,7 +12,7 @@ from weft.plan.restricted import solve_restricted
 from weft.plan.solve import solve
 
 
-@settings(SLOW, max_examples=100)
+@settings(SLOW, max_examples=50)
 @given(problems())
 def test_the_gap_of_the_restricted_milp_holds(problem: PlacementProblem) -> None:
     expected = enumerate_best(problem)

@@ -76,7 +76,7 @@ def agents(draw: st.DrawFn) -> dict[str, dict[str, float]]:
     return edges
 
 
-@settings(SLOW, max_examples=300)
+@settings(SLOW, max_examples=120)
 @given(agents(), st.lists(st.integers(0, 20), min_size=7, max_size=7))
 def test_ways_add_up_to_the_mean(edges: dict[str, dict[str, float]], times: list[int]) -> None:
     seconds = dict(zip(edges, map(float, times), strict=False))

@@ -20,7 +20,7 @@ from weft.plan.solve import solve
 from weft.plan.why_not import why_not
 
 
-@settings(SLOW, max_examples=200)
+@settings(SLOW, max_examples=80)
 @given(problems(penalty_usd_per_s=None))
 def test_duals_are_finite_differences(problem: PlacementProblem) -> None:
     """Where cost is smooth on both sides of the limit; at a kink the dual lies between the two slopes."""

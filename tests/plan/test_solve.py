@@ -15,7 +15,7 @@ from weft.plan.problem import Block, Handoff, Objective, Option, PlacementProble
 from weft.plan.solve import solve
 
 SLOW = settings(
-    max_examples=300,
+    max_examples=120,
     deadline=None,
     phases=set(Phase) - {Phase.shrink, Phase.explain},
     suppress_health_check=list(HealthCheck),

@@ -36,7 +36,7 @@ def test_two_formulations_agree(problem: PlacementProblem) -> None:
         assert sum(shares.values()) == pytest.approx(1.0)
 
 
-@settings(SLOW, max_examples=100)
+@settings(SLOW, max_examples=50)
 @given(problems())
 def test_splitting_never_costs(problem: PlacementProblem) -> None:
     try:

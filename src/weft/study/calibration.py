@@ -215,12 +215,15 @@ def given(prepared: Prepared) -> Mask:
     return np.stack([told, np.ones_like(told), np.ones_like(told)])
 
 
-def cross_validate(prepared: Prepared, efficiencies: Mapping[str, Efficiency], folds: int = FOLDS) -> KeptOut:
-    """Folds by configuration; runs of other configurations that report the same measurement are left out too."""
-    fold = np.array(dealt(prepared, folds))
+def cross_validate(
+    prepared: Prepared, efficiencies: Mapping[str, Efficiency], parts: Sequence[int] = range(FOLDS)
+) -> KeptOut:
+    """Folds by configuration; runs of other configurations that report the same measurement are left out too. Runs of
+    folds that are not among `parts` get no prediction."""
+    fold = np.array(dealt(prepared, FOLDS))
     predicted, unnamed = np.full((2, *prepared.values.shape), np.nan)
     known: list[str] = [Known.DATASHEET] * len(prepared.runs)
-    for at in range(folds):
+    for at in parts:
         out = fold == at
         if not out.any() or out.all():
             continue

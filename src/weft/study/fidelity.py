@@ -15,7 +15,7 @@ from weft.cost.arrays import Floats
 from weft.cost.bands import APART, METRICS, Bands, fit_bands
 from weft.cost.habits import Labels
 from weft.estimate.coefficients import efficiencies
-from weft.study.calibration import KeptOut, Prepared, cross_validate, dealt, given, others, prepare
+from weft.study.calibration import FOLDS, KeptOut, Prepared, cross_validate, dealt, given, others, prepare
 from weft.study.measured import Run, read_runs
 
 TARGETS: Mapping[str, float] = {"ttft_s": 0.20, "tpot_s": 0.12, "tokens_per_s": 0.15}
@@ -67,12 +67,12 @@ SLICES: Mapping[str, Key] = {
 }
 
 
-def run(data: Path) -> Fidelity:
-    """`data`: the folder that holds measured.csv. The curves of operators are the shipped ones: no serving run is in
-    them."""
+def run(data: Path, parts: Sequence[int] = range(FOLDS)) -> Fidelity:
+    """`data`: the folder that holds measured.csv. `parts`: the folds whose runs are predicted; fewer are quicker, and
+    judge only their own runs. The curves of operators are the shipped ones: no serving run is in them."""
     curves = efficiencies()
     prepared = prepare(read_runs(data / "measured.csv"), curves)
-    return judged(prepared, cross_validate(prepared, curves))
+    return judged(prepared, cross_validate(prepared, curves, parts))
 
 
 def judged(prepared: Prepared, kept: KeptOut) -> Fidelity:
