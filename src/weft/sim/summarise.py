@@ -139,6 +139,6 @@ def _assumptions(deployment: Deployment) -> Iterator[tuple[str, str]]:
             yield "servers", "start on a prompt at once"
     yield (
         "links",
-        "first come first served; one port each way a replica, one path between zones; of a cache what is not there already",
+        "first come first served; one port each way a replica, one path between zones; a cache sends what is not there",
     )
     yield "CPU steps", "the program's core seconds, cores of a pool as one queue"
