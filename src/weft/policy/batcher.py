@@ -209,10 +209,11 @@ class Batcher:
         sequence.stage = _ENDED
 
     def lend(self, sequence: Sequence, yields: bool) -> None:
-        """A finished sequence with `keep` holds its blocks until they are wanted: by whoever finds none (`yields`), or by
-        a prompt while nobody runs. The first lent go first; `sequence.stage` tells."""
+        """A finished sequence with `keep` holds its blocks until somebody finds none (`yields`), or until a prompt does
+        while nobody runs. The first lent go first; `sequence.stage` tells."""
         assert sequence.stage is _KEPT, f"{sequence.name}: holds no kept blocks"
         self._lent[sequence] = yields
+        self._disturbed = True
 
     def _take_back(self, nobody_runs: bool) -> bool:
         """Blocks that are lent, if there are any to be had."""

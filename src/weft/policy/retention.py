@@ -15,7 +15,8 @@ With a predicted tool time T and trust 0 < λ ≤ 1, the cache is kept for
 and then offloaded or dropped, whichever costs less. That is within (1 + λ) of the best in hindsight when the prediction
 is right, and within (1 + 1/λ) of it however wrong it is (Purohit, Svitkina, Kumar 2018). λ = 1 ignores the prediction.
 
-What is kept yields to whoever finds no room, with chance p by the same measure. So it is copied to the host at once where
+What is kept yields to whoever finds no room, with chance p by the same measure. So it is copied to the host at once
+where
 
     copy_share · move_s  <  p · (1 + delay_weight) · recompute_s
 """

@@ -100,8 +100,8 @@ class Replica:
 
     def wanted(self) -> None:
         """Blocks can be had that could not before."""
-        if self._iteration is None and self.batcher.waiting:
-            self._plan()
+        if self.batcher.waiting:
+            self._look_again()
 
     def settle(self) -> None:
         """Cached blocks are gone whose place the steps so far of the run under way have taken."""

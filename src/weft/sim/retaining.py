@@ -2,13 +2,14 @@
 
 A cache that is held keeps its blocks; let go, they stay in the prefix cache until their place is needed. A copy in the
 tier stays until the session ends, and later calls add to it. A call whose prefix lies in the tier goes back to that
-replica and waits for what the device has lost, unless computing it is quicker. By our rule what is held yields to whoever
+replica and waits for what the device has lost, unless computing it is quicker. By our rule what is held yields to who
 finds no room; held come what may, it yields where nobody could run.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from weft.core.summary import RetentionSummary
 from weft.policy.batcher import Batcher
 from weft.policy.retention import Cache, Rule, Then, ToolTimes, decide
 from weft.policy.sequence import Sequence, Stage
@@ -146,6 +147,25 @@ class Retaining:
         for hold in self._holds.pop(replica, {}):
             hold.sequence = None
 
+    def summary(self) -> RetentionSummary | None:
+        """None where nothing was to be decided."""
+        found = self.counts
+        if not found.held + found.offloaded + found.dropped:
+            return None
+        return RetentionSummary(
+            rule=str(self.rule),
+            held=found.held,
+            copied=found.offloaded,
+            dropped=found.dropped,
+            yielded=found.yielded,
+            reloads=found.reloads,
+            recomputed=found.recomputed,
+            bytes_in=found.bytes_in,
+            bytes_out=found.bytes_out,
+            reload_s=seconds(found.reload_ticks) / max(1, found.reloads),
+            tier_bytes_most=found.most,
+        )
+
     def _serves(self, stay: Stay, call: LlmCall) -> bool:
         """Its copy is still there, where the call may run."""
         replica = stay.replica
@@ -182,10 +202,11 @@ class Retaining:
         hold = stay.hold
         assert hold is not None and hold.sequence is not None
         tier, fresh = self._tier(hold.batcher), _fresh_bytes(stay)
-        if then is Then.OFFLOAD and tier is not None and tier.has_room(fresh):
+        if then is Then.OFFLOAD and fresh and tier is not None and tier.has_room(fresh):
             self._copy(stay, hold, self._release)
             return
-        self.counts.dropped += 1
+        if then is Then.DROP or fresh:
+            self.counts.dropped += 1
         stay.hold = None
         self._release(hold)
 

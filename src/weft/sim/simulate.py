@@ -151,6 +151,7 @@ class _Simulation:
             since=self.since,
             until=now,
             overload=self.monitor.overload,
+            retention=self.retaining.summary() if self.retaining else None,
         )
         return Outcome(
             summary=summarise(ended, self.config.source, self.config.seed),
