@@ -18,6 +18,7 @@ from weft.compiler.pipeline import compile_agent
 from weft.compiler.request import CompileRequest
 from weft.core.deployment import Deployment
 from weft.core.errors import InputError, OverloadError
+from weft.policy.retention import Rule
 from weft.report.simulation_figures import write_figures
 from weft.report.simulation_tables import headline, latency_table, notes, overload_sentence, pools_table
 from weft.sim.faults import Trouble, parse_autoscaling, parse_failure, parse_slowdown
@@ -25,6 +26,7 @@ from weft.sim.pairing import PairKind
 from weft.sim.routing import RouterKind
 from weft.sim.simulate import Outcome, SimConfig
 from weft.sim.simulate import simulate as run_simulation
+from weft.sim.tiers import parse_tier
 from weft.traces.arrivals import ArrivalKind, Arrivals
 from weft.traces.load import DEFAULT_REQUESTS, Load, LoadStream, open_load
 
@@ -39,6 +41,8 @@ Tools = Annotated[Path | None, typer.Option(help="A TraceLab file whose tool tim
 Seed = Annotated[int, typer.Option(help="Equal seeds give equal results.")]
 Router = Annotated[RouterKind, typer.Option(help="Who takes a model call: ours, or one to compare with.")]
 Pairs = Annotated[PairKind, typer.Option(help="When who decodes is chosen: after the prompt, or with who prefills.")]
+Retention = Annotated[Rule, typer.Option(help="What becomes of an agent's KV cache while it waits for a tool.")]
+TierText = Annotated[str | None, typer.Option("--tier", help="Where a replica's caches go: 256GB@50GB/s[+0.2ms].")]
 Spread = Annotated[float, typer.Option(help="Coefficient of variation of CPU and tool steps that declare none.")]
 Fail = Annotated[list[str] | None, typer.Option(help="Replicas that fail: h100:1@60s, with +30s if they come back.")]
 Slow = Annotated[list[str] | None, typer.Option(help="Replicas that slow down: h100:1@60sx2.5.")]
@@ -106,6 +110,8 @@ class DecisionOptions:
 
     router: Router = RouterKind.WEFT
     pairs: Pairs = PairKind.LATE
+    retention: Retention = Rule.WEFT
+    tier: TierText = None
     spread: Spread = 0.0
     fail: Fail = None
     slow: Slow = None
@@ -118,6 +124,8 @@ class DecisionOptions:
             seed=seed,
             router=self.router,
             pairs=self.pairs,
+            retention=self.retention,
+            tier=parse_tier(self.tier) if self.tier else self._no_tier(),
             cv=self.spread,
             exact=self.exact,
             stop_overload=not self.through_overload,
@@ -125,6 +133,14 @@ class DecisionOptions:
             window_s=window_s,
             source=source,
         )
+
+    def _no_tier(self) -> None:
+        if self.retention is Rule.OFFLOAD:
+            raise InputError(
+                subject="--retention offload",
+                problem="there is no tier to offload to",
+                way_out="say what it is: --tier 256GB@50GB/s, of each replica",
+            )
 
     def _troubles(self) -> tuple[Trouble, ...]:
         return (

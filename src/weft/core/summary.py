@@ -74,6 +74,25 @@ class LinkSummary:
 
 
 @dataclass(frozen=True, slots=True)
+class RetentionSummary:
+    """What became of the KV caches of agents that waited for a tool, by `rule`: how often they were held, copied to a
+    tier, let go at once; how many holds yielded to others. `reloads` came back from the tier, `recomputed` were quicker
+    to compute again. Bytes into and out of all tiers; `tier_bytes_most` of one replica."""
+
+    rule: str
+    held: int
+    copied: int
+    dropped: int
+    yielded: int
+    reloads: int
+    recomputed: int
+    bytes_in: int
+    bytes_out: int
+    reload_s: float
+    tier_bytes_most: int
+
+
+@dataclass(frozen=True, slots=True)
 class Overload:
     """Why a simulation stopped early: in `window_s` before `at_s` more came than ended, and the fleet was full."""
 
@@ -110,3 +129,4 @@ class Summary:
     links: tuple[LinkSummary, ...]
     assumptions: Mapping[str, str]
     overload: Overload | None = None
+    retention: RetentionSummary | None = None

@@ -65,6 +65,7 @@ class Batcher:
         "_decoding",
         "_disturbed",
         "_finishes",
+        "_lent",
         "_planned",
         "_prefilling",
         "_queue",
@@ -90,6 +91,7 @@ class Batcher:
         self._context = 0
         self._block_size = pool.block_size
         self._borders = [0] * pool.block_size
+        self._lent: dict[Sequence, bool] = {}
         self._finishes: list[tuple[int, int, Sequence]] = []
         self._planned: Iteration | None = None
         self._disturbed = False  # something came or went since the last plan
@@ -201,9 +203,24 @@ class Batcher:
     def release(self, sequence: Sequence) -> None:
         """Lets go of the blocks of a finished sequence with `keep`."""
         assert sequence.stage is _KEPT, f"{sequence.name}: holds no kept blocks"
+        self._lent.pop(sequence, None)
         self.pool.release(sequence.table)
         self._disturbed = True
         sequence.stage = _ENDED
+
+    def lend(self, sequence: Sequence, yields: bool) -> None:
+        """A finished sequence with `keep` holds its blocks until somebody finds none (`yields`), or until a prompt does
+        while nobody runs. The first lent go first; `sequence.stage` tells."""
+        assert sequence.stage is _KEPT, f"{sequence.name}: holds no kept blocks"
+        self._lent[sequence] = yields
+        self._disturbed = True
+
+    def _take_back(self, nobody_runs: bool) -> bool:
+        """Blocks that are lent, if there are any to be had."""
+        found = next((each for each, yields in self._lent.items() if yields or nobody_runs), None)
+        if found is not None:
+            self.release(found)
+        return found is not None
 
     def _enqueue(self, sequence: Sequence) -> None:
         sequence.stage = _WAITING
@@ -217,9 +234,12 @@ class Batcher:
         preempted: list[Sequence] = []
         pool, borders, border = self.pool, self._borders, self.step % self.pool.block_size
         while borders[border] > pool.available:
+            if self._lent and self._take_back(self.running == 1):
+                continue
             victim = max(chain(self._decoding, self._prefilling), key=_rank)
             self._withdraw(victim)
             victim.transferred = False
+            victim.loaded = 0
             victim.stored = 0
             victim.preemptions += 1
             self._enqueue(victim)
@@ -248,6 +268,8 @@ class Batcher:
             target = sequence.prompt if sequence.transferred else sequence.prompt + sequence.produced
             table = pool.allocate(target + sequence.transferred, sequence.hashes, limits.headroom * self.running)
             if table is None:
+                if self._lent and self._take_back(self.running == 0):
+                    continue
                 return
             heappop(queue)
             self.waiting -= 1
@@ -259,7 +281,8 @@ class Batcher:
                 self._join(sequence)
             else:
                 sequence.stage = _PREFILLING
-                sequence.stored = sequence.hits = hits = table.hits * pool.block_size
+                hits = max(table.hits * pool.block_size, min(sequence.loaded, target - 1))
+                sequence.stored = sequence.hits = hits
                 self.queued_tokens -= hits
                 self._prefilling.append(sequence)
                 tokens = min(budget, target - hits)

@@ -163,6 +163,14 @@ class BlockPool:
             first += count
         table.published = last
 
+    def exclusive(self, table: Table) -> int:
+        """Blocks that only this table holds."""
+        blocks, segment = len(table.own), table.leaf
+        while segment is not None and segment.holders == 1:
+            blocks += len(segment.ids)
+            segment = segment.parent
+        return blocks
+
     def fork(self, table: Table) -> Table:
         """A second sequence with the same tokens, which are all computed; it shares every block until one of the two
         writes. Full blocks that are not published yet cannot be any more."""

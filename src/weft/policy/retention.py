@@ -14,6 +14,11 @@ With a predicted tool time T and trust 0 < λ ≤ 1, the cache is kept for
 
 and then offloaded or dropped, whichever costs less. That is within (1 + λ) of the best in hindsight when the prediction
 is right, and within (1 + 1/λ) of it however wrong it is (Purohit, Svitkina, Kumar 2018). λ = 1 ignores the prediction.
+
+What is kept yields to whoever finds no room, with chance p by the same measure. So it is copied to the host at once
+where
+
+    copy_share · move_s  <  p · (1 + delay_weight) · recompute_s
 """
 
 from dataclasses import dataclass
@@ -21,6 +26,15 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from weft.core.errors import CapacityError
+
+
+class Rule(StrEnum):
+    """`weft` is the rule above; the others always do the same. A dropped cache may still be found in a prefix cache."""
+
+    WEFT = "weft"
+    KEEP = "keep"
+    OFFLOAD = "offload"
+    DROP = "drop"
 
 
 class Then(StrEnum):
@@ -55,13 +69,14 @@ class Cache:
 
 
 class Retention(NamedTuple):
-    """Keep for `hold_s` (0: not at all; inf: as long as it takes), then do `then`."""
+    """Keep for `hold_s` (0: not at all; inf: as long as it takes), then do `then`; `copy`: to the host first."""
 
     hold_s: float
     then: Then
     keep_per_s: float
     then_cost_s: float
     tool_s: float
+    copy: bool = False
 
     @property
     def reason(self) -> str:
@@ -84,7 +99,22 @@ def retain(cache: Cache, tool_s: float, config: RetentionConfig = _DEFAULT) -> R
     keep_per_s = cache.pressure * cache.share
     even_s = costs[then] / keep_per_s if keep_per_s > 0 else float("inf")
     hold_s = even_s * config.trust if tool_s >= even_s else even_s / config.trust
-    return Retention(hold_s, then, keep_per_s, costs[then], tool_s)
+    copy = config.copy_share * cache.move_s < cache.pressure * costs[Then.DROP]
+    return Retention(hold_s, then, keep_per_s, costs[then], tool_s, copy)
+
+
+def decide(rule: Rule, cache: Cache, tool_s: float, config: RetentionConfig = _DEFAULT) -> Retention:
+    """By `rule`. Where there is no room to offload to, what would be offloaded is dropped."""
+    found = retain(cache, tool_s, config)
+    match rule:
+        case Rule.WEFT:
+            return found
+        case Rule.KEEP:
+            return found._replace(hold_s=float("inf"), copy=False)
+        case Rule.OFFLOAD:
+            return found._replace(hold_s=0.0, then=Then.OFFLOAD if cache.move_s < float("inf") else Then.DROP)
+        case Rule.DROP:
+            return found._replace(hold_s=0.0, then=Then.DROP)
 
 
 class ToolTimes:

@@ -27,7 +27,8 @@ class Sequence:
 
     `hashes` are the chained hashes of its full blocks, prompt first; those of tokens still to be produced may be given
     if they are known (a simulated trace) or added as they become so. `transferred`: the prompt's KV and the first token
-    come from elsewhere (a prefill replica). `keep`: its blocks stay held after its end until `Batcher.release`.
+    come from elsewhere (a prefill replica); `loaded`: so does the KV of that many tokens of it. `keep`: its blocks stay
+    held after its end until `Batcher.release`.
 
     `produced` tokens are out, and `stored` are in the KV cache: both as of step `joined` while it decodes, until step
     `finish`. `hits` prompt tokens were found in the cache when it was last admitted. `order` of submission breaks ties
@@ -40,6 +41,7 @@ class Sequence:
         "hits",
         "joined",
         "keep",
+        "loaded",
         "name",
         "order",
         "output",
@@ -75,7 +77,7 @@ class Sequence:
         self.transferred = transferred
         self.keep = keep
         self.stage = _NEW
-        self.produced = self.stored = self.hits = self.preemptions = self.order = 0
+        self.produced = self.stored = self.hits = self.preemptions = self.order = self.loaded = 0
 
     def __repr__(self) -> str:
         return f"Sequence({self.name!r}, {self.prompt}, {self.output}, {self.stage.name.lower()})"

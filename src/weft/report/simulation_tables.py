@@ -3,7 +3,7 @@
 from rich import box
 from rich.table import Table
 
-from weft.core.summary import CallSummary, Overload, PoolSummary, Spread, Summary
+from weft.core.summary import CallSummary, Overload, PoolSummary, RetentionSummary, Spread, Summary
 from weft.core.units import pretty_seconds, pretty_si, pretty_usd
 
 
@@ -73,8 +73,22 @@ def notes(summary: Summary) -> list[str]:
         said.append(
             f"{link.link}: {moved} in {link.transfers:,} transfers ({mean}), {pretty_seconds(link.waited_s)} queued"
         )
+    if summary.retention is not None:
+        said.append(_retention(summary.retention))
     said += [f"{name}: {text}" for name, text in summary.assumptions.items()]
     return said
+
+
+def _retention(found: RetentionSummary) -> str:
+    held = f"{found.held:,} held, {found.yielded:,} of them yielded, {found.dropped:,} let go"
+    said = f"caches between calls ({found.rule}): {held}"
+    if not found.copied:
+        return said
+    moved, back = pretty_si(found.bytes_in, "B"), pretty_si(found.bytes_out, "B")
+    return (
+        f"{said}; {found.copied:,} copied to the tier ({moved}; {pretty_si(found.tier_bytes_most, 'B')} at once), "
+        f"{found.reloads:,} loaded back ({back}, {pretty_seconds(found.reload_s)} each)"
+    )
 
 
 def overload_sentence(found: Overload) -> str:

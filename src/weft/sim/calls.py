@@ -9,6 +9,7 @@ from weft.policy.sequence import Sequence
 if TYPE_CHECKING:
     from weft.sim.fleet import LlmPool
     from weft.sim.replica import Replica
+    from weft.sim.retaining import Hold
     from weft.sim.walk import Run
 
 
@@ -20,7 +21,8 @@ class LlmCall:
     made it until it has moved to `goal`. `gap` is the longest gap between two tokens so far, but for the steps since
     `since` that its replica remembers; `paused_at` is when the last token came out of a call that lost its cache or is
     moving it.
-    `done` tokens were out when its replica failed.
+    `done` tokens were out when its replica failed. `held` is what its session left on a replica, until the call has a
+    place there, and `loaded` how many tokens of it came back from a tier.
     """
 
     __slots__ = (
@@ -35,8 +37,10 @@ class LlmCall:
         "gap",
         "goal",
         "hashes",
+        "held",
         "isl",
         "kept",
+        "loaded",
         "moves",
         "name",
         "osl",
@@ -70,4 +74,6 @@ class LlmCall:
         self.gap = self.since = self.cached = self.done = self.restarts = self.preemptions = 0
         self.kept: tuple[Replica, Batcher, Sequence] | None = None
         self.goal: Replica | None = None
+        self.held: Hold | None = None
+        self.loaded = 0
         self.first_on = ""

@@ -62,12 +62,16 @@ class PaceTicks:
         """What a call spends in the server before its prompt, of which `cached` tokens need no computing, is let in."""
         if self._share == 0.0:
             return self._start
+        return self._start + round(self.prompt(tokens, cached) * self._share)
+
+    def prompt(self, tokens: int, cached: int) -> int:
+        """A prompt by itself, in chunks, but for `cached` tokens that need no computing."""
         own, at = 0, cached
         while at < tokens:
             size = min(self._step_tokens, tokens - at)
             own += self._prompt[size] + int(self._pair[size] * (size * (2 * at + size))) // 2
             at += size
-        return self._start + round(own * self._alone * self._share)
+        return own if self._alone == 1.0 else round(own * self._alone)
 
 
 def _table(rows: np.ndarray, at: tuple[int, ...], values: tuple[float, ...], scale: float) -> list[int]:

@@ -98,6 +98,11 @@ class Replica:
         self._look_again()
         return True
 
+    def wanted(self) -> None:
+        """Blocks can be had that could not before."""
+        if self.batcher.waiting:
+            self._look_again()
+
     def settle(self) -> None:
         """Cached blocks are gone whose place the steps so far of the run under way have taken."""
         if self._steps > 1 and self._iteration is not None and self.batcher.pool.cached:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from weft.core.deployment import Deployment
 from weft.core.errors import InputError
 from weft.core.summary import Summary
+from weft.policy.retention import Rule
 from weft.sim.faults import Trouble, schedule
 from weft.sim.fleet import Fleet, build_fleet
 from weft.sim.kernel import Kernel, seconds, ticks
@@ -14,9 +15,11 @@ from weft.sim.pairing import PairKind, pairings
 from weft.sim.quiet import few_collections
 from weft.sim.recorder import OnRecord, Recorder, bounds_of
 from weft.sim.replica import Replica
+from weft.sim.retaining import Retaining
 from weft.sim.routing import PoolRouter, RouterKind
 from weft.sim.scripts import Script, script_of
 from weft.sim.summarise import Ended, summarise
+from weft.sim.tiers import TierTerms
 from weft.sim.timeline import BusyBins, Samples
 from weft.sim.walk import Chance, Sink, Walk
 from weft.sim.window import Window
@@ -25,14 +28,17 @@ from weft.traces.request import Request
 
 @dataclass(frozen=True, slots=True)
 class SimConfig:
-    """`pairs` is when the replica that decodes is chosen. `cv` is the spread of CPU steps (0: fixed, None:
-    exponential). `exact` makes every decode step an event. `most_late`: ends the simulation soon after more runs than
-    that have ended late (None: it goes on). `window_s` records all that happens from a second to a second. `source`
+    """`pairs` is when the replica that decodes is chosen. `retention`, with a `tier` or without, is what becomes of the
+    caches of agents that wait; None: nothing is held. `cv` is the spread of CPU steps (0: fixed, None: exponential).
+    `exact` makes every decode step an event. `most_late`: ends the simulation soon after more runs than that have ended
+    late (None: it goes on). `window_s` records all that happens from a second to a second. `source`
     says what the load is made from."""
 
     seed: int = 0
     router: RouterKind = RouterKind.WEFT
     pairs: PairKind = PairKind.LATE
+    retention: Rule | None = None
+    tier: TierTerms | None = None
     cv: float | None = 0.0
     exact: bool = False
     stop_overload: bool = True
@@ -96,7 +102,8 @@ class _Simulation:
         chance = Chance(config.seed, config.cv)
         heard = self.window.iterations if self.window is not None else None
         together = pairings(self.kernel, self.fleet, self.script, config.pairs)
-        self.walk = Walk(self.kernel, self.fleet, self.script, routers, sink, chance, heard, together)
+        self.retaining = Retaining(self.kernel, config.retention, config.tier) if config.retention else None
+        self.walk = Walk(self.kernel, self.fleet, self.script, routers, sink, chance, heard, together, self.retaining)
         self.samples = Samples()
         self.monitor = Monitor(self.kernel, self.fleet, self.walk, self.recorder, self.samples, config.stop_overload)
         self.monitor.most_late = config.most_late
@@ -147,6 +154,7 @@ class _Simulation:
             since=self.since,
             until=now,
             overload=self.monitor.overload,
+            retention=self.retaining.summary() if self.retaining else None,
         )
         return Outcome(
             summary=summarise(ended, self.config.source, self.config.seed),

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from weft.core.deployment import Deployment, Pool
-from weft.core.summary import CallSummary, LinkSummary, Overload, PoolSummary, StepSummary, Summary
+from weft.core.summary import CallSummary, LinkSummary, Overload, PoolSummary, RetentionSummary, StepSummary, Summary
 from weft.core.units import HOUR_S, KILO
 from weft.sim.fleet import Fleet, LlmPool
 from weft.sim.kernel import seconds
@@ -29,6 +29,7 @@ class Ended:
     since: int
     until: int
     overload: Overload | None
+    retention: RetentionSummary | None = None
 
 
 def summarise(ended: Ended, source: str, seed: int) -> Summary:
@@ -58,6 +59,7 @@ def summarise(ended: Ended, source: str, seed: int) -> Summary:
         links=tuple(_links(ended.fleet, span_s)),
         assumptions=dict(_assumptions(deployment)),
         overload=ended.overload,
+        retention=ended.retention,
     )
 
 
@@ -139,6 +141,6 @@ def _assumptions(deployment: Deployment) -> Iterator[tuple[str, str]]:
             yield "servers", "start on a prompt at once"
     yield (
         "links",
-        "first come first served; one port each way a replica, one path between zones; only blocks not there yet",
+        "first come first served; one port each way a replica, one path between zones; a cache sends what is not there",
     )
     yield "CPU steps", "the program's core seconds, cores of a pool as one queue"

@@ -19,6 +19,7 @@ from weft.sim.kernel import Kernel, ticks
 from weft.sim.pairing import Pairing
 from weft.sim.refuse import check_names, too_long
 from weft.sim.replica import Iterations, Replica
+from weft.sim.retaining import Retaining, Stay
 from weft.sim.routing import PoolRouter
 from weft.sim.scripts import Script, StepScript
 from weft.traces.draws import Draws
@@ -38,7 +39,7 @@ class Sink(Protocol):
 class Run:
     """One agent run. `calls_made` counts its model calls so far, `good` whether all met their objectives."""
 
-    __slots__ = ("agent", "began", "calls_made", "draws", "good", "number", "over", "request", "turn")
+    __slots__ = ("agent", "began", "calls_made", "draws", "good", "number", "over", "request", "stay", "turn")
 
     def __init__(self, number: int, request: Request, agent: AgentRun, began: int, turn: int) -> None:
         self.number = number
@@ -49,7 +50,13 @@ class Run:
         self.draws: Draws | None = None
         self.good = True
         self.over = False
+        self.stay: Stay | None = None
         self.turn = turn
+
+    @property
+    def follows(self) -> bool:
+        """Whether the trace has another call of this session."""
+        return self.calls_made < (len(self.request.calls) or sum(map(len, self.request.steps.values())))
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +80,7 @@ class Walk:
         chance: Chance,
         on_iterations: Iterations | None = None,
         pairings: Mapping[str, Pairing] | None = None,
+        retaining: Retaining | None = None,
     ) -> None:
         self._kernel = kernel
         self._fleet = fleet
@@ -83,6 +91,7 @@ class Walk:
         self._starts = {name: (self._start_of(each), each) for name, each in script.steps.items()}
         self._on_iterations = on_iterations
         self._pairings = pairings or {}
+        self._retaining = retaining
         self._inputs: Mapping[str, object] = dict.fromkeys(script.program.entry.parameters)
         self._nobody = AgentRun(script.program, self._inputs)
         self.expecting = True
@@ -111,19 +120,23 @@ class Walk:
     def arrive(self, request: Request) -> None:
         if request.steps or request.choices:
             check_names(self._script, request)
-        self._begin(request, 0)
+        self._begin(request, 0, None)
 
     def fail(self, pool: LlmPool, replica: Replica) -> None:
         """Its calls start again elsewhere, or wait for a replica to come back."""
         self._routers[pool.pool.name].remove(replica)
         for pairing in self._pairings.values():
             pairing.remove(replica)
+        if self._retaining is not None:
+            self._retaining.failed(replica)
         for call in replica.fail():
             call.restarts += 1
+            call.loaded = 0
             self._submit(call, pool)
 
-    def _begin(self, request: Request, turn: int) -> None:
+    def _begin(self, request: Request, turn: int, stay: Stay | None) -> None:
         run = Run(self.started, request, AgentRun(self._script.program, self._inputs), self._kernel.now, turn)
+        run.stay = stay
         self.started += 1
         self._launch(run, run.agent.start())
 
@@ -158,9 +171,12 @@ class Walk:
         turn, request = run.turn + 1, run.request
         if not self._script.repeats and turn < len(request.calls):  # a session of plain calls: the next after a wait
             wait = ticks(request.waits_s[turn - 1]) if turn <= len(request.waits_s) else 0
-            self._kernel.at(self._kernel.now + wait, 0, self._next_turn, (request, turn))
+            self._kernel.at(self._kernel.now + wait, 0, self._next_turn, (request, turn, run.stay))
+        elif run.stay is not None:
+            assert self._retaining is not None
+            self._retaining.session_over(run.stay)
 
-    def _next_turn(self, due: tuple[Request, int]) -> None:
+    def _next_turn(self, due: tuple[Request, int, Stay | None]) -> None:
         self._begin(*due)
 
     # CPU work
@@ -217,10 +233,19 @@ class Walk:
             started = self._kernel.now + call.pool.start(call.isl, call.hashes)
             self._kernel.at(started, 0, self._started, call)
         else:
-            self._submit(call, call.pool)
+            self._started(call)
 
     def _started(self, call: LlmCall) -> None:
+        if call.run.stay is not None and self._retaining is not None and self._retaining.returns(call, self._go):
+            return
         self._submit(call, call.pool)
+
+    def _go(self, call: LlmCall, replica: Replica) -> None:
+        """To where its session's cache is."""
+        if replica.alive:
+            replica.submit(call, self._sequence(call))
+        else:
+            self._submit(call, call.pool)
 
     def _submit(self, call: LlmCall, pool: LlmPool) -> None:
         call.pool = pool
@@ -238,14 +263,22 @@ class Walk:
         """What is left to do of the call in its pool."""
         if call.moves and call.first_at < 0:
             return Sequence(call, call.isl, 1, hashes=call.hashes, keep=True)
-        return Sequence(call, call.isl + call.done, call.osl - call.done, hashes=call.hashes)
+        sequence = Sequence(call, call.isl + call.done, call.osl - call.done, hashes=call.hashes)
+        if self._retaining is not None:
+            sequence.keep = self._retaining.keeps(call)
+            sequence.loaded = call.loaded
+        return sequence
 
     def _first_token(self, call: LlmCall) -> None:
         """Of a sequence that goes on in place."""
         call.first_on = call.replica.name
+        if call.held is not None and self._retaining is not None:
+            self._retaining.admitted(call)
         self._complete(call.run, call.prefill, call)
 
     def _sequence_over(self, call: LlmCall) -> None:
+        if self._retaining is not None and call.sequence.keep and not call.moves:
+            self._retaining.ended(call)
         if call.decode is not None:
             self._call_over(call)
             return
