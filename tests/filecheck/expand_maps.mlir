@@ -20,12 +20,20 @@ func.func @check(%draft: !agent.messages) -> !agent.messages {
   func.return %g : !agent.messages
 }
 // CHECK:      func.func @report
-// CHECK-NEXT:   %draft = data.apply "draft[0]"(%topics)
-// CHECK-NEXT:   %draft_1 = data.apply "draft[1]"(%topics)
+// CHECK-NEXT:   [[FIRST:%.*]] = data.apply "write.item[0]"(%topics) function "item" {{.*}}index = 0
+// CHECK-NEXT:   %draft = data.apply "draft[0]"([[FIRST]])
+// CHECK-NEXT:   [[SECOND:%.*]] = data.apply "write.item[1]"(%topics) function "item" {{.*}}index = 1
+// CHECK-NEXT:   %draft_1 = data.apply "draft[1]"([[SECOND]])
 // CHECK-NEXT:   %drafts = data.apply "write"(%draft, %draft_1) function "gather"
 // CHECK-NEXT:   %seen = agent.interrupt "review"(%drafts)
-// CHECK-NEXT:   cf.br ^check.0(%seen : !agent.messages)
-// CHECK:      ^check.items(%0: !agent.messages):
+// CHECK-NEXT:   [[NOTHING:%.*]] = data.apply "check.nothing"() function "gather"
+// CHECK-NEXT:   cf.br ^check.items([[NOTHING]] : !agent.messages)
+// CHECK-NEXT: ^check.items([[SOFAR:%.*]]: !agent.messages):
+// CHECK-NEXT:   [[ITEM:%.*]] = data.apply "check.item"(%seen, [[SOFAR]]) function "item"
+// CHECK-NEXT:   cf.br ^check.0([[ITEM]] : !agent.messages)
+// CHECK:      ^check.gathered([[RESULT:%.*]]: !agent.messages):
+// CHECK-NEXT:   %checked = data.apply "check"([[SOFAR]], [[RESULT]]) function "gather"
 // CHECK-NEXT:   {{.*}}agent.choose "check.next"
 // CHECK-NEXT:   cf.cond_br {{.*}} {agent.weights = [1.000000e+00 : f64, 0.000000e+00 : f64], agent.at_most = 2 : i64}
+// CHECK:        func.return %checked
 // CHECK-NOT:  func.func @write

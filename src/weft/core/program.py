@@ -8,6 +8,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+THEN = " | "
+"""Between the functions of one data step that runs several, each on what the one before gave: `"trim | lower"`."""
+
+
+ITEM, GATHER = "item", "gather"
+"""Data steps of a map: the item `index` of a list, or of (list, gathered so far) the next one; and all results as one
+list, where one that was gathered before comes first."""
+
 
 class StepKind(StrEnum):
     INPUT = "input"

@@ -13,7 +13,7 @@ import msgspec
 
 from weft.core.errors import StepFailedError
 from weft.core.message import Message
-from weft.core.program import StepKind
+from weft.core.program import THEN, StepKind
 from weft.runtime.engines.base import Engine
 from weft.runtime.messages import Call, StepMetrics
 from weft.runtime.peers import Peers
@@ -185,8 +185,12 @@ async def choose(job: Job) -> Done:
 
 
 async def _call_function(job: Job) -> object:
-    function = job.services.function(str(job.call.attributes.get("function")), job.call.step)
-    return await in_thread(lambda: function(*job.inputs))
+    names = str(job.call.attributes.get("function")).split(THEN)
+    first, *others = [job.services.function(name, job.call.step) for name in names]
+    value = await in_thread(lambda: first(*job.inputs))
+    for function in others:
+        value = await in_thread(lambda function=function, value=value: function(value))
+    return value
 
 
 def _messages(job: Job) -> tuple[Message, ...]:

@@ -6,10 +6,15 @@ from xdsl.passes import ModulePass
 
 from weft.compiler.passes.annotate_costs import AnnotateCosts
 from weft.compiler.passes.block_frequency import BlockFrequency
+from weft.compiler.passes.canonicalise import Canonicalise
+from weft.compiler.passes.cse import Cse
+from weft.compiler.passes.dce import Dce
 from weft.compiler.passes.decompose_moe import DecomposeMoe
 from weft.compiler.passes.decompose_tools import DecomposeTools
 from weft.compiler.passes.expand_maps import ExpandMaps
 from weft.compiler.passes.expert_parallel import ExpertParallel
+from weft.compiler.passes.fuse_data import FuseData
+from weft.compiler.passes.inline import Inline
 from weft.compiler.passes.insert_sends import InsertSends
 from weft.compiler.passes.insert_transfers import InsertTransfers
 from weft.compiler.passes.partition import Partition
@@ -22,7 +27,12 @@ from weft.compiler.passes.tensor_parallel import TensorParallel
 PASSES: dict[str, Callable[[], type[ModulePass]]] = {
     each.name: (lambda each=each: each)
     for each in (
+        Inline,
         ExpandMaps,
+        Canonicalise,
+        Cse,
+        Dce,
+        FuseData,
         SetWorkload,
         BlockFrequency,
         SplitPhases,
