@@ -16,7 +16,9 @@ from weft.compiler.passes.insert_transfers import InsertTransfers
 from weft.compiler.passes.partition import Partition
 from weft.compiler.passes.place import Place
 from weft.compiler.passes.set_workload import SetWorkload
+from weft.compiler.passes.speculate import Speculate
 from weft.compiler.passes.split_phases import SplitPhases
+from weft.compiler.passes.stream_edges import StreamEdges
 
 PASSES: dict[str, Callable[[], type[ModulePass]]] = {
     each.name: (lambda each=each: each)
@@ -27,6 +29,8 @@ PASSES: dict[str, Callable[[], type[ModulePass]]] = {
         Cse,
         Dce,
         FuseData,
+        StreamEdges,
+        Speculate,
         SetWorkload,
         BlockFrequency,
         SplitPhases,
