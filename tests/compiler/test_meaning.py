@@ -32,7 +32,7 @@ def test_each_pass_keeps_the_result(spec: str, source: str) -> None:
 @some_agents
 @given(agents())
 def test_work_is_kept_or_saved(spec: str, source: str) -> None:
-    """Each pass as its docstring says. Bounds of loops in functions that are called twice are another matter: inline."""
+    """As each docstring says. Without bounds: those of a function that is called twice are another matter (inline)."""
     module = parse_module(re.sub(r", agent.at_most = \d+ : i64", "", source), "agent.mlir")
     before = expected_work(module)
     by(spec)(module)
