@@ -21,6 +21,7 @@ COMMANDS = (
     "demo",
     "simulate",
     "opt",
+    "interpret",
     "catalog",
     "estimate",
     "calibrate",

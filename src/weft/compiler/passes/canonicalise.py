@@ -69,9 +69,9 @@ def _drop_unreachable(region: Region) -> None:
                 todo.append(successor)
     dead = [block for block in region.blocks if block not in reached]
     for block in dead:
-        block.drop_all_references()
+        region.detach_block(block)
     for block in dead:
-        region.erase_block(block, safe_erase=False)
+        block.erase(safe_erase=False)
 
 
 def _merge(region: Region, effects: Effects) -> None:
