@@ -1,4 +1,4 @@
-"""The six architectures of the paper's Figure 1: each is read, verified, compiled and planned, and says what it shows."""
+"""The six architectures of the paper's Figure 1: read, verified, compiled and planned, every step placed."""
 
 from pathlib import Path
 
