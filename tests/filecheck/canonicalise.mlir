@@ -19,8 +19,6 @@ func.func @ask(%speech: !agent.audio, %topic: !agent.text) -> !agent.text attrib
 // CHECK:      %said = media.transcribe "hear"
 // CHECK-NEXT: %found = tool.invoke "find"(%topic)
 // CHECK-NEXT: %same = agent.choose "same"
-// CHECK-NEXT: cf.br ^mail
-// CHECK-NEXT: ^mail:
 // CHECK-NEXT: %first = tool.invoke "mail"
 // CHECK-NEXT: cf.br ^log
 // CHECK-NEXT: ^log:

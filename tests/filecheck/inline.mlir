@@ -18,11 +18,13 @@ func.func @send(%text: !agent.text) -> !agent.text {
 // CHECK-NEXT:   %trimmed = data.apply "tidy/trim"(%question) function "trim"
 // CHECK-SAME:   hint = {zone = "a"}
 // CHECK-NEXT:   cf.br ^first.enter
-// CHECK-NEXT: ^first.enter:
-// CHECK-NEXT:   {{.*}} = tool.invoke "first/mail"(%trimmed)
-// CHECK-NEXT:   cf.br ^first.after(%trimmed : !agent.text)
+// CHECK-NEXT: ^first.enter(%text: !agent.text):
+// CHECK-NEXT:   {{.*}} = tool.invoke "first/mail"(%text)
+// CHECK-NEXT:   cf.br ^first.after(%text : !agent.text)
 // CHECK-NEXT: ^first.after(%sent: !agent.text):
-// CHECK:        {{.*}} = tool.invoke "send/mail"(%sent)
+// CHECK-NEXT:   cf.br ^send.enter(%sent : !agent.text)
+// CHECK-NEXT: ^send.enter(%text_1: !agent.text):
+// CHECK-NEXT:   {{.*}} = tool.invoke "send/mail"(%text_1)
 // CHECK:      ^send.after(%again: !agent.text):
 // CHECK-NEXT:   func.return %again
 // CHECK-NOT:  func.func @tidy

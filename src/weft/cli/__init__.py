@@ -23,6 +23,7 @@ COMMANDS = (
     "demo",
     "simulate",
     "opt",
+    "interpret",
     "catalog",
     "estimate",
     "calibrate",

@@ -13,8 +13,13 @@ from weft.compiler.opt import run_passes
 from weft.compiler.parse import read_module, verify
 from weft.compiler.passes.annotate_costs import AnnotateCosts
 from weft.compiler.passes.block_frequency import BlockFrequency
+from weft.compiler.passes.canonicalise import Canonicalise
+from weft.compiler.passes.cse import Cse
+from weft.compiler.passes.dce import Dce
 from weft.compiler.passes.decompose_tools import DecomposeTools
 from weft.compiler.passes.expand_maps import ExpandMaps
+from weft.compiler.passes.fuse_data import FuseData
+from weft.compiler.passes.inline import Inline
 from weft.compiler.passes.insert_transfers import InsertTransfers
 from weft.compiler.passes.partition import Partition
 from weft.compiler.passes.place import Place
@@ -23,6 +28,12 @@ from weft.compiler.passes.split_phases import SplitPhases
 from weft.compiler.request import CompileRequest
 from weft.core.deployment import Deployment
 from weft.plan.requests import PlanRequest
+
+FLATTEN: tuple[ModulePass, ...] = (Inline(), ExpandMaps())
+"""One graph with every step that a run may take: what a workload and a pin may name."""
+
+SIMPLIFY: tuple[ModulePass, ...] = (Canonicalise(), Cse(), Dce(), FuseData())
+"""Never changes what an agent means: tests/compiler/test_meaning.py."""
 
 ANALYSES: tuple[ModulePass, ...] = (BlockFrequency(), SplitPhases(), DecomposeTools(), AnnotateCosts())
 AFTER_PLACING: tuple[ModulePass, ...] = (Partition(), InsertTransfers())
@@ -62,7 +73,7 @@ def unplaced(request: CompileRequest) -> ModuleOp:
 
 
 def passes_for(request: CompileRequest) -> tuple[ModulePass, ...]:
-    return (ExpandMaps(), *_sizes(request), *ANALYSES, place_pass(request), *AFTER_PLACING)
+    return (*FLATTEN, *_sizes(request), *SIMPLIFY, *ANALYSES, place_pass(request), *AFTER_PLACING)
 
 
 def _sizes(request: CompileRequest) -> tuple[ModulePass, ...]:

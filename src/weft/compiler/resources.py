@@ -62,7 +62,7 @@ class Resources:
         if pool is not None and pool.precision is not None:
             found = replace(found, precision=Precision(pool.precision.data))
         found = replace(found, parallelism=self.parallelism(step))
-        if isinstance(step, SizedOp) and step.first_layer is not None and step.layers is not None:
+        if step.first_layer is not None and step.layers is not None:
             first = step.first_layer.value.data
             found = replace(found, layers=range(first, first + step.layers.value.data))
         return found

@@ -6,11 +6,13 @@ from pathlib import Path
 import pytest
 
 from tests.compiler.langgraph.reading import choice, edges
+from tests.compiler.meaning import PIPELINE, by, changed
 from weft.compiler.frontends.langgraph.coverage import coverage
 from weft.compiler.frontends.langgraph.graph import Imported
 from weft.compiler.frontends.langgraph.load import import_langgraph
 from weft.compiler.frontends.langgraph.mermaid import to_mermaid
 from weft.compiler.frontends.langgraph.to_module import to_module
+from weft.compiler.interpret import interpret
 from weft.compiler.parse import parse_module, print_module
 from weft.compiler.pipeline import compile_agent
 from weft.compiler.request import CompileRequest
@@ -123,6 +125,13 @@ def test_edges(name: str) -> None:
 def test_modules_verify_print_and_parse(name: str) -> None:
     text = print_module(to_module(example(name)))
     assert print_module(parse_module(text, name)) == text
+
+
+@pytest.mark.parametrize("name", EDGES)
+def test_every_example_runs_and_keeps_its_meaning(name: str) -> None:
+    source = print_module(to_module(example(name)))
+    assert interpret(parse_module(source, name)).trace
+    assert not changed(source, by(f"{PIPELINE},split-phases"))
 
 
 def test_models_and_tools() -> None:

@@ -24,48 +24,58 @@ FOR_THE_PLANNER = frozenset(
 )
 
 
-def made(op: Operation, *beside: str) -> str:
-    """The op's name with the attributes that mean something, but for those named in `beside`."""
+class Meanings:
+    """Of the ops of one module, which stay as they are."""
+
+    def __init__(self) -> None:
+        self._made: dict[Operation, str] = {}
+
+    def made(self, op: Operation) -> str:
+        """The op's name with the attributes that mean something."""
+        if op not in self._made:
+            self._made[op] = _made(op)
+        return self._made[op]
+
+    def outputs(self, op: Operation, inputs: Sequence[Value]) -> tuple[Value, ...]:
+        """The values of a step that calls no function and has no effect."""
+        match op:
+            case CallOp():
+                return (self._reply(op, _cache(op, inputs)),)
+            case PrefillOp():
+                return (_cache(op, inputs),)
+            case DecodeOp():
+                return (self._reply(op, inputs[0]),)
+            case TransferOp():
+                return (inputs[0],)
+            case ApplyOp():
+                return (self._applied(op, inputs),)
+            case _:
+                return tuple(applied(f"{self.made(op)} #{at}", inputs) for at in range(len(op.results)))
+
+    def _reply(self, op: CallOp | DecodeOp, cache: Value) -> Value:
+        return applied(self.made(op).replace(op.name, "reply"), [cache], drawn=not is_greedy(op))
+
+    def _applied(self, op: ApplyOp, inputs: Sequence[Value]) -> Value:
+        """Function by function, where several were fused."""
+        first, *then = op.function.data.split(THEN)
+        value = function(first, inputs, self.made(op))
+        for each in then:
+            value = function(each, [value])
+        return value
+
+
+def _made(op: Operation) -> str:
+    beside = {"function"} if isinstance(op, ApplyOp) else set[str]()
     told = sorted(
         f"{key}={value}"
         for key, value in op.attributes.items()
-        if key not in FOR_THE_PLANNER and key not in beside and not key.startswith(("agent.", "fleet."))
+        if key not in FOR_THE_PLANNER | beside and not key.startswith(("agent.", "fleet."))
     )
     return " ".join((op.name, *told))
 
 
-def outputs(op: Operation, inputs: Sequence[Value]) -> tuple[Value, ...]:
-    """The values of a step that calls no function and has no effect."""
-    match op:
-        case CallOp():
-            return (_reply(op, _cache(op, inputs)),)
-        case PrefillOp():
-            return (_cache(op, inputs),)
-        case DecodeOp():
-            return (_reply(op, inputs[0]),)
-        case TransferOp():
-            return (inputs[0],)
-        case ApplyOp():
-            return (_functions(op, inputs),)
-        case _:
-            return tuple(applied(f"{made(op)} #{at}", inputs) for at in range(len(op.results)))
-
-
 def _cache(op: CallOp | PrefillOp, inputs: Sequence[Value]) -> Value:
     return applied(f"cache of {op.model.data}", inputs[:1])
-
-
-def _reply(op: CallOp | DecodeOp, cache: Value) -> Value:
-    return applied(made(op).replace(op.name, "reply"), [cache], drawn=not is_greedy(op))
-
-
-def _functions(op: ApplyOp, inputs: Sequence[Value]) -> Value:
-    """Function by function, where several were fused."""
-    first, *then = op.function.data.split(THEN)
-    value = function(first, inputs, made(op, "function"))
-    for each in then:
-        value = function(each, [value])
-    return value
 
 
 def function(name: str, inputs: Sequence[Value], made_by: str = ApplyOp.name) -> Value:

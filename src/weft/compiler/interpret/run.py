@@ -24,13 +24,13 @@ from weft.compiler.dialects.agent import ChooseOp, MapOp
 from weft.compiler.dialects.step import StepOp
 from weft.compiler.effects import Effect, is_idempotent, own_effect
 from weft.compiler.functions import callee_of, callees_first, functions_of
-from weft.compiler.interpret.meaning import function, item, made, outputs
+from weft.compiler.interpret.meaning import Meanings, function, item
 from weft.compiler.interpret.result import AgentResult, Interpretation, Visit
 from weft.compiler.interpret.values import Digests, Term, Value, after_all, applied, digest_of
 from weft.core.errors import IRError
 from weft.core.program import GATHER
 
-MOST_BLOCKS = 100_000
+MOST_BLOCKS = 20_000
 """Block visits of one run."""
 
 
@@ -78,6 +78,8 @@ class _Run:
         self._world = ""
         self._writes = 0
         self._blocks = 0
+        self._jumps: dict[Block, Jump] = {}
+        self._meanings = Meanings()
 
     def function(self, function: func.FuncOp, inputs: Sequence[Value], frame: _Frame) -> tuple[Value, ...]:
         values: dict[SSAValue, Value] = {}
@@ -89,13 +91,18 @@ class _Run:
                 if not op.has_trait(IsTerminator):
                     given = [values[operand] for operand in op.operands]
                     values.update(zip(op.results, self._step(op, given, frame), strict=True))
-            jump = jump_of(block)
+            jump = self._jump(block)
             if not jump.targets:
                 assert block.last_op is not None
                 return tuple(values[each] for each in block.last_op.operands)
             frame.before |= frame.done
             target, sent = jump.targets[self._label(jump, block, values, frame)]
             block, arguments = target, [values[each] for each in sent]
+
+    def _jump(self, block: Block) -> Jump:
+        if block not in self._jumps:
+            self._jumps[block] = jump_of(block)
+        return self._jumps[block]
 
     def _step(self, op: Operation, inputs: Sequence[Value], frame: _Frame) -> tuple[Value, ...]:
         callee = callee_of(op, self._functions)
@@ -107,9 +114,9 @@ class _Run:
         elif own_effect(op) >= Effect.READS:
             results = self._effect(op, inputs, frame)
         else:
-            results = outputs(op, inputs)
+            results = self._meanings.outputs(op, inputs)
         if isinstance(op, StepOp) and not isinstance(op, ChooseOp):
-            self.trace.append(Visit(frame.path, op.step_name, op.name, made(op)))
+            self.trace.append(Visit(frame.path, op.step_name, op.name, self._meanings.made(op)))
         return results
 
     def _call(self, place: str, callee: func.FuncOp, inputs: Sequence[Value], frame: _Frame) -> tuple[Value, ...]:
@@ -129,12 +136,12 @@ class _Run:
     def _effect(self, op: Operation, inputs: Sequence[Value], frame: _Frame) -> tuple[Value, ...]:
         """Reads and writes see the world as all writes before have made it."""
         given = [self.digests.of(each) for each in inputs]
-        writes, known = own_effect(op) is Effect.WRITES, made(op)
+        writes, known = own_effect(op) is Effect.WRITES, self._meanings.made(op)
         digest, number = digest_of(known, *given), len(self.effects)
         before = frame.before | after_all(inputs)
-        self._note_races(op, writes, before)
         latest = next((each.digest for each in reversed(self.effects) if each.writes), None)
         if not (writes and is_idempotent(op) and latest == digest):
+            self._note_races(op, writes, before)
             self.effects.append(_Effect(digest, f"{_words(op)}({', '.join(each[:8] for each in given)})", writes))
             frame.done |= 1 << number
             before |= 1 << number
@@ -169,7 +176,7 @@ class _Run:
         if isinstance(owner, ChooseOp):
             known = None if owner.labels is None else owner.labels.data[label].data
             word = known or ("yes" if label else "no")
-            self.trace.append(Visit(frame.path, owner.step_name, owner.name, made(owner), word))
+            self.trace.append(Visit(frame.path, owner.step_name, owner.name, self._meanings.made(owner), word))
 
     def _count(self, block: Block) -> None:
         self._blocks += 1

@@ -21,7 +21,9 @@ from weft.compiler.passes.partition import Partition
 from weft.compiler.passes.pipeline_parallel import PipelineParallel
 from weft.compiler.passes.place import Place
 from weft.compiler.passes.set_workload import SetWorkload
+from weft.compiler.passes.speculate import Speculate
 from weft.compiler.passes.split_phases import SplitPhases
+from weft.compiler.passes.stream_edges import StreamEdges
 from weft.compiler.passes.tensor_parallel import TensorParallel
 
 PASSES: dict[str, Callable[[], type[ModulePass]]] = {
@@ -33,6 +35,8 @@ PASSES: dict[str, Callable[[], type[ModulePass]]] = {
         Cse,
         Dce,
         FuseData,
+        StreamEdges,
+        Speculate,
         SetWorkload,
         BlockFrequency,
         SplitPhases,

@@ -1,5 +1,7 @@
-"""canonicalise: control flow in its shortest form.
+"""canonicalise: steps that do nothing go, and control flow in its shortest form.
 
+- what an op of ours knows to fold: a move within a pool, a store that is loaded at once, an exchange of one shard, a
+  filter of what was taken out before, a choice of one label;
 - a choice whose ways all lead to one place with one set of values is no choice (`cf.br`), nor is one whose bound is 0;
   weights are estimates, so a way without probability stays;
 - blocks that nothing jumps to go;
@@ -21,6 +23,7 @@ from xdsl.traits import IsTerminator
 
 from weft.compiler.control_flow import jump_of
 from weft.compiler.effects import Effect, Effects
+from weft.compiler.folding import fold_steps
 from weft.compiler.rewriting import erase
 
 
@@ -29,6 +32,7 @@ class Canonicalise(ModulePass):
     name = "canonicalise"
 
     def apply(self, ctx: Context, op: ModuleOp) -> None:
+        fold_steps(ctx, op)
         effects = Effects(op)
         for function in op.ops:
             if isinstance(function, func.FuncOp):
@@ -69,9 +73,9 @@ def _drop_unreachable(region: Region) -> None:
                 todo.append(successor)
     dead = [block for block in region.blocks if block not in reached]
     for block in dead:
-        block.drop_all_references()
+        region.detach_block(block)
     for block in dead:
-        region.erase_block(block, safe_erase=False)
+        block.erase(safe_erase=False)
 
 
 def _merge(region: Region, effects: Effects) -> None:

@@ -96,6 +96,7 @@ class NodeSteps:
                 "step": StringAttr(self._name(name, self._beside)),
                 "function": StringAttr(self._node.function or self._node.name),
                 "core_s": FloatAttr(core_s, f64),
+                "node": StringAttr(self._path),  # functions of a name need not be one function
                 "agent.provenance": StringAttr("observed" if self._node.seen else "assumed"),
             },
             result_types=[gives],
