@@ -6,25 +6,34 @@ from xdsl.ir import Block, Operation, SSAValue
 
 from weft.compiler.attributes import scalars
 from weft.compiler.control_flow import agent_graph, block_name, jump_of, steps_of
-from weft.compiler.dialects.agent import ChooseOp, InterruptOp
-from weft.compiler.dialects.data import ApplyOp
-from weft.compiler.dialects.kv import TransferOp
-from weft.compiler.dialects.llm import DecodeOp, PrefillOp
+from weft.compiler.dialects import kv, mem
+from weft.compiler.dialects.agent import ChooseOp, InputOp, InterruptOp
+from weft.compiler.dialects.data import ApplyOp, FilterOp, ParseOp
+from weft.compiler.dialects.llm import DecodeOp, EmbedOp, PrefillOp
 from weft.compiler.dialects.media import SynthesizeOp, TranscribeOp
 from weft.compiler.dialects.step import StepOp
-from weft.compiler.dialects.tool import InvokeOp
+from weft.compiler.dialects.tool import ComputeOp, InvokeOp, LookupOp, ToolOp
 from weft.core import program
 from weft.core.errors import IRError
 from weft.core.program import Program, StepKind, Target, Terminator
 
 _KINDS: dict[type[Operation], StepKind] = {
+    InputOp: StepKind.INPUT,
     TranscribeOp: StepKind.TRANSCRIBE,
     SynthesizeOp: StepKind.SYNTHESIZE,
     PrefillOp: StepKind.PREFILL,
     DecodeOp: StepKind.DECODE,
-    TransferOp: StepKind.KV_TRANSFER,
+    EmbedOp: StepKind.EMBED,
+    kv.TransferOp: StepKind.KV_TRANSFER,
     InvokeOp: StepKind.TOOL,
+    LookupOp: StepKind.TOOL,
+    ComputeOp: StepKind.TOOL,
+    mem.LoadOp: StepKind.RECALL,
+    mem.StoreOp: StepKind.REMEMBER,
+    mem.SearchOp: StepKind.MEMORY_SEARCH,
     ApplyOp: StepKind.APPLY,
+    FilterOp: StepKind.APPLY,
+    ParseOp: StepKind.APPLY,
     ChooseOp: StepKind.CHOOSE,
     InterruptOp: StepKind.INTERRUPT,
 }
@@ -59,7 +68,8 @@ def _emit_block(block: Block, blocks: dict[Block, str], values: dict[SSAValue, s
 
 
 def _emit_step(op: Operation, values: dict[SSAValue, str]) -> program.Step:
-    kind = StepKind.SEARCH if isinstance(op, InvokeOp) and op.corpus is not None else _KINDS.get(type(op))
+    retrieves = isinstance(op, ToolOp) and op.corpus is not None and not isinstance(op, ComputeOp)
+    kind = StepKind.SEARCH if retrieves else _KINDS.get(type(op))
     if kind is None or not isinstance(op, StepOp):
         raise IRError(subject=op.name, problem="no node can run it", way_out="run the passes that lower it first")
     return program.Step(

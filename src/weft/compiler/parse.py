@@ -10,19 +10,29 @@ from xdsl.utils.exceptions import ParseError, VerifyException
 
 from weft.compiler.control_flow import agent_graph, jump_of, steps_of
 from weft.compiler.dialects import weft_context
+from weft.compiler.dialects.step import Refusal, StepOp
+from weft.compiler.upstream import packed, unpack
 from weft.core.errors import IRError
 
 
 def parse_module(text: str, name: str) -> ModuleOp:
     """Raises IRError with file, line and column for text that does not parse or verify."""
+    parser = Parser(weft_context(), text, name)
     try:
-        module = Parser(weft_context(), text, name).parse_module()
+        module = parser.parse_module()
     except ParseError as error:
         where = error.span.get_location()
-        subject = f"{name}:{where.line}:{where.col}"
-        raise IRError(subject=subject, problem=error.msg, way_out="mend the line, or load the dialect") from error
+        raise _misspelled(f"{name}:{where.line}:{where.col}", error.msg) from error
+    except VerifyException as error:  # types that an assembly format checks while it reads
+        read = text[: parser.pos].rstrip().splitlines()
+        raise _misspelled(f"{name}:{len(read)}: {read[-1].strip()}", str(error)) from error
+    unpack(module)
     verify(module, name)
     return module
+
+
+def _misspelled(where: str, problem: str) -> IRError:
+    return IRError(subject=where, problem=problem.strip(), way_out="mend the line, or load the dialect")
 
 
 def read_module(path: Path) -> ModuleOp:
@@ -34,9 +44,10 @@ def read_module(path: Path) -> ModuleOp:
 
 
 def print_module(module: ModuleOp, *, generic: bool = False) -> str:
-    """`generic` prints what upstream tools read: no custom assembly, properties as attributes."""
+    """`generic` prints what upstream tools read: no custom assembly, properties as attributes. See upstream.py."""
     stream = StringIO()
-    Printer(stream, print_generic_format=generic, print_properties_as_attributes=generic).print_op(module)
+    printer = Printer(stream, print_generic_format=generic, print_properties_as_attributes=generic)
+    printer.print_op(packed(module) if generic else module)
     return stream.getvalue() + "\n"
 
 
@@ -44,9 +55,22 @@ def verify(module: ModuleOp, name: str) -> None:
     """xDSL's verifiers, and what only the whole graph shows: step names are unique, jumps are weighted."""
     try:
         module.verify()
+    except Refusal as error:
+        raise IRError(subject=f"{name}: {error.op}", problem=error.problem, way_out=error.way_out) from error
     except VerifyException as error:
-        raise IRError(subject=name, problem=str(error), way_out="mend the op that the message names") from error
+        subject = f"{name}: {_culprit(module)}"
+        raise IRError(subject=subject, problem=str(error), way_out="mend the op that is named") from error
     _check_graph(module)
+
+
+def _culprit(module: ModuleOp) -> str:
+    """The op that does not verify, in words; verifiers do not all say."""
+    for op in module.walk():
+        try:
+            op.verify(verify_nested_ops=False)
+        except VerifyException:
+            return f'{op.name} "{op.step_name}"' if isinstance(op, StepOp) else op.name
+    return "module"
 
 
 def _check_graph(module: ModuleOp) -> None:

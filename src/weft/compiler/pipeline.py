@@ -16,6 +16,7 @@ from weft.compiler.passes.block_frequency import BlockFrequency
 from weft.compiler.passes.canonicalise import Canonicalise
 from weft.compiler.passes.cse import Cse
 from weft.compiler.passes.dce import Dce
+from weft.compiler.passes.decompose_tools import DecomposeTools
 from weft.compiler.passes.expand_maps import ExpandMaps
 from weft.compiler.passes.fuse_data import FuseData
 from weft.compiler.passes.inline import Inline
@@ -72,7 +73,7 @@ def unplaced(request: CompileRequest) -> ModuleOp:
 
 def passes_for(request: CompileRequest) -> tuple[ModulePass, ...]:
     sizes: tuple[ModulePass, ...] = (SetWorkload(request.workload),) if request.workload else ()
-    analyses = (BlockFrequency(), SplitPhases(), AnnotateCosts())
+    analyses = (BlockFrequency(), SplitPhases(), DecomposeTools(), AnnotateCosts())
     return (*FLATTEN, *sizes, *SIMPLIFY, *analyses, place_pass(request), *AFTER_PLACING)
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from xdsl.dialects import func
 from xdsl.dialects.builtin import IntegerAttr
-from xdsl.ir import Attribute, Block, BlockArgument, SSAValue
+from xdsl.ir import Block, BlockArgument, SSAValue
 
 from weft import catalog
 from weft.compiler.attributes import scalars
@@ -17,8 +17,8 @@ from weft.compiler.dialects.kv import KvType
 from weft.compiler.dialects.llm import DecodeOp, PrefillOp
 from weft.compiler.dialects.media import SynthesizeOp
 from weft.compiler.dialects.step import CpuOp, StepOp
-from weft.compiler.dialects.types import AudioType, MessagesType, TextType, whole
 from weft.compiler.frequency import markov_chain
+from weft.compiler.sizes import value_bytes
 from weft.core.errors import InputError, IRError
 from weft.core.units import Precision
 from weft.core.workload import Slo
@@ -32,9 +32,6 @@ from weft.plan.tails import TAIL_SHARE
 
 Visits = Mapping[Block, float]
 """Expected runs of each block per run of the agent: `frequency.block_visits`."""
-
-BYTES_OF: Mapping[type[Attribute], float] = {TextType: 1e3, MessagesType: 4e3, AudioType: 96e3}
-"""What one value weighs on a wire: a paragraph, a short chat, three seconds of 16 kHz speech. Caches know their own."""
 
 
 def plan_blocks(graph: func.FuncOp, visits: Visits) -> tuple[PlanBlock, ...]:
@@ -106,7 +103,7 @@ def _flow(source: StepOp, target: StepOp, ways: Collection[Jumped], visits: Visi
         target.step_name,
         sum(visits[block] if way is None else visits[way[0]] * jump_of(way[0]).probabilities[way[1]] for way in ways),
         block_name(block) if source.parent is block and None in ways else None,
-        BYTES_OF.get(type(whole(value)), 0.0),
+        value_bytes(value),
         carries_kv=isinstance(value, KvType),
         chunks=_chunks(source, target) if source.parent is block and None in ways else 1.0,
     )
@@ -207,7 +204,7 @@ def _leaf_task(step: StepOp, visits: float, precisions: tuple[Precision, ...]) -
             raise IRError(
                 subject=f"step {step.step_name!r}",
                 problem=f"{step.name} is no leaf that can be placed",
-                way_out="run split-phases before place",
+                way_out="run split-phases before place; what moves, stores or takes phases apart comes after it",
             )
 
 

@@ -18,13 +18,18 @@ list, where one that was gathered before comes first."""
 
 
 class StepKind(StrEnum):
+    INPUT = "input"
     TRANSCRIBE = "transcribe"
     SYNTHESIZE = "synthesize"
     PREFILL = "prefill"
     DECODE = "decode"
+    EMBED = "embed"
     KV_TRANSFER = "kv_transfer"
     SEARCH = "search"
     TOOL = "tool"
+    RECALL = "recall"
+    REMEMBER = "remember"
+    MEMORY_SEARCH = "memory_search"
     APPLY = "apply"
     CHOOSE = "choose"
     INTERRUPT = "interrupt"

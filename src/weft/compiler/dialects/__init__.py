@@ -12,6 +12,7 @@ from weft.compiler.dialects.fleet import FleetDialect
 from weft.compiler.dialects.kv import KvDialect
 from weft.compiler.dialects.llm import LlmDialect
 from weft.compiler.dialects.media import MediaDialect
+from weft.compiler.dialects.mem import MemDialect
 from weft.compiler.dialects.tool import ToolDialect
 
 WEFT_DIALECTS: tuple[Dialect, ...] = (
@@ -21,6 +22,7 @@ WEFT_DIALECTS: tuple[Dialect, ...] = (
     KvDialect,
     LlmDialect,
     MediaDialect,
+    MemDialect,
     ToolDialect,
 )
 

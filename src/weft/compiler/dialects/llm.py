@@ -1,46 +1,24 @@
-"""`llm`: calls of language models, and the phases that they split into."""
+"""`llm`: calls of language models, the phases that they split into, and embeddings. See experts.py, collectives.py."""
 
-from xdsl.dialects.builtin import ArrayAttr, IntegerAttr, StringAttr
+from xdsl.dialects.builtin import StringAttr
 from xdsl.ir import Dialect
-from xdsl.irdl import attr_def, irdl_op_definition, operand_def, opt_attr_def, result_def, traits_def
+from xdsl.irdl import AnyOf, BaseAttr, attr_def, irdl_op_definition, operand_def, result_def, traits_def
 from xdsl.traits import Pure
-from xdsl.utils.exceptions import VerifyException
 
-from weft.compiler.dialects.step import StepOp
-from weft.compiler.dialects.types import TEXT, KvType, MessagesType, StreamType
-
-
-class SizedOp(StepOp):
-    """A model step with mean sizes: `isl` prompt tokens, `osl` reply tokens, never more than `max_tokens`.
-
-    It may run any of `models`, if they are given; `model` is the first of them until the place pass has chosen. With
-    `chunk_tokens` the reply is a stream, so many tokens a chunk.
-    """
-
-    model = attr_def(StringAttr)
-    models = opt_attr_def(ArrayAttr[StringAttr])
-    chunk_tokens = opt_attr_def(IntegerAttr)
-    isl = attr_def(IntegerAttr)
-    osl = attr_def(IntegerAttr)
-    max_tokens = attr_def(IntegerAttr)
-
-    @property
-    def model_names(self) -> tuple[str, ...]:
-        return (self.model.data,) if self.models is None else tuple(each.data for each in self.models)
-
-    def verify_(self) -> None:
-        super().verify_()
-        names = self.model_names
-        if not names or names[0] != self.model.data or len(set(names)) < len(names):
-            raise VerifyException(
-                f"{self.step_name}: models are {list(names)}, {self.model.data} must be first, each once"
-            )
-        sizes = {"isl": self.isl, "osl": self.osl, "max_tokens": self.max_tokens}
-        if self.chunk_tokens is not None:
-            sizes["chunk_tokens"] = self.chunk_tokens
-        for label, size in sizes.items():
-            if size.value.data <= 0:
-                raise VerifyException(f"{self.step_name}: {label} is {size.value.data}, must be above 0")
+from weft.compiler.dialects.collectives import AllGatherOp, AllReduceOp
+from weft.compiler.dialects.experts import ExpertDecodeOp, ExpertPrefillOp, GateSelectOp, MergeExpertsOp
+from weft.compiler.dialects.sized import SizedOp
+from weft.compiler.dialects.step import CpuOp
+from weft.compiler.dialects.types import (
+    TEXT,
+    DocsType,
+    EmbeddingType,
+    HiddenType,
+    KvType,
+    MessagesType,
+    StreamType,
+    TextType,
+)
 
 
 @irdl_op_definition
@@ -65,15 +43,11 @@ class PrefillOp(SizedOp):
 
     name = "llm.prefill"
 
-    messages = operand_def(MessagesType)
-    kv = result_def(KvType)
+    messages = operand_def(AnyOf((BaseAttr(MessagesType), BaseAttr(HiddenType))))
+    kv = result_def(AnyOf((BaseAttr(KvType), BaseAttr(HiddenType))))
 
     traits = traits_def(Pure())
     assembly_format = "$step `(` $messages `)` `model` $model attr-dict `:` functional-type(operands, results)"
-
-    def verify_(self) -> None:
-        super().verify_()
-        _check_model(self.step_name, self.model, self.kv.type)
 
 
 @irdl_op_definition
@@ -82,26 +56,52 @@ class DecodeOp(SizedOp):
 
     name = "llm.decode"
 
-    kv = operand_def(KvType)
-    reply = result_def(TEXT)
+    kv = operand_def(AnyOf((BaseAttr(KvType), BaseAttr(HiddenType))))
+    reply = result_def(AnyOf((BaseAttr(TextType), BaseAttr(StreamType), BaseAttr(HiddenType))))
 
     assembly_format = "$step `(` $kv `)` `model` $model attr-dict `:` functional-type(operands, results)"
 
     def verify_(self) -> None:
         super().verify_()
-        _check_model(self.step_name, self.model, self.kv.type)
-        _check_stream(self, self.reply.type)
+        if not isinstance(self.reply.type, HiddenType):
+            _check_stream(self, self.reply.type)
+
+
+@irdl_op_definition
+class EmbedOp(CpuOp):
+    """`%vector = llm.embed "embed"(%question) model "bge-small" {core_s = …}`: text or passages as a vector.
+
+    Embedding models are small: they are priced by their time on a core, like speech (`media`)."""
+
+    name = "llm.embed"
+
+    text = operand_def(AnyOf((BaseAttr(TextType), BaseAttr(StreamType), BaseAttr(DocsType))))
+    model = attr_def(StringAttr)
+    vector = result_def(EmbeddingType)
+
+    traits = traits_def(Pure())
+    assembly_format = "$step `(` $text `)` `model` $model attr-dict `:` functional-type(operands, results)"
 
 
 def _check_stream(step: SizedOp, reply_type: object) -> None:
     if isinstance(reply_type, StreamType) != (step.chunk_tokens is not None):
-        raise VerifyException(f"{step.step_name}: a reply is a stream if the step says its chunk_tokens, and only then")
+        problem = "a reply is a stream if the step says its chunk_tokens, and only then"
+        raise step.refusal(problem, "give chunk_tokens and !agent.stream<…>, or neither")
 
 
-def _check_model(step: str, model: StringAttr, kv_type: object) -> None:
-    assert isinstance(kv_type, KvType)
-    if kv_type.model != model:
-        raise VerifyException(f"{step}: runs {model.data} on a KV cache of {kv_type.model.data}; use one model")
-
-
-LlmDialect = Dialect("llm", [CallOp, PrefillOp, DecodeOp], [KvType])
+LlmDialect = Dialect(
+    "llm",
+    [
+        CallOp,
+        PrefillOp,
+        DecodeOp,
+        EmbedOp,
+        GateSelectOp,
+        ExpertPrefillOp,
+        ExpertDecodeOp,
+        MergeExpertsOp,
+        AllReduceOp,
+        AllGatherOp,
+    ],
+    [KvType, HiddenType],
+)

@@ -9,16 +9,22 @@ from weft.compiler.passes.block_frequency import BlockFrequency
 from weft.compiler.passes.canonicalise import Canonicalise
 from weft.compiler.passes.cse import Cse
 from weft.compiler.passes.dce import Dce
+from weft.compiler.passes.decompose_moe import DecomposeMoe
+from weft.compiler.passes.decompose_tools import DecomposeTools
 from weft.compiler.passes.expand_maps import ExpandMaps
+from weft.compiler.passes.expert_parallel import ExpertParallel
 from weft.compiler.passes.fuse_data import FuseData
 from weft.compiler.passes.inline import Inline
+from weft.compiler.passes.insert_sends import InsertSends
 from weft.compiler.passes.insert_transfers import InsertTransfers
 from weft.compiler.passes.partition import Partition
+from weft.compiler.passes.pipeline_parallel import PipelineParallel
 from weft.compiler.passes.place import Place
 from weft.compiler.passes.set_workload import SetWorkload
 from weft.compiler.passes.speculate import Speculate
 from weft.compiler.passes.split_phases import SplitPhases
 from weft.compiler.passes.stream_edges import StreamEdges
+from weft.compiler.passes.tensor_parallel import TensorParallel
 
 PASSES: dict[str, Callable[[], type[ModulePass]]] = {
     each.name: (lambda each=each: each)
@@ -34,9 +40,15 @@ PASSES: dict[str, Callable[[], type[ModulePass]]] = {
         SetWorkload,
         BlockFrequency,
         SplitPhases,
+        DecomposeTools,
         AnnotateCosts,
         Place,
         Partition,
         InsertTransfers,
+        DecomposeMoe,
+        ExpertParallel,
+        PipelineParallel,
+        TensorParallel,
+        InsertSends,
     )
 }
