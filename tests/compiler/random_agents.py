@@ -121,6 +121,7 @@ class Writer:
         effect = self.one(*effects)
         query = self.text() if effect == "none" else self.settled()
         told = f', effect = "{effect}"' if effect else ""
+        told += str(self.one("", ", lookup_share = 0.5 : f64"))
         call = f'tool.invoke "{{}}"({query}) tool "{self.one("mail", "log")}" {{{{core_s = 0.01 : f64{told}}}}}'
         found = self.say(f"{call} : ({TEXT}) -> {TEXT}", pure=effect in ("none", "reads"))
         self.texts.append(found)

@@ -14,7 +14,8 @@ SPECS = [
     "stream-edges{chunk-tokens=15}",
     "inline,speculate{least-chance=0.0}",
     "split-phases",
-    f"{PIPELINE},stream-edges,speculate,split-phases",
+    "decompose-tools",
+    f"{PIPELINE},stream-edges,speculate,split-phases,decompose-tools",
 ]
 
 some_agents = settings(max_examples=30, deadline=None, phases=[Phase.generate])

@@ -20,9 +20,8 @@ from weft.compiler.dialects.llm import DecodeOp, PrefillOp
 from weft.compiler.dialects.step import StepOp
 from weft.compiler.emit import emit_program
 from weft.compiler.opt import run_passes
-from weft.compiler.passes.expand_maps import ExpandMaps
 from weft.compiler.passes.set_workload import set_sizes
-from weft.compiler.pipeline import AFTER_PLACING, ANALYSES, import_module
+from weft.compiler.pipeline import AFTER_PLACING, ANALYSES, FLATTEN, SIMPLIFY, import_module
 from weft.core.deployment import Deployment, Handoff, Pool, Route
 from weft.core.errors import DeploymentError
 
@@ -32,9 +31,9 @@ POOL_FIELDS = ("device", "zone", "replicas", "batch_limit", "usd_per_hour", "uti
 def placed_module(plan: Deployment, name: str) -> ModuleOp:
     """`name` is what errors call the plan. Refused where its program is not here, or has changed since."""
     module = _program_of(plan, name)
-    run_passes(module, (ExpandMaps(),))
+    run_passes(module, FLATTEN)
     set_sizes(module, plan.workload.steps, name)
-    run_passes(module, ANALYSES)
+    run_passes(module, (*SIMPLIFY, *ANALYSES))
     routes = {route.step: route for route in plan.routes}
     for block in agent_graph(module).body.blocks:
         for step in steps_of(block):
