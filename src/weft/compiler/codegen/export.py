@@ -104,7 +104,7 @@ def _decoder_arguments(
     config: ModelConfig, entry: Entry, dtype: torch.dtype
 ) -> tuple[tuple[torch.Tensor, ...], dict[str, Any]]:
     batch, length = entry.batch, 1 if entry.phase == DECODE else EXAMPLE_TOKENS
-    cache = (EXAMPLE_SLOTS, config.layers, config.kv_heads, config.head_dim)
+    cache = (config.layers, EXAMPLE_SLOTS, config.kv_heads, config.head_dim)
     arguments = (
         torch.zeros(batch, length, dtype=torch.int64),
         torch.zeros(batch, dtype=torch.int64),
@@ -121,8 +121,8 @@ def _decoder_arguments(
         "starts": None,
         "counts": None,
         "context": {1: before},
-        "keys": {0: slots},
-        "values": {0: slots},
+        "keys": {1: slots},
+        "values": {1: slots},
     }
     return arguments, dynamic
 

@@ -49,20 +49,17 @@ class Stack(nn.Module):
     def forward(
         self, tokens: Tensor, starts: Tensor, context: Tensor, keys: Tensor, values: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Hidden states (B, S, d_model) before the last norm; new keys and values (B, S, layers, G, D)."""
+        """Hidden states (B, S, d_model) before the last norm; new keys and values (layers, B, S, G, D)."""
         config = self.config
         rotation = _rotation(config, starts, tokens.shape[1])
         masks = _masks(config.window, starts, tokens.shape[1], context.shape[1])
-        rows = context * config.layers  # slot → first row of the cache seen as (slots * layers, G, D)
-        flat = (-1, config.kv_heads, config.head_dim)
-        flat_keys, flat_values = keys.view(flat), values.view(flat)
+        old = [_rows(cache, context) for cache in (keys, values)]
         x = self.embed_tokens(tokens)
         new = []
         for index, layer in enumerate(self.layers):
-            old = flat_keys[rows + index], flat_values[rows + index]
-            x, *stored = layer(x, rotation, masks, old)
+            x, *stored = layer(x, rotation, masks, (old[0][index], old[1][index]))
             new.append(stored)
-        return x, torch.stack([keys for keys, _ in new], dim=2), torch.stack([values for _, values in new], dim=2)
+        return x, torch.stack([keys for keys, _ in new]), torch.stack([values for _, values in new])
 
 
 class Layer(nn.Module):
@@ -193,6 +190,13 @@ def _attend(
     return old + new
 
 
+def _rows(cache: Tensor, context: Tensor) -> Tensor:
+    """(layers, slots, G, D) at slots (B, T) → (layers, B, T, G, D), in one gather: IREE would compile one per layer."""
+    layers, slots, kv_heads, head_dim = cache.shape
+    firsts = torch.arange(layers)[:, None, None] * slots
+    return cache.view(-1, kv_heads, head_dim)[firsts + context]
+
+
 def _grouped(rows: Tensor, matrix: Tensor) -> Tensor:
     """(B, G, R, S, n) times (B, G, n, m): one token's R rows are one matrix, of several tokens the matrix is spread."""
     if rows.shape[3] == 1:
@@ -201,11 +205,11 @@ def _grouped(rows: Tensor, matrix: Tensor) -> Tensor:
 
 
 def _masks(window: int | None, starts: Tensor, length: int, before: int) -> tuple[Tensor, Tensor]:
-    """What is added to the scores of the tokens before (B, S, T) and of the new ones (1, S, S)."""
+    """What is added to the scores of the tokens before (B, S or 1, T) and of the new ones (1, S, S)."""
     new = torch.arange(length)
     positions = starts[:, None, None] + new[None, :, None]
     columns = torch.arange(before)[None, None]
-    old_seen = (columns < starts[:, None, None]).expand(-1, length, -1)
+    old_seen = columns < starts[:, None, None]
     new_seen = new[None] <= new[:, None]
     if window is not None:
         old_seen = old_seen & (columns > positions - window)

@@ -2,11 +2,11 @@
 
 A decoder's entry takes, in this order (B sequences, S new tokens, T tokens before them, all integers 64 bit):
 
-    tokens (B, S)   starts (B,)   counts (B,)   context (B, T)   keys, values (slots, layers, kv_heads, head_dim)
+    tokens (B, S)   starts (B,)   counts (B,)   context (B, T)   keys, values (layers, slots, kv_heads, head_dim)
 
 `starts` is how many tokens a sequence already holds, `counts` how many of its S are real, `context` the slots that hold
 its tokens, in order (what stands after the first `starts` is not looked at). It gives logits (B, vocab) in float32 of
-each last real token, and the new rows of keys and values (B, S, layers, kv_heads, head_dim). It writes nothing: whoever
+each last real token, and the new rows of keys and values (layers, B, S, kv_heads, head_dim). It writes nothing: whoever
 holds the cache puts the rows where it wants them, so block size and sharing are the runtime's business alone.
 An encoder's entry takes tokens (B, S) and counts (B,).
 """
