@@ -107,7 +107,7 @@ class Attention(nn.Module):
         v = self.v_proj(x).view(per_head)
         groups = config.heads // config.kv_heads
         q = q.view(batch, length, config.kv_heads, groups, config.head_dim).permute(0, 2, 3, 1, 4)
-        mixed = _attend(q, (old[0], k), (old[1], v), masks)
+        mixed = _attend(q, (old[0], k.transpose(1, 2)), (old[1], v.transpose(1, 2)), masks)
         return self.o_proj(mixed.permute(0, 3, 1, 2, 4).reshape(batch, length, -1)), k, v
 
 
@@ -174,27 +174,28 @@ def _shares(likes: Tensor, per_token: int) -> Tensor:
 def _attend(
     q: Tensor, keys: tuple[Tensor, Tensor], values: tuple[Tensor, Tensor], masks: tuple[Tensor, Tensor]
 ) -> Tensor:
-    """q (B, G, R, S, D); keys, values (B, T or S, G, D), old and new; masks (B or 1, S, T or S) → (B, G, R, S, D)."""
+    """q (B, G, R, S, D); keys, values (B, G, T or S, D), old and new; masks (B or 1, S, T or S) → (B, G, R, S, D)."""
     scale = 1.0 / math.sqrt(q.shape[-1])
     scores = [
-        _grouped(q, each.permute(0, 2, 3, 1)).float() * scale + mask[:, None, None]
+        _grouped(q, each.transpose(2, 3)).float() * scale + mask[:, None, None]
         for each, mask in zip(keys, masks, strict=True)
     ]
     highest = torch.maximum(*(part.amax(dim=-1, keepdim=True) for part in scores))
     weights = [torch.exp(part - highest) for part in scores]
     total = weights[0].sum(dim=-1, keepdim=True) + weights[1].sum(dim=-1, keepdim=True)
     old, new = (
-        _grouped((part / total).to(each.dtype), each.transpose(1, 2))
+        _grouped((part / total).to(each.dtype), each)
         for part, each in zip(weights, values, strict=True)
     )
     return old + new
 
 
 def _rows(cache: Tensor, context: Tensor) -> Tensor:
-    """(layers, slots, G, D) at slots (B, T) → (layers, B, T, G, D), in one gather: IREE would compile one per layer."""
+    """(layers, slots, G, D) at slots (B, T) → (layers, B, G, T, D): one gather for all layers, in the order in which
+    attention reads; a gather per layer and a transpose each would be compiled and run one by one."""
     layers, slots, kv_heads, head_dim = cache.shape
-    firsts = torch.arange(layers)[:, None, None] * slots
-    return cache.view(-1, kv_heads, head_dim)[firsts + context]
+    rows = torch.arange(layers)[:, None, None, None] * slots + context[None, :, None]
+    return cache.view(-1, head_dim)[rows * kv_heads + torch.arange(kv_heads)[:, None]]
 
 
 def _grouped(rows: Tensor, matrix: Tensor) -> Tensor:
@@ -222,17 +223,18 @@ def _score(seen: Tensor) -> Tensor:
 
 
 def _rotation(config: ModelConfig, starts: Tensor, length: int) -> tuple[Tensor, Tensor]:
-    """cos and sin (B, S, 1, D / 2) of the new tokens' positions."""
+    """cos (B, S, 1, 1, D / 2) and signed sin (B, S, 1, 2, D / 2) of the new tokens' positions."""
     frequencies = torch.tensor(rope_frequencies(config.rope, config.head_dim).tolist())
-    angles = (starts[:, None] + torch.arange(length)).float()[..., None, None] * frequencies
-    return angles.cos(), angles.sin()
+    angles = (starts[:, None] + torch.arange(length)).float()[..., None, None, None] * frequencies
+    return angles.cos(), angles.sin() * torch.tensor([[-1.0], [1.0]])
 
 
 def _rotate(x: Tensor, rotation: tuple[Tensor, Tensor]) -> Tensor:
-    """(B, S, heads, D), the two halves of a head are the axes (Hugging Face)."""
+    """(B, S, heads, D), the two halves of a head are the axes (Hugging Face). Halves change places by `flip`, which
+    fuses with the arithmetic; `cat` would be copies of its own."""
     cos, sin = (part.to(x.dtype) for part in rotation)
-    first, second = x.chunk(2, dim=-1)
-    return torch.cat((first * cos - second * sin, second * cos + first * sin), dim=-1)
+    halves = x.unflatten(-1, (2, x.shape[-1] // 2))
+    return (halves * cos + halves.flip(-2) * sin).flatten(-2)
 
 
 def _linear(inputs: int, outputs: int, *, biased: bool) -> nn.Linear:
