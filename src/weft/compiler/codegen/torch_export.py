@@ -6,7 +6,7 @@ torch and its exporter live in the child only: what comes from the cache needs n
 import json
 import sys
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache
 from importlib import metadata
 from importlib.resources import files
 from pathlib import Path
@@ -43,12 +43,17 @@ class TorchExport:
     def stop(self) -> None:
         self.guard.stop()
 
-    @cached_property
+    @property
     def version(self) -> str:
-        """Of the packages and of our own code, so that a change here is not hidden by the cache."""
-        folders = [Path(str(files("weft"))) / folder for folder in SOURCES]
-        code = [path.read_bytes() for folder in folders for path in sorted(folder.glob("*.py"))]
-        return f"{', '.join(versions(PACKAGES))}; {hash_parts(code)[:16]}"
+        return exporter_version()
+
+
+@cache
+def exporter_version() -> str:
+    """Of the packages and of our own code, so that a change here is not hidden by the cache."""
+    folders = [Path(str(files("weft"))) / folder for folder in SOURCES]
+    code = [path.read_bytes() for folder in folders for path in sorted(folder.glob("*.py"))]
+    return f"{', '.join(versions(PACKAGES))}; {hash_parts(code)[:16]}"
 
 
 def versions(packages: tuple[str, ...]) -> list[str]:
