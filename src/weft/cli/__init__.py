@@ -15,6 +15,7 @@ from weft.core.errors import WeftError
 COMMANDS = (
     "import",
     "plan",
+    "compile",
     "buy",
     "compare",
     "run",

@@ -8,7 +8,6 @@ from weft.compiler.control_flow import agent_graph, steps_of
 from weft.compiler.dialects.llm import DecodeOp, PrefillOp
 from weft.compiler.dialects.types import KvType
 from weft.compiler.placed import Answered, PlacedPools, assumption, block_rows, handoff_attributes
-from weft.plan.options import Candidate
 
 
 def annotate(module: ModuleOp, pools: PlacedPools, own: Answered) -> None:
@@ -16,7 +15,9 @@ def annotate(module: ModuleOp, pools: PlacedPools, own: Answered) -> None:
     for block in agent_graph(module).body.blocks:
         for step in steps_of(block):
             if isinstance(step, PrefillOp | DecodeOp):
-                _settle_model(step, own.chosen(step.step_name))
+                model = own.chosen(step.step_name).model
+                assert model is not None
+                settle_model(step, model.id)
             step.pool = SymbolRefAttr(pools.name_of(step.step_name))
             step.assumed = to_dictionary(assumption(step.step_name, own))
             moved = handoff_attributes(step, own)
@@ -44,10 +45,9 @@ def annotate(module: ModuleOp, pools: PlacedPools, own: Answered) -> None:
     )
 
 
-def _settle_model(step: PrefillOp | DecodeOp, chosen: Candidate) -> None:
+def settle_model(step: PrefillOp | DecodeOp, model: str) -> None:
     """Of the models that the step may run, the one that was placed; its cache is of that model."""
-    assert chosen.model is not None
-    step.model = StringAttr(chosen.model.id)
+    step.model = StringAttr(model)
     step.models = None
     if isinstance(step, PrefillOp):
         Rewriter.replace_value_with_new_type(step.kv, KvType(step.model))

@@ -14,9 +14,11 @@ WeftError                     every refusal: subject, problem, way out
 │   ├── PlanError             no placement was found for the request
 │   │   └── NoPlacementError  none exists: its limits clash
 │   ├── DeploymentError       a plan file is of another version or program
+│   ├── BundleError           a folder is no bundle, or not as it was written; a target is not known
 │   ├── TraceError            a line of a trace cannot be read, or stands in the wrong order
 │   └── CapacityError         a sequence can never fit its replica, limits exclude all work
 └── RunError                  a run failed on the way                (exit code 1)
+    ├── CompilerError         a compiler refused its input, crashed, or went over its limits
     ├── OverloadError         more work came than the fleet can do
     ├── NodeDiedError         a node process ended or stopped answering
     ├── StepFailedError       a step raised on its node
@@ -79,6 +81,9 @@ class NoPlacementError(PlanError): ...
 class DeploymentError(InputError): ...
 
 
+class BundleError(InputError): ...
+
+
 class TraceError(InputError): ...
 
 
@@ -86,6 +91,9 @@ class CapacityError(InputError): ...
 
 
 class RunError(WeftError): ...
+
+
+class CompilerError(RunError): ...
 
 
 class OverloadError(RunError): ...

@@ -1,5 +1,6 @@
 """set-workload: the sizes of a load (isl, osl, core_s) replace those that the program declares."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from xdsl.context import Context
@@ -18,27 +19,33 @@ class SetWorkload(ModulePass):
     path: str
 
     def apply(self, ctx: Context, op: ModuleOp) -> None:
-        steps = {step.step_name: step for step in op.walk() if isinstance(step, StepOp)}
-        for name, sizes in catalog.load_workload(self.path).steps.items():
-            if name not in steps:
-                raise _unknown(self.path, name, "step", sorted(steps))
-            for key, value in sizes.items():
-                self._set(steps[name], key, value)
-
-    def _set(self, step: StepOp, key: str, value: float) -> None:
-        match step.attributes.get(key):
-            case FloatAttr():
-                step.attributes[key] = FloatAttr(value, f64)
-            case IntegerAttr():
-                step.attributes[key] = IntegerAttr(round(value), i64)
-            case _:
-                known = [name for name, each in step.attributes.items() if isinstance(each, FloatAttr | IntegerAttr)]
-                raise _unknown(self.path, f"{step.step_name}.{key}", "size", sorted(known))
+        set_sizes(op, catalog.load_workload(self.path).steps, f"workload {self.path}")
 
 
-def _unknown(path: str, name: str, what: str, known: list[str]) -> ProgramError:
+def set_sizes(module: ModuleOp, sizes: Mapping[str, Mapping[str, float]], subject: str) -> None:
+    """Step → attribute → number; `subject` is what sets them, for errors."""
+    steps = {step.step_name: step for step in module.walk() if isinstance(step, StepOp)}
+    for name, values in sizes.items():
+        if name not in steps:
+            raise _unknown(subject, name, "step", sorted(steps))
+        for key, value in values.items():
+            _set(steps[name], key, value, subject)
+
+
+def _set(step: StepOp, key: str, value: float, subject: str) -> None:
+    match step.attributes.get(key):
+        case FloatAttr():
+            step.attributes[key] = FloatAttr(value, f64)
+        case IntegerAttr():
+            step.attributes[key] = IntegerAttr(round(value), i64)
+        case _:
+            known = [name for name, each in step.attributes.items() if isinstance(each, FloatAttr | IntegerAttr)]
+            raise _unknown(subject, f"{step.step_name}.{key}", "size", sorted(known))
+
+
+def _unknown(subject: str, name: str, what: str, known: list[str]) -> ProgramError:
     return ProgramError(
-        subject=f"workload {path}",
+        subject=subject,
         problem=f"sets {name!r}, which is no {what} of the program",
         way_out=f"use one of {known}",
     )

@@ -1,0 +1,147 @@
+"""Runs a compiler as a child process that can neither hang nor eat the machine, and says in one line why it failed.
+
+The kernel keeps the memory limit (address space) and a limit of CPU seconds that also ends a child whose parent was
+killed; a timer keeps the wall clock. All that the child prints goes to a log file, never through a pipe.
+"""
+
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from weft.core.errors import CompilerError, MissingProgramError
+from weft.core.units import GIGA, KIB
+
+UNDER_LIMITS = 'ulimit -v "$1" 2>/dev/null; ulimit -t "$2" 2>/dev/null; shift 2; exec "$@"'
+"""For /bin/sh: memory in KiB, CPU seconds, then the command. Safe beside threads, which Python code before exec is not.
+A limit that cannot be set is one that is tighter already (or macOS, which knows none of address space)."""
+
+MEMORY_WORDS = re.compile(r"out of memory|bad_alloc|MemoryError|[Cc]annot allocate memory|[Aa]llocation failed")
+DISK_WORDS = re.compile(r"[Nn]o space left on device|Disk quota exceeded")
+ANSI = re.compile(r"\x1b\[[0-9;]*m")
+NEAR = 0.8
+"""A child that failed and had touched this share of its limit is taken to have died of it."""
+
+REASON_CHARACTERS = 240
+TAIL_BYTES = 64 * KIB
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Of one compiler process. neoverse-v2 has taken 20 GB in LLVM: no compiler runs without."""
+
+    memory_bytes: float = 8 * GIGA
+    time_s: float = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What a child took: CPU seconds of all its threads, and its largest resident memory."""
+
+    cpu_s: float
+    memory_bytes: float
+
+
+@dataclass(slots=True)
+class Guard:
+    """Starts children under limits; `stop` ends all that still run. Used from several threads."""
+
+    limits: Limits = Limits()
+    _running: set[int] = field(default_factory=set[int])
+    _stopped: bool = False
+
+    def run(self, command: Sequence[str], log: Path, subject: str) -> Usage:
+        """Blocks until the child has ended. A failure is a CompilerError whose problem is one line; `log` has all."""
+        with log.open("wb") as output:
+            child = self._start(command, output.fileno())
+        late = threading.Event()
+        timer = threading.Timer(self.limits.time_s, _time_is_up, (child.pid, late))
+        timer.start()
+        try:
+            _, status, taken = os.wait4(child.pid, 0)
+        finally:
+            timer.cancel()
+            self._running.discard(child.pid)
+        child.returncode = os.waitstatus_to_exitcode(status)
+        usage = Usage(taken.ru_utime + taken.ru_stime, taken.ru_maxrss * KIB)
+        if child.returncode:
+            raise self._failure(child.returncode, usage, late.is_set(), log, subject)
+        return usage
+
+    def stop(self) -> None:
+        """Ends what runs, and starts nothing more."""
+        self._stopped = True
+        for pid in tuple(self._running):
+            _kill_group(pid)
+
+    def _start(self, command: Sequence[str], output: int) -> "subprocess.Popen[bytes]":
+        if self._stopped:
+            raise CompilerError(subject=command[0], problem="was not started", way_out="run the same command again")
+        kib, cpu_s = str(int(self.limits.memory_bytes / KIB)), str(max(1, int(self.limits.time_s * cores())))
+        try:
+            child = subprocess.Popen(
+                ["/bin/sh", "-c", UNDER_LIMITS, "sh", kib, cpu_s, *command],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise MissingProgramError(
+                subject=command[0], problem=f"cannot be started: {error.strerror}", way_out="install it, or free memory"
+            ) from error
+        self._running.add(child.pid)
+        return child
+
+    def _failure(self, code: int, usage: Usage, late: bool, log: Path, subject: str) -> CompilerError:
+        text = tail(log)
+        memory = f"{self.limits.memory_bytes / GIGA:g} GB"
+        if late or code == -signal.SIGXCPU:
+            problem, way_out = f"took over {self.limits.time_s:g} s", "give it longer with --timeout"
+        elif self._stopped:
+            problem, way_out = "was stopped", "run the same command again: what was finished is kept"
+        elif MEMORY_WORDS.search(text) or usage.memory_bytes > NEAR * self.limits.memory_bytes:
+            problem, way_out = f"needed more than its {memory} of memory", "give it more with --memory"
+        elif DISK_WORDS.search(text):
+            problem, way_out = "found no space left on the disk", "free some, or choose another --cache"
+        elif code < 0:
+            problem, way_out = f"crashed with {signal.Signals(-code).name}: {first_error(text)}", "see its log"
+        else:
+            problem, way_out = first_error(text) or f"ended with exit code {code} and said nothing", "see its log"
+        return CompilerError(subject=subject, problem=problem, way_out=way_out)
+
+
+def cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def tail(log: Path) -> str:
+    """The end of a log, without colours."""
+    with log.open("rb") as file:
+        file.seek(max(0, log.stat().st_size - TAIL_BYTES))
+        return ANSI.sub("", file.read().decode("utf-8", "replace"))
+
+
+def first_error(text: str) -> str:
+    """The first line that says `error`, without the path before it; else the last line that says anything."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    errors = [line for line in lines if re.search(r"\berror\b", line, re.IGNORECASE)]
+    line = errors[0] if errors else lines[-1] if lines else ""
+    plain = re.sub(r"^\S*?:\d+:\d+:\s*", "", line)
+    plain = re.sub(r"^(error|Error|ERROR):\s*", "", plain)
+    return plain if len(plain) <= REASON_CHARACTERS else plain[: REASON_CHARACTERS - 1] + "…"
+
+
+def _time_is_up(pid: int, late: threading.Event) -> None:
+    late.set()
+    _kill_group(pid)
+
+
+def _kill_group(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(pid, signal.SIGKILL)
