@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from weft.runtime.engines.artifact import MIN_CONTEXT
 from weft.runtime.engines.config import ModelConfig
 from weft.runtime.engines.llama import rope_frequencies
 
@@ -20,22 +21,32 @@ UNSEEN = -1e30  # added to a score: finite, so that no row of nothing but unseen
 
 
 class Decoder(nn.Module):
-    """(logits of each last real token, new keys, new values): see `weft.runtime.engines.artifact`."""
+    """`step` and `embed` are what entry points call: see `weft.runtime.engines.artifact`."""
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: ModelConfig, pooling: str) -> None:
         super().__init__()
-        self.config = config
+        self.config, self.pooling = config, pooling
         self.model = Stack(config)
         self.lm_head = None if config.tied_embeddings else _linear(config.d_model, config.vocab, biased=False)
 
-    def forward(
+    def step(
         self, tokens: Tensor, starts: Tensor, counts: Tensor, context: Tensor, keys: Tensor, values: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
+        """Logits of each last real token, new keys, new values."""
         hidden, new_keys, new_values = self.model(tokens, starts, context, keys, values)
         batch, length = tokens.shape
         last = hidden[:, 0] if length == 1 else hidden[torch.arange(batch), counts - 1]
         head = self.model.embed_tokens.weight if self.lm_head is None else self.lm_head.weight
         return functional.linear(self.model.norm(last), head).float(), new_keys, new_values
+
+    def embed(self, tokens: Tensor, counts: Tensor) -> Tensor:
+        """With an empty cache."""
+        config = self.config
+        shape = (config.layers, MIN_CONTEXT, config.kv_heads, config.head_dim)
+        cache = torch.zeros(shape, dtype=self.model.norm.weight.dtype)
+        context = torch.zeros(tokens.shape[0], MIN_CONTEXT, dtype=torch.int64)
+        hidden, _, _ = self.model(tokens, torch.zeros_like(counts), context, cache, cache)
+        return pool(self.model.norm(hidden), counts, self.pooling)
 
 
 class Stack(nn.Module):
@@ -159,6 +170,19 @@ class Norm(nn.Module):
         return self.weight * normed.to(x.dtype)
 
 
+def pool(hidden: Tensor, counts: Tensor, pooling: str) -> Tensor:
+    """(B, S, width) → (B, width), float32, each of length 1."""
+    wide = hidden.float()
+    if pooling == "cls":
+        chosen = wide[:, 0]
+    elif pooling == "last":
+        chosen = wide[torch.arange(wide.shape[0]), counts - 1]
+    else:
+        real = (torch.arange(wide.shape[1])[None] < counts[:, None]).float()[..., None]
+        chosen = (wide * real).sum(dim=1) / counts[:, None].float()
+    return chosen / chosen.square().sum(dim=-1, keepdim=True).sqrt().clamp_min(1e-12)
+
+
 def _shares(likes: Tensor, per_token: int) -> Tensor:
     """(…, experts): the `per_token` largest keep their value over their sum, the others become 0; the first of
     equals wins."""
@@ -183,10 +207,7 @@ def _attend(
     highest = torch.maximum(*(part.amax(dim=-1, keepdim=True) for part in scores))
     weights = [torch.exp(part - highest) for part in scores]
     total = weights[0].sum(dim=-1, keepdim=True) + weights[1].sum(dim=-1, keepdim=True)
-    old, new = (
-        _grouped((part / total).to(each.dtype), each)
-        for part, each in zip(weights, values, strict=True)
-    )
+    old, new = (_grouped((part / total).to(each.dtype), each) for part, each in zip(weights, values, strict=True))
     return old + new
 
 

@@ -72,9 +72,7 @@ class Device:
             commands.copy(source, target, start, at, length)
         commands.end()
         done = self.hal.create_semaphore(0)
-        self.hal.queue_execute(
-            [commands], iree.HalFence.create_at(done, 0), signal := iree.HalFence.create_at(done, 1)
-        )
+        self.hal.queue_execute([commands], iree.HalFence.create_at(done, 0), signal := iree.HalFence.create_at(done, 1))
         signal.wait()
 
 
@@ -103,9 +101,7 @@ class Program:
 
     def call(self, entry: str, arguments: Sequence[Any]) -> list[Any]:
         """Buffer views in, buffer views out."""
-        function = self._functions.get(entry) or self._functions.setdefault(
-            entry, self._module.lookup_function(entry)
-        )
+        function = self._functions.get(entry) or self._functions.setdefault(entry, self._module.lookup_function(entry))
         given, results = iree.VmVariantList(len(arguments)), iree.VmVariantList(3)
         for argument in arguments:
             given.push_ref(argument)

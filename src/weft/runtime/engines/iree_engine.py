@@ -16,7 +16,7 @@ from weft.core.errors import CapacityError, RunError, WireError
 from weft.policy.kv_blocks import BlockPool, Table
 from weft.runtime.engines.artifact import MIN_CONTEXT, Artifact
 from weft.runtime.engines.base import Prefilled
-from weft.runtime.engines.iree_device import Array, Device, Program, Store, element_type, open_store
+from weft.runtime.engines.iree_device import Array, Device, Program, element_type, open_store
 from weft.runtime.kv.cache import NUMPY_OF_DTYPE, KvCache, KvShape
 
 BLOCK = 16  # tokens
@@ -88,7 +88,7 @@ class IreeEngine:
     def export_kv(self, sequence: int) -> KvCache:
         state = self._state(sequence)
         keys, values = (
-            tuple(np.ascontiguousarray(layer) for layer in store.read(state.slots[: state.length]).transpose(0, 2, 1, 3))
+            tuple(np.ascontiguousarray(layer.transpose(1, 0, 2)) for layer in store.read(state.slots[: state.length]))
             for store in (self._keys, self._values)
         )
         return KvCache(self._shape(state.length), keys, values)
@@ -191,9 +191,7 @@ class IreeEngine:
 
     def _shape(self, tokens: int) -> KvShape:
         artifact = self._artifact
-        return KvShape(
-            self.model_hash, artifact.layers, artifact.kv_heads, artifact.head_dim, tokens, artifact.dtype
-        )
+        return KvShape(self.model_hash, artifact.layers, artifact.kv_heads, artifact.head_dim, tokens, artifact.dtype)
 
     def _check_prompt(self, tokens: Sequence[int]) -> None:
         if not 0 < len(tokens) < self._artifact.context:
