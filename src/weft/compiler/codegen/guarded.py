@@ -58,10 +58,11 @@ class Guard:
     _running: set[int] = field(default_factory=set[int])
     _stopped: bool = False
 
-    def run(self, command: Sequence[str], log: Path, subject: str) -> Usage:
-        """Blocks until the child has ended. A failure is a CompilerError whose problem is one line; `log` has all."""
+    def run(self, command: Sequence[str], log: Path, subject: str, folder: Path | None = None) -> Usage:
+        """Blocks until the child has ended. A failure is a CompilerError whose problem is one line; `log` has all.
+        `folder` is where the child works."""
         with log.open("wb") as output:
-            child = self._start(command, output.fileno())
+            child = self._start(command, output.fileno(), folder)
         watch = _Watch(child.pid, time.monotonic() + self.limits.time_s)
         watch.start()
         try:
@@ -82,7 +83,7 @@ class Guard:
         for pid in tuple(self._running):
             _kill_group(pid)
 
-    def _start(self, command: Sequence[str], output: int) -> "subprocess.Popen[bytes]":
+    def _start(self, command: Sequence[str], output: int, folder: Path | None) -> "subprocess.Popen[bytes]":
         if self._stopped:
             raise CompilerError(subject=command[0], problem="was not started", way_out="run the same command again")
         kib, cpu_s = str(int(self.limits.memory_bytes / KIB)), str(max(1, int(self.limits.time_s * cores())))
@@ -93,6 +94,7 @@ class Guard:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                cwd=folder,
             )
         except OSError as error:
             raise MissingProgramError(
