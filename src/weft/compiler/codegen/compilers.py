@@ -12,6 +12,7 @@ from weft.compiler.codegen.guarded import Guard, Usage
 from weft.core.errors import CompilerError, MissingProgramError
 
 VERSION_TIME_S = 60.0
+MODULE = "module.mlir"
 
 
 class Compiler(Protocol):
@@ -40,7 +41,11 @@ class IreeCompile:
     name: str = "iree-compile"
 
     def compile(self, source: Path, flags: tuple[str, ...], made: Path, log: Path) -> Usage:
-        return self.guard.run([str(self.program), *flags, str(source), "-o", str(made)], log, self.name)
+        """The module is given by one name, from the folder that it is compiled in: IREE writes its path into what it
+        makes."""
+        module = made.parent / MODULE
+        module.symlink_to(source.resolve())
+        return self.guard.run([str(self.program), *flags, MODULE, "-o", str(made)], log, self.name, made.parent)
 
     def stop(self) -> None:
         self.guard.stop()

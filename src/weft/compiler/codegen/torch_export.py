@@ -22,7 +22,15 @@ CHILD = "weft.compiler.codegen.export_child"
 HEADER = "// weft: "
 """The first line of an exported module, a comment to MLIR: its `Artifact`, without the weights that it is run with."""
 
-SOURCES = ("compiler/codegen", "runtime/engines")
+SOURCES = (
+    "compiler/codegen/export*.py",
+    "compiler/codegen/models*.py",
+    "runtime/engines/artifact.py",
+    "runtime/engines/config.py",
+    "runtime/engines/llama.py",
+)
+"""What a module is made by, beside the packages."""
+
 PACKAGES = ("torch", "iree-turbine")
 
 
@@ -51,8 +59,8 @@ class TorchExport:
 @cache
 def exporter_version() -> str:
     """Of the packages and of our own code, so that a change here is not hidden by the cache."""
-    folders = [Path(str(files("weft"))) / folder for folder in SOURCES]
-    code = [path.read_bytes() for folder in folders for path in sorted(folder.glob("*.py"))]
+    here = Path(str(files("weft")))
+    code = [path.read_bytes() for pattern in SOURCES for path in sorted(here.glob(pattern))]
     return f"{', '.join(versions(PACKAGES))}; {hash_parts(code)[:16]}"
 
 
