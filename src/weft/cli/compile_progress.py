@@ -6,8 +6,8 @@ from rich.progress import Progress as RichProgress
 
 from weft.compiler.codegen.jobs import State
 
-ENDED = (State.CACHED, State.COMPILED, State.FAILED)
-STYLES = {State.FAILED: "red", State.CACHED: "dim", State.COMPILED: "green"}
+ENDED = (State.CACHED, State.DONE, State.FAILED)
+STYLES = {State.FAILED: "red", State.CACHED: "dim", State.DONE: "green"}
 
 
 class Progress:

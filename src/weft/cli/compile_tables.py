@@ -23,9 +23,10 @@ def show_bundle(manifest: Manifest, request: BundleRequest, console: Console) ->
 
 
 def _partitions(manifest: Manifest) -> Table:
-    table = Table("partition", "pool", "device", "steps", "runs", box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table("partition", "pool", "steps", box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("runs", overflow="fold")
     for each in manifest.partitions:
-        table.add_row(each.name, each.pool, each.device, ", ".join(each.steps), "\n".join(_runs(each)))
+        table.add_row(each.name, each.pool, ", ".join(each.steps), "\n".join(_runs(each)))
     return table
 
 
@@ -34,7 +35,7 @@ def _runs(partition: PartitionEntry) -> Iterator[str]:
         yield partition.launch
     yield from partition.artifacts
     if not partition.launch and not partition.artifacts:
-        yield "plan.json: its steps, on the CPU"
+        yield "its steps as in plan.json"
 
 
 def _stand_ins(manifest: Manifest) -> Iterator[str]:

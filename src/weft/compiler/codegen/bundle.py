@@ -178,7 +178,7 @@ def _write_models(
     for model in models:
         watch(f"{model.name} weights", State.RUNNING, "hashing")
         entries[model.name] = _entry(model)
-        watch(f"{model.name} weights", State.COMPILED, f"{len(entries[model.name].weights)} files")
+        watch(f"{model.name} weights", State.DONE, f"{len(entries[model.name].weights)} files")
     for each in built:
         place(each.module, folder / _module(each.unit))
         place(each.made.made, folder / _vmfb(each.unit))

@@ -7,6 +7,7 @@ on from them. An entry whose bytes are not those that were stored is thrown away
 import contextlib
 import shutil
 import tempfile
+import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from weft.core.errors import CompilerError, InputError
 
 DEFAULT_FOLDER = Path("~/.cache/weft")
 HASH = "sha256"
+SCRATCH, LEFT_OVER_S = ".making-", 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +57,8 @@ class Cache:
         """A folder on the cache's disk, so that what is made there can be renamed into place; it is gone afterwards."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            folder = Path(tempfile.mkdtemp(prefix=".making-", dir=self.folder))
+            self._clear_left_overs()
+            folder = Path(tempfile.mkdtemp(prefix=SCRATCH, dir=self.folder))
         except OSError as error:
             raise InputError(
                 subject=f"cache {self.folder}",
@@ -66,6 +69,13 @@ class Cache:
             yield folder
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+
+    def _clear_left_overs(self) -> None:
+        """Of killed runs, once nobody can still be at work in them."""
+        for path in self.folder.glob(f"{SCRATCH}*"):
+            with contextlib.suppress(OSError):
+                if time.time() - path.stat().st_mtime > LEFT_OVER_S:
+                    shutil.rmtree(path, ignore_errors=True)
 
     def _entry(self, key: str) -> Path:
         return self.folder / key[:2] / key

@@ -4,7 +4,7 @@ import importlib.util
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Protocol
 
@@ -12,6 +12,7 @@ from weft.compiler.codegen.guarded import Guard, Usage
 from weft.core.errors import CompilerError, MissingProgramError
 
 VERSION_TIME_S = 60.0
+MODULE = "module.mlir"
 
 
 class Compiler(Protocol):
@@ -40,23 +41,18 @@ class IreeCompile:
     name: str = "iree-compile"
 
     def compile(self, source: Path, flags: tuple[str, ...], made: Path, log: Path) -> Usage:
-        return self.guard.run([str(self.program), *flags, str(source), "-o", str(made)], log, self.name)
+        """The module is given by one name, from the folder that it is compiled in: IREE writes its path into what it
+        makes."""
+        module = made.parent / MODULE
+        module.symlink_to(source.resolve())
+        return self.guard.run([str(self.program), *flags, MODULE, "-o", str(made)], log, self.name, made.parent)
 
     def stop(self) -> None:
         self.guard.stop()
 
-    @cached_property
+    @property
     def version(self) -> str:
-        """Release and commit, as the program says them: "3.13.0rc20261016 @ 89ece87b…"."""
-        said = subprocess.run(
-            [self.program, "--version"], capture_output=True, text=True, timeout=VERSION_TIME_S, check=False
-        ).stdout
-        lines = [line.strip() for line in said.splitlines() if "version" in line]
-        if not lines:
-            raise MissingProgramError(
-                subject=str(self.program), problem="does not tell its version", way_out="install weft[codegen] again"
-            )
-        return lines[0].removeprefix("IREE compiler version ")
+        return iree_version(self.program)
 
     @cached_property
     def program(self) -> Path:
@@ -69,6 +65,18 @@ class IreeCompile:
                 subject="iree-compile", problem="is not installed", way_out="pip install 'weft[codegen]'"
             )
         return program
+
+
+@cache
+def iree_version(program: Path) -> str:
+    """Release and commit, as the program says them: "3.13.0rc20261016 @ 89ece87b…"."""
+    said = subprocess.run([program, "--version"], capture_output=True, text=True, timeout=VERSION_TIME_S, check=False)
+    lines = [line.strip() for line in said.stdout.splitlines() if "version" in line]
+    if not lines:
+        raise MissingProgramError(
+            subject=str(program), problem="does not tell its version", way_out="install weft[codegen] again"
+        )
+    return lines[0].removeprefix("IREE compiler version ")
 
 
 @dataclass

@@ -1,7 +1,7 @@
 """Runs a compiler as a child process that can neither hang nor eat the machine, and says in one line why it failed.
 
 The kernel keeps the memory limit (address space) and a limit of CPU seconds that also ends a child whose parent was
-killed; a timer keeps the wall clock. All that the child prints goes to a log file, never through a pipe.
+killed; a thread keeps the wall clock. All that the child prints goes to a log file, never through a pipe.
 """
 
 import contextlib
@@ -10,6 +10,7 @@ import re
 import signal
 import subprocess
 import threading
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,6 +30,7 @@ NEAR = 0.8
 
 REASON_CHARACTERS = 240
 TAIL_BYTES = 64 * KIB
+LOOK_EVERY_S = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +43,8 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What a child took: CPU seconds of all its threads, and its largest resident memory."""
+    """What a child took: CPU seconds of all its threads, and its largest resident memory as far as it was seen (not
+    rusage's, which begins with that of the parent)."""
 
     cpu_s: float
     memory_bytes: float
@@ -55,22 +58,23 @@ class Guard:
     _running: set[int] = field(default_factory=set[int])
     _stopped: bool = False
 
-    def run(self, command: Sequence[str], log: Path, subject: str) -> Usage:
-        """Blocks until the child has ended. A failure is a CompilerError whose problem is one line; `log` has all."""
+    def run(self, command: Sequence[str], log: Path, subject: str, folder: Path | None = None) -> Usage:
+        """Blocks until the child has ended. A failure is a CompilerError whose problem is one line; `log` has all.
+        `folder` is where the child works."""
         with log.open("wb") as output:
-            child = self._start(command, output.fileno())
-        late = threading.Event()
-        timer = threading.Timer(self.limits.time_s, _time_is_up, (child.pid, late))
-        timer.start()
+            child = self._start(command, output.fileno(), folder)
+        watch = _Watch(child.pid, time.monotonic() + self.limits.time_s)
+        watch.start()
         try:
             _, status, taken = os.wait4(child.pid, 0)
         finally:
-            timer.cancel()
+            watch.ended.set()
             self._running.discard(child.pid)
         child.returncode = os.waitstatus_to_exitcode(status)
-        usage = Usage(taken.ru_utime + taken.ru_stime, taken.ru_maxrss * KIB)
+        watch.join()
+        usage = Usage(taken.ru_utime + taken.ru_stime, watch.peak_bytes)
         if child.returncode:
-            raise self._failure(child.returncode, usage, late.is_set(), log, subject)
+            raise self._failure(child.returncode, usage, watch.late, log, subject)
         return usage
 
     def stop(self) -> None:
@@ -79,7 +83,7 @@ class Guard:
         for pid in tuple(self._running):
             _kill_group(pid)
 
-    def _start(self, command: Sequence[str], output: int) -> "subprocess.Popen[bytes]":
+    def _start(self, command: Sequence[str], output: int, folder: Path | None) -> "subprocess.Popen[bytes]":
         if self._stopped:
             raise CompilerError(subject=command[0], problem="was not started", way_out="run the same command again")
         kib, cpu_s = str(int(self.limits.memory_bytes / KIB)), str(max(1, int(self.limits.time_s * cores())))
@@ -90,6 +94,7 @@ class Guard:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                cwd=folder,
             )
         except OSError as error:
             raise MissingProgramError(
@@ -137,9 +142,32 @@ def first_error(text: str) -> str:
     return plain if len(plain) <= REASON_CHARACTERS else plain[: REASON_CHARACTERS - 1] + "…"
 
 
-def _time_is_up(pid: int, late: threading.Event) -> None:
-    late.set()
-    _kill_group(pid)
+class _Watch(threading.Thread):
+    """Ends a child at its deadline, and looks at its memory meanwhile."""
+
+    def __init__(self, pid: int, deadline_s: float) -> None:
+        super().__init__(daemon=True)
+        self.ended = threading.Event()
+        self.late = False
+        self.peak_bytes = 0.0
+        self._pid, self._deadline_s = pid, deadline_s
+
+    def run(self) -> None:
+        while not self.ended.wait(LOOK_EVERY_S):
+            self.peak_bytes = max(self.peak_bytes, _peak_bytes(self._pid))
+            if not self.late and time.monotonic() > self._deadline_s:
+                self.late = True
+                _kill_group(self._pid)
+
+
+def _peak_bytes(pid: int) -> float:
+    """What the process has held at most; 0 where /proc does not say."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return 0.0
+    found = re.search(r"^VmHWM:\s*(\d+) kB", status, re.MULTILINE)
+    return int(found[1]) * KIB if found else 0.0
 
 
 def _kill_group(pid: int) -> None:

@@ -50,9 +50,9 @@ Outcome = Done | Failed
 
 class State(StrEnum):
     WAITING = "waits"
-    RUNNING = "compiles"
-    CACHED = "was compiled before"
-    COMPILED = "compiled"
+    RUNNING = "runs"
+    CACHED = "made before"
+    DONE = "done"
     FAILED = "failed"
 
 
@@ -88,7 +88,7 @@ def run_job(job: Job, compiler: Compiler, cache: Cache, watch: Watch) -> Outcome
         except CompilerError as error:
             watch(job.name, State.FAILED, error.problem)
             return Failed(job, error, tail(log) if log.exists() else "")
-        watch(job.name, State.COMPILED, f"{usage.cpu_s:.1f} CPU-s, {usage.memory_bytes / 1e6:.0f} MB")
+        watch(job.name, State.DONE, f"{usage.cpu_s:.1f} CPU-s, {usage.memory_bytes / 1e6:.0f} MB")
         return Done(job, key, cache.store(key, folder / MADE), cached=False, usage=usage)
 
 

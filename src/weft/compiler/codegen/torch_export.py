@@ -6,7 +6,7 @@ torch and its exporter live in the child only: what comes from the cache needs n
 import json
 import sys
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache
 from importlib import metadata
 from importlib.resources import files
 from pathlib import Path
@@ -22,7 +22,15 @@ CHILD = "weft.compiler.codegen.export_child"
 HEADER = "// weft: "
 """The first line of an exported module, a comment to MLIR: its `Artifact`, without the weights that it is run with."""
 
-SOURCES = ("compiler/codegen", "runtime/engines")
+SOURCES = (
+    "compiler/codegen/export*.py",
+    "compiler/codegen/models*.py",
+    "runtime/engines/artifact.py",
+    "runtime/engines/config.py",
+    "runtime/engines/llama.py",
+)
+"""What a module is made by, beside the packages."""
+
 PACKAGES = ("torch", "iree-turbine")
 
 
@@ -43,12 +51,17 @@ class TorchExport:
     def stop(self) -> None:
         self.guard.stop()
 
-    @cached_property
+    @property
     def version(self) -> str:
-        """Of the packages and of our own code, so that a change here is not hidden by the cache."""
-        folders = [Path(str(files("weft"))) / folder for folder in SOURCES]
-        code = [path.read_bytes() for folder in folders for path in sorted(folder.glob("*.py"))]
-        return f"{', '.join(versions(PACKAGES))}; {hash_parts(code)[:16]}"
+        return exporter_version()
+
+
+@cache
+def exporter_version() -> str:
+    """Of the packages and of our own code, so that a change here is not hidden by the cache."""
+    here = Path(str(files("weft")))
+    code = [path.read_bytes() for pattern in SOURCES for path in sorted(here.glob(pattern))]
+    return f"{', '.join(versions(PACKAGES))}; {hash_parts(code)[:16]}"
 
 
 def versions(packages: tuple[str, ...]) -> list[str]:
