@@ -8,11 +8,11 @@ import typer
 
 from weft.cli.console import wide_console
 from weft.cli.import_tables import show_import
-from weft.compiler.frontends.langgraph.coverage import coverage
-from weft.compiler.frontends.langgraph.graph import Imported
+from weft.compiler.frontends.graphs.coverage import coverage
+from weft.compiler.frontends.graphs.graph import Imported
+from weft.compiler.frontends.graphs.mermaid import to_mermaid
+from weft.compiler.frontends.graphs.to_module import Assumptions, to_module
 from weft.compiler.frontends.langgraph.load import ImportLimits, import_langgraph
-from weft.compiler.frontends.langgraph.mermaid import to_mermaid
-from weft.compiler.frontends.langgraph.to_module import Assumptions, to_module
 from weft.compiler.parse import print_module
 from weft.core.errors import InputError
 

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from tests.compiler.langgraph.reading import choice, edges
-from weft.compiler.frontends.langgraph.coverage import coverage
-from weft.compiler.frontends.langgraph.graph import Imported
+from weft.compiler.frontends.graphs.coverage import coverage
+from weft.compiler.frontends.graphs.graph import Imported
+from weft.compiler.frontends.graphs.mermaid import to_mermaid
+from weft.compiler.frontends.graphs.to_module import to_module
 from weft.compiler.frontends.langgraph.load import import_langgraph
-from weft.compiler.frontends.langgraph.mermaid import to_mermaid
-from weft.compiler.frontends.langgraph.to_module import to_module
 from weft.compiler.parse import parse_module, print_module
 from weft.compiler.pipeline import compile_agent
 from weft.compiler.request import CompileRequest

@@ -29,9 +29,9 @@ from langgraph.graph import StateGraph
 from langgraph.prebuilt import ToolNode
 from langgraph.pregel import Pregel
 
+from weft.compiler.frontends.graphs.graph import Model, Tool
 from weft.compiler.frontends.langgraph import stubs
 from weft.compiler.frontends.langgraph.factories import Factories
-from weft.compiler.frontends.langgraph.graph import Model, Tool
 from weft.compiler.frontends.langgraph.models import bound_tools, constructed, is_model, model_of, tool_name
 from weft.compiler.frontends.langgraph.source import MISSING, Source, source_of
 from weft.compiler.frontends.langgraph.stub_langchain import HIDDEN_TOOLS

@@ -13,7 +13,7 @@ from importlib.util import find_spec
 
 import msgspec
 
-from weft.compiler.frontends.langgraph.graph import Imported, Job, Refused
+from weft.compiler.frontends.graphs.graph import Imported, Job, Refused
 from weft.core.errors import MissingProgramError, ProgramError
 
 CHILD = "weft.compiler.frontends.langgraph.child"

@@ -10,12 +10,7 @@ from langgraph.graph import StateGraph
 from langgraph.prebuilt import ToolNode
 from langgraph.pregel import Pregel
 
-from weft.compiler.frontends.langgraph import stubs
-from weft.compiler.frontends.langgraph.branches import branch_edges, command_edges
-from weft.compiler.frontends.langgraph.contents import Contents, Examiner, function_of
-from weft.compiler.frontends.langgraph.discover import HIDDEN_CHECKPOINTER, builder_of, graph_in
-from weft.compiler.frontends.langgraph.factories import Factories
-from weft.compiler.frontends.langgraph.graph import (
+from weft.compiler.frontends.graphs.graph import (
     END,
     START,
     Channel,
@@ -28,6 +23,11 @@ from weft.compiler.frontends.langgraph.graph import (
     Policy,
     Provenance,
 )
+from weft.compiler.frontends.langgraph import stubs
+from weft.compiler.frontends.langgraph.branches import branch_edges, command_edges
+from weft.compiler.frontends.langgraph.contents import Contents, Examiner, function_of
+from weft.compiler.frontends.langgraph.discover import HIDDEN_CHECKPOINTER, builder_of, graph_in
+from weft.compiler.frontends.langgraph.factories import Factories
 from weft.compiler.frontends.langgraph.schemas import annotations_of
 from weft.compiler.frontends.langgraph.source import source_of
 from weft.compiler.frontends.langgraph.values import Values

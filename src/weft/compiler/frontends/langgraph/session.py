@@ -8,12 +8,12 @@ import traceback
 import types
 from pathlib import Path
 
+from weft.compiler.frontends.graphs.graph import Graph, Imported, Job
+from weft.compiler.frontends.graphs.observed import merge
 from weft.compiler.frontends.langgraph import program
 from weft.compiler.frontends.langgraph.discover import Compiled, Found, graphs_of, makers
 from weft.compiler.frontends.langgraph.finder import StubFinder, program_files
-from weft.compiler.frontends.langgraph.graph import Graph, Imported, Job
 from weft.compiler.frontends.langgraph.legacy import accept_old_arguments
-from weft.compiler.frontends.langgraph.observed import merge
 from weft.compiler.frontends.langgraph.read_graph import GraphReader
 from weft.compiler.frontends.langgraph.sandbox import NetworkBlockedError, Sandbox, limit, program_line, skip_runs
 from weft.compiler.frontends.langgraph.stub_langchain import accept_stub_tools
