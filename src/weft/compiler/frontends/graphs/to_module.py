@@ -24,7 +24,7 @@ from xdsl.dialects.builtin import (
 )
 from xdsl.ir import Block, Region, SSAValue
 
-from weft.compiler.attributes import spelled
+from weft.compiler.attributes import labelled, spelled
 from weft.compiler.dialects.agent import ChooseOp, MapOp
 from weft.compiler.dialects.step import StepOp
 from weft.compiler.dialects.types import MessagesType
@@ -288,7 +288,7 @@ def _name_blocks(region: Region) -> None:
     taken: set[str] = set()
     for block in list(region.blocks)[1:]:
         steps = [each.step_name for each in block.ops if isinstance(each, StepOp)]
-        label = name = spelled(steps[0] if steps else "end" if isinstance(block.last_op, func.ReturnOp) else "enter")
+        label = name = labelled(steps[0] if steps else "end" if isinstance(block.last_op, func.ReturnOp) else "enter")
         number = 1
         while label in taken:
             number += 1
