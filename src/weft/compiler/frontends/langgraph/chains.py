@@ -133,10 +133,11 @@ class _Chain:
         before = set(self.nodes)
         inner = is_chain(part.bound)
         ends = self.add(part.bound, ports, name) if inner else self._leaf(part, ports, name)
-        if isinstance(part, RunnableRetry):
-            policy = Policy(part.max_attempt_number, _RETRY_INTERVAL_S, _RETRY_BACKOFF)
-            for key in set(self.nodes) - before:
-                self.nodes[key] = replace(self.nodes[key], retries=(*self.nodes[key].retries, policy))
+        for retry in [part] if inner else _bindings(part):
+            if isinstance(retry, RunnableRetry):
+                policy = Policy(retry.max_attempt_number, _RETRY_INTERVAL_S, _RETRY_BACKOFF)
+                for key in set(self.nodes) - before:
+                    self.nodes[key] = replace(self.nodes[key], retries=(*self.nodes[key].retries, policy))
         return ends
 
     def _alternatives(self, part: Any, ports: list[Port], name: str) -> list[Port]:
@@ -235,6 +236,11 @@ def read_chain(chain: Any, name: str, examine: Examine, name_of: NameOf, known: 
         reader.edges.append(Edge(port.node, END, port.kind, port.provenance, port.router, port.label))
     edges = tuple(dict.fromkeys(reader.edges))
     return Graph(name, tuple(reader.nodes.values()), edges, tuple(reader.open_choices), style="LCEL")
+
+
+def _bindings(part: Any) -> list[Any]:
+    """A binding and those inside it."""
+    return [part, *_bindings(part.bound)] if isinstance(part, RunnableBindingBase) else []
 
 
 def _kind(part: Any, contents: Contents) -> NodeKind:

@@ -3,7 +3,7 @@
 Several runs merge into one graph. All is `observed`: an edge that no run took is not there.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -201,7 +201,7 @@ def _edge(source: str, target: str, width: int, count: int, order: Followed, cha
 
 def _join(source: str, target: str, order: Followed) -> tuple[str, ...]:
     """The nodes that `target` waits for with `source`: always the same, and each always goes there."""
-    bags = [bag for bag in order.before.get(target, {}) if source in dict(bag)]
+    bags = [bag for bag in order.before.get(target, Counter[Bag]()) if source in dict(bag)]
     if target == END or len(bags) != 1 or len(bags[0]) < 2:
         return ()
     sources = tuple(node for node, _ in bags[0])
