@@ -1,4 +1,4 @@
-"""`weft import langgraph`: what a LangGraph program is made of, and its module."""
+"""`weft import`: what an agent program of another framework is made of, and its module."""
 
 from pathlib import Path
 from typing import Annotated
@@ -8,11 +8,12 @@ import typer
 
 from weft.cli.console import wide_console
 from weft.cli.import_tables import show_import
-from weft.compiler.frontends.langgraph.coverage import coverage
-from weft.compiler.frontends.langgraph.graph import Imported
+from weft.compiler.frontends.graphs.coverage import coverage
+from weft.compiler.frontends.graphs.graph import Imported
+from weft.compiler.frontends.graphs.mermaid import to_mermaid
+from weft.compiler.frontends.graphs.to_module import Assumptions, to_module
 from weft.compiler.frontends.langgraph.load import ImportLimits, import_langgraph
-from weft.compiler.frontends.langgraph.mermaid import to_mermaid
-from weft.compiler.frontends.langgraph.to_module import Assumptions, to_module
+from weft.compiler.frontends.otel.read import import_spans
 from weft.compiler.parse import print_module
 from weft.core.errors import InputError
 
@@ -32,15 +33,15 @@ Timeout = Annotated[float, typer.Option(help="Seconds that the program may take.
 Memory = Annotated[float, typer.Option(help="GiB of address space that the program may take.")]
 
 
+Spans = Annotated[list[Path], typer.Argument(help="Files of OTLP JSON, one document or one a line.")]
+
+
 def register(app: typer.Typer) -> None:
     group = typer.Typer(help="Read an agent program of another framework.", no_args_is_help=True)
-    group.callback()(_import)
     group.command("langgraph")(langgraph)
+    group.command("langchain")(langchain)
+    group.command("otel")(otel)
     app.add_typer(group, name="import")
-
-
-def _import() -> None:
-    """With a callback typer keeps a single command a subcommand."""
 
 
 def langgraph(
@@ -57,7 +58,46 @@ def langgraph(
 ) -> None:
     """Read a LangGraph program: nodes, edges, models, tools, and what it leaves open. No keys, no network."""
     limits = ImportLimits(timeout, int(memory * 2**30))
-    imported = import_langgraph(program, limits, trace, network)
+    deliver(import_langgraph(program, limits, trace, network), json, mermaid, output, model, width)
+
+
+def langchain(
+    program: Program,
+    json: Json = None,
+    mermaid: Mermaid = None,
+    output: Output = None,
+    model: Models = None,
+    network: Network = False,
+    width: Width = 3,
+    timeout: Timeout = 60.0,
+    memory: Memory = 8.0,
+) -> None:
+    """Read the LangChain chains (LCEL) of a program: its parts, what runs side by side, branches and fallbacks."""
+    limits = ImportLimits(timeout, int(memory * 2**30))
+    deliver(import_langgraph(program, limits, "", network, chains=True), json, mermaid, output, model, width)
+
+
+def otel(
+    spans: Spans,
+    json: Json = None,
+    mermaid: Mermaid = None,
+    output: Output = None,
+    model: Models = None,
+    width: Width = 3,
+) -> None:
+    """Read traces with OpenTelemetry's GenAI conventions: agents, calls, what followed what, how often, how long."""
+    deliver(import_spans(spans), json, mermaid, output, model, width)
+
+
+def deliver(
+    imported: Imported,
+    json: Path | None,
+    mermaid: Path | None,
+    output: Path | None,
+    models: list[str] | None,
+    width: float,
+) -> None:
+    """The tables, or JSON in their place; and the files that were asked for."""
     if json == Path("-"):
         typer.echo(_encoded(imported))
     else:
@@ -67,7 +107,7 @@ def langgraph(
     if mermaid is not None:
         _write(mermaid, to_mermaid(imported))
     if output is not None:
-        module = to_module(imported, Assumptions(models=_mapping(model or []), width=width))
+        module = to_module(imported, Assumptions(models=_mapping(models or []), width=width))
         _write(output, print_module(module))
 
 

@@ -4,8 +4,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from weft.compiler.frontends.langgraph.coverage import GraphCoverage, coverage
-from weft.compiler.frontends.langgraph.graph import END, START, Edge, Graph, Imported, Node, OpenChoice, Provenance
+from weft.compiler.frontends.graphs.coverage import GraphCoverage, coverage
+from weft.compiler.frontends.graphs.graph import END, START, Edge, Graph, Imported, Node, OpenChoice, Provenance
 
 
 def show_import(imported: Imported, console: Console) -> None:

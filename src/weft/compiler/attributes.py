@@ -1,5 +1,6 @@
 """Plain Python values as MLIR attributes and back, and step names in the letters that MLIR allows."""
 
+import re
 from collections.abc import Mapping
 
 from xdsl.dialects.builtin import DictionaryAttr, FloatAttr, IntegerAttr, StringAttr, f64, i64
@@ -35,3 +36,8 @@ def spelled(name: str) -> str:
     """A step's name in the letters that MLIR allows for values, blocks and symbols."""
     text = "".join(each if each.isascii() and (each.isalnum() or each in "_.") else "_" for each in name)
     return text if text[:1].isalpha() or text[:1] == "_" else f"_{text}"
+
+
+def labelled(name: str) -> str:
+    """`name` as a block's label. xDSL takes a final `_2` for a number of its own and drops it: `a_2` becomes `a.2`."""
+    return re.sub(r"_(\d+)$", r".\1", spelled(name))

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from weft.compiler.frontends.langgraph.graph import Graph, Imported, OpenChoice
+from weft.compiler.frontends.graphs.graph import Graph, Imported, OpenChoice
 from weft.compiler.frontends.langgraph.load import import_langgraph
 from weft.compiler.frontends.langgraph.read_graph import GraphReader
 

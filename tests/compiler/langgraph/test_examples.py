@@ -7,11 +7,11 @@ import pytest
 
 from tests.compiler.langgraph.reading import choice, edges
 from tests.compiler.meaning import PIPELINE, by, changed
-from weft.compiler.frontends.langgraph.coverage import coverage
-from weft.compiler.frontends.langgraph.graph import Imported
+from weft.compiler.frontends.graphs.coverage import coverage
+from weft.compiler.frontends.graphs.graph import Imported
+from weft.compiler.frontends.graphs.mermaid import to_mermaid
+from weft.compiler.frontends.graphs.to_module import to_module
 from weft.compiler.frontends.langgraph.load import import_langgraph
-from weft.compiler.frontends.langgraph.mermaid import to_mermaid
-from weft.compiler.frontends.langgraph.to_module import to_module
 from weft.compiler.interpret import interpret
 from weft.compiler.parse import parse_module, print_module
 from weft.compiler.pipeline import compile_agent
@@ -25,8 +25,8 @@ REACT = {
     ("tools", "model", "conditional"),
 }
 EDGES = {
-    "react.py": ("agent", REACT),
-    "peers.py": (
+    "single_agent.py": ("agent", REACT),
+    "network.py": (
         "graph",
         {
             ("START", "planner", "direct"),
@@ -49,7 +49,7 @@ EDGES = {
         },
     ),
     "supervisor_as_tool.py": ("graph", REACT),
-    "hierarchy.py": (
+    "hierarchical.py": (
         "graph",
         {
             ("START", "head", "direct"),
@@ -69,6 +69,21 @@ EDGES = {
             ("think", "speak", "conditional"),
             ("look_up", "think", "direct"),
             ("speak", "END", "direct"),
+        },
+    ),
+    "custom.py": (
+        "graph",
+        {
+            ("START", "redact", "direct"),
+            ("redact", "retrieve", "direct"),
+            ("retrieve", "grade", "direct"),
+            ("grade", "rewrite", "conditional"),
+            ("grade", "write", "conditional"),
+            ("rewrite", "retrieve", "direct"),
+            ("write", "review", "direct"),
+            ("review", "write", "command"),
+            ("review", "send", "command"),
+            ("send", "END", "direct"),
         },
     ),
     "map_reduce.py": (
@@ -135,15 +150,15 @@ def test_every_example_runs_and_keeps_its_meaning(name: str) -> None:
 
 
 def test_models_and_tools() -> None:
-    react = example("react.py").graphs[0]
+    react = example("single_agent.py").graphs[0]
     (model,) = react.node("model").models
     assert (model.name, model.provider, model.tools) == ("llama-3.1-8b", "ChatOpenAI", ("web_search", "calculate"))
     assert [tool.name for tool in react.node("tools").tools] == ["web_search", "calculate"]
-    assert [stub.name for stub in example("react.py").stubbed] in ([], ["langchain_openai"])
+    assert [stub.name for stub in example("single_agent.py").stubbed] in ([], ["langchain_openai"])
 
 
 def test_hierarchy_is_three_graphs_deep() -> None:
-    imported = example("hierarchy.py")
+    imported = example("hierarchical.py")
     head = imported.graph("graph")
     research = imported.graph(head.node("research").subgraphs[0])
     searcher = imported.graph(research.node("searcher").subgraphs[0])
@@ -160,13 +175,13 @@ def test_agents_inside_tools_are_found() -> None:
 
 
 def test_what_is_undeclared_is_an_open_choice() -> None:
-    critic = choice(example("peers.py").graph("graph"), "critic")
+    critic = choice(example("network.py").graph("graph"), "critic")
     assert critic is not None
     assert critic.any_node
-    coder = choice(example("peers.py").graph("graph"), "coder")
+    coder = choice(example("network.py").graph("graph"), "coder")
     assert coder is not None
     assert (coder.any_node, coder.narrowed) == (False, ("critic", "planner"))
-    (row,) = coverage(example("peers.py"))
+    (row,) = coverage(example("network.py"))
     assert (row.open_choices, row.narrowed_choices) == (1, 1)
 
 
@@ -187,7 +202,7 @@ def test_fan_out_is_a_map_over_a_worker() -> None:
     assert "func.func @joke(" in text
 
 
-@pytest.mark.parametrize("name", ["voice.py", "map_reduce.py", "review.py"])
+@pytest.mark.parametrize("name", EDGES)
 def test_an_imported_agent_is_planned(name: str, tmp_path: Path) -> None:
     path = tmp_path / "agent.mlir"
     path.write_text(print_module(to_module(example(name))))

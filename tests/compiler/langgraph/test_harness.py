@@ -8,10 +8,10 @@ from typer.testing import CliRunner
 
 from tests.compiler.langgraph.reading import edges, import_text
 from weft.cli import app_for
-from weft.compiler.frontends.langgraph.assumptions import Assumptions
-from weft.compiler.frontends.langgraph.graph import Provenance
+from weft.compiler.frontends.graphs.assumptions import Assumptions
+from weft.compiler.frontends.graphs.graph import Provenance
+from weft.compiler.frontends.graphs.to_module import to_module
 from weft.compiler.frontends.langgraph.load import ImportLimits, import_langgraph
-from weft.compiler.frontends.langgraph.to_module import to_module
 from weft.compiler.parse import print_module
 from weft.core.errors import ProgramError
 

@@ -10,10 +10,10 @@ from langgraph.graph import END, START, StateGraph
 from tests.compiler.langgraph.reading import read_here
 from weft.compiler.control_flow import agent_graph, steps_of
 from weft.compiler.frequency import block_visits
-from weft.compiler.frontends.langgraph.assumptions import Assumptions
-from weft.compiler.frontends.langgraph.graph import Imported
-from weft.compiler.frontends.langgraph.markings import Markings, Run, walk
-from weft.compiler.frontends.langgraph.to_module import to_module
+from weft.compiler.frontends.graphs.assumptions import Assumptions
+from weft.compiler.frontends.graphs.graph import Imported
+from weft.compiler.frontends.graphs.markings import Markings, Run, walk
+from weft.compiler.frontends.graphs.to_module import to_module
 from weft.compiler.parse import parse_module, print_module
 
 

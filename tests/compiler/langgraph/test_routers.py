@@ -10,7 +10,7 @@ from langgraph.graph import END, START, StateGraph
 from langgraph.types import Command, Send
 
 from tests.compiler.langgraph.reading import choice, edges, read_here
-from weft.compiler.frontends.langgraph.graph import Provenance
+from weft.compiler.frontends.graphs.graph import Provenance
 
 ROUTES = {"yes": "b", "no": "c"}
 LAST = "c"

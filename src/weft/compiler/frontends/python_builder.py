@@ -15,6 +15,7 @@ from xdsl.ir import Attribute, Block, Operation, Region, SSAValue
 from xdsl.rewriter import InsertPoint
 
 from weft.agent import Step, branch, repeat
+from weft.compiler.attributes import labelled
 from weft.compiler.dialects.step import StepOp
 from weft.compiler.frontends.step_ops import build_step, ir_type, same_type
 from weft.core.errors import ProgramError
@@ -263,4 +264,4 @@ def _name_blocks(region: Region) -> None:
     """Blocks are called after their first step: names come from the program, never from counters."""
     for block in list(region.blocks)[1:]:
         steps = [each.step_name for each in block.ops if isinstance(each, StepOp)]
-        block.name_hint = steps[0] if steps else None
+        block.name_hint = labelled(steps[0]) if steps else None

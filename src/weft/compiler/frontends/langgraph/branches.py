@@ -5,9 +5,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from weft.compiler.frontends.graphs.graph import END, Edge, EdgeKind, OpenChoice, Provenance
 from weft.compiler.frontends.langgraph.annotations import return_literals
 from weft.compiler.frontends.langgraph.contents import function_of
-from weft.compiler.frontends.langgraph.graph import END, Edge, EdgeKind, OpenChoice, Provenance
 from weft.compiler.frontends.langgraph.source import source_of
 from weft.compiler.frontends.langgraph.values import NOTHING, Reader, Values, union
 

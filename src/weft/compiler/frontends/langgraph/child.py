@@ -13,8 +13,8 @@ from pathlib import Path
 
 import msgspec
 
+from weft.compiler.frontends.graphs.graph import Imported, Job, Refused
 from weft.compiler.frontends.langgraph import program
-from weft.compiler.frontends.langgraph.graph import Imported, Job, Refused
 from weft.core.errors import ProgramError, WeftError
 
 NO_GRAPH = "holds no graph"

@@ -29,10 +29,11 @@ from langgraph.graph import StateGraph
 from langgraph.prebuilt import ToolNode
 from langgraph.pregel import Pregel
 
+from weft.compiler.frontends.graphs.graph import Model, Tool
 from weft.compiler.frontends.langgraph import stubs
 from weft.compiler.frontends.langgraph.factories import Factories
-from weft.compiler.frontends.langgraph.graph import Model, Tool
 from weft.compiler.frontends.langgraph.models import bound_tools, constructed, is_model, model_of, tool_name
+from weft.compiler.frontends.langgraph.runnables import parts_of
 from weft.compiler.frontends.langgraph.source import MISSING, Source, source_of
 from weft.compiler.frontends.langgraph.stub_langchain import HIDDEN_TOOLS
 from weft.compiler.frontends.langgraph.values import Reader, Values
@@ -251,20 +252,10 @@ def _parts_of(thing: Any) -> list[Any]:
             return list(thing.values())
         case list() | tuple() | set():
             return list(thing)
-        case RunnableSequence():
-            return list(thing.steps)
-        case RunnableParallel():
-            return list(thing.steps__.values())
-        case RunnableWithFallbacks():
-            return [thing.runnable, *thing.fallbacks]
-        case RunnableAssign():
-            return [thing.mapper]
-        case RunnableBranch():
-            return [*(part for pair in thing.branches for part in pair), thing.default]
-        case RunnableEach():
-            return [thing.bound]
-        case _:
+        case RunnableLambda():
             return [function_of(thing)]
+        case _:
+            return parts_of(thing)
 
 
 _Visit = Callable[[Examiner, Any, int], None]

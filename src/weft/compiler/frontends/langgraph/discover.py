@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from langchain_core.runnables import RunnableBinding
+from langchain_core.runnables import Runnable, RunnableBinding
 from langgraph.graph import StateGraph
 from langgraph.pregel import Pregel
 
 from weft.compiler.frontends.langgraph.calls import call_of, evaluated, required
+from weft.compiler.frontends.langgraph.runnables import is_chain, parts_of
 from weft.compiler.frontends.langgraph.stubs import is_stub
 from weft.core.errors import ProgramError, WeftError
 
@@ -73,12 +74,14 @@ class Compiled:
             where.append(Found(name, graph))
 
 
-def graphs_of(module: types.ModuleType, variable: str, compiled: Compiled) -> list[Found]:
-    """The graphs to read: the named one, or all. Factories without arguments are called."""
+def graphs_of(module: types.ModuleType, variable: str, compiled: Compiled, chains: bool = False) -> list[Found]:
+    """The graphs to read: the named one, or all; or all `chains`. Factories without arguments are called."""
     if "(" in variable:
         return _from_call(module, variable, compiled)
     if variable:
         return [_named(module, variable)]
+    if chains:
+        return chains_of(module)
     found = _distinct([*_variables(vars(module)), *_unnamed(compiled)])
     made, failures = _from_factories(module, compiled, bool(found))
     if found:
@@ -93,7 +96,7 @@ def _from_call(module: types.ModuleType, call: str, compiled: Compiled) -> list[
     """What `make_graph(…)` gives, or else the graphs that were compiled on the way."""
     before = len(compiled.graphs)
     subject = f"{module.__file__}:{call}"
-    made = graph_in(make(lambda: evaluated(call, vars(module), subject), subject))
+    made = _readable(make(lambda: evaluated(call, vars(module), subject), subject))
     name = call.partition("(")[0].rpartition(".")[2]
     found = [Found(name, made)] if made is not None else _distinct(compiled.graphs[before:])
     if not found:
@@ -112,16 +115,35 @@ def _named(module: types.ModuleType, variable: str) -> Found:
             problem="there is no such variable",
             way_out=f"name one of {sorted(each.name for each in _variables(vars(module))) or 'its graphs'}",
         )
-    graph = graph_in(value)
+    graph = _readable(value)
     if graph is None and callable(value) and not isinstance(value, type):
-        graph = graph_in(make(value, subject))
+        graph = _readable(make(value, subject))
     if graph is None:
         raise ProgramError(
             subject=subject,
-            problem=f"is a {type(value).__name__}, no graph and no function that makes one",
-            way_out="name a StateGraph, a compiled graph or a factory",
+            problem=f"is a {type(value).__name__}, no graph, no chain and no function that makes one",
+            way_out="name a StateGraph, a compiled graph, a chain or a factory",
         )
     return Found(variable, graph)
+
+
+def chains_of(module: types.ModuleType) -> list[Found]:
+    """The chains in a module's variables that are no part of another one."""
+    chains = {name: value for name, value in vars(module).items() if is_chain(value)}
+    inside: set[int] = set()
+    todo = [part for chain in chains.values() for part in parts_of(chain)]
+    while todo:
+        part = todo.pop()
+        inside.add(id(part))
+        todo += parts_of(part)
+    found = {id(value): Found(name, value) for name, value in chains.items() if id(value) not in inside}
+    return list(found.values())
+
+
+def _readable(value: Any) -> Any:
+    """A graph, or else a chain or any other runnable."""
+    graph = graph_in(value)
+    return value if graph is None and isinstance(value, Runnable) else graph
 
 
 def makers(module: types.ModuleType) -> list[str]:

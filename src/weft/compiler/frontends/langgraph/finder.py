@@ -16,8 +16,8 @@ from importlib.abc import Loader, MetaPathFinder
 from pathlib import Path
 from typing import Any
 
+from weft.compiler.frontends.graphs.graph import Stubbed
 from weft.compiler.frontends.langgraph import legacy
-from weft.compiler.frontends.langgraph.graph import Stubbed
 from weft.compiler.frontends.langgraph.stub_langchain import StubModule, make
 
 _MACHINERY = ("importlib", "<frozen importlib", "weft/compiler/frontends/langgraph")

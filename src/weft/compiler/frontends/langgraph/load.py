@@ -13,7 +13,7 @@ from importlib.util import find_spec
 
 import msgspec
 
-from weft.compiler.frontends.langgraph.graph import Imported, Job, Refused
+from weft.compiler.frontends.graphs.graph import Imported, Job, Refused
 from weft.core.errors import MissingProgramError, ProgramError
 
 CHILD = "weft.compiler.frontends.langgraph.child"
@@ -31,16 +31,21 @@ class _Answer(msgspec.Struct):
 
 
 def import_langgraph(
-    reference: str, limits: ImportLimits | None = None, trace: str = "", network: bool = False
+    reference: str,
+    limits: ImportLimits | None = None,
+    trace: str = "",
+    network: bool = False,
+    chains: bool = False,
 ) -> Imported:
-    """`reference`: file.py[:variable], file.py:make_graph(…), a notebook, or a folder with langgraph.json[:graph]."""
+    """`reference`: file.py[:variable], file.py:make_graph(…), a notebook, or a folder with langgraph.json[:graph].
+    `chains`: the program's LangChain chains, where no variable is named."""
     if find_spec("langgraph") is None:
         raise MissingProgramError(
             subject="langgraph", problem="is not installed", way_out="pip install 'weft[langgraph]'"
         )
     path, variable = split_reference(reference)
     limits = limits or ImportLimits()
-    job = Job(path, variable, trace, network, limits.memory_bytes, int(limits.wall_s) + 1)
+    job = Job(path, variable, trace, network, limits.memory_bytes, int(limits.wall_s) + 1, chains=chains)
     first = run_child(job, limits)
     if isinstance(first, Imported):
         return first

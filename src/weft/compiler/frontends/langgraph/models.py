@@ -6,8 +6,8 @@ from typing import Any
 
 from langchain_core.language_models import BaseLanguageModel
 
+from weft.compiler.frontends.graphs.graph import Model, Provenance
 from weft.compiler.frontends.langgraph import stubs
-from weft.compiler.frontends.langgraph.graph import Model, Provenance
 from weft.compiler.frontends.langgraph.source import MISSING
 from weft.compiler.frontends.langgraph.stub_langchain import NAME_KEYS
 from weft.compiler.frontends.langgraph.values import Reader

@@ -10,12 +10,7 @@ from langgraph.graph import StateGraph
 from langgraph.prebuilt import ToolNode
 from langgraph.pregel import Pregel
 
-from weft.compiler.frontends.langgraph import stubs
-from weft.compiler.frontends.langgraph.branches import branch_edges, command_edges
-from weft.compiler.frontends.langgraph.contents import Contents, Examiner, function_of
-from weft.compiler.frontends.langgraph.discover import HIDDEN_CHECKPOINTER, builder_of, graph_in
-from weft.compiler.frontends.langgraph.factories import Factories
-from weft.compiler.frontends.langgraph.graph import (
+from weft.compiler.frontends.graphs.graph import (
     END,
     START,
     Channel,
@@ -28,13 +23,20 @@ from weft.compiler.frontends.langgraph.graph import (
     Policy,
     Provenance,
 )
+from weft.compiler.frontends.langgraph import stubs
+from weft.compiler.frontends.langgraph.branches import branch_edges, command_edges
+from weft.compiler.frontends.langgraph.chains import read_chain
+from weft.compiler.frontends.langgraph.contents import Contents, Examiner, function_of
+from weft.compiler.frontends.langgraph.discover import HIDDEN_CHECKPOINTER, builder_of, graph_in
+from weft.compiler.frontends.langgraph.factories import Factories
 from weft.compiler.frontends.langgraph.schemas import annotations_of
 from weft.compiler.frontends.langgraph.source import source_of
 from weft.compiler.frontends.langgraph.values import Values
 
 
 class GraphReader:
-    """Reads graphs and all that they use. `graphs` grows: each builder once, under a unique name."""
+    """Reads graphs and all that they use. `graphs` grows: each builder once, under a unique name. `known` are the
+    program's own names for its runnables, by id."""
 
     def __init__(self, is_program: Callable[[str], bool], root: Path) -> None:
         self._is_program = is_program
@@ -43,6 +45,7 @@ class GraphReader:
         self._kept: list[Any] = []
         self._parents: dict[str, list[Values]] = {}
         self._factories = Factories(is_program)
+        self.known: dict[int, str] = {}
         self.graphs: dict[str, Graph] = {}
 
     def read(self, graph: Any, name: str) -> str:
@@ -57,10 +60,21 @@ class GraphReader:
             unique = f"{name}#{number}"
         self._names[key] = unique
         self._kept.append(graph)  # an id means nothing once its object is gone
-        builder = builder_of(graph)
-        read = self._state_graph if isinstance(builder, StateGraph) else self._pregel
-        self.graphs[unique] = read(graph, unique)
+        if isinstance(builder_of(graph), StateGraph):
+            self.graphs[unique] = self._state_graph(graph, unique)
+        elif isinstance(graph, Pregel):
+            self.graphs[unique] = self._pregel(graph, unique)
+        else:
+            self.graphs[unique] = self._chain(graph, unique)
         return unique
+
+    def _chain(self, chain: Any, name: str) -> Graph:
+        def examine(part: Any, key: str) -> Contents:
+            examiner = self._examiner(frozenset(), {}, name, key)
+            examiner.examine(part)
+            return examiner.contents
+
+        return read_chain(chain, name, examine, lambda inner, key: self._subgraph(inner, name, key), self.known)
 
     # --- StateGraph
 

@@ -21,8 +21,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from weft.compiler.frontends.graphs.graph import Job
 from weft.compiler.frontends.langgraph import stubs
-from weft.compiler.frontends.langgraph.graph import Job
 
 CREDENTIAL = re.compile(r"KEY|TOKEN|SECRET|PASS|CREDENTIAL|ENDPOINT|_ID$|_URL|_URI|_HOST|REGION|PROJECT|USER")
 DUMMY = "weft-dummy-credential"

@@ -8,12 +8,14 @@ import traceback
 import types
 from pathlib import Path
 
+from langchain_core.runnables import Runnable
+
+from weft.compiler.frontends.graphs.graph import Graph, Imported, Job
+from weft.compiler.frontends.graphs.observed import merge
 from weft.compiler.frontends.langgraph import program
-from weft.compiler.frontends.langgraph.discover import Compiled, Found, graphs_of, makers
+from weft.compiler.frontends.langgraph.discover import Compiled, Found, chains_of, graphs_of, makers
 from weft.compiler.frontends.langgraph.finder import StubFinder, program_files
-from weft.compiler.frontends.langgraph.graph import Graph, Imported, Job
 from weft.compiler.frontends.langgraph.legacy import accept_old_arguments
-from weft.compiler.frontends.langgraph.observed import merge
 from weft.compiler.frontends.langgraph.read_graph import GraphReader
 from weft.compiler.frontends.langgraph.sandbox import NetworkBlockedError, Sandbox, limit, program_line, skip_runs
 from weft.compiler.frontends.langgraph.stub_langchain import accept_stub_tools
@@ -56,7 +58,16 @@ class Session:
         sys.argv = [str(path)]
         os.chdir(path.parent)
         module = self._run(path, variable)
-        found = graphs_of(module, variable, self._compiled)
+        found = graphs_of(module, variable, self._compiled, self._job.chains)
+        self._reader.known |= {id(each): name for name, each in vars(module).items() if isinstance(each, Runnable)}
+        if not found and self._job.chains:
+            raise ProgramError(subject=str(path), problem="holds no chain", way_out=f"name one: {path.name}:chain")
+        if not found and (chains := chains_of(module)):
+            raise ProgramError(
+                subject=str(path),
+                problem=f"holds no graph but chains: {', '.join(each.name for each in chains)}",
+                way_out=f"weft import langchain {path.name}",
+            )
         if not found:
             calls = [f"'{path.name}:{each}'" for each in makers(module)][:3]
             raise ProgramError(

@@ -71,7 +71,7 @@ class Stub:
 
     def __iter__(self) -> Iterator[Any]:
         """Nothing comes; but `left, right = stub` gets as many stand-ins as it asks for."""
-        frame = sys._getframe(1)
+        frame = sys._getframe(1)  # pyright: ignore[reportPrivateUsage]
         asked = _unpacked(frame.f_code.co_code, frame.f_lasti)
         return iter([value(f"{self._weft_name}[{index}]") for index in range(asked)])
 

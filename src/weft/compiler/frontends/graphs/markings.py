@@ -8,7 +8,7 @@ after the other (an assumption that costs latency, never work).
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from weft.compiler.frontends.langgraph.graph import (
+from weft.compiler.frontends.graphs.graph import (
     END,
     START,
     Edge,

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from weft import catalog
-from weft.compiler.frontends.langgraph.graph import Graph, Imported, Model
+from weft.compiler.frontends.graphs.graph import Graph, Imported, Model
 from weft.core.errors import CatalogError, ProgramError
 
 ANY = "*"

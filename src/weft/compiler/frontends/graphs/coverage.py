@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from weft.compiler.frontends.langgraph.graph import Graph, Imported
+from weft.compiler.frontends.graphs.graph import Graph, Imported
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from weft.compiler.frontends.langgraph.graph import (
+from weft.compiler.frontends.graphs.graph import (
     END,
     START,
     Edge,

@@ -10,8 +10,8 @@ from weft.compiler.dialects.data import ApplyOp
 from weft.compiler.dialects.llm import CallOp
 from weft.compiler.dialects.tool import InvokeOp
 from weft.compiler.dialects.types import MessagesType, TextType
-from weft.compiler.frontends.langgraph.assumptions import Assumptions, known_model
-from weft.compiler.frontends.langgraph.graph import Model, Node, NodeKind, Provenance, Seen
+from weft.compiler.frontends.graphs.assumptions import Assumptions, known_model
+from weft.compiler.frontends.graphs.graph import Model, Node, NodeKind, Provenance, Seen
 
 GLUE_CORE_S = 1e-4
 NameStep = Callable[[str, str], str]

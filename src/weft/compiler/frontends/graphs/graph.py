@@ -187,7 +187,8 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What the child process is asked. `path` is a file or a repository's `langgraph.json`; `variable` may be empty."""
+    """What the child process is asked: the graphs of a program, or its `chains`. `path` is a file or a repository's
+    `langgraph.json`; `variable` may be empty."""
 
     path: str
     variable: str = ""
@@ -197,3 +198,4 @@ class Job:
     cpu_s: int = 60
     stub_in_try: bool = False
     as_main: bool = False
+    chains: bool = False

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from weft.compiler.frontends.langgraph.graph import END, START, Edge, EdgeKind, Graph, Imported, Node, NodeKind
+from weft.compiler.frontends.graphs.graph import END, START, Edge, EdgeKind, Graph, Imported, Node, NodeKind
 
 _ARROWS = {
     EdgeKind.DIRECT: "-->",

@@ -24,13 +24,13 @@ from xdsl.dialects.builtin import (
 )
 from xdsl.ir import Block, Region, SSAValue
 
-from weft.compiler.attributes import spelled
+from weft.compiler.attributes import labelled, spelled
 from weft.compiler.dialects.agent import ChooseOp, MapOp
 from weft.compiler.dialects.step import StepOp
 from weft.compiler.dialects.types import MessagesType
-from weft.compiler.frontends.langgraph.assumptions import Assumptions, check_models
-from weft.compiler.frontends.langgraph.graph import START, Graph, Imported
-from weft.compiler.frontends.langgraph.markings import (
+from weft.compiler.frontends.graphs.assumptions import Assumptions, check_models
+from weft.compiler.frontends.graphs.graph import START, Graph, Imported
+from weft.compiler.frontends.graphs.markings import (
     Decide,
     Decision,
     Done,
@@ -41,8 +41,8 @@ from weft.compiler.frontends.langgraph.markings import (
     Run,
     walk,
 )
-from weft.compiler.frontends.langgraph.node_steps import NodeSteps, merge
-from weft.compiler.frontends.langgraph.split_tools import split_agent_tools
+from weft.compiler.frontends.graphs.node_steps import NodeSteps, merge
+from weft.compiler.frontends.graphs.split_tools import split_agent_tools
 from weft.compiler.parse import verify
 from weft.core.errors import ProgramError
 
@@ -288,7 +288,7 @@ def _name_blocks(region: Region) -> None:
     taken: set[str] = set()
     for block in list(region.blocks)[1:]:
         steps = [each.step_name for each in block.ops if isinstance(each, StepOp)]
-        label = name = spelled(steps[0] if steps else "end" if isinstance(block.last_op, func.ReturnOp) else "enter")
+        label = name = labelled(steps[0] if steps else "end" if isinstance(block.last_op, func.ReturnOp) else "enter")
         number = 1
         while label in taken:
             number += 1

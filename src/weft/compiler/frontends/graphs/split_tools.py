@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from weft.compiler.frontends.langgraph.graph import Edge, EdgeKind, Graph, Imported, Node, NodeKind, Provenance, Tool
+from weft.compiler.frontends.graphs.graph import Edge, EdgeKind, Graph, Imported, Node, NodeKind, Provenance, Tool
 
 ROUTER = "which tool"
 

@@ -1,0 +1,1 @@
+"""OpenTelemetry GenAI spans → graphs: any framework that is traced can come in."""
