@@ -12,7 +12,7 @@ from weft.compiler.parse import parse_module, print_module
 from weft.core.errors import IRError
 
 TEXT, CHAT, DOCS, JSON, AUDIO = (f"!agent.{name}" for name in ("text", "messages", "docs", "json", "audio"))
-EMBEDDING, KV, STORED, HIDDEN = '!agent.embedding<384>', '!llm.kv<"m-8b">', '!kv.stored<"m-8b">', '!llm.hidden<"m-8b">'
+EMBEDDING, KV, STORED, HIDDEN = "!agent.embedding<384>", '!llm.kv<"m-8b">', '!kv.stored<"m-8b">', '!llm.hidden<"m-8b">'
 SIZES = "isl = 8 : i64, osl = 4 : i64, max_tokens = 9 : i64"
 CORE = "core_s = 0.001 : f64"
 
@@ -87,7 +87,9 @@ def test_every_op_is_among_them() -> None:
 def test_widths_print_as_upstream_and_people_write_them() -> None:
     text = module_of([next(at for at, op in enumerate(OPS) if op[2] == EMBEDDING)])
     assert "<384>" in text
-    assert print_module(parse_module(text.replace("<384>", "<384 : i64>"), "a")) == print_module(parse_module(text, "b"))
+    assert print_module(parse_module(text.replace("<384>", "<384 : i64>"), "a")) == print_module(
+        parse_module(text, "b")
+    )
     with pytest.raises(IRError, match=r"!agent.embedding<0> has no numbers; give its width"):
         parse_module(text.replace("<384>", "<0>"), "a")
     assert EmbeddingType.of(8).width.value.data == 8

@@ -9,11 +9,15 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from weft.cli.console import wide_console
 from weft.core.errors import InputError
-from weft.study.publish import DATA, STUDIES, Published, publish_fidelity
+from weft.study.page import Published
+from weft.study.publish import DATA, STUDIES, publish_fidelity
+from weft.study.publish_simulated import publish_routing
 
 Name = Annotated[str, typer.Argument(help=f"Which study: {', '.join(STUDIES)}.")]
 Json = Annotated[Path | None, typer.Option(help="Write all rows and findings to this file; - prints them.")]
-Data = Annotated[Path, typer.Option(help="Folder with measured.csv, for study fidelity.")]
+Data = Annotated[
+    Path, typer.Option(help="Folder with measured.csv, for study fidelity, and traces/, for study routing.")
+]
 Out = Annotated[Path, typer.Option(help="Folder of the page, its figures and its CSV.")]
 
 
@@ -41,6 +45,10 @@ def _run(name: str, out: Path, data: Path) -> Published:
         task = bar.add_task(name, total=None)
         if name == "fidelity":
             return publish_fidelity(out, data=data)
+        if name == "routing":
+            return publish_routing(
+                out, lambda done, total: bar.update(task, completed=done, total=total), data / "traces"
+            )
         return STUDIES[name](out, lambda done, total: bar.update(task, completed=done, total=total))
 
 

@@ -17,19 +17,21 @@ PRECISION = 1e-3
 FIRST_PER_S = 1e-3
 
 
-def most_runs(request: PlanRequest, usd_per_hour: float) -> tuple[float, Placement]:
-    """The largest rate within the budget, and its plan; PlanError where not even a run in a quarter of an hour fits."""
-    best = _within(request, FIRST_PER_S, usd_per_hour)
+def most_runs(
+    request: PlanRequest, usd_per_hour: float, precision: float = PRECISION, first_per_s: float = FIRST_PER_S
+) -> tuple[float, Placement]:
+    """The largest rate within the budget, and its plan; PlanError where not even `first_per_s` fits."""
+    best = _within(request, first_per_s, usd_per_hour)
     if best is None:
         raise PlanError(
             subject="budget",
-            problem=f"{usd_per_hour:g} $/h carry no run at all",
+            problem=f"{usd_per_hour:g} $/h carry no run at all ({first_per_s:g}/s tried)",
             way_out="raise the budget: the least fleet that meets the objective costs more",
         )
-    low, high = FIRST_PER_S, 2 * FIRST_PER_S
+    low, high = first_per_s, 2 * first_per_s
     while (found := _within(request, high, usd_per_hour)) is not None:
         low, high, best = high, 2 * high, found
-    while high - low > PRECISION * low:
+    while high - low > precision * low:
         middle = (low + high) / 2
         found = _within(request, middle, usd_per_hour)
         low, high, best = (low, middle, best) if found is None else (middle, high, found)

@@ -1,6 +1,6 @@
 """Requests that a plan cannot serve, told with their line."""
 
-from weft.core.errors import TraceError
+from weft.core.errors import CapacityError, TraceError
 from weft.sim.calls import LlmCall
 from weft.sim.scripts import Script
 from weft.traces.request import Request
@@ -19,13 +19,15 @@ def check_names(script: Script, request: Request) -> None:
             )
 
 
-def too_long(call: LlmCall) -> TraceError:
-    small = min((call.pool, call.decode_pool), key=lambda pool: pool.room)
-    return TraceError(
-        subject=f"{_line(call.run.request)}, {call.name}",
-        problem=f"{call.isl} + {call.osl} tokens, a replica of {small.name} holds {small.room}",
-        way_out="remove it from the trace, or plan with more memory a replica",
-    )
+def check_room(call: LlmCall) -> None:
+    """A prefill replica holds the prompt and a token until they are handed on, the other all of the call."""
+    for pool, tokens in ((call.pool, call.isl + 1 if call.moves else 0), (call.decode_pool, call.isl + call.osl)):
+        if tokens > pool.room:
+            raise CapacityError(
+                subject=f"{_line(call.run.request)}, {call.name}",
+                problem=f"{call.isl} + {call.osl} tokens, a replica of {pool.name} holds {pool.room}",
+                way_out="remove it from the trace, or plan with more memory a replica",
+            )
 
 
 def _line(request: Request) -> str:

@@ -16,8 +16,12 @@ from weft.policy.sequence import Sequence
 from weft.sim.calls import LlmCall
 from weft.sim.fleet import Fleet, LlmPool
 from weft.sim.kernel import Kernel, ticks
+<<<<<<< HEAD
 from weft.sim.pairing import Pairing
 from weft.sim.refuse import check_names, too_long
+=======
+from weft.sim.refuse import check_names, check_room
+>>>>>>> simplan
 from weft.sim.replica import Iterations, Replica
 from weft.sim.retaining import Retaining, Stay
 from weft.sim.routing import PoolRouter
@@ -220,8 +224,7 @@ class Walk:
         call.pool = pool
         call.decode_pool = pool if pool.pool.name in decode.pools else self._fleet.llm[self._pool_name(run, decode)]
         call.moves = call.decode_pool is not pool
-        if size.isl + size.osl > min(pool.room, call.decode_pool.room):
-            raise too_long(call)
+        check_room(call)
         if wait_s > 0:
             self._kernel.at(self._kernel.now + ticks(wait_s), 0, self._call, call)
         else:
