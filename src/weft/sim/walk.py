@@ -16,12 +16,8 @@ from weft.policy.sequence import Sequence
 from weft.sim.calls import LlmCall
 from weft.sim.fleet import Fleet, LlmPool
 from weft.sim.kernel import Kernel, ticks
-<<<<<<< HEAD
 from weft.sim.pairing import Pairing
-from weft.sim.refuse import check_names, too_long
-=======
 from weft.sim.refuse import check_names, check_room
->>>>>>> simplan
 from weft.sim.replica import Iterations, Replica
 from weft.sim.retaining import Retaining, Stay
 from weft.sim.routing import PoolRouter
