@@ -35,6 +35,15 @@ class Answered:
         """Where the step runs; of split traffic, where most of it goes."""
         return self.planned.candidates[step][self.placement.choice[step]]
 
+    @cached_property
+    def caches(self) -> Mapping[str, Flow]:
+        """Decode → the flow that brings its cache."""
+        return {flow.target: flow for flow in self.request.flows if flow.carries_kv}
+
+    @cached_property
+    def handoffs(self) -> Mapping[tuple[str, str], Handoff]:
+        return {(each.source, each.target): each for each in self.planned.problem.handoffs}
+
     def used(self, step: str) -> tuple[tuple[Candidate, float], ...]:
         """All that the step runs on, with the shares of its traffic."""
         shares = self.placement.shares[step].items()
@@ -176,7 +185,7 @@ def assumption(step: str, of: Answered) -> Mapping[str, Scalar]:
 
 def handoff_attributes(step: StepOp, of: Answered) -> Mapping[str, Scalar] | None:
     """The move of a decode's cache from its prefill; None for other steps."""
-    flow = next((flow for flow in of.request.flows if flow.target == step.step_name and flow.carries_kv), None)
+    flow = of.caches.get(step.step_name)
     if flow is None or not isinstance(step, DecodeOp):
         return None
     source, target = (of.chosen(name) for name in (flow.source, flow.target))
@@ -185,7 +194,7 @@ def handoff_attributes(step: StepOp, of: Answered) -> Mapping[str, Scalar] | Non
     link = link_or_none(of.request.fleet, source.group.zone, target.group.zone)
     assert link is not None, "the solver joins no zones without a link"
     task = of.request.task(flow.source)
-    handoff = next(h for h in of.planned.problem.handoffs if (h.source, h.target) == (flow.source, flow.target))
+    handoff = of.handoffs[flow.source, flow.target]
     return {
         "link": link.id,
         "bytes": round(moved_bytes(flow, task, source)),

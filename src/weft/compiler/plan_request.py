@@ -150,26 +150,37 @@ def software(engine: str, tasks: Iterable[LeafTask]) -> Software:
 
 def _ways(graph: func.FuncOp) -> Ways:
     found: defaultdict[tuple[StepOp, StepOp], dict[Jumped, None]] = defaultdict(dict)
+    arrivals = _arrivals(graph)
     for block in graph.body.blocks:
         for step in steps_of(block):
             for operand in step.operands:
-                for source, way in _sources(operand, graph, set()):
+                for source, way in _sources(operand, arrivals, set()):
                     found[source, step][way] = None
     return found
 
 
-def _sources(value: SSAValue, graph: func.FuncOp, seen: set[SSAValue]) -> Iterator[tuple[StepOp, Jumped]]:
+Arrivals = Mapping[Block, Sequence[tuple[Block, int, tuple[SSAValue, ...]]]]
+"""Block → the jumps that lead to it: from where, which label, with which values."""
+
+
+def _arrivals(graph: func.FuncOp) -> Arrivals:
+    found: defaultdict[Block, list[tuple[Block, int, tuple[SSAValue, ...]]]] = defaultdict(list)
+    for origin in graph.body.blocks:
+        for label, (target, arguments) in enumerate(jump_of(origin).targets):
+            found[target].append((origin, label, arguments))
+    return found
+
+
+def _sources(value: SSAValue, arrivals: Arrivals, seen: set[SSAValue]) -> Iterator[tuple[StepOp, Jumped]]:
     """The steps that make a value, and the last jump by which it comes."""
     if isinstance(value.owner, StepOp):
         yield value.owner, None
     if not isinstance(value, BlockArgument) or value in seen:
         return
     seen.add(value)
-    for origin in graph.body.blocks:
-        for label, (target, arguments) in enumerate(jump_of(origin).targets):
-            if target is value.block:
-                for source, _ in _sources(arguments[value.index], graph, seen):
-                    yield source, (origin, label)
+    for origin, label, arguments in arrivals.get(value.block, ()):
+        for source, _ in _sources(arguments[value.index], arrivals, seen):
+            yield source, (origin, label)
 
 
 def _parent(step: StepOp) -> Block:

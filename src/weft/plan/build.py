@@ -39,7 +39,7 @@ def build(request: PlanRequest) -> Planned:
         if not offered[task.name]:
             raise no_option(task, rejections[task.name])
     candidates = wired(request, offered)
-    return Planned(_problem(request, candidates), candidates, rejections)
+    return Planned(problem_of(request, candidates), candidates, rejections)
 
 
 def _all_verdicts(request: PlanRequest) -> Mapping[str, list[Candidate | Rejection]]:
@@ -75,7 +75,7 @@ def _running(verdict: Candidate | Rejection, model: ModelSpec) -> Candidate | Re
     return replace(verdict, model=model, option=replace(verdict.option, port=f"{verdict.option.port}.{model.id}"))
 
 
-def _problem(request: PlanRequest, candidates: Mapping[str, Mapping[str, Candidate]]) -> PlacementProblem:
+def problem_of(request: PlanRequest, candidates: Mapping[str, Mapping[str, Candidate]]) -> PlacementProblem:
     options = {task: tuple(candidate.option for candidate in found.values()) for task, found in candidates.items()}
     tasks = {task.name: task for task in request.tasks}
     return PlacementProblem(

@@ -9,6 +9,7 @@ Where traffic may be split, a task's time is the mean over its options, weighted
 """
 
 import math
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -198,7 +199,15 @@ class PlacementProblem:
         return tuple(TopologicalSorter(waits_for).static_order())
 
     def inside(self, block: Block) -> tuple[Handoff, ...]:
-        return tuple(handoff for handoff in self.handoffs if handoff.block == block.name)
+        return self._inside.get(block.name, ())
+
+    @cached_property
+    def _inside(self) -> Mapping[str, tuple[Handoff, ...]]:
+        found: defaultdict[str, list[Handoff]] = defaultdict(list)
+        for handoff in self.handoffs:
+            if handoff.block is not None:
+                found[handoff.block].append(handoff)
+        return {block: tuple(handoffs) for block, handoffs in found.items()}
 
     @property
     def between(self) -> tuple[Handoff, ...]:

@@ -25,6 +25,7 @@ from weft.compiler.tighten import tightened
 from weft.core.errors import InputError
 from weft.core.units import Precision
 from weft.estimate.coefficients import efficiencies
+from weft.plan.alike import alike
 from weft.plan.build import Planned
 from weft.plan.elastic import decide
 from weft.plan.homogeneous import homogeneous
@@ -65,13 +66,14 @@ class Place(ModulePass):
 
     def apply(self, ctx: Context, op: ModuleOp) -> None:
         request = self.request(op)
-        planned, placement = self._decided(op, request)
-        answered = Answered(request, planned, placement)
+        kinds = alike(request)
+        planned, placement = self._decided(op, kinds.small)
+        answered = Answered(request, *kinds.spread(planned, placement))
         annotate(op, PlacedPools(answered), answered)
         if self.compare:
             rivals = homogeneous(planned.problem)
-            others = [to_dictionary(other_model(each, answered)) for each in other_models(request, planned, placement)]
-            op.attributes["fleet.other_models"] = ArrayAttr(others)
+            others = other_models(kinds.small, planned, placement)
+            op.attributes["fleet.other_models"] = ArrayAttr([to_dictionary(other_model(o, answered)) for o in others])
             op.attributes["fleet.alternatives"] = ArrayAttr([to_dictionary(alternative(rival)) for rival in rivals])
 
     def _decided(self, module: ModuleOp, request: PlanRequest) -> tuple[Planned, Placement]:
