@@ -54,7 +54,13 @@ class _Decompose(RewritePattern):
     @op_type_rewrite_pattern
     def match_and_rewrite(self, op: PrefillOp | DecodeOp, rewriter: PatternRewriter) -> None:
         visit = self.resources.visit(op)
-        if op.models is not None or op.layers is not None or op.shards is not None or visit.model.experts is None:
+        if (
+            op.models is not None
+            or op.layers is not None
+            or op.shards is not None
+            or visit.model.experts is None
+            or visit.cached
+        ):
             return
         check_moved(op)
         if op.pool is None:
