@@ -8,7 +8,7 @@ from xdsl.parser import Parser
 from xdsl.printer import Printer
 from xdsl.utils.exceptions import ParseError, VerifyException
 
-from weft.compiler.control_flow import agent_graph, jump_of, steps_of
+from weft.compiler.control_flow import agent_graph, block_name, jump_of, steps_of
 from weft.compiler.dialects import weft_context
 from weft.compiler.dialects.step import Refusal, StepOp
 from weft.compiler.upstream import packed, unpack
@@ -74,18 +74,20 @@ def _culprit(module: ModuleOp) -> str:
 
 
 def _check_graph(module: ModuleOp) -> None:
-    seen: set[str] = set()
+    steps: set[str] = set()
+    blocks: set[str] = set()
     for block in agent_graph(module).body.blocks:
         jump_of(block)
+        _note("block", block_name(block), blocks)
         for step in steps_of(block):
-            if step.step_name in seen:
-                raise _duplicate(step.step_name)
-            seen.add(step.step_name)
+            _note("step", step.step_name, steps)
 
 
-def _duplicate(step: str) -> IRError:
-    return IRError(
-        subject=f"step {step!r}",
-        problem="stands in the graph twice",
-        way_out="give each step a name of its own",
-    )
+def _note(what: str, name: str, seen: set[str]) -> None:
+    if name in seen:
+        raise IRError(
+            subject=f"{what} {name!r}",
+            problem="stands in the graph twice",
+            way_out=f"give each {what} a name of its own",
+        )
+    seen.add(name)

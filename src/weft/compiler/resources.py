@@ -64,7 +64,7 @@ class Resources:
         found = replace(found, parallelism=self.parallelism(step))
         if isinstance(step, ExtendOp) and step.prefix_tokens is not None:
             found = replace(found, cached=step.prefix_tokens.value.data)
-        if isinstance(step, SizedOp) and step.first_layer is not None and step.layers is not None:
+        if step.first_layer is not None and step.layers is not None:
             first = step.first_layer.value.data
             found = replace(found, layers=range(first, first + step.layers.value.data))
         return found

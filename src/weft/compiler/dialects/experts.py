@@ -1,7 +1,8 @@
 """`llm`, inside a mixture of experts: the parts that a phase splits into (Figure 7 of the paper).
 
-Each op stands for all layers and all tokens of a phase: gate (attention, norms, router, dense and shared FFNs, head) →
-experts → merge, and where several devices share the work an all-reduce. `tp`, `dp` and `ep` are those of the replica.
+Each op stands for all layers (of a stage) and all tokens of a phase: gate (attention, norms, router, dense and shared
+FFNs, head) → experts → merge, and where several devices share the work an all-reduce. `tp`, `dp` and `ep` are those of
+the replica.
 """
 
 from abc import ABC
@@ -24,8 +25,8 @@ from weft.compiler.dialects.sized import ModelOp, check_part
 from weft.compiler.dialects.types import HiddenType, KvType, MessagesType, StreamType, TextType
 
 PHASES = ("prefill", "decode")
-PHASE_INPUT = AnyOf((BaseAttr(MessagesType), BaseAttr(KvType)))
-PHASE_OUTPUT = AnyOf((BaseAttr(KvType), BaseAttr(TextType), BaseAttr(StreamType)))
+PHASE_INPUT = AnyOf((BaseAttr(MessagesType), BaseAttr(KvType), BaseAttr(HiddenType)))
+PHASE_OUTPUT = AnyOf((BaseAttr(KvType), BaseAttr(TextType), BaseAttr(StreamType), BaseAttr(HiddenType)))
 
 
 class PartOp(ModelOp, ABC):
@@ -78,7 +79,7 @@ class GateSelectOp(PhasedOp):
     def verify_(self) -> None:
         super().verify_()
         takes = MessagesType if self.phase.data == "prefill" else KvType
-        if not isinstance(self.source.type, takes):
+        if not isinstance(self.source.type, takes | HiddenType):
             raise self.refusal(f"gates a {self.phase.data} from {self.source.type}", f"give it !{takes.name}")
 
 
@@ -139,5 +140,7 @@ class MergeExpertsOp(PhasedOp):
         super().verify_()
         if not self.worked:
             raise self.refusal("merges nothing", "give it the results of the experts")
+        if isinstance(self.merged.type, HiddenType):
+            return  # to the next stage
         if (self.phase.data == "prefill") != isinstance(self.merged.type, KvType):
             raise self.refusal(f"a {self.phase.data} gives {self.merged.type}", "prefill gives !llm.kv, decode text")

@@ -11,16 +11,20 @@ from weft.compiler.dialects.types import HiddenType, KvType, StoredType
 
 
 class ModelOp(StepOp, ABC):
-    """`isl` prompt tokens, `osl` reply tokens, never more than `max_tokens`."""
+    """`isl` prompt tokens, `osl` reply tokens, never more than `max_tokens`. As a stage of a pipeline it is `layers` of
+    the model's layers beginning with `first_layer`."""
 
     model = attr_def(StringAttr)
     isl = attr_def(IntegerAttr)
     osl = attr_def(IntegerAttr)
     max_tokens = attr_def(IntegerAttr)
+    first_layer = opt_attr_def(IntegerAttr)
+    layers = opt_attr_def(IntegerAttr)
 
     def verify_(self) -> None:
         super().verify_()
         self.check_above(0, isl=self.isl, osl=self.osl, max_tokens=self.max_tokens)
+        check_part(self, "layers", self.first_layer, self.layers)
         for value in (*self.operands, *self.results):
             self._check_model(value.type)
 
@@ -36,16 +40,13 @@ class SizedOp(ModelOp, ABC):
 
     Every prompt of the step begins with the same `prefix_tokens` tokens, the text that the program calls `prefix`.
 
-    After pipeline and tensor parallel expansion it is a part of a phase: `layers` of the model's layers beginning with
-    `first_layer`, on the device `shard` of `shards`.
+    After tensor parallel expansion it runs on the device `shard` of `shards`.
     """
 
     models = opt_attr_def(ArrayAttr[StringAttr])
     chunk_tokens = opt_attr_def(IntegerAttr)
     prefix = opt_attr_def(StringAttr)
     prefix_tokens = opt_attr_def(IntegerAttr)
-    first_layer = opt_attr_def(IntegerAttr)
-    layers = opt_attr_def(IntegerAttr)
     shard = opt_attr_def(IntegerAttr)
     shards = opt_attr_def(IntegerAttr)
 
@@ -60,7 +61,6 @@ class SizedOp(ModelOp, ABC):
             raise self.refusal(f"models are {list(names)}, {self.model.data} must be first, each once", "mend the list")
         self.check_above(0, chunk_tokens=self.chunk_tokens)
         self._check_prefix()
-        check_part(self, "layers", self.first_layer, self.layers)
         if (self.shard is None) != (self.shards is None):
             raise self.refusal("says one of shard and shards", "give both, or none")
         if self.shard is not None and self.shards is not None:

@@ -1,5 +1,7 @@
-"""canonicalise: steps that fold away do (see the ops), and control flow gets its shortest form.
+"""canonicalise: steps that do nothing go, and control flow in its shortest form.
 
+- what an op of ours knows to fold: a move within a pool, a store that is loaded at once, an exchange of one shard, a
+  filter of what was taken out before, a choice of one label;
 - a choice whose ways all lead to one place with one set of values is no choice (`cf.br`), nor is one whose bound is 0;
   weights are estimates, so a way without probability stays;
 - blocks that nothing jumps to go;
@@ -15,15 +17,13 @@ from dataclasses import dataclass
 from xdsl.context import Context
 from xdsl.dialects import cf, func
 from xdsl.dialects.builtin import ModuleOp
-from xdsl.ir import Block, Operation, Region, SSAValue
+from xdsl.ir import Block, Region, SSAValue
 from xdsl.passes import ModulePass
-from xdsl.pattern_rewriter import GreedyRewritePatternApplier, PatternRewriter, PatternRewriteWalker, RewritePattern
 from xdsl.traits import IsTerminator
-from xdsl.transforms.canonicalize import CanonicalizationRewritePattern
 
 from weft.compiler.control_flow import jump_of
-from weft.compiler.dialects.step import StepOp
 from weft.compiler.effects import Effect, Effects
+from weft.compiler.folding import fold_steps
 from weft.compiler.rewriting import erase
 
 
@@ -32,26 +32,13 @@ class Canonicalise(ModulePass):
     name = "canonicalise"
 
     def apply(self, ctx: Context, op: ModuleOp) -> None:
-        PatternRewriteWalker(_OfSteps(ctx)).rewrite_module(op)
+        fold_steps(ctx, op)
         effects = Effects(op)
         for function in op.ops:
             if isinstance(function, func.FuncOp):
                 _straighten(function.body)
                 _drop_unreachable(function.body)
                 _merge(function.body, effects)
-
-
-class _OfSteps(RewritePattern):
-    """Folds and patterns of our own ops. Upstream's, of `cf`, know no weights and lose them."""
-
-    def __init__(self, ctx: Context) -> None:
-        self._own = GreedyRewritePatternApplier(
-            [CanonicalizationRewritePattern()], ctx=ctx, folding_enabled=True, dce_enabled=False
-        )
-
-    def match_and_rewrite(self, op: Operation, rewriter: PatternRewriter) -> None:
-        if isinstance(op, StepOp):
-            self._own.match_and_rewrite(op, rewriter)
 
 
 def _straighten(region: Region) -> None:

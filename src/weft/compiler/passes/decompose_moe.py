@@ -2,9 +2,9 @@
 all-reduce (Figure 7 of the paper); with data-parallel attention the experts gather the rows of all devices first.
 
 Of `think.prefill` come `think.prefill.gate`, `.gather`, `.experts`, `.merge`, `.reduce`. Each op stands for all layers.
-The parallelism is that of the step's pool; `tp`, `dp` and `ep` are for steps that are not placed. Models without
-experts and calls that may still run one of several models stay as they are. A decomposed phase is for reading, for
-costs and for code; engines run phases whole, so place goes before it.
+The parallelism is that of the step's pool (stages of a pipeline one by one); `tp`, `dp`, `ep` are for steps without.
+Models without experts and calls that may still run one of several models stay as they are. A decomposed phase is for
+reading, for costs and for code; engines run phases whole, so place goes before it.
 
 Preserves: the result, and θ: the costs of the parts add up to that of the phase.
 """
@@ -54,15 +54,13 @@ class _Decompose(RewritePattern):
     @op_type_rewrite_pattern
     def match_and_rewrite(self, op: PrefillOp | DecodeOp, rewriter: PatternRewriter) -> None:
         visit = self.resources.visit(op)
-        if (
-            op.models is not None
-            or op.layers is not None
-            or op.shards is not None
-            or visit.model.experts is None
-            or visit.cached
-        ):
+        whole = op.shards is None and not visit.cached
+        if op.models is not None or not whole or visit.model.experts is None:
             return
         check_moved(op)
+        if visit.parallelism.pp > 1 and op.layers is None:
+            problem = f"is a pipeline of {visit.parallelism.pp} stages"
+            raise IRError(subject=f"step {op.step_name!r}", problem=problem, way_out="run pipeline-parallel before")
         if op.pool is None:
             visit = replace(visit, parallelism=self.unplaced)
         parts = _Phase(op, visit).parts()

@@ -21,6 +21,7 @@ from xdsl.ir import Block, SSAValue
 from xdsl.passes import ModulePass
 
 from weft.compiler.attributes import spelled
+from weft.compiler.control_flow import block_name
 from weft.compiler.dialects.step import StepOp
 from weft.compiler.effects import Effect, Effects
 from weft.compiler.functions import Functions, callee_of, callees_first, drop_unused, functions_of
@@ -68,9 +69,10 @@ def _inline(call: func.CallOp, place: str, functions: Functions, effect: Effect)
     if len(blocks) == 1 and effect < Effect.READS:
         _in_place(call, blocks[0])
         return
-    for block in blocks:
+    for block, original in zip(blocks, callee.body.blocks, strict=True):  # a clone has no labels
         body.detach_block(block)
-        block.name_hint = spelled(f"{place}.{block.name_hint or 'enter'}")
+        is_first = original is callee.body.blocks.first
+        block.name_hint = spelled(f"{place}.{'enter' if is_first else block_name(original)}")
     _between(call, blocks, spelled(f"{place}.after"))
 
 
