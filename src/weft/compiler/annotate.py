@@ -5,7 +5,7 @@ from xdsl.rewriter import Rewriter
 
 from weft.compiler.attributes import to_dictionary
 from weft.compiler.control_flow import agent_graph, steps_of
-from weft.compiler.dialects.llm import DecodeOp, PrefillOp
+from weft.compiler.dialects.llm import DecodeOp, PrefixOp, PromptOp
 from weft.compiler.dialects.types import KvType
 from weft.compiler.placed import Answered, PlacedPools, assumption, block_rows, handoff_attributes
 
@@ -14,7 +14,7 @@ def annotate(module: ModuleOp, pools: PlacedPools, own: Answered) -> None:
     """`own` is the answer under the module's names; `pools` are those of the whole fleet."""
     for block in agent_graph(module).body.blocks:
         for step in steps_of(block):
-            if isinstance(step, PrefillOp | DecodeOp):
+            if isinstance(step, PromptOp | PrefixOp | DecodeOp):
                 model = own.chosen(step.step_name).model
                 assert model is not None
                 settle_model(step, model.id)
@@ -45,9 +45,9 @@ def annotate(module: ModuleOp, pools: PlacedPools, own: Answered) -> None:
     )
 
 
-def settle_model(step: PrefillOp | DecodeOp, model: str) -> None:
+def settle_model(step: PromptOp | PrefixOp | DecodeOp, model: str) -> None:
     """Of the models that the step may run, the one that was placed; its cache is of that model."""
     step.model = StringAttr(model)
     step.models = None
-    if isinstance(step, PrefillOp):
+    if isinstance(step, PromptOp | PrefixOp):
         Rewriter.replace_value_with_new_type(step.kv, KvType(step.model))

@@ -7,7 +7,7 @@ from functools import cached_property
 
 from weft import catalog
 from weft.catalog.changes import changed_fleet
-from weft.compiler.dialects.llm import DecodeOp, PrefillOp
+from weft.compiler.dialects.llm import DecodeOp, PrefixOp, PromptOp
 from weft.compiler.dialects.step import StepOp
 from weft.compiler.request import CompileRequest
 from weft.core.deployment import Parallelism, Pool
@@ -24,8 +24,8 @@ from weft.estimate.read import read_engine, twin
 from weft.estimate.resolve import labels_of
 from weft.plan.served import DECODE, PREFILL, SERVER, Replica, Sizes, Software, served
 
-_SIZED: Mapping[str, type[PrefillOp | DecodeOp]] = {SERVER: DecodeOp, PREFILL: PrefillOp}
-"""The steps that tell the sizes of calls, by kind of pool."""
+Phase = PromptOp | PrefixOp | DecodeOp
+"""A step that an engine runs for a call."""
 
 BLOCK_SIZE = 16
 """Tokens of a KV block."""
@@ -75,12 +75,11 @@ class Terms:
         return {name: math.exp(value.item()) for name, value in logs.items()}
 
     def _start_s(
-        self, engine: Engine, kind: str, phases: Sequence[PrefillOp | DecodeOp], rows: int, slower: float, pace: Pace
+        self, engine: Engine, kind: str, phases: Sequence[Phase], rows: int, slower: float, pace: Pace
     ) -> float:
         """What the estimate of a call by itself has beside its prompt's own seconds, which the pace knows: `slower`
         times those of a step that is shared. Mean over the calls of the pool."""
-        calls = {(min(step.isl.value.data, rows), _osl(step)) for step in phases if isinstance(step, _SIZED[kind])}
-        sizes = [Sizes(*each) for each in sorted(calls)]
+        sizes = _sizes(phases, kind, rows)
         known = coefficients()
         terms = Software(
             *read_engine(self.request.engine), known.habits, known.bands, {engine.model.id: twin(engine.model)}
@@ -95,11 +94,11 @@ class Terms:
         groups = changed_fleet(asked.fleet, asked.settings, asked.additions, asked.catalogue).groups
         return {group.device.id: group.device for group in groups}
 
-    def _phases(self, pool: str) -> tuple[PrefillOp | DecodeOp, ...]:
+    def _phases(self, pool: str) -> tuple[Phase, ...]:
         return tuple(
             step
             for step in self.steps
-            if isinstance(step, PrefillOp | DecodeOp) and step.pool is not None and _name(step) == pool
+            if isinstance(step, Phase) and step.pool is not None and _name(step) == pool
         )
 
     def _power_w(self, device: Device, split: Parallelism) -> tuple[float | None, float | None]:
@@ -121,19 +120,23 @@ def links_of(names: Iterable[str]) -> tuple[Link, ...]:
     return tuple(catalog.link(name) for name in sorted(set(names)))
 
 
-def _kind(phases: Sequence[PrefillOp | DecodeOp]) -> str:
-    kinds = {type(step) for step in phases}
-    return SERVER if len(kinds) > 1 else PREFILL if PrefillOp in kinds else DECODE
+def _kind(phases: Sequence[Phase]) -> str:
+    kinds = {isinstance(step, DecodeOp) for step in phases}
+    return SERVER if len(kinds) > 1 else DECODE if True in kinds else PREFILL
 
 
-def _osl(step: PrefillOp | DecodeOp) -> int:
-    """A prompt by itself makes one token."""
-    return step.osl.value.data if isinstance(step, DecodeOp) else 1
+def _sizes(phases: Sequence[Phase], kind: str, rows: int) -> list[Sizes]:
+    """Of the calls of a pool: told by their decodes, or by prompts alone, which make one token."""
+    if kind == SERVER:
+        calls = [(each.isl.value.data, each.osl.value.data) for each in phases if isinstance(each, DecodeOp)]
+    else:
+        calls = [(each.isl.value.data, 1) for each in phases]
+    return [Sizes(*each) for each in sorted({(min(isl, rows), osl) for isl, osl in calls})]
 
 
-def _step_tokens(phases: tuple[PrefillOp | DecodeOp, ...], batch_limit: int) -> int:
+def _step_tokens(phases: Sequence[Phase], batch_limit: int) -> int:
     """A pool of prompts only takes its whole planned batch in one step, as the planner priced it."""
-    if all(isinstance(step, PrefillOp) for step in phases):
+    if not any(isinstance(step, DecodeOp) for step in phases):
         planned = max((step.isl.value.data for step in phases), default=0) * batch_limit
         return max(PREFILL_STEP_TOKENS, planned)
     return MIXED_STEP_TOKENS

@@ -16,12 +16,12 @@ from weft.compiler.attributes import Scalar, to_attribute, to_dictionary
 from weft.compiler.control_flow import agent_graph, steps_of
 from weft.compiler.dialects.fleet import PoolOp
 from weft.compiler.dialects.kv import TransferOp
-from weft.compiler.dialects.llm import DecodeOp, PrefillOp
+from weft.compiler.dialects.llm import DecodeOp, PrefixOp, PromptOp
 from weft.compiler.dialects.step import StepOp
 from weft.compiler.emit import emit_program
 from weft.compiler.opt import run_passes
 from weft.compiler.passes.set_workload import set_sizes
-from weft.compiler.pipeline import AFTER_PLACING, ANALYSES, FLATTEN, SIMPLIFY, import_module
+from weft.compiler.pipeline import AFTER_PLACING, ANALYSE, FLATTEN, LOWER, SIMPLIFY, import_module
 from weft.core.deployment import Deployment, Handoff, Pool, Route
 from weft.core.errors import DeploymentError
 
@@ -33,7 +33,7 @@ def placed_module(plan: Deployment, name: str) -> ModuleOp:
     module = _program_of(plan, name)
     run_passes(module, FLATTEN)
     set_sizes(module, plan.workload.steps, name)
-    run_passes(module, (*SIMPLIFY, *ANALYSES))
+    run_passes(module, (*SIMPLIFY, *LOWER, *ANALYSE))
     routes = {route.step: route for route in plan.routes}
     for block in agent_graph(module).body.blocks:
         for step in steps_of(block):
@@ -71,7 +71,7 @@ def _place(step: StepOp, plan: Deployment, route: Route) -> None:
     pool = plan.pool(route.pool)
     step.pool = SymbolRefAttr(pool.name)
     step.assumed = _assumed(route)
-    if isinstance(step, PrefillOp | DecodeOp) and pool.model is not None:
+    if isinstance(step, PromptOp | PrefixOp | DecodeOp) and pool.model is not None:
         settle_model(step, pool.model)
     moved = next((each for each in plan.handoffs if each.target == step.step_name), None)
     if isinstance(step, DecodeOp) and moved is not None:

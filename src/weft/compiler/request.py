@@ -13,7 +13,8 @@ class CompileRequest:
     `settings` and `additions` change the fleet: see catalog.changes. `engine`: the serving software, as `weft estimate`
     reads it (blank: the average one). `robust`: plan for the high ends of the error bands.
     `pins` are STEP=DEVICE[@ZONE]. `previous`: a plan on disk to begin from. `tighten`: see compiler.tighten. `sizes`
-    are STEP.SIZE=NUMBER (think.isl=812); they win over those of the workload and of the program."""
+    are STEP.SIZE=NUMBER (think.isl=812); they win over those of the workload and of the program.
+    `passes` are opt-in, as `weft opt -p` reads them; they run before placing."""
 
     agent: str
     fleet: str = "default"
@@ -37,6 +38,7 @@ class CompileRequest:
     previous: str = ""
     tighten: tuple[str, ...] = ()
     sizes: tuple[str, ...] = ()
+    passes: str = ""
 
     def slo_terms(self) -> Slo:
         return catalog.slo(self.slo)

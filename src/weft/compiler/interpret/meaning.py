@@ -15,7 +15,7 @@ from weft.compiler.dialects.data import ApplyOp
 from weft.compiler.dialects.experts import ExpertOp, GateSelectOp, MergeExpertsOp
 from weft.compiler.dialects.fleet import RecvOp, SendOp
 from weft.compiler.dialects.kv import LoadOp, StoreOp, TransferOp
-from weft.compiler.dialects.llm import CallOp, DecodeOp, PrefillOp
+from weft.compiler.dialects.llm import CallOp, DecodeOp, ExtendOp, PrefixOp, PromptOp
 from weft.compiler.dialects.tool import ComputeOp, InvokeOp, LookupOp
 from weft.compiler.effects import is_greedy
 from weft.compiler.interpret.values import Term, Value, after_all, applied
@@ -26,6 +26,7 @@ FOR_THE_PLANNER = frozenset(
         *("step", "visits", "cost", "profile", "hint", "pool", "partition", "assumed", "handoff", "variation"),
         *("core_s", "isl", "osl", "models", "chunk_tokens", "width", "effect", "speculative", "lookup_share"),
         *("layers", "first_layer", "shard", "shards", "tp", "dp", "ep", "phase", "experts", "first_expert"),
+        *("prefix", "prefix_tokens"),
     }
 )
 
@@ -54,8 +55,12 @@ class Meanings:
         match op:
             case CallOp():
                 return (self._reply(op, _cache(op, inputs[0])),)
-            case PrefillOp():
-                return (_cache(op, inputs[0]),)
+            case PrefixOp():
+                return (applied(_prefix(op), ()),)
+            case ExtendOp() if inputs[0].term.made != _prefix(op):
+                return (applied("cache of a prompt that began otherwise", inputs),)
+            case PromptOp():
+                return (_cache(op, inputs[-1]),)
             case DecodeOp():
                 return (self._reply(op, inputs[0]),)
             case MergeExpertsOp():
@@ -95,10 +100,14 @@ def _made(op: Operation) -> str:
     return " ".join((name, *told))
 
 
-def _cache(op: CallOp | PrefillOp | MergeExpertsOp, prompt: Value) -> Value:
+def _cache(op: CallOp | PromptOp | MergeExpertsOp, prompt: Value) -> Value:
     """Whichever stage of a pipeline makes it."""
     made_by = f"cache of {op.model.data}"
     return prompt if prompt.term.made == made_by else applied(made_by, [prompt])
+
+
+def _prefix(op: PrefixOp | ExtendOp) -> str:
+    return f"prefix {op.prefix} of {op.model.data}"
 
 
 def is_move(op: Operation) -> bool:
