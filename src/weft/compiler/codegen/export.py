@@ -15,7 +15,6 @@ from weft.compiler.codegen.encoders import BERT, Bert, parse_bert, read_pooling
 from weft.compiler.codegen.models import Decoder
 from weft.core.errors import CheckpointError, InputError, MissingProgramError
 from weft.runtime.engines.artifact import DECODE, EMBED, ENCODE, MIN_CONTEXT, PREFILL, SCOPE, Artifact, Entry
-from weft.runtime.engines.checkpoint import hash_model
 from weft.runtime.engines.config import ModelConfig, parse_config
 
 DECODER_PHASES, BERT_PHASES = (PREFILL, DECODE, EMBED), (EMBED, ENCODE)
@@ -28,7 +27,8 @@ NAMES_LISTED = 5
 
 @dataclass(frozen=True, slots=True)
 class ExportedModule:
-    """`mlir` is what the compiler reads; `artifact` is what the runtime must know of what comes out."""
+    """`mlir` is what the compiler reads; `artifact` is what the runtime must know of what comes out. It names no
+    weights: `checkpoint.bind_weights` does, when it is known which ones it will run with."""
 
     mlir: Path
     artifact: Artifact
@@ -57,7 +57,7 @@ def export_model(
     module = _module(config, read_pooling(checkpoint), DTYPES[stored])
     _check_tensors(source, module)
     _write(aot, config, (module, entries), DTYPES[stored], mlir)
-    return ExportedModule(mlir, _artifact(source, config, stored, entries))
+    return ExportedModule(mlir, _artifact(config, stored, entries))
 
 
 def _check(phases: Sequence[str], batches: Sequence[int], known: Sequence[str]) -> None:
@@ -177,11 +177,10 @@ def _arguments(
     return arguments, (many, None, None, held, slots, slots)
 
 
-def _artifact(source: Checkpoint, config: Any, dtype: str, entries: tuple[Entry, ...]) -> Artifact:
-    """Without weights the hash is empty: whoever adds them knows it."""
+def _artifact(config: Any, dtype: str, entries: tuple[Entry, ...]) -> Artifact:
     decoder = isinstance(config, ModelConfig)
     return Artifact(
-        model_hash=hash_model(source.folder) if source.files else "",
+        model_hash="",
         architecture=config.architecture if decoder else BERT,
         dtype=dtype,
         layers=config.layers,
@@ -190,7 +189,7 @@ def _artifact(source: Checkpoint, config: Any, dtype: str, entries: tuple[Entry,
         vocab=config.vocab,
         context=config.context,
         entries=entries,
-        parameters=tuple(str(path.resolve()) for path in source.files),
+        parameters=(),
         width=config.d_model if decoder else config.width,
     )
 

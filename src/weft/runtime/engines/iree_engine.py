@@ -14,7 +14,7 @@ import numpy as np
 
 from weft.core.errors import CapacityError, RunError, WireError
 from weft.policy.kv_blocks import BlockPool, Table
-from weft.runtime.engines.artifact import MIN_CONTEXT, Artifact
+from weft.runtime.engines.artifact import DECODE, MIN_CONTEXT, PREFILL, Artifact
 from weft.runtime.engines.base import Prefilled
 from weft.runtime.engines.iree_device import Array, Device, Program, element_type, open_store
 from weft.runtime.kv.cache import NUMPY_OF_DTYPE, KvCache, KvShape
@@ -58,13 +58,14 @@ class IreeEngine:
 
     def prefill(self, tokens: Sequence[int]) -> Prefilled:
         self._check_prompt(tokens)
-        state = self._new(len(tokens))
+        sequence = self.open()
         try:
-            state.last_token = int(self.logits([state], [tokens])[0].argmax())
+            first = int(self.extend([sequence], [tokens])[0].argmax())
         except BaseException:
-            self._pool.release(state.table)
+            self.release(sequence)
             raise
-        return Prefilled(self._add(state), state.last_token)
+        self._sequences[sequence].last_token = first
+        return Prefilled(sequence, first)
 
     def decode(self, sequence: int, max_tokens: int, stop_tokens: Collection[int]) -> Iterator[int]:
         state = self._state(sequence)
@@ -77,13 +78,38 @@ class IreeEngine:
 
     def step(self, sequences: Sequence[int]) -> list[int]:
         """The next token of each sequence, in batches of the compiled sizes."""
+        largest = max(self._artifact.batches(DECODE), default=1)
+        tokens: list[int] = []
+        for start in range(0, len(sequences), largest):
+            batch = sequences[start : start + largest]
+            logits = self.extend(batch, [[self._state(each).last_token] for each in batch])
+            for sequence, token in zip(batch, logits.argmax(axis=1).tolist(), strict=True):
+                self._state(sequence).last_token = token
+                tokens.append(token)
+        return tokens
+
+    def open(self) -> int:
+        """A sequence that holds no tokens yet."""
+        return self._add(_Sequence(Table(), 0, -1))
+
+    def extend(self, sequences: Sequence[int], new: Sequence[Sequence[int]]) -> Array:
+        """(sequences, vocab): logits after `new[i]` more tokens of each sequence, whose keys and values are stored.
+
+        A prompt may come in parts; several sequences need an entry of their batch size, or a larger one.
+        """
         states = [self._state(sequence) for sequence in sequences]
-        largest = max(self._artifact.batches("decode"), default=1)
-        for start in range(0, len(states), largest):
-            batch = states[start : start + largest]
-            for state, row in zip(batch, self.logits(batch, [[state.last_token] for state in batch]), strict=True):
-                state.last_token = int(row.argmax())
-        return [state.last_token for state in states]
+        phase = DECODE if all(len(tokens) == 1 for tokens in new) and self._artifact.batches(DECODE) else PREFILL
+        batch = self._batch(phase, len(states))
+        for state, tokens in zip(states, new, strict=True):
+            self._grow(state, state.length + len(tokens))
+        width = 1 if phase == DECODE else max(2, max(len(tokens) for tokens in new))
+        logits, keys, values = self._call(f"{phase}_b{batch}", states, new, (batch, width))
+        for row, (state, tokens) in enumerate(zip(states, new, strict=True)):
+            slots = state.slots[state.length : state.length + len(tokens)]
+            self._keys.write(slots, keys, row * width)
+            self._values.write(slots, values, row * width)
+            state.length += len(tokens)
+        return self._program.device.get(logits, np.dtype(np.float32))[: len(states)]
 
     def export_kv(self, sequence: int) -> KvCache:
         state = self._state(sequence)
@@ -100,10 +126,10 @@ class IreeEngine:
                 problem=f"is {kv.shape}, this engine holds {self._shape(kv.shape.tokens)}",
                 way_out="run the same checkpoint and number format on both sides",
             )
-        state = self._new(kv.shape.tokens)
-        state.length, state.last_token = kv.shape.tokens, first_token
+        state = _Sequence(Table(), kv.shape.tokens, first_token)
+        self._grow(state, state.length)
         for store, layers in ((self._keys, kv.keys), (self._values, kv.values)):
-            store.fill(state.slots[: kv.shape.tokens], np.stack(layers).transpose(0, 2, 1, 3))
+            store.fill(state.slots[: state.length], np.stack(layers).transpose(0, 2, 1, 3))
         return self._add(state)
 
     def release(self, sequence: int) -> None:
@@ -114,27 +140,12 @@ class IreeEngine:
     def late_s(self, sequence: int) -> float:
         return 0.0
 
-    def logits(self, states: Sequence[_Sequence], new: Sequence[Sequence[int]]) -> Array:
-        """(sequences, vocab) after `new[i]` more tokens of each; their keys and values are stored."""
-        phase = "decode" if all(len(tokens) == 1 for tokens in new) and states[0].length else "prefill"
-        for state, tokens in zip(states, new, strict=True):
-            self._grow(state, state.length + len(tokens))
-        batch = self._batch(phase, len(states))
-        width = 1 if phase == "decode" else max(2, *(len(tokens) for tokens in new))
-        logits, keys, values = self._call(f"{phase}_b{batch}", states, new, (batch, width))
-        for row, (state, tokens) in enumerate(zip(states, new, strict=True)):
-            slots = state.slots[state.length : state.length + len(tokens)]
-            self._keys.write(slots, keys, row * width)
-            self._values.write(slots, values, row * width)
-            state.length += len(tokens)
-        return self._program.device.get(logits, np.dtype(np.float32))[: len(states)]
-
     def _call(
         self, entry: str, states: Sequence[_Sequence], new: Sequence[Sequence[int]], shape: tuple[int, int]
     ) -> list[Any]:
         """Rows beyond the sequences are padding: they see nothing, and nobody looks at what comes out."""
         batch, _ = shape
-        before = max(MIN_CONTEXT, *(-(-state.length // BLOCK) * BLOCK for state in states))
+        before = max(MIN_CONTEXT, max(-(-state.length // BLOCK) * BLOCK for state in states))
         tokens, starts, counts = np.zeros(shape, np.int64), np.zeros(batch, np.int64), np.ones(batch, np.int64)
         context = np.zeros((batch, min(before, max(self._artifact.context, MIN_CONTEXT))), np.int64)
         for row, (state, given) in enumerate(zip(states, new, strict=True)):
@@ -155,11 +166,6 @@ class IreeEngine:
             problem=f"was compiled for {list(self._artifact.batches(phase)) or 'no batch'}",
             way_out="compile the model for this phase and a larger batch",
         )
-
-    def _new(self, tokens: int) -> _Sequence:
-        state = _Sequence(Table(), 0, -1)
-        self._grow(state, tokens)
-        return state
 
     def _grow(self, state: _Sequence, tokens: int) -> None:
         if tokens <= len(state.slots):
