@@ -49,6 +49,9 @@ class BundleOptions:
     launch_with: Annotated[str | None, typer.Option(help="sglang or tensorrt-llm in place of vllm, where it runs.")] = (
         None
     )
+    launch_only: Annotated[
+        bool, typer.Option("--launch-only", help="Compile nothing: launch specs for all that engines serve.")
+    ] = False
     batch: Annotated[list[int] | None, typer.Option(help="Batch sizes to generate code for (default: 1).")] = None
     verify: Annotated[
         bool, typer.Option("--verify", help="The argument is a bundle: check that every file is as it was written.")
@@ -113,7 +116,11 @@ def plan_of(name: str, request: CompileRequest) -> Deployment:
 
 def request_of(plan: Deployment, name: str, wanted: BundleOptions) -> BundleRequest:
     given = {model: read_checkpoint(folder) for model, folder in given_checkpoints(wanted.checkpoint or ())}
-    stand_in = None if given else read_checkpoint(STAND_IN)
+    stand_in = None if given or wanted.launch_only else read_checkpoint(STAND_IN)
+    if wanted.launch_only and wanted.target:
+        raise InputError(
+            subject="--launch-only", problem="compiles nothing, --target says for what", way_out="leave one out"
+        )
     return BundleRequest(
         plan=plan,
         name=name,
@@ -122,6 +129,7 @@ def request_of(plan: Deployment, name: str, wanted: BundleOptions) -> BundleRequ
         targets=tuple(wanted.target or ()),
         engine=wanted.launch_with,
         batches=tuple(sorted(set(wanted.batch or (1,)))),
+        compiles=not wanted.launch_only,
     )
 
 
