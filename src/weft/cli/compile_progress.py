@@ -1,6 +1,7 @@
 """What `weft compile` shows while compilers run: a line for each, with its state and its time."""
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as RichProgress
 
@@ -37,11 +38,13 @@ class Progress:
                 self._console.print(f"{name}: {said}", style=STYLES.get(state), highlight=False, markup=False)
             return
         if name not in self._tasks:
-            self._tasks[name] = self._bars.add_task(name, total=1, start=False, word=said)
-        task = self._tasks[name]
-        if state is State.RUNNING:
+            self._tasks[name] = self._bars.add_task(name, total=None, start=False, word=said)
+        task, ended = self._tasks[name], state in ENDED
+        if state is not State.WAITING:
             self._bars.start_task(task)
-        self._bars.update(task, word=f"[{STYLES.get(state, 'default')}]{said}[/]", completed=int(state in ENDED))
+        self._bars.update(task, word=f"[{STYLES.get(state, 'default')}]{escape(said)}[/]")
+        if ended:
+            self._bars.update(task, total=1, completed=1)
 
 
 def silent(name: str, state: State, word: str) -> None:
