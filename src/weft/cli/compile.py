@@ -1,5 +1,8 @@
 """`weft compile`: a plan → a bundle with code, launch specs and hashes of all that it runs; `--verify` checks one."""
 
+import signal
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
@@ -135,10 +138,21 @@ def request_of(plan: Deployment, name: str, wanted: BundleOptions) -> BundleRequ
 
 def compiled(request: BundleRequest, how: CompilerOptions) -> Manifest:
     count = max(1, len(request.targets) or len(request.plan.pools))
-    if how.json:
-        return build_bundle(request, how.tools(count, silent))
-    with Progress(Console(stderr=True)) as progress:
-        return build_bundle(request, how.tools(count, progress.watch))
+    with _stopped_by_sigterm():
+        if how.json:
+            return build_bundle(request, how.tools(count, silent))
+        with Progress(Console(stderr=True)) as progress:
+            return build_bundle(request, how.tools(count, progress.watch))
+
+
+@contextmanager
+def _stopped_by_sigterm() -> Generator[None]:
+    """As by Ctrl-C: the compilers are ended too."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def verify(bundle: Path, as_json: bool) -> None:
