@@ -5,20 +5,12 @@ Exits 0, or prints a refusal as one line of JSON and exits 2.
 
 import argparse
 import json
-import shutil
 import sys
-import tempfile
-from collections.abc import Mapping
 from pathlib import Path
 
-from weft.compiler.codegen.checkpoints import CONFIG, WEIGHTS, Checkpoint, read_checkpoint
 from weft.compiler.codegen.export import export_model
 from weft.compiler.codegen.torch_export import write_header
-from weft.core.errors import CheckpointError, WeftError
-from weft.runtime.engines.checkpoint import read_config
-from weft.runtime.engines.llama import expected_tensors
-
-NAMES_TOLD = 5
+from weft.core.errors import WeftError
 
 
 def main() -> None:
@@ -30,39 +22,14 @@ def main() -> None:
     parser.add_argument("module", type=Path)
     asked = parser.parse_args()
     try:
-        export(asked.checkpoint, asked.module, asked.phases, asked.batches, asked.dtype)
+        exported = export_model(
+            asked.checkpoint, asked.module, phases=asked.phases, batches=asked.batches, dtype=asked.dtype
+        )
     except WeftError as error:
         told = {"subject": error.subject, "problem": error.problem, "way_out": error.way_out}
         print(json.dumps(told), file=sys.stderr)
         sys.exit(2)
-
-
-def export(folder: Path, module: Path, phases: tuple[str, ...], batches: tuple[int, ...], dtype: str) -> None:
-    """The module is one of the config: no weights are read, so that they need not be here yet."""
-    checkpoint = read_checkpoint(folder)
-    if checkpoint.tensors:
-        check_tensors(checkpoint, expected_tensors(read_config(folder)))
-    with tempfile.TemporaryDirectory() as scratch:
-        shutil.copyfile(folder / CONFIG, Path(scratch) / CONFIG)
-        (Path(scratch) / WEIGHTS).touch()
-        exported = export_model(Path(scratch), module, phases=phases, batches=batches, dtype=dtype)
     write_header(exported.mlir, exported.artifact)
-
-
-def check_tensors(checkpoint: Checkpoint, expected: Mapping[str, tuple[int, ...]]) -> None:
-    """All that the config asks for are there, in its shapes. More is fine."""
-    missing = [name for name in expected if name not in checkpoint.tensors]
-    if missing:
-        more = ", …" if len(missing) > NAMES_TOLD else ""
-        raise _unfit(str(checkpoint.folder), f"lacks {len(missing)} tensors: {', '.join(missing[:NAMES_TOLD])}{more}")
-    for name, shape in expected.items():
-        stored = checkpoint.tensors[name].shape
-        if stored != tuple(shape):
-            raise _unfit(f"{checkpoint.folder}: {name}", f"has shape {stored}, {CONFIG} makes it {tuple(shape)}")
-
-
-def _unfit(subject: str, problem: str) -> CheckpointError:
-    return CheckpointError(subject=subject, problem=problem, way_out=f"use weights that were saved with this {CONFIG}")
 
 
 if __name__ == "__main__":

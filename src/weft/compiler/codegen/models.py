@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from weft.runtime.engines.artifact import MIN_CONTEXT
 from weft.runtime.engines.config import ModelConfig
 from weft.runtime.engines.llama import rope_frequencies
 
@@ -20,22 +21,32 @@ UNSEEN = -1e30  # added to a score: finite, so that no row of nothing but unseen
 
 
 class Decoder(nn.Module):
-    """(logits of each last real token, new keys, new values): see `weft.runtime.engines.artifact`."""
+    """`step` and `embed` are what entry points call: see `weft.runtime.engines.artifact`."""
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: ModelConfig, pooling: str) -> None:
         super().__init__()
-        self.config = config
+        self.config, self.pooling = config, pooling
         self.model = Stack(config)
         self.lm_head = None if config.tied_embeddings else _linear(config.d_model, config.vocab, biased=False)
 
-    def forward(
+    def step(
         self, tokens: Tensor, starts: Tensor, counts: Tensor, context: Tensor, keys: Tensor, values: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
+        """Logits of each last real token, new keys, new values."""
         hidden, new_keys, new_values = self.model(tokens, starts, context, keys, values)
         batch, length = tokens.shape
         last = hidden[:, 0] if length == 1 else hidden[torch.arange(batch), counts - 1]
         head = self.model.embed_tokens.weight if self.lm_head is None else self.lm_head.weight
         return functional.linear(self.model.norm(last), head).float(), new_keys, new_values
+
+    def embed(self, tokens: Tensor, counts: Tensor) -> Tensor:
+        """With an empty cache."""
+        config = self.config
+        shape = (config.layers, MIN_CONTEXT, config.kv_heads, config.head_dim)
+        cache = torch.zeros(shape, dtype=self.model.norm.weight.dtype)
+        context = torch.zeros(tokens.shape[0], MIN_CONTEXT, dtype=torch.int64)
+        hidden, _, _ = self.model(tokens, torch.zeros_like(counts), context, cache, cache)
+        return pool(self.model.norm(hidden), counts, self.pooling)
 
 
 class Stack(nn.Module):
@@ -49,20 +60,17 @@ class Stack(nn.Module):
     def forward(
         self, tokens: Tensor, starts: Tensor, context: Tensor, keys: Tensor, values: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Hidden states (B, S, d_model) before the last norm; new keys and values (B, S, layers, G, D)."""
+        """Hidden states (B, S, d_model) before the last norm; new keys and values (layers, B, S, G, D)."""
         config = self.config
         rotation = _rotation(config, starts, tokens.shape[1])
         masks = _masks(config.window, starts, tokens.shape[1], context.shape[1])
-        rows = context * config.layers  # slot → first row of the cache seen as (slots * layers, G, D)
-        flat = (-1, config.kv_heads, config.head_dim)
-        flat_keys, flat_values = keys.view(flat), values.view(flat)
+        old = [_rows(cache, context) for cache in (keys, values)]
         x = self.embed_tokens(tokens)
         new = []
         for index, layer in enumerate(self.layers):
-            old = flat_keys[rows + index], flat_values[rows + index]
-            x, *stored = layer(x, rotation, masks, old)
+            x, *stored = layer(x, rotation, masks, (old[0][index], old[1][index]))
             new.append(stored)
-        return x, torch.stack([keys for keys, _ in new], dim=2), torch.stack([values for _, values in new], dim=2)
+        return x, torch.stack([keys for keys, _ in new]), torch.stack([values for _, values in new])
 
 
 class Layer(nn.Module):
@@ -110,7 +118,7 @@ class Attention(nn.Module):
         v = self.v_proj(x).view(per_head)
         groups = config.heads // config.kv_heads
         q = q.view(batch, length, config.kv_heads, groups, config.head_dim).permute(0, 2, 3, 1, 4)
-        mixed = _attend(q, (old[0], k), (old[1], v), masks)
+        mixed = _attend(q, (old[0], k.transpose(1, 2)), (old[1], v.transpose(1, 2)), masks)
         return self.o_proj(mixed.permute(0, 3, 1, 2, 4).reshape(batch, length, -1)), k, v
 
 
@@ -162,6 +170,19 @@ class Norm(nn.Module):
         return self.weight * normed.to(x.dtype)
 
 
+def pool(hidden: Tensor, counts: Tensor, pooling: str) -> Tensor:
+    """(B, S, width) → (B, width), float32, each of length 1."""
+    wide = hidden.float()
+    if pooling == "cls":
+        chosen = wide[:, 0]
+    elif pooling == "last":
+        chosen = wide[torch.arange(wide.shape[0]), counts - 1]
+    else:
+        real = (torch.arange(wide.shape[1])[None] < counts[:, None]).float()[..., None]
+        chosen = (wide * real).sum(dim=1) / counts[:, None].float()
+    return chosen / chosen.square().sum(dim=-1, keepdim=True).sqrt().clamp_min(1e-12)
+
+
 def _shares(likes: Tensor, per_token: int) -> Tensor:
     """(…, experts): the `per_token` largest keep their value over their sum, the others become 0; the first of
     equals wins."""
@@ -177,20 +198,25 @@ def _shares(likes: Tensor, per_token: int) -> Tensor:
 def _attend(
     q: Tensor, keys: tuple[Tensor, Tensor], values: tuple[Tensor, Tensor], masks: tuple[Tensor, Tensor]
 ) -> Tensor:
-    """q (B, G, R, S, D); keys, values (B, T or S, G, D), old and new; masks (B or 1, S, T or S) → (B, G, R, S, D)."""
+    """q (B, G, R, S, D); keys, values (B, G, T or S, D), old and new; masks (B or 1, S, T or S) → (B, G, R, S, D)."""
     scale = 1.0 / math.sqrt(q.shape[-1])
     scores = [
-        _grouped(q, each.permute(0, 2, 3, 1)).float() * scale + mask[:, None, None]
+        _grouped(q, each.transpose(2, 3)).float() * scale + mask[:, None, None]
         for each, mask in zip(keys, masks, strict=True)
     ]
     highest = torch.maximum(*(part.amax(dim=-1, keepdim=True) for part in scores))
     weights = [torch.exp(part - highest) for part in scores]
     total = weights[0].sum(dim=-1, keepdim=True) + weights[1].sum(dim=-1, keepdim=True)
-    old, new = (
-        _grouped((part / total).to(each.dtype), each.transpose(1, 2))
-        for part, each in zip(weights, values, strict=True)
-    )
+    old, new = (_grouped((part / total).to(each.dtype), each) for part, each in zip(weights, values, strict=True))
     return old + new
+
+
+def _rows(cache: Tensor, context: Tensor) -> Tensor:
+    """(layers, slots, G, D) at slots (B, T) → (layers, B, G, T, D): one gather for all layers, in the order in which
+    attention reads; a gather per layer and a transpose each would be compiled and run one by one."""
+    layers, slots, kv_heads, head_dim = cache.shape
+    rows = torch.arange(layers)[:, None, None, None] * slots + context[None, :, None]
+    return cache.view(-1, head_dim)[rows * kv_heads + torch.arange(kv_heads)[:, None]]
 
 
 def _grouped(rows: Tensor, matrix: Tensor) -> Tensor:
@@ -201,11 +227,11 @@ def _grouped(rows: Tensor, matrix: Tensor) -> Tensor:
 
 
 def _masks(window: int | None, starts: Tensor, length: int, before: int) -> tuple[Tensor, Tensor]:
-    """What is added to the scores of the tokens before (B, S, T) and of the new ones (1, S, S)."""
+    """What is added to the scores of the tokens before (B, S or 1, T) and of the new ones (1, S, S)."""
     new = torch.arange(length)
     positions = starts[:, None, None] + new[None, :, None]
     columns = torch.arange(before)[None, None]
-    old_seen = (columns < starts[:, None, None]).expand(-1, length, -1)
+    old_seen = columns < starts[:, None, None]
     new_seen = new[None] <= new[:, None]
     if window is not None:
         old_seen = old_seen & (columns > positions - window)
@@ -218,17 +244,18 @@ def _score(seen: Tensor) -> Tensor:
 
 
 def _rotation(config: ModelConfig, starts: Tensor, length: int) -> tuple[Tensor, Tensor]:
-    """cos and sin (B, S, 1, D / 2) of the new tokens' positions."""
+    """cos (B, S, 1, 1, D / 2) and signed sin (B, S, 1, 2, D / 2) of the new tokens' positions."""
     frequencies = torch.tensor(rope_frequencies(config.rope, config.head_dim).tolist())
-    angles = (starts[:, None] + torch.arange(length)).float()[..., None, None] * frequencies
-    return angles.cos(), angles.sin()
+    angles = (starts[:, None] + torch.arange(length)).float()[..., None, None, None] * frequencies
+    return angles.cos(), angles.sin() * torch.tensor([[-1.0], [1.0]])
 
 
 def _rotate(x: Tensor, rotation: tuple[Tensor, Tensor]) -> Tensor:
-    """(B, S, heads, D), the two halves of a head are the axes (Hugging Face)."""
+    """(B, S, heads, D), the two halves of a head are the axes (Hugging Face). Halves change places by `flip`, which
+    fuses with the arithmetic; `cat` would be copies of its own."""
     cos, sin = (part.to(x.dtype) for part in rotation)
-    first, second = x.chunk(2, dim=-1)
-    return torch.cat((first * cos - second * sin, second * cos + first * sin), dim=-1)
+    halves = x.unflatten(-1, (2, x.shape[-1] // 2))
+    return (halves * cos + halves.flip(-2) * sin).flatten(-2)
 
 
 def _linear(inputs: int, outputs: int, *, biased: bool) -> nn.Linear:

@@ -2,13 +2,14 @@
 
 A decoder's entry takes, in this order (B sequences, S new tokens, T tokens before them, all integers 64 bit):
 
-    tokens (B, S)   starts (B,)   counts (B,)   context (B, T)   keys, values (slots, layers, kv_heads, head_dim)
+    tokens (B, S)   starts (B,)   counts (B,)   context (B, T)   keys, values (layers, slots, kv_heads, head_dim)
 
 `starts` is how many tokens a sequence already holds, `counts` how many of its S are real, `context` the slots that hold
 its tokens, in order (what stands after the first `starts` is not looked at). It gives logits (B, vocab) in float32 of
-each last real token, and the new rows of keys and values (B, S, layers, kv_heads, head_dim). It writes nothing: whoever
+each last real token, and the new rows of keys and values (layers, B, S, kv_heads, head_dim). It writes nothing: whoever
 holds the cache puts the rows where it wants them, so block size and sharing are the runtime's business alone.
-An encoder's entry takes tokens (B, S) and counts (B,).
+The entries `embed` and `encode` take tokens (B, S) and counts (B,), and give vectors (B, width) of length 1 and hidden
+states (B, S, width), both float32.
 """
 
 from pathlib import Path
@@ -20,6 +21,7 @@ from weft.core.errors import CheckpointError
 SCOPE = "model"  # parameters are named "model"::"their name in the checkpoint"
 MIN_CONTEXT = 2  # an entry's T: exporters take sizes 0 and 1 for constants
 FILE = "model.json"
+PREFILL, DECODE, EMBED, ENCODE = "prefill", "decode", "embed", "encode"
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -41,6 +43,8 @@ class Artifact(msgspec.Struct, frozen=True):
     context: int
     entries: tuple[Entry, ...]
     parameters: tuple[str, ...]
+    width: int = 0
+    """Of hidden states and embeddings."""
 
     def batches(self, phase: str) -> tuple[int, ...]:
         return tuple(sorted(entry.batch for entry in self.entries if entry.phase == phase))

@@ -7,10 +7,12 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import torch
 from safetensors import SafetensorError, safe_open
 
 from weft.core.errors import CheckpointError
+from weft.runtime.engines.artifact import Artifact
 from weft.runtime.engines.config import ModelConfig, parse_config
 
 CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
@@ -51,6 +53,12 @@ def hash_model(directory: Path) -> str:
         with path.open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()
+
+
+def bind_weights(artifact: Artifact, directory: Path) -> Artifact:
+    """A compiled model with the weights that it is to run with."""
+    files = tuple(str(path.resolve()) for path in weight_files(directory))
+    return msgspec.structs.replace(artifact, model_hash=hash_model(directory), parameters=files)
 
 
 def _read_file(path: Path, names: Iterable[str], dtype: torch.dtype, device: str) -> dict[str, torch.Tensor]:

@@ -1,0 +1,214 @@
+# pyright: standard
+"""The engine that runs what the compiler generated: one module, on any driver that IREE has a device for.
+
+The cache is a store of token rows, handed out in blocks; which rows a sequence holds goes into every call.
+"""
+
+import itertools
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from weft.core.errors import CapacityError, RunError, WireError
+from weft.policy.kv_blocks import BlockPool, Table
+from weft.runtime.engines.artifact import DECODE, MIN_CONTEXT, PREFILL, Artifact
+from weft.runtime.engines.base import Prefilled
+from weft.runtime.engines.iree_device import Array, Device, Program, element_type, open_store
+from weft.runtime.kv.cache import NUMPY_OF_DTYPE, KvCache, KvShape
+
+BLOCK = 16  # tokens
+DEFAULT_TOKENS = 4096
+
+
+@dataclass(slots=True)
+class _Sequence:
+    table: Table
+    length: int
+    last_token: int
+    slots: list[int] = field(default_factory=list)
+
+
+class IreeEngine:
+    """`tokens` is how many the cache holds, of all sequences together."""
+
+    def __init__(
+        self, artifact: Artifact, module: Path, *, driver: str = "local-task", tokens: int = DEFAULT_TOKENS
+    ) -> None:
+        self._artifact = artifact
+        self._program = Program(Device(driver), module, artifact.parameters)
+        self._dtype = NUMPY_OF_DTYPE[artifact.dtype]
+        self._pool = BlockPool(-(-tokens // BLOCK), BLOCK)
+        shape = (artifact.layers, self._pool.blocks * BLOCK, artifact.kv_heads, artifact.head_dim)
+        self._keys, self._values = (
+            open_store(self._program.device, shape, self._dtype, element_type(artifact.dtype)) for _ in range(2)
+        )
+        self._ids = itertools.count()
+        self._sequences: dict[int, _Sequence] = {}
+
+    @property
+    def model_hash(self) -> str:
+        return self._artifact.model_hash
+
+    @property
+    def emulated(self) -> bool:
+        return False
+
+    def prefill(self, tokens: Sequence[int]) -> Prefilled:
+        self._check_prompt(tokens)
+        sequence = self.open()
+        try:
+            first = int(self.extend([sequence], [tokens])[0].argmax())
+        except BaseException:
+            self.release(sequence)
+            raise
+        self._sequences[sequence].last_token = first
+        return Prefilled(sequence, first)
+
+    def decode(self, sequence: int, max_tokens: int, stop_tokens: Collection[int]) -> Iterator[int]:
+        state = self._state(sequence)
+        for _ in range(min(max_tokens, self._artifact.context - state.length)):
+            if state.last_token in stop_tokens:
+                return
+            (token,) = self.step([sequence])
+            if token not in stop_tokens:
+                yield token
+
+    def step(self, sequences: Sequence[int]) -> list[int]:
+        """The next token of each sequence, in batches of the compiled sizes."""
+        largest = max(self._artifact.batches(DECODE), default=1)
+        tokens: list[int] = []
+        for start in range(0, len(sequences), largest):
+            batch = sequences[start : start + largest]
+            logits = self.extend(batch, [[self._state(each).last_token] for each in batch])
+            for sequence, token in zip(batch, logits.argmax(axis=1).tolist(), strict=True):
+                self._state(sequence).last_token = token
+                tokens.append(token)
+        return tokens
+
+    def open(self) -> int:
+        """A sequence that holds no tokens yet."""
+        return self._add(_Sequence(Table(), 0, -1))
+
+    def extend(self, sequences: Sequence[int], new: Sequence[Sequence[int]]) -> Array:
+        """(sequences, vocab): logits after `new[i]` more tokens of each sequence, whose keys and values are stored.
+
+        A prompt may come in parts; several sequences need an entry of their batch size, or a larger one.
+        """
+        states = [self._state(sequence) for sequence in sequences]
+        phase = DECODE if all(len(tokens) == 1 for tokens in new) and self._artifact.batches(DECODE) else PREFILL
+        batch = self._batch(phase, len(states))
+        for state, tokens in zip(states, new, strict=True):
+            self._grow(state, state.length + len(tokens))
+        width = 1 if phase == DECODE else max(2, max(len(tokens) for tokens in new))
+        logits, keys, values = self._call(f"{phase}_b{batch}", states, new, (batch, width))
+        for row, (state, tokens) in enumerate(zip(states, new, strict=True)):
+            slots = state.slots[state.length : state.length + len(tokens)]
+            self._keys.write(slots, keys, row * width)
+            self._values.write(slots, values, row * width)
+            state.length += len(tokens)
+        return self._program.device.get(logits, np.dtype(np.float32))[: len(states)]
+
+    def export_kv(self, sequence: int) -> KvCache:
+        state = self._state(sequence)
+        keys, values = (
+            tuple(np.ascontiguousarray(layer.transpose(1, 0, 2)) for layer in store.read(state.slots[: state.length]))
+            for store in (self._keys, self._values)
+        )
+        return KvCache(self._shape(state.length), keys, values)
+
+    def import_kv(self, kv: KvCache, first_token: int) -> int:
+        if kv.shape != self._shape(kv.shape.tokens):
+            raise WireError(
+                subject="KV cache",
+                problem=f"is {kv.shape}, this engine holds {self._shape(kv.shape.tokens)}",
+                way_out="run the same checkpoint and number format on both sides",
+            )
+        state = _Sequence(Table(), kv.shape.tokens, first_token)
+        self._grow(state, state.length)
+        for store, layers in ((self._keys, kv.keys), (self._values, kv.values)):
+            store.fill(state.slots[: state.length], np.stack(layers).transpose(0, 2, 1, 3))
+        return self._add(state)
+
+    def release(self, sequence: int) -> None:
+        state = self._sequences.pop(sequence, None)
+        if state is not None:
+            self._pool.release(state.table)
+
+    def late_s(self, sequence: int) -> float:
+        return 0.0
+
+    def _call(
+        self, entry: str, states: Sequence[_Sequence], new: Sequence[Sequence[int]], shape: tuple[int, int]
+    ) -> list[Any]:
+        """Rows beyond the sequences are padding: they see nothing, and nobody looks at what comes out."""
+        batch, _ = shape
+        before = max(MIN_CONTEXT, max(-(-state.length // BLOCK) * BLOCK for state in states))
+        tokens, starts, counts = np.zeros(shape, np.int64), np.zeros(batch, np.int64), np.ones(batch, np.int64)
+        context = np.zeros((batch, min(before, max(self._artifact.context, MIN_CONTEXT))), np.int64)
+        for row, (state, given) in enumerate(zip(states, new, strict=True)):
+            tokens[row, : len(given)] = given
+            starts[row], counts[row] = state.length, len(given)
+            context[row, : state.length] = state.slots[: state.length]
+        device = self._program.device
+        integers = [device.put(array, element_type("int64")) for array in (tokens, starts, counts, context)]
+        return self._program.call(entry, [*integers, self._keys.view, self._values.view])
+
+    def _batch(self, phase: str, count: int) -> int:
+        """The smallest compiled batch that holds so many sequences."""
+        for batch in self._artifact.batches(phase):
+            if batch >= count:
+                return batch
+        raise RunError(
+            subject=f"{phase} of {count} sequences",
+            problem=f"was compiled for {list(self._artifact.batches(phase)) or 'no batch'}",
+            way_out="compile the model for this phase and a larger batch",
+        )
+
+    def _grow(self, state: _Sequence, tokens: int) -> None:
+        if tokens <= len(state.slots):
+            return
+        if self._pool.extend(state.table, tokens) is None:
+            raise CapacityError(
+                subject="KV cache",
+                problem=f"has {self._pool.available * BLOCK} of {self._pool.blocks * BLOCK} tokens left, "
+                f"{tokens - len(state.slots)} more are needed",
+                way_out="release sequences, or give the engine a larger cache",
+            )
+        blocks = state.table.ids[len(state.slots) // BLOCK :]
+        state.slots += [block * BLOCK + offset for block in blocks for offset in range(BLOCK)]
+
+    def _add(self, state: _Sequence) -> int:
+        sequence = next(self._ids)
+        self._sequences[sequence] = state
+        return sequence
+
+    def _state(self, sequence: int) -> _Sequence:
+        state = self._sequences.get(sequence)
+        if state is None:
+            raise RunError(
+                subject=f"sequence {sequence}",
+                problem="is not held by this engine",
+                way_out="prefill or transfer it first; a KV handle is used up by its transfer or its decode",
+            )
+        return state
+
+    def _shape(self, tokens: int) -> KvShape:
+        artifact = self._artifact
+        return KvShape(self.model_hash, artifact.layers, artifact.kv_heads, artifact.head_dim, tokens, artifact.dtype)
+
+    def _check_prompt(self, tokens: Sequence[int]) -> None:
+        if not 0 < len(tokens) < self._artifact.context:
+            raise RunError(
+                subject="prompt",
+                problem=f"has {len(tokens)} tokens, this model takes 1 to {self._artifact.context - 1}",
+                way_out="shorten the conversation or use a model with a longer context",
+            )
+        if not 0 <= min(tokens) <= max(tokens) < self._artifact.vocab:
+            raise RunError(
+                subject="prompt",
+                problem=f"has tokens from {min(tokens)} to {max(tokens)}, the vocabulary has {self._artifact.vocab}",
+                way_out="use the tokenizer that was saved with this model",
+            )
