@@ -1,5 +1,8 @@
 """`weft compile`: a plan → a bundle with code, launch specs and hashes of all that it runs; `--verify` checks one."""
 
+import signal
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
@@ -49,6 +52,9 @@ class BundleOptions:
     launch_with: Annotated[str | None, typer.Option(help="sglang or tensorrt-llm in place of vllm, where it runs.")] = (
         None
     )
+    launch_only: Annotated[
+        bool, typer.Option("--launch-only", help="Compile nothing: launch specs for all that engines serve.")
+    ] = False
     batch: Annotated[list[int] | None, typer.Option(help="Batch sizes to generate code for (default: 1).")] = None
     verify: Annotated[
         bool, typer.Option("--verify", help="The argument is a bundle: check that every file is as it was written.")
@@ -113,7 +119,11 @@ def plan_of(name: str, request: CompileRequest) -> Deployment:
 
 def request_of(plan: Deployment, name: str, wanted: BundleOptions) -> BundleRequest:
     given = {model: read_checkpoint(folder) for model, folder in given_checkpoints(wanted.checkpoint or ())}
-    stand_in = None if given else read_checkpoint(STAND_IN)
+    stand_in = None if given or wanted.launch_only else read_checkpoint(STAND_IN)
+    if wanted.launch_only and wanted.target:
+        raise InputError(
+            subject="--launch-only", problem="compiles nothing, --target says for what", way_out="leave one out"
+        )
     return BundleRequest(
         plan=plan,
         name=name,
@@ -122,15 +132,27 @@ def request_of(plan: Deployment, name: str, wanted: BundleOptions) -> BundleRequ
         targets=tuple(wanted.target or ()),
         engine=wanted.launch_with,
         batches=tuple(sorted(set(wanted.batch or (1,)))),
+        compiles=not wanted.launch_only,
     )
 
 
 def compiled(request: BundleRequest, how: CompilerOptions) -> Manifest:
     count = max(1, len(request.targets) or len(request.plan.pools))
-    if how.json:
-        return build_bundle(request, how.tools(count, silent))
-    with Progress(Console(stderr=True)) as progress:
-        return build_bundle(request, how.tools(count, progress.watch))
+    with _stopped_by_sigterm():
+        if how.json:
+            return build_bundle(request, how.tools(count, silent))
+        with Progress(Console(stderr=True)) as progress:
+            return build_bundle(request, how.tools(count, progress.watch))
+
+
+@contextmanager
+def _stopped_by_sigterm() -> Generator[None]:
+    """As by Ctrl-C: the compilers are ended too."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def verify(bundle: Path, as_json: bool) -> None:

@@ -1,8 +1,10 @@
-"""What `weft compile` shows while compilers run: a line for each, with its state and its time."""
+"""What `weft compile` shows while compilers run: a line for each, with its state and time, and a bar of them all."""
 
-from rich.console import Console
-from rich.progress import BarColumn, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
-from rich.progress import Progress as RichProgress
+from rich.console import Console, Group
+from rich.live import Live
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Rows
 
 from weft.compiler.codegen.jobs import State
 
@@ -15,33 +17,43 @@ class Progress:
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(bar_width=16), TimeElapsedColumn())
-        self._bars = RichProgress(*columns, TextColumn("{task.fields[word]}"), console=console, disable=not self._live)
+        self._rows = Rows(
+            SpinnerColumn(finished_text="·"),
+            TextColumn("{task.description}"),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[word]}"),
+        )
+        self._bar = Rows(TextColumn("compiling"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        self._all = self._bar.add_task("", total=None)
+        self._live = Live(Group(self._rows, self._bar), console=console, refresh_per_second=8)
         self._tasks: dict[str, TaskID] = {}
 
-    @property
-    def _live(self) -> bool:
-        return self._console.is_terminal
-
     def __enter__(self) -> "Progress":
-        self._bars.start()
+        if self._console.is_terminal:
+            self._live.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._bars.stop()
+        if self._console.is_terminal:
+            self._live.stop()
 
     def watch(self, name: str, state: State, word: str) -> None:
         said = f"{state}: {word}" if word else str(state)
-        if not self._live:
-            if state in ENDED:
-                self._console.print(f"{name}: {said}", style=STYLES.get(state), highlight=False, markup=False)
-            return
+        if self._console.is_terminal:
+            self._show(name, state, said)
+        elif state in ENDED:
+            self._console.print(f"{name}: {said}", style=STYLES.get(state), highlight=False, markup=False)
+
+    def _show(self, name: str, state: State, said: str) -> None:
         if name not in self._tasks:
-            self._tasks[name] = self._bars.add_task(name, total=1, start=False, word=said)
+            self._tasks[name] = self._rows.add_task(name, total=1, start=False, word="")
+            self._bar.update(self._all, total=len(self._tasks))
         task = self._tasks[name]
-        if state is State.RUNNING:
-            self._bars.start_task(task)
-        self._bars.update(task, word=f"[{STYLES.get(state, 'default')}]{said}[/]", completed=int(state in ENDED))
+        if state is not State.WAITING:
+            self._rows.start_task(task)
+        self._rows.update(task, word=f"[{STYLES.get(state, 'default')}]{escape(said)}[/]", completed=state in ENDED)
+        if state in ENDED:
+            self._bar.advance(self._all)
 
 
 def silent(name: str, state: State, word: str) -> None:

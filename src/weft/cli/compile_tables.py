@@ -33,7 +33,7 @@ def _partitions(manifest: Manifest) -> Table:
 def _runs(partition: PartitionEntry) -> Iterator[str]:
     if partition.launch:
         yield partition.launch
-    yield from partition.artifacts
+    yield from (file.rpartition("/")[0] for file in partition.artifacts)
     if not partition.launch and not partition.artifacts:
         yield "its steps as in plan.json"
 

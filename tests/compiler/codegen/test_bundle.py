@@ -18,7 +18,7 @@ from weft.compiler.codegen.targets import TARGETS
 from weft.compiler.codegen.units import given_checkpoints, models_of
 from weft.compiler.launch.engines import ENGINES
 from weft.compiler.parse import read_module
-from weft.core.deployment import Deployment
+from weft.core.deployment import Deployment, Parallelism
 from weft.core.deployment_json import decode
 from weft.core.errors import BundleError, CatalogError, CheckpointError
 from weft.runtime.engines.artifact import read_artifact
@@ -132,6 +132,10 @@ def test_nothing_is_written_where_the_request_is_wrong(bench: Bench, plans: Plan
     cpu = replace(plans(), pools=tuple(replace(p, device="m3-ultra") if p.model else p for p in plans().pools))
     with pytest.raises(BundleError, match=r"no engine to launch .* nothing to compile from"):
         build_bundle(bench.request(cpu), bench.tools())
+    wide = tuple(replace(pool, parallelism=Parallelism(tp=2)) for pool in cpu.pools)
+    weights = write_checkpoint(bench.folder / "llama")
+    with pytest.raises(BundleError, match=r"tp=2: code is generated for one device"):
+        build_bundle(bench.request(replace(cpu, pools=wide), llama_3_8b=weights), bench.tools())
     with pytest.raises(CatalogError, match="quantum"):
         build_bundle(bench.request(plans(), "quantum"), bench.tools())
     with pytest.raises(BundleError, match="engine 'ollama'"):

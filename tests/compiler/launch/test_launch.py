@@ -123,6 +123,7 @@ def test_both_sides_of_a_hand_off_agree_on_blocks_and_buffers(ours: str, theirs:
         (PREFILL, ("vllm-tpu", "vllm-tpu"), "share no KV connector"),
         (replace(WHOLE, parallelism=Parallelism(dp=2)), ("tensorrt-llm",), "asks for dp=2"),
         (replace(WHOLE, block_size=24), ("tensorrt-llm",), "powers of two"),
+        (replace(PREFILL, role=Role.SERVE), ("sglang", "sglang"), "does both phases"),
     ],
 )
 def test_what_an_engine_cannot_do_is_refused(serving: Serving, engines: tuple[str, ...], words: str) -> None:
@@ -151,6 +152,10 @@ def test_specs_of_a_plan_or_the_reason_why_not() -> None:
     alone = list(launch_specs(asked, {pools[0]: "vllm-gaudi"}, {}))
     assert isinstance(alone[0], InputError)
     assert "no engine of the table serves" in alone[0].problem
+    mixed = [replace(asked[0], precision=Precision.FP8), asked[1]]
+    (unlike, _) = launch_specs(mixed, dict.fromkeys(pools, "vllm"), {})
+    assert isinstance(unlike, InputError)
+    assert "holds its caches in fp8" in unlike.problem
 
 
 def test_argv_fills_in_what_is_known_and_asks_for_the_rest() -> None:

@@ -49,7 +49,8 @@ VMFB = "module.vmfb"
 @dataclass(frozen=True, slots=True)
 class BundleRequest:
     """`name` is what errors call the plan. `targets`: for all models, in place of those of the plan's devices. `engine`
-    in place of vLLM. `batches`: the batch sizes that code is generated for."""
+    in place of vLLM. `batches`: the batch sizes that code is generated for. Without `compiles`, `models` only say where
+    the weights lie that engines are started with."""
 
     plan: Deployment
     name: str
@@ -58,6 +59,7 @@ class BundleRequest:
     targets: tuple[str, ...] = ()
     engine: str | None = None
     batches: tuple[int, ...] = (1,)
+    compiles: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +84,7 @@ def build_bundle(request: BundleRequest, tools: Tools) -> Manifest:
     """Compiles, then writes the folder whole. What fails alone is told in `failures`, and the rest goes on."""
     check_place(request.out)
     plan = request.plan
-    units = units_of(plan, request.models, request.targets)
+    units = units_of(plan, request.models, request.targets) if request.compiles else ()
     engines = engines_of(plan, request.engine)
     check_served(plan, units, engines)
     module = placed_module(plan, request.name)

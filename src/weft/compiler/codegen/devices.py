@@ -11,7 +11,6 @@ from types import MappingProxyType
 from weft.compiler.launch.engines import ENGINES
 from weft.core.errors import BundleError
 
-UNKNOWN_GENERATION = "IREE 3.13 does not know this generation"
 FP8_GENERATION = "IREE 3.13 knows sm_80 and sm_89 only; engines have its FP8 kernels"
 
 
@@ -40,7 +39,7 @@ WAYS: Mapping[str, Way] = MappingProxyType(
             Way("rtx-4090", "cuda-sm89", "vllm", "sm_89 compiles; vLLM batches continuously"),
             Way("rtx-6000-ada", "cuda-sm89", "vllm", "sm_89 compiles; vLLM batches continuously"),
             Way("t4", "vulkan", "vllm", "sm_75 is below the cuda targets; Vulkan runs there"),
-            Way("v100", "vulkan", None, "too old for the cuda targets and vLLM's CUDA 13 images; Vulkan runs there"),
+            Way("v100", "vulkan", None, "Volta: CUDA 13 has dropped it; Vulkan runs there"),
             Way("h100-sxm", None, "vllm", FP8_GENERATION),
             Way("h100-pcie", None, "vllm", FP8_GENERATION),
             Way("h100-nvl", None, "vllm", FP8_GENERATION),

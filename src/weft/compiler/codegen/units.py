@@ -77,8 +77,9 @@ def models_of(plan: Deployment, given: Mapping[str, Checkpoint], stand_in: Check
 
 
 def units_of(plan: Deployment, models: Sequence[Model], targets: Sequence[str]) -> tuple[Unit, ...]:
-    """For `targets`, or where there are none, for the targets of the plan's own devices. Units that would be the same
-    are one. A stand-in is for trying out on this machine: it is compiled for its CPU."""
+    """For `targets`, or where there are none, for the targets of the plan's own devices, as far as a replica is one
+    device: generated code is. Units that would be the same are one. A stand-in is for trying out on this machine: it is
+    compiled for its CPU."""
     wanted = [target(name) for name in targets]
     merged: dict[tuple[str, tuple[str, ...], str], Unit] = {}
     for model in models:
@@ -105,6 +106,8 @@ def check_served(plan: Deployment, units: Sequence[Unit], engines: Mapping[str, 
     for pool in plan.pools:
         if pool.model and pool.name not in covered:
             way = way_of(pool.device)
+            if way.target and pool.parallelism.devices > 1:
+                raise _too_wide(pool)
             where = f"--checkpoint {pool.model}=FOLDER" if way.target else "--target, or another device in the plan"
             raise BundleError(
                 subject=f"pool {pool.name!r} ({pool.model} on {pool.device})",
@@ -136,7 +139,15 @@ def _targets_for(pool: Pool, model: Model) -> tuple[Target, ...]:
     if model.stands_in:
         return (target(HOST_TARGET),)
     name = way_of(pool.device).target
-    return (target(name),) if name else ()
+    return (target(name),) if name and pool.parallelism.devices == 1 else ()
+
+
+def _too_wide(pool: Pool) -> BundleError:
+    return BundleError(
+        subject=f"pool {pool.name!r} ({pool.model} on {pool.device})",
+        problem=f"has no engine to launch, and a replica is {pool.parallelism}: code is generated for one device",
+        way_out="plan with a model or precision that one such device holds, or with other devices",
+    )
 
 
 def _resolved(name: str, asked: Sequence[str]) -> str:

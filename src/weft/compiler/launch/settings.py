@@ -128,6 +128,12 @@ def _check(joined: Joined) -> None:
                 problem=f"hands caches to or from {name!r}: {engine.name} and {peer.name} share no KV connector",
                 way_out="plan with --serving aggregated, or give both pools one engine with --engine",
             )
+    if serving.peers and serving.role is Role.SERVE and engine.kv != "vllm-nixl":
+        raise InputError(
+            subject=f"pool {serving.pool!r}",
+            problem=f"does both phases and hands caches over, {engine.name} is started for one of them",
+            way_out="plan without --split, or launch it with vllm",
+        )
     if serving.parallelism.dp > 1 and not any(flag.setting == "dp" for flag in engine.flags):
         raise InputError(
             subject=f"pool {serving.pool!r}",

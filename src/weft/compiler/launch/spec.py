@@ -107,6 +107,7 @@ def launch_specs(
 ) -> Iterator[LaunchSpec | InputError]:
     """For each pool that `engine_of` names an engine for: its spec, or why there is none. By pool and by model."""
     engines = {pool: ENGINES[name] for pool, name in engine_of.items()}
+    precisions = {serving.pool: serving.precision for serving in asked}
     for place, serving in enumerate(asked):
         if serving.pool not in engines:
             continue
@@ -114,6 +115,9 @@ def launch_specs(
             missing = [peer for peer in serving.peers if peer not in engines]
             if missing:
                 raise _alone(serving, missing[0])
+            unlike = [peer for peer in serving.peers if precisions[peer] != serving.precision]
+            if unlike:
+                raise _unlike(serving, unlike[0], precisions[unlike[0]])
             peers = tuple(engines[peer] for peer in serving.peers)
             joined = Joined(serving, engines[serving.pool], peers, place)
             yield launch_spec(joined, model_dirs.get(serving.model))
@@ -166,6 +170,14 @@ def _wire_env(joined: Joined) -> dict[str, str]:
 
 def _value(word: str) -> Setting:
     return int(word) if re.fullmatch(r"\d+", word) else word
+
+
+def _unlike(serving: Serving, peer: str, precision: str) -> InputError:
+    return InputError(
+        subject=f"pool {serving.pool!r}",
+        problem=f"holds its caches in {serving.precision}, {peer!r} in {precision}: engines hand over equal ones only",
+        way_out="plan with one --precision, or with --serving aggregated",
+    )
 
 
 def _alone(serving: Serving, peer: str) -> InputError:
