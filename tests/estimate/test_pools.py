@@ -9,13 +9,13 @@ from weft.core.deployment import Parallelism
 from weft.core.errors import PlanError
 from weft.cost.points import PoolAsk
 from weft.estimate.coefficients import coefficients
-from weft.estimate.deployments import Deployment, Wanted, cut, nearest
+from weft.estimate.deployments import SeenDeployment, Wanted, cut, nearest
 from weft.estimate.resolve import Resolved, resolve
 
 WIDE, NARROW = Parallelism(dp=32, ep=32), Parallelism(tp=8, ep=8)
 FOUR = Parallelism(dp=4, ep=4)
-HIGH = Deployment("deepseek-r1", "gb200", "trtllm", "fp4", 1024, 1024, 4096, FOUR, 4, WIDE, 1)
-LOW = Deployment("deepseek-r1", "gb200", "trtllm", "fp4", 1024, 1024, 32, FOUR, 1, NARROW, 4)
+HIGH = SeenDeployment("deepseek-r1", "gb200", "trtllm", "fp4", 1024, 1024, 4096, FOUR, 4, WIDE, 1)
+LOW = SeenDeployment("deepseek-r1", "gb200", "trtllm", "fp4", 1024, 1024, 32, FOUR, 1, NARROW, 4)
 SMALLEST = (Parallelism(tp=4), Parallelism(tp=4))
 RACK = {"model": "deepseek-r1", "device": "gb200", "precision": "fp4", "engine": "trtllm 1.0 (disagg)", "gpus": None}
 

@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterator, Sequence
 import pytest
 
 from weft.runtime.engines.base import Prefilled
-from weft.runtime.engines.emulated import EmulatedEngine, Pace
+from weft.runtime.engines.emulated import EmulatedEngine, StepPace
 from weft.runtime.kv.cache import KvCache
 
 
@@ -52,7 +52,7 @@ class ScriptedEngine:
 
 def emulated(token_s: Sequence[float], **pace: float) -> tuple[EmulatedEngine, Clock]:
     clock = Clock()
-    return EmulatedEngine(ScriptedEngine(clock, token_s), Pace(**pace), clock, clock.sleep), clock
+    return EmulatedEngine(ScriptedEngine(clock, token_s), StepPace(**pace), clock, clock.sleep), clock
 
 
 def test_time_is_filled_up_to_the_pace() -> None:

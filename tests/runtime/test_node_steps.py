@@ -8,7 +8,7 @@ import pytest
 import weft
 from weft.core.program import Step, StepKind
 from weft.runtime.client import NodeClient
-from weft.runtime.engines.emulated import Pace
+from weft.runtime.engines.emulated import StepPace
 from weft.runtime.handlers import NOTHING_FOUND
 from weft.runtime.node import Node
 from weft.runtime.services import load_services
@@ -30,7 +30,7 @@ async def open_node(spec: NodeSpec) -> tuple[Node, NodeClient]:
 async def test_search_keeps_the_pace_of_its_plan(tmp_path: Path) -> None:
     corpus = tmp_path / "corpus.jsonl"
     corpus.write_text(CORPUS)
-    paces = {"slow": Pace(latency_s=0.2), "too fast": Pace(latency_s=1e-9)}
+    paces = {"slow": StepPace(latency_s=0.2), "too fast": StepPace(latency_s=1e-9)}
     node, client = await open_node(NodeSpec("n", "cpu", (StepKind.SEARCH,), "", corpus=str(corpus), paces=paces))
     assert client.info.emulated
     steps = [Step(name, StepKind.SEARCH, ("q",), ("d",), {}) for name in ("plain", "slow", "too fast")]

@@ -15,7 +15,7 @@ from weft.core.deployment import Deployment
 from weft.core.errors import CheckpointError, DeploymentError, NodeDiedError, StepFailedError
 from weft.core.message import Message
 from weft.runtime.engines.chat import Chat
-from weft.runtime.engines.emulated import Pace
+from weft.runtime.engines.emulated import StepPace
 from weft.runtime.engines.torch_engine import TorchEngine
 from weft.serve.events import RunEvent, StepEnded, StepStarted, TokenPiece
 from weft.serve.placement import LocalModels, node_specs
@@ -177,7 +177,7 @@ def test_specs_hold_what_their_steps_need(agent_file: Path) -> None:
     assert {(spec.model_dir, spec.stt_dir, spec.corpus, spec.agent_source) for spec in specs.values()} == {
         ("llm", None, None, None)
     }
-    assert specs["D"].paces["answer.decode"] == Pace(s_per_output_token=0.5)
+    assert specs["D"].paces["answer.decode"] == StepPace(s_per_output_token=0.5)
     assert specs["P"].secret == specs["D"].secret
     (python,) = node_specs(python_plan(agent_file), models, emulate=False)
     assert (python.model_dir, python.agent_source, python.paces) == (None, f"{agent_file}:loop", {})

@@ -2,12 +2,11 @@
 
 from collections.abc import Mapping
 from functools import cache
-from types import MappingProxyType
 
 import msgspec
 
 from weft.catalog.hardware import HERE, source_of
-from weft.catalog.names import index, normalise, resolve
+from weft.catalog.names import Table, table
 from weft.catalog.rows import ArchitectureFile, ArchitectureRow, BlockRow, StageRow
 from weft.catalog.toml import read_toml
 from weft.core.architecture import Architecture, Attention, Block, Convolution, Stage, Transformer
@@ -17,25 +16,23 @@ from weft.core.units import MEGA
 
 def architectures() -> Mapping[str, Architecture]:
     """Every architecture by id."""
-    return _table()[0]
+    return _architectures().items
 
 
 def architecture(name: str) -> Architecture:
     """One architecture by id, name or alias."""
-    table, ids = _table()
-    return table[resolve("architecture", name, ids)]
+    return _architectures()[name]
 
 
 def is_architecture(name: str) -> bool:
     """Whether a name means a model that is no language model."""
-    return normalise(name) in _table()[1]
+    return _architectures().knows(name)
 
 
 @cache
-def _table() -> tuple[Mapping[str, Architecture], Mapping[str, str]]:
+def _architectures() -> Table[Architecture]:
     rows = read_toml(HERE / "architectures.toml", CatalogError).convert(ArchitectureFile).architecture
-    ids = index("architecture", ((row.id, (row.name, *row.aliases)) for row in rows))
-    return MappingProxyType({row.id: _architecture(row) for row in rows}), ids
+    return table("architecture", rows, _architecture)
 
 
 def _architecture(row: ArchitectureRow) -> Architecture:

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import NoReturn
 
+from weft.catalog.fleets import load_fleet
 from weft.catalog.hardware import device
 from weft.core.errors import FleetError
 from weft.core.hardware import Device, DeviceGroup, Fleet
@@ -12,8 +13,10 @@ FIELDS = {"price": "price_usd", "cloud": "cloud_usd_per_hour"}
 """What `--set DEVICE.FIELD=VALUE` may change besides `count`."""
 
 
-def changed(fleet: Fleet, settings: Iterable[str], additions: Iterable[str], profile: str = "default") -> Fleet:
-    """`settings` are DEVICE.FIELD=VALUE (DEVICE may be DEVICE@ZONE), `additions` DEVICE:COUNT or DEVICE@ZONE:COUNT."""
+def changed_fleet(name: str, settings: Iterable[str], additions: Iterable[str], profile: str = "default") -> Fleet:
+    """A fleet of the catalogue, or a TOML file, with changes: `settings` are DEVICE.FIELD=VALUE (DEVICE may be
+    DEVICE@ZONE), `additions` DEVICE:COUNT or DEVICE@ZONE:COUNT."""
+    fleet = load_fleet(name, profile)
     for addition in additions:
         fleet = _added(fleet, addition, profile)
     for setting in settings:

@@ -2,10 +2,9 @@
 
 from collections.abc import Mapping
 from functools import cache
-from types import MappingProxyType
 
 from weft.catalog.hardware import HERE, source_of
-from weft.catalog.names import index, resolve
+from weft.catalog.names import Table, table
 from weft.catalog.rows import CpuStepFile, CpuStepRow
 from weft.catalog.toml import read_toml
 from weft.core.cpu_step import CpuStep
@@ -14,19 +13,16 @@ from weft.core.errors import CatalogError
 
 def cpu_steps() -> Mapping[str, CpuStep]:
     """Every step by id."""
-    return _table()[0]
+    return _steps().items
 
 
 def cpu_step(name: str) -> CpuStep:
-    table, ids = _table()
-    return table[resolve("CPU step", name, ids)]
+    return _steps()[name]
 
 
 @cache
-def _table() -> tuple[Mapping[str, CpuStep], Mapping[str, str]]:
-    rows = read_toml(HERE / "cpu_steps.toml", CatalogError).convert(CpuStepFile).cpu_step
-    ids = index("CPU step", ((row.id, (row.name, *row.aliases)) for row in rows))
-    return MappingProxyType({row.id: _step(row) for row in rows}), ids
+def _steps() -> Table[CpuStep]:
+    return table("CPU step", read_toml(HERE / "cpu_steps.toml", CatalogError).convert(CpuStepFile).cpu_step, _step)
 
 
 def _step(row: CpuStepRow) -> CpuStep:

@@ -6,7 +6,7 @@ from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 
-from weft.catalog.names import index, resolve
+from weft.catalog.names import Table, index, resolve, table
 from weft.catalog.rows import (
     DeviceFile,
     DeviceRow,
@@ -40,12 +40,11 @@ def device(name: str, profile: str = "default") -> Device:
 
 
 def links() -> Mapping[str, Link]:
-    return _link_table()[0]
+    return _links().items
 
 
 def link(name: str) -> Link:
-    table, ids = _link_table()
-    return table[resolve("link", name, ids)]
+    return _links()[name]
 
 
 def source_of(row: Row, *dated: str) -> Source:
@@ -66,10 +65,8 @@ def _device_table(profile: str) -> tuple[Mapping[str, Device], Mapping[str, str]
 
 
 @cache
-def _link_table() -> tuple[Mapping[str, Link], Mapping[str, str]]:
-    rows = read_toml(HERE / "links.toml", CatalogError).convert(LinkFile).link
-    ids = index("link", ((row.id, (row.name, *row.aliases)) for row in rows))
-    return MappingProxyType({row.id: _link(row) for row in rows}), ids
+def _links() -> Table[Link]:
+    return table("link", read_toml(HERE / "links.toml", CatalogError).convert(LinkFile).link, _link)
 
 
 def _known_profile(profile: str) -> str:

@@ -2,10 +2,9 @@
 
 from collections.abc import Mapping
 from functools import cache
-from types import MappingProxyType
 
 from weft.catalog.hardware import HERE, source_of
-from weft.catalog.names import index, resolve
+from weft.catalog.names import Table, table
 from weft.catalog.rows import ModelFile, ModelRow
 from weft.catalog.toml import read_toml
 from weft.core.errors import CatalogError
@@ -15,20 +14,17 @@ from weft.core.units import GIGA
 
 def models() -> Mapping[str, ModelSpec]:
     """Every model by id."""
-    return _model_table()[0]
+    return _models().items
 
 
 def model(name: str) -> ModelSpec:
     """One model by id, name or alias; a repository's owner ("meta-llama/") is ignored."""
-    table, ids = _model_table()
-    return table[resolve("model", name, ids)]
+    return _models()[name]
 
 
 @cache
-def _model_table() -> tuple[Mapping[str, ModelSpec], Mapping[str, str]]:
-    rows = read_toml(HERE / "models.toml", CatalogError).convert(ModelFile).model
-    ids = index("model", ((row.id, (row.name, *row.aliases)) for row in rows))
-    return MappingProxyType({row.id: build_model(row) for row in rows}), ids
+def _models() -> Table[ModelSpec]:
+    return table("model", read_toml(HERE / "models.toml", CatalogError).convert(ModelFile).model, build_model)
 
 
 def build_model(row: ModelRow) -> ModelSpec:

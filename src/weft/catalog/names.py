@@ -2,10 +2,15 @@
 
 import difflib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Generic, Protocol, TypeVar
 
 from weft.core.errors import CatalogError
+
+Item = TypeVar("Item")
+Row = TypeVar("Row", bound="NamedRow")
 
 _FILLER = frozenset(
     {"nvidia", "amd", "intel", "google", "aws", "amazon", "apple", "instinct", "tesla", "geforce", "radeon"}
@@ -33,6 +38,37 @@ def index(kind: str, spellings: Iterable[tuple[str, Iterable[str]]]) -> Mapping[
                 problem = f"{name!r} also names {ids[normalise(name)]!r}"
                 raise CatalogError(subject=f"{kind} {row_id!r}", problem=problem, way_out="rename one of the two")
     return MappingProxyType(ids)
+
+
+class NamedRow(Protocol):
+    """A row of a TOML table that people may call by several names."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def aliases(self) -> Sequence[str]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Table(Generic[Item]):
+    """What one kind of row became, by id, and the names it answers to."""
+
+    kind: str
+    items: Mapping[str, Item]
+    ids: Mapping[str, str]
+
+    def __getitem__(self, name: str) -> Item:
+        return self.items[resolve(self.kind, name, self.ids)]
+
+    def knows(self, name: str) -> bool:
+        return normalise(name) in self.ids
+
+
+def table(kind: str, rows: Sequence[Row], build: Callable[[Row], Item]) -> Table[Item]:
+    ids = index(kind, ((row.id, (row.name, *row.aliases)) for row in rows))
+    return Table(kind, MappingProxyType({row.id: build(row) for row in rows}), ids)
 
 
 def resolve(kind: str, name: str, ids: Mapping[str, str], of: str = "the catalogue") -> str:

@@ -35,14 +35,19 @@ def fingerprints(models: Iterable[str], devices: Iterable[str], profile: str) ->
 
 def load_plan(path: str | Path) -> Deployment:
     """A plan from a file. Refused: what cannot be read, is of another version, or is stale."""
+    plan = read_plan(path)
+    refuse_stale(plan, str(path))
+    return plan
+
+
+def read_plan(path: str | Path) -> Deployment:
+    """A plan from a file, stale or not: to plan again from, or to look at."""
     try:
         data = Path(path).read_bytes()
     except OSError as error:
         way_out = "write one with `weft plan … --json PATH`"
         raise DeploymentError(subject=str(path), problem="cannot be read", way_out=way_out) from error
-    plan = decode(data, str(path))
-    refuse_stale(plan, str(path))
-    return plan
+    return decode(data, str(path))
 
 
 def refuse_stale(plan: Deployment, name: str) -> None:

@@ -19,7 +19,6 @@ from weft.core.units import GIGA, MEGA, TERA, Precision, pretty_seconds, pretty_
 app = typer.Typer(help="Devices, models and links that the planner knows.", no_args_is_help=True)
 
 Row = TypeVar("Row", Device, ModelSpec, Link, Architecture, CpuStep)
-Cells = Sequence[tuple[str, str]]  # (heading, text)
 
 Name = Annotated[str | None, typer.Argument(help="One row in detail: id, name or alias.")]
 Profile = Annotated[str, typer.Option(help=f"Device figures: {' or '.join(catalog.PROFILES)}.")]

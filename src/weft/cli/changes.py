@@ -4,9 +4,8 @@ from collections.abc import Iterator
 
 from rich.console import Console
 
-from weft.compiler.control_flow import agent_graph
-from weft.compiler.pipeline import place_pass, unplaced
-from weft.compiler.previous import previous_choice, read_plan
+from weft.compiler.pipeline import plan_request_of
+from weft.compiler.previous import previous_choice, read_previous
 from weft.compiler.request import CompileRequest
 from weft.core.deployment import Deployment
 from weft.core.units import pretty_usd
@@ -16,9 +15,8 @@ from weft.report.comparison import comparison_tables
 
 
 def show_changes(request: CompileRequest, new: Deployment, console: Console) -> None:
-    module = unplaced(request)
-    old = read_plan(request.previous, agent_graph(module).sym_name.data)
-    asked = place_pass(request).request(module)
+    old = read_previous(request.previous, new.agent)
+    asked = plan_request_of(request)
     planned = build(asked)
     for table in comparison_tables(old, new):
         console.print(table)

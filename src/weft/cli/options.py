@@ -96,19 +96,3 @@ class PlaceOptions:
             time_limit_s=self.time_limit,
             previous=str(self.from_ or ""),
         )
-
-
-def compile_request(
-    agent: str,
-    fleet: str,
-    slo: str,
-    workload: str | None,
-    rate: float,
-    finance: str,
-    catalogue: str,
-    precisions: list[str] | None,
-    serving: str = DEFAULTS.serving,
-    split: bool = False,
-) -> CompileRequest:
-    formats = tuple(precisions or DEFAULTS.precisions)
-    return CompileRequest(agent, fleet, slo, finance, catalogue, rate, workload, formats, serving=serving, split=split)

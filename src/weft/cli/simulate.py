@@ -10,11 +10,13 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from weft.catalog.plans import load_plan
 from weft.cli.console import wide_console
-from weft.cli.options import DEFAULTS, Fleet, Precisions, Serving, Slo, compile_request
+from weft.cli.groups import grouped
+from weft.cli.options import DEFAULTS, Fleet, Precisions, Serving, Slo
 from weft.compiler.pipeline import compile_agent
+from weft.compiler.request import CompileRequest
 from weft.core.deployment import Deployment
-from weft.core.deployment_json import decode
 from weft.core.errors import InputError, OverloadError
 from weft.report.simulation_figures import write_figures
 from weft.report.simulation_tables import headline, latency_table, notes, overload_sentence, pools_table
@@ -46,53 +48,109 @@ Json = Annotated[bool, typer.Option("--json", help="The summary as JSON on stand
 Out = Annotated[Path | None, typer.Option(help="Folder for summary.json, figures and trace.json (Perfetto).")]
 
 
+@dataclass(frozen=True, slots=True)
+class PlanOptions:
+    """What is simulated; the options of planning count where PLAN is an agent."""
+
+    plan: Plan
+    fleet: Fleet = DEFAULTS.fleet
+    slo: Slo = DEFAULTS.slo
+    serving: Serving = DEFAULTS.serving
+    precision: Precisions = None
+
+    def deployment(self, rate_per_s: float | None) -> Deployment:
+        """A plan file as it is; an agent program is planned for this rate first."""
+        if not re.search(r"\.(py|mlir)(:\w+)?$", self.plan):
+            return load_plan(self.plan)
+        asked = CompileRequest(
+            self.plan,
+            self.fleet,
+            self.slo,
+            rate_per_s=DEFAULTS.rate_per_s if rate_per_s is None else rate_per_s,
+            precisions=tuple(self.precision or DEFAULTS.precisions),
+            serving=self.serving,
+        )
+        return compile_agent(asked)
+
+
+@dataclass(frozen=True, slots=True)
+class LoadOptions:
+    """What comes, and when."""
+
+    trace: Trace = None
+    rate: Rate = None
+    arrivals: Kind = ArrivalKind.POISSON
+    cv: Cv = 3.0
+    requests: Requests = None
+    scale: Scale = 1.0
+    tools: Tools = None
+    seed: Seed = 0
+
+    def load(self, planned_per_s: float) -> Load:
+        """Without a trace or a rate: the rate that the plan was made for."""
+        rate_per_s = planned_per_s if self.trace is None and self.rate is None else self.rate
+        process = Arrivals(self.arrivals, rate_per_s, self.cv) if rate_per_s is not None else None
+        return Load(self.trace, process, self.scale, self.requests, self.tools, self.seed)
+
+    @property
+    def expected(self) -> int | None:
+        """Runs, where they are known before the end."""
+        return self.requests or (None if self.trace else DEFAULT_REQUESTS)
+
+
+@dataclass(frozen=True, slots=True)
+class DecisionOptions:
+    """Who decides, and what goes wrong."""
+
+    router: Router = RouterKind.WEFT
+    spread: Spread = 0.0
+    fail: Fail = None
+    slow: Slow = None
+    autoscale: Autoscale = None
+    exact: Exact = False
+    through_overload: Through = False
+
+    def config(self, seed: int, source: str, window_s: tuple[float, float] | None) -> SimConfig:
+        return SimConfig(
+            seed=seed,
+            router=self.router,
+            cv=self.spread,
+            exact=self.exact,
+            stop_overload=not self.through_overload,
+            troubles=self._troubles(),
+            window_s=window_s,
+            source=source,
+        )
+
+    def _troubles(self) -> tuple[Trouble, ...]:
+        return (
+            *map(parse_failure, self.fail or ()),
+            *map(parse_slowdown, self.slow or ()),
+            *map(parse_autoscaling, self.autoscale or ()),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class OutputOptions:
+    window: Window = "0:10"
+    json: Json = False
+    out: Out = None
+
+    @property
+    def window_s(self) -> tuple[float, float] | None:
+        return _window(self.window) if self.out is not None else None
+
+
 def register(app: typer.Typer) -> None:
-    app.command("simulate")(simulate)
+    app.command("simulate")(grouped(simulate))
 
 
-def simulate(
-    plan: Plan,
-    trace: Trace = None,
-    rate: Rate = None,
-    arrivals: Kind = ArrivalKind.POISSON,
-    cv: Cv = 3.0,
-    requests: Requests = None,
-    scale: Scale = 1.0,
-    tools: Tools = None,
-    seed: Seed = 0,
-    router: Router = RouterKind.WEFT,
-    spread: Spread = 0.0,
-    fail: Fail = None,
-    slow: Slow = None,
-    autoscale: Autoscale = None,
-    exact: Exact = False,
-    through_overload: Through = False,
-    window: Window = "0:10",
-    json: Json = False,
-    out: Out = None,
-    fleet: Fleet = DEFAULTS.fleet,
-    slo: Slo = DEFAULTS.slo,
-    serving: Serving = DEFAULTS.serving,
-    precision: Precisions = None,
-) -> None:
+def simulate(plan: PlanOptions, load: LoadOptions, decisions: DecisionOptions, output: OutputOptions) -> None:
     """Run a plan's agent under a load in virtual time: tails, queues, cache hits, failures, cost and energy."""
-    deployment = _deployment(plan, fleet, slo, serving, precision, rate)
-    if trace is None and rate is None:
-        rate = deployment.workload.rate_per_s
-    process = Arrivals(arrivals, rate, cv) if rate is not None else None
-    stream = open_load(Load(trace, process, scale, requests, tools, seed))
-    config = SimConfig(
-        seed=seed,
-        router=router,
-        cv=spread,
-        exact=exact,
-        stop_overload=not through_overload,
-        troubles=_troubles(fail, slow, autoscale),
-        window_s=_window(window) if out is not None else None,
-        source=stream.source,
-    )
-    total = requests or (None if trace else DEFAULT_REQUESTS)
-    _Job(deployment, stream, config, total, out).run(as_json=json)
+    deployment = plan.deployment(load.rate)
+    stream = open_load(load.load(deployment.workload.rate_per_s))
+    config = decisions.config(load.seed, stream.source, output.window_s)
+    _Job(deployment, stream, config, load.expected, output.out).run(as_json=output.json)
 
 
 @dataclass(frozen=True)
@@ -149,30 +207,6 @@ class _Job:
 
 def _json(outcome: Outcome) -> bytes:
     return msgspec.json.format(msgspec.json.encode(outcome.summary, order="deterministic"), indent=2) + b"\n"
-
-
-def _deployment(
-    plan: str, fleet: str, slo: str, serving: str, precision: list[str] | None, rate: float | None
-) -> Deployment:
-    """A plan file as it is; an agent program is planned for this rate first."""
-    if re.search(r"\.(py|mlir)(:\w+)?$", plan):
-        per_s = rate if rate is not None else DEFAULTS.rate_per_s
-        request = compile_request(
-            plan, fleet, slo, None, per_s, DEFAULTS.finance, DEFAULTS.catalogue, precision, serving
-        )
-        return compile_agent(request)
-    path = Path(plan)
-    if not path.is_file():
-        raise InputError(subject=plan, problem="no such file", way_out="give a plan made by `weft plan … --json PATH`")
-    return decode(path.read_bytes(), plan)
-
-
-def _troubles(fail: list[str] | None, slow: list[str] | None, autoscale: list[str] | None) -> tuple[Trouble, ...]:
-    return (
-        *map(parse_failure, fail or ()),
-        *map(parse_slowdown, slow or ()),
-        *map(parse_autoscaling, autoscale or ()),
-    )
 
 
 def _window(text: str) -> tuple[float, float]:

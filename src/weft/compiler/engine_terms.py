@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from weft import catalog
-from weft.catalog.changes import changed
+from weft.catalog.changes import changed_fleet
 from weft.compiler.dialects.llm import DecodeOp, PrefillOp
 from weft.compiler.dialects.step import StepOp
 from weft.compiler.request import CompileRequest
@@ -69,8 +69,8 @@ class Terms:
 
     @cached_property
     def _devices(self) -> dict[str, Device]:
-        fleet = catalog.load_fleet(self.request.fleet, self.request.catalogue)
-        groups = changed(fleet, self.request.settings, self.request.additions, self.request.catalogue).groups
+        asked = self.request
+        groups = changed_fleet(asked.fleet, asked.settings, asked.additions, asked.catalogue).groups
         return {group.device.id: group.device for group in groups}
 
     def _phases(self, pool: str) -> tuple[PrefillOp | DecodeOp, ...]:

@@ -1,6 +1,7 @@
 """The whole compiler on one page: agent program → module → passes → Deployment."""
 
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 
 from xdsl.dialects.builtin import ModuleOp
@@ -65,23 +66,6 @@ def passes_for(request: CompileRequest) -> tuple[ModulePass, ...]:
 
 
 def place_pass(request: CompileRequest) -> Place:
-    return Place(
-        fleet=request.fleet,
-        slo=request.slo,
-        finance=request.finance,
-        catalogue=request.catalogue,
-        rate_per_s=request.workload_terms().rate_per_s,
-        precisions=request.precisions,
-        compare=request.compare,
-        serving=request.serving,
-        split=request.split,
-        objective=request.objective,
-        settings=request.settings,
-        additions=request.additions,
-        engine=request.engine,
-        robust=request.robust,
-        pins=request.pins,
-        energy_limit_j=request.energy_limit_j,
-        time_limit_s=request.time_limit_s,
-        previous=request.previous,
-    )
+    """Every option of the pass is a field of the request; the workload's rate stands for the request's own."""
+    options = {field.name: getattr(request, field.name) for field in fields(Place) if field.name != "rate_per_s"}
+    return Place(**options, rate_per_s=request.workload_terms().rate_per_s)

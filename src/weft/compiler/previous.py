@@ -1,23 +1,18 @@
 """An earlier plan as the start of a new one: which of today's options each step had, and what has become of it."""
 
 from collections.abc import Mapping
-from pathlib import Path
 
+from weft.catalog.plans import read_plan
 from weft.core.deployment import Deployment, Pool
-from weft.core.deployment_json import decode
 from weft.core.errors import InputError
 from weft.plan.build import Planned
 from weft.plan.options import Candidate
 from weft.plan.requests import PlanRequest
 
 
-def read_plan(path: str, agent: str) -> Deployment:
-    """Refused where it is another agent's."""
-    try:
-        plan = decode(Path(path).read_bytes(), path)
-    except OSError as error:
-        way_out = "write one with `weft plan … --json PATH`"
-        raise InputError(subject=path, problem="cannot be read", way_out=way_out) from error
+def read_previous(path: str, agent: str) -> Deployment:
+    """It may be stale: planning again is the cure. Refused where it is another agent's."""
+    plan = read_plan(path)
     if plan.agent != agent:
         raise InputError(
             subject=path,

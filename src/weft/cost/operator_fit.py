@@ -17,7 +17,6 @@ from weft.cost.efficiency import AttentionCurve, CollectiveCurve, GemmCurve, Res
 from weft.cost.ops import Op, OpKind
 from weft.cost.roofline import attention_work_s, gemm_work_s, peak_flops_per_s
 
-Vector = Floats
 _GEMM_BOUNDS = ((0.05, 1.3), (1.0, 2e3), (1.0, 8e3), (1.0, 4e3), (0.1, 1.05), (5e-7, 1e-4))
 _ATTENTION_BOUNDS = ((0.02, 1.2), (0.05, 1.05), (1.0, 1e7), (0.5, 2e4), (5e-7, 1e-4))
 _COLLECTIVE_BOUNDS = ((0.05, 1.2), (5e-7, 1e-4), (0.05, 1.2), (5e-7, 1e-3))

@@ -25,7 +25,7 @@ from weft.cost.efficiency import (
     Residual,
 )
 from weft.cost.habits import START, Habits
-from weft.estimate.deployments import Deployment
+from weft.estimate.deployments import SeenDeployment
 
 EFFICIENCY_FILE, SERVING_FILE = "efficiency.toml", "serving.toml"
 SHIPPED = Path(__file__).parent
@@ -92,7 +92,7 @@ class Coefficients:
     efficiencies: Mapping[str, Efficiency]
     habits: Habits
     bands: Bands
-    deployments: tuple[Deployment, ...] = ()
+    deployments: tuple[SeenDeployment, ...] = ()
 
     def efficiency(self, device_id: str) -> Efficiency:
         return self.efficiencies.get(device_id, DEFAULT_EFFICIENCY)
@@ -106,10 +106,10 @@ def coefficients(folder: Path = SHIPPED) -> Coefficients:
     return Coefficients(efficiencies(folder), habits, Bands(serving.bands), tuple(_deployments(serving.deployments)))
 
 
-def _deployments(rows: Iterable[_Deployed]) -> Iterable[Deployment]:
+def _deployments(rows: Iterable[_Deployed]) -> Iterable[SeenDeployment]:
     for row in rows:
-        cells = {name: getattr(row, name) for name in Deployment.__slots__ if name != "concurrency"}
-        yield from (Deployment(**cells, concurrency=load) for load in row.concurrency)
+        cells = {name: getattr(row, name) for name in SeenDeployment.__slots__ if name != "concurrency"}
+        yield from (SeenDeployment(**cells, concurrency=load) for load in row.concurrency)
 
 
 @cache
@@ -159,7 +159,7 @@ def serving_text(
     bands: Bands,
     sources: Mapping[str, int],
     scores: Mapping[str, Mapping[str, float]],
-    deployments: Sequence[Deployment],
+    deployments: Sequence[SeenDeployment],
     command: str,
 ) -> str:
     """serving.toml. Effects below one per cent are left out."""
@@ -194,10 +194,10 @@ def serving_text(
     return "\n".join(lines) + "\n"
 
 
-def _deployment_lines(deployments: Sequence[Deployment]) -> Iterable[str]:
+def _deployment_lines(deployments: Sequence[SeenDeployment]) -> Iterable[str]:
     """One line for each cut, with all the loads that it was run with."""
     loads: dict[tuple[object, ...], list[float]] = {}
-    names = [name for name in Deployment.__slots__ if name != "concurrency"]
+    names = [name for name in SeenDeployment.__slots__ if name != "concurrency"]
     for each in deployments:
         loads.setdefault(tuple(getattr(each, name) for name in names), []).append(each.concurrency)
     for cut, concurrency in loads.items():

@@ -16,7 +16,7 @@ _FAR = 3.0
 
 
 @dataclass(frozen=True, slots=True)
-class Deployment:
+class SeenDeployment:
     """One disaggregated deployment under the load that it was run with."""
 
     model: str
@@ -53,12 +53,12 @@ class Wanted:
     devices: int | None
 
 
-def nearest(seen: Sequence[Deployment], wanted: Wanted) -> Deployment | None:
+def nearest(seen: Sequence[SeenDeployment], wanted: Wanted) -> SeenDeployment | None:
     """The seen deployment nearest to what is wanted; the first of equals."""
     return min(seen, key=lambda each: _distance(each, wanted), default=None)
 
 
-def cut(seen: Sequence[Deployment], wanted: Wanted, smallest: tuple[Parallelism, Parallelism]) -> Deployment:
+def cut(seen: Sequence[SeenDeployment], wanted: Wanted, smallest: tuple[Parallelism, Parallelism]) -> SeenDeployment:
     """What is wanted, filled from the nearest deployment; `smallest`: groups that hold
     the model in the two pools."""
     found = nearest(seen, wanted)
@@ -87,10 +87,10 @@ def group_of(pool: PoolAsk) -> int | None:
     return max((pool.tp or 1) * (pool.dp or 1), pool.ep or 1)
 
 
-def _plain(wanted: Wanted, smallest: tuple[Parallelism, Parallelism]) -> Deployment:
+def _plain(wanted: Wanted, smallest: tuple[Parallelism, Parallelism]) -> SeenDeployment:
     """Nothing was seen: one replica for each phase."""
     given = (wanted.model, wanted.device, wanted.engine, wanted.precision, wanted.isl, wanted.osl, wanted.concurrency)
-    return Deployment(*given, smallest[0], 1, smallest[1], 1)
+    return SeenDeployment(*given, smallest[0], 1, smallest[1], 1)
 
 
 def _filled(pool: PoolAsk, seen: Parallelism, replicas: int) -> tuple[Parallelism, int]:
@@ -107,7 +107,7 @@ def _filled(pool: PoolAsk, seen: Parallelism, replicas: int) -> tuple[Parallelis
     return split, pool.replicas or max(1, replicas)
 
 
-def _distance(seen: Deployment, wanted: Wanted) -> float:
+def _distance(seen: SeenDeployment, wanted: Wanted) -> float:
     far = abs(log(seen.concurrency / wanted.concurrency))
     far += 0.3 * abs(log(seen.isl / wanted.isl)) + 0.3 * abs(log(seen.osl / wanted.osl))
     far += 0.5 * (seen.engine != wanted.engine) + 0.5 * (seen.precision != wanted.precision)

@@ -20,7 +20,7 @@ from weft.cost.memory import stored_bytes, usable_bytes
 from weft.cost.points import Point, PoolAsk
 from weft.cost.serving import Case
 from weft.cost.sharding import check_parallelism
-from weft.estimate.deployments import Deployment, Wanted, cut, group_of
+from weft.estimate.deployments import SeenDeployment, Wanted, cut, group_of
 from weft.estimate.read import engine_of, read_precision, smallest_tp, twin
 
 RACK_DEVICES, WIDEST_TP = 72, 16
@@ -45,7 +45,7 @@ def pools_of(
     what: tuple[ModelSpec, Device, Precision],
     family: str,
     efficiencies: Mapping[str, Efficiency],
-    seen: Sequence[Deployment],
+    seen: Sequence[SeenDeployment],
 ) -> tuple[PrefillPool, Case]:
     """The pool that prefills, and the replicas that decode."""
     model, device, precision = what

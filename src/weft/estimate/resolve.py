@@ -14,7 +14,7 @@ from weft.cost.points import Point
 from weft.cost.serving import Case
 from weft.cost.sharding import check_parallelism, is_latent
 from weft.cost.steps import Engine
-from weft.estimate.deployments import Deployment
+from weft.estimate.deployments import SeenDeployment
 from weft.estimate.pools import is_disaggregated, pools_of, tells_replicas
 from weft.estimate.read import check_lengths, engine_of, given, read_engine, read_parallelism, read_precision, twin
 
@@ -31,7 +31,7 @@ class Resolved:
     told: bool = True
 
 
-def resolve(point: Point, efficiencies: Mapping[str, Efficiency], seen: Sequence[Deployment] = ()) -> Resolved:
+def resolve(point: Point, efficiencies: Mapping[str, Efficiency], seen: Sequence[SeenDeployment] = ()) -> Resolved:
     """Refuses, with the reason and the way out, what cannot be priced. `seen`: deployments from which a disaggregated
     one is filled that the point tells in part."""
     model = catalog.model(given(point.model, "model", point))

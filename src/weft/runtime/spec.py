@@ -3,7 +3,7 @@
 import msgspec
 
 from weft.core.program import StepKind
-from weft.runtime.engines.emulated import Pace
+from weft.runtime.engines.emulated import StepPace
 
 MAX_SPEC_BYTES = 1024**2
 
@@ -19,7 +19,7 @@ class NodeSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     stt_dir: str | None = None
     corpus: str | None = None
     agent_source: str | None = None  # "path.py:agent"; its functions run as APPLY and CHOOSE
-    paces: dict[str, Pace] = {}
+    paces: dict[str, StepPace] = {}
     threads: int = 1
 
 

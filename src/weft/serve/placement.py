@@ -7,7 +7,7 @@ from pathlib import Path
 
 from weft.core.deployment import Deployment, Pool, Route
 from weft.core.program import Step, StepKind
-from weft.runtime.engines.emulated import Pace
+from weft.runtime.engines.emulated import StepPace
 from weft.runtime.services import LLM_KINDS, PYTHON_KINDS
 from weft.runtime.spec import NodeSpec
 
@@ -56,5 +56,5 @@ def _node_spec(
     )
 
 
-def _pace(route: Route) -> Pace:
-    return Pace(route.s_per_input_token, route.s_per_output_token, route.latency_s)
+def _pace(route: Route) -> StepPace:
+    return StepPace(route.s_per_input_token, route.s_per_output_token, route.latency_s)

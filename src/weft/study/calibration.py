@@ -19,7 +19,7 @@ from weft.cost.efficiency import DEFAULT_EFFICIENCY, Efficiency, Residual
 from weft.cost.habits import Habits, Labels, Runs, backing, predict
 from weft.cost.operator_fit import fit_attention, fit_collective, fit_gemm
 from weft.estimate.coefficients import FittedDevice
-from weft.estimate.deployments import Deployment
+from weft.estimate.deployments import SeenDeployment
 from weft.estimate.price import band_class
 from weft.estimate.resolve import resolve
 from weft.estimate.rows import Loaded, load, stack
@@ -114,7 +114,7 @@ class Prepared:
 
 
 def prepare(
-    runs: Sequence[Run], efficiencies: Mapping[str, Efficiency], seen: Sequence[Deployment] | None = None
+    runs: Sequence[Run], efficiencies: Mapping[str, Efficiency], seen: Sequence[SeenDeployment] | None = None
 ) -> Prepared:
     """`seen` fills disaggregated runs that are told in part; by default what the runs themselves tell."""
     seen = told_deployments(runs, efficiencies) if seen is None else seen
@@ -153,7 +153,9 @@ def refill(prepared: Prepared, efficiencies: Mapping[str, Efficiency], keep: Mas
     return replace(prepared, loaded=loaded, stacked=stack(loaded), labels=labels)
 
 
-def _loaded(run: Run, otherwise: Loaded, efficiencies: Mapping[str, Efficiency], seen: Sequence[Deployment]) -> Loaded:
+def _loaded(
+    run: Run, otherwise: Loaded, efficiencies: Mapping[str, Efficiency], seen: Sequence[SeenDeployment]
+) -> Loaded:
     try:
         return load(resolve(run.point, efficiencies, seen))
     except WeftError:

@@ -13,14 +13,14 @@ from xdsl.dialects.builtin import ArrayAttr, ModuleOp
 from xdsl.passes import ModulePass
 
 from weft import catalog
-from weft.catalog.changes import changed
+from weft.catalog.changes import changed_fleet
 from weft.compiler.annotate import annotate
 from weft.compiler.attributes import to_dictionary
 from weft.compiler.control_flow import agent_graph
 from weft.compiler.frequency import block_visits
 from weft.compiler.placed import Answered, PlacedPools, alternative, other_model
 from weft.compiler.plan_request import flows, leaf_tasks, plan_blocks, promises, software
-from weft.compiler.previous import previous_choice, read_plan
+from weft.compiler.previous import previous_choice, read_previous
 from weft.core.errors import InputError
 from weft.core.units import Precision
 from weft.estimate.coefficients import efficiencies
@@ -76,7 +76,7 @@ class Place(ModulePass):
         limit_s = _positive("time_limit_s", self.time_limit_s, "give the solver some time")
         if not self.previous:
             return decide(request, limit_s)
-        plan = read_plan(self.previous, agent_graph(module).sym_name.data)
+        plan = read_previous(self.previous, agent_graph(module).sym_name.data)
         return decide(request, limit_s, lambda found: replan(found.problem, previous_choice(plan, request, found)))
 
     def request(self, module: ModuleOp) -> PlanRequest:
@@ -90,9 +90,7 @@ class Place(ModulePass):
             tasks=tasks,
             flows=flows(graph, visits),
             blocks=plan_blocks(graph, visits),
-            fleet=changed(
-                catalog.load_fleet(self.fleet, self.catalogue), self.settings, self.additions, self.catalogue
-            ),
+            fleet=changed_fleet(self.fleet, self.settings, self.additions, self.catalogue),
             finance=catalog.finance(self.finance),
             slo=slo,
             promises=promises(graph, slo),

@@ -12,7 +12,7 @@ from weft.runtime.engines.base import Engine, Prefilled
 from weft.runtime.kv.cache import KvCache
 
 
-class Pace(msgspec.Struct, frozen=True):
+class StepPace(msgspec.Struct, frozen=True):
     """What a Route assumes of one step; `latency_s` paces steps that have no tokens."""
 
     s_per_input_token: float = 0.0
@@ -24,7 +24,7 @@ class EmulatedEngine:
     def __init__(
         self,
         inner: Engine,
-        pace: Pace,
+        pace: StepPace,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
