@@ -14,6 +14,7 @@ from weft.core.errors import WeftError
 
 COMMANDS = (
     "import",
+    "export",
     "plan",
     "compile",
     "size",

@@ -8,6 +8,7 @@ import typer
 
 from weft.cli.console import wide_console
 from weft.cli.import_tables import show_import
+from weft.compiler.frontends.agentspec.files import import_agentspec
 from weft.compiler.frontends.graphs.coverage import coverage
 from weft.compiler.frontends.graphs.graph import Imported
 from weft.compiler.frontends.graphs.mermaid import to_mermaid
@@ -33,6 +34,7 @@ Timeout = Annotated[float, typer.Option(help="Seconds that the program may take.
 Memory = Annotated[float, typer.Option(help="GiB of address space that the program may take.")]
 
 
+Component = Annotated[Path, typer.Argument(help="A flow, agent or swarm of Agent Spec, as YAML or JSON.")]
 Spans = Annotated[list[Path], typer.Argument(help="Files of OTLP JSON, one document or one a line.")]
 
 
@@ -41,6 +43,7 @@ def register(app: typer.Typer) -> None:
     group.command("langgraph")(langgraph)
     group.command("langchain")(langchain)
     group.command("otel")(otel)
+    group.command("agentspec")(agentspec)
     app.add_typer(group, name="import")
 
 
@@ -87,6 +90,18 @@ def otel(
 ) -> None:
     """Read traces with OpenTelemetry's GenAI conventions: agents, calls, what followed what, how often, how long."""
     deliver(import_spans(spans), json, mermaid, output, model, width)
+
+
+def agentspec(
+    file: Component,
+    json: Json = None,
+    mermaid: Mermaid = None,
+    output: Output = None,
+    model: Models = None,
+    width: Width = 3,
+) -> None:
+    """Read an Agent Spec flow, agent or swarm: nodes, control flow, models, tools, inner flows."""
+    deliver(import_agentspec(file), json, mermaid, output, model, width)
 
 
 def deliver(

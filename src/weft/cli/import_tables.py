@@ -47,7 +47,7 @@ def _holds(node: Node) -> str:
     parts += [f"waits for a person ({', '.join(node.interrupts)})"] if node.interrupts else []
     parts += [f"{policy.max_attempts} attempts" for policy in node.retries]
     parts += ["deferred"] if node.defer else []
-    if node.seen:
+    if node.seen and node.seen.count:
         parts.append(f"seen {node.seen.count}×, {node.seen.seconds:.3g} s")
     return "; ".join(parts)
 

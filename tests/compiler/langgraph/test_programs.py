@@ -61,6 +61,8 @@ PAGE = (
     HEAD
     + """
 import streamlit as st
+from langchain.agents import create_agent
+from langchain_core.tools import tool
 
 left, right = st.columns(2)
 inner = StateGraph(MessagesState).add_node("inside", step).add_edge(START, "inside").compile()
@@ -70,6 +72,14 @@ def build():"""
     + """
     builder.add_node("inner", inner)
     return builder.compile()
+
+@tool
+def add(a: int, b: int) -> int:
+    "Add."
+    return a + b
+
+def solve(state):
+    return create_agent("openai:gpt-4o", [add]).invoke(state)
 
 class Writer:
     def __init__(self, llm):
@@ -87,6 +97,7 @@ def whole(writer: Writer):"""
     + BUILD
     + """
     builder.add_node("writer", writer.run)
+    builder.add_node("solve", solve)
     builder.add_edge("step", "writer")
     return builder.compile()
 """
@@ -104,6 +115,9 @@ def test_a_call_makes_the_graph_and_a_node_s_own_graph_is_made_too(tmp_path: Pat
     (inner,) = imported.graph("whole").node("writer").subgraphs
     assert [model.provider for model in imported.graph(inner).node("write").models] == ["ChatModel"]
     assert edges(imported.graph("whole")) == {*STEP, ("step", "writer", "direct")}
+    (agent,) = imported.graph("whole").node("solve").subgraphs
+    assert imported.graph(agent).node("model").models[0].tools == ("add",)
+    assert not any(node.opaque for node in imported.graph("whole").nodes)
 
 
 @pytest.mark.parametrize(

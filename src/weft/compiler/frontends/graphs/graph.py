@@ -37,7 +37,8 @@ class EdgeKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What a traced run showed: how often, mean tokens in and out, mean seconds."""
+    """What a traced run showed: how often, mean tokens in and out, mean seconds. A count of 0: sizes that the program
+    declares and no run has shown."""
 
     count: int
     input_tokens: float = 0.0

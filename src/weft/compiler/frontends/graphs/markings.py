@@ -210,7 +210,9 @@ def _decision(graph: Graph, node: str, router: str, edges: list[Edge], choice: O
         options = [
             replace(option, probability=option.probability / total) for option in options if option.probability > 0
         ]
-    provenance = Provenance.OBSERVED if seen else Provenance.ASSUMED
+    provenance = Provenance.ASSUMED
+    if seen:
+        provenance = Provenance.OBSERVED if any(edge.seen for edge in seen) else Provenance.DECLARED
     return Decision(node, router, tuple(options), provenance)
 
 

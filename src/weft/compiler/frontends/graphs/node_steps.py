@@ -63,7 +63,7 @@ class NodeSteps:
                 "isl": IntegerAttr(isl, i64),
                 "osl": IntegerAttr(osl, i64),
                 "max_tokens": IntegerAttr(max(sizes.max_tokens, osl), i64),
-                "agent.provenance": StringAttr(str(Provenance.OBSERVED if seen else Provenance.ASSUMED)),
+                "agent.provenance": StringAttr(_from(seen)),
                 "agent.model": StringAttr(model.name or model.expression),
             },
             result_types=[TextType()],
@@ -75,14 +75,15 @@ class NodeSteps:
         query = self._apply(block, [state], f"{self._path}.query", GLUE_CORE_S, TextType())
         tools = self._node.tools
         times = [tool.seen for tool in tools if tool.seen]
-        mean = sum(seen.seconds * seen.count for seen in times) / sum(seen.count for seen in times) if times else None
+        weights = [max(seen.count, 1) for seen in times]
+        mean = sum(seen.seconds * w for seen, w in zip(times, weights, strict=True)) / sum(weights) if times else None
         invoke = InvokeOp.build(
             operands=[query],
             attributes={
                 "step": StringAttr(self._name(self._path, self._beside)),
                 "tool": StringAttr(", ".join(tool.name for tool in tools) or self._node.function),
                 "core_s": FloatAttr(max(mean, 1e-6) if mean is not None else self._assumptions.tool_core_s, f64),
-                "agent.provenance": StringAttr("observed" if times else "assumed"),
+                "agent.provenance": StringAttr(_from(times[0] if times else None)),
             },
             result_types=[TextType()],
         )
@@ -97,7 +98,7 @@ class NodeSteps:
                 "function": StringAttr(self._node.function or self._node.name),
                 "core_s": FloatAttr(core_s, f64),
                 "node": StringAttr(self._path),  # functions of a name need not be one function
-                "agent.provenance": StringAttr("observed" if self._node.seen else "assumed"),
+                "agent.provenance": StringAttr(_from(self._node.seen)),
             },
             result_types=[gives],
         )
@@ -119,6 +120,12 @@ class NodeSteps:
     @staticmethod
     def _core_s(seen: Seen | None, assumed_s: float) -> float:
         return max(seen.seconds, 1e-6) if seen else assumed_s
+
+
+def _from(seen: Seen | None) -> str:
+    if seen is None:
+        return str(Provenance.ASSUMED)
+    return str(Provenance.OBSERVED if seen.count else Provenance.DECLARED)
 
 
 def merge(name: str, states: list[SSAValue]) -> ApplyOp:

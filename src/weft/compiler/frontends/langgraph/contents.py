@@ -92,6 +92,7 @@ class Examiner:
         self._name_of = name_of
         self._factories = factories
         self._seen: set[int] = set()
+        self._made: set[object] = set()
         self.runs_tools = True
         self.contents = Contents()
 
@@ -198,6 +199,8 @@ class Examiner:
         if isinstance(getattr(value, "__self__", None), Runnable):  # `model.invoke`: the model itself is looked at
             return False
         code = getattr(getattr(value, "__func__", value), "__code__", None)
+        if code in self._made:  # the graph that it makes was read
+            return False
         if code is None:
             return not isinstance(value, type)
         return self._is_program(code.co_filename) or code.co_filename == source.function.__code__.co_filename
@@ -216,20 +219,23 @@ class Examiner:
         elif name == "NodeInterrupt" or (name == "interrupt" and _is_langgraph(callee)):
             self.contents.interrupts = True
         elif name in _AGENT_MAKERS:
-            self.contents.add_opaque(f"builds an agent at run time: {_shortened(ast.unparse(call))}")
+            self._made_graph(source, call, callee, "an agent")
         elif name == "StateGraph" or self._factories.is_factory(callee):
-            self._made_graph(source, call, callee)
+            self._made_graph(source, call, callee, "a graph")
         reader = Reader(source, self._known, self._state)
         for model in constructed(reader, call, callee, name):
             self.contents.add_model(model)
 
-    def _made_graph(self, source: Source, call: ast.Call, callee: Any) -> None:
+    def _made_graph(self, source: Source, call: ast.Call, callee: Any, what: str) -> None:
         """A graph that the node builds when it runs; read where it can be built now."""
-        made = self._factories.graph(source, call, callee) if self._factories.is_factory(callee) else None
+        name = getattr(callee, "__name__", "")
+        makes = name in _AGENT_MAKERS or self._factories.is_factory(callee)
+        made = self._factories.graph(source, call, callee) if makes else None
         if made is not None:
             self.contents.graphs.append(made)
-        elif getattr(callee, "__name__", "") == "StateGraph" or callee is MISSING:
-            self.contents.add_opaque(f"builds a graph at run time: {_shortened(ast.unparse(call))}")
+            self._made.add(callee.__code__)
+        elif callee is MISSING or name in {"StateGraph", *_AGENT_MAKERS}:
+            self.contents.add_opaque(f"builds {what} at run time: {_shortened(ast.unparse(call))}")
 
     def _command(self, source: Source, call: ast.Call) -> None:
         words = {word.arg: word.value for word in call.keywords}

@@ -30,7 +30,7 @@ class Factories:
         if len(words) < len(call.keywords) or any(each is MISSING for each in (*arguments, *words.values())):
             return None
         owner = getattr(callee, "__self__", None)
-        key = (callee.__code__, id(owner), *map(id, arguments), *((name, id(each)) for name, each in words.items()))
+        key = (id(source.function), ast.unparse(call), id(owner))
         if key not in self._made:
             self._made[key] = _made(lambda: callee(*arguments, **words))
         return self._made[key]
@@ -44,4 +44,10 @@ def _made(factory: Callable[[], Any]) -> Any:
 
 
 def _value(source: Source, node: ast.expr) -> Any:
-    return node.value if isinstance(node, ast.Constant) else source.lookup(node)
+    """What an argument is before the run; MISSING where only the run makes it."""
+    if isinstance(node, ast.Constant):
+        return node.value
+    if isinstance(node, ast.List | ast.Tuple):
+        items = [_value(source, each) for each in node.elts]
+        return MISSING if any(each is MISSING for each in items) else items
+    return source.lookup(node)
