@@ -133,10 +133,15 @@ def _subject(promise: Promise) -> str:
 def _too_few(problem: PlacementProblem, short: _Relaxed) -> NoPlacementError:
     return NoPlacementError(
         subject="inventory",
-        problem=f"{problem.rate_per_s:g} requests/s at utilisation {problem.max_utilisation:g} need at least "
+        problem=f"{problem.rate_per_s:g} requests/s at {_utilisation(problem)} need at least "
         f"{_devices(short)} more than there are",
         way_out=f"add {_devices(short)}, lower the rate, or loosen the SLO",
     )
+
+
+def _utilisation(problem: PlacementProblem) -> str:
+    own = any(task.max_utilisation is not None for task in problem.tasks)
+    return "the utilisations asked for" if own else f"utilisation {problem.max_utilisation:g}"
 
 
 def _late_and_few(problem: PlacementProblem, both: _Relaxed) -> NoPlacementError:
