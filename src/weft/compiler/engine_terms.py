@@ -96,9 +96,7 @@ class Terms:
 
     def _phases(self, pool: str) -> tuple[Phase, ...]:
         return tuple(
-            step
-            for step in self.steps
-            if isinstance(step, Phase) and step.pool is not None and _name(step) == pool
+            step for step in self.steps if isinstance(step, Phase) and step.pool is not None and _name(step) == pool
         )
 
     def _power_w(self, device: Device, split: Parallelism) -> tuple[float | None, float | None]:
