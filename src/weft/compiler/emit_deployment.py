@@ -44,7 +44,8 @@ def emit_deployment(module: ModuleOp, request: CompileRequest) -> Deployment:
     program = emit_program(module)
     pools = tuple(_pool(op) for op in module.ops if isinstance(op, PoolOp))
     steps = [op for op in graph.walk() if isinstance(op, StepOp)]
-    terms = Terms(request, tuple(steps))
+    shares = tuple(_convert(scalars(row.data), Share) for row in _rows(module, "fleet.shares"))
+    terms = Terms(request, tuple(steps), shares)
     handoffs = tuple(_convert(scalars(row.data), Handoff) for row in _rows(module, "fleet.handoffs"))
     return Deployment(
         version=DEPLOYMENT_VERSION,
@@ -65,7 +66,7 @@ def emit_deployment(module: ModuleOp, request: CompileRequest) -> Deployment:
         fingerprints=catalog.fingerprints(
             {pool.model for pool in pools if pool.model}, {pool.device for pool in pools}, request.catalogue
         ),
-        shares=tuple(_convert(scalars(row.data), Share) for row in _rows(module, "fleet.shares")),
+        shares=shares,
         other_models=tuple(_other_models(module)),
         bills=tuple(_convert(scalars(row.data), AgentBill) for row in _rows(module, "fleet.bills")),
         links=links_of(handoff.link for handoff in handoffs),

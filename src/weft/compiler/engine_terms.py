@@ -10,7 +10,7 @@ from weft.catalog.changes import changed_fleet
 from weft.compiler.dialects.llm import DecodeOp, PrefixOp, PromptOp
 from weft.compiler.dialects.step import StepOp
 from weft.compiler.request import CompileRequest
-from weft.core.deployment import Parallelism, Pool
+from weft.core.deployment import Parallelism, Pool, Share
 from weft.core.hardware import Device, Link
 from weft.core.pace import EngineTerms, Pace
 from weft.cost.efficiency import DEFAULT_EFFICIENCY
@@ -40,6 +40,8 @@ class Terms:
 
     request: CompileRequest
     steps: tuple[StepOp, ...]
+    shares: tuple[Share, ...]
+    """Of steps whose traffic is split; a step names only the pool that takes most of its."""
 
     def completed(self, pool: Pool) -> Pool:
         """With its power, and the terms of its engine if it runs a model."""
@@ -95,8 +97,11 @@ class Terms:
         return {group.device.id: group.device for group in groups}
 
     def _phases(self, pool: str) -> tuple[Phase, ...]:
+        shared = {share.step for share in self.shares if share.pool == pool}
         return tuple(
-            step for step in self.steps if isinstance(step, Phase) and step.pool is not None and _name(step) == pool
+            step
+            for step in self.steps
+            if isinstance(step, Phase) and (step.step_name in shared or _pool_of(step) == pool)
         )
 
     def _power_w(self, device: Device, split: Parallelism) -> tuple[float | None, float | None]:
@@ -140,5 +145,5 @@ def _step_tokens(phases: Sequence[Phase], batch_limit: int) -> int:
     return MIXED_STEP_TOKENS
 
 
-def _name(step: StepOp) -> str:
+def _pool_of(step: StepOp) -> str:
     return str(step.pool.string_value()) if step.pool is not None else ""
