@@ -272,7 +272,7 @@ class Walk:
     def _first_token(self, call: LlmCall) -> None:
         """Of a sequence that goes on in place."""
         call.first_on = call.replica.name
-        if call.held is not None and self._retaining is not None:
+        if call.run.stay is not None and self._retaining is not None:
             self._retaining.admitted(call)
         self._complete(call.run, call.prefill, call)
 

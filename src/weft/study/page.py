@@ -2,6 +2,7 @@
 
 import csv
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
@@ -14,6 +15,18 @@ _ENVIRONMENT = Environment(
     lstrip_blocks=True,
     keep_trailing_newline=True,
 )
+
+
+Json = Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """`findings` is what a person reads on the terminal, `json` what a machine reads."""
+
+    files: tuple[str, ...]
+    findings: tuple[str, ...]
+    json: Json
 
 
 def write_page(name: str, out: Path, values: Mapping[str, object]) -> str:

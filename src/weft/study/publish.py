@@ -1,7 +1,7 @@
 """What `weft study NAME` writes: one function a study, from an output folder to the files and findings in it."""
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 from weft import catalog
@@ -23,23 +23,14 @@ from weft.study import (
 )
 from weft.study.claims import Claim
 from weft.study.claims_parts import claim_4, claim_5, claim_6
-from weft.study.page import markdown_table, write_csv, write_page
+from weft.study.page import Json, Published, markdown_table, write_csv, write_page
 from weft.study.pairs import Progress, Row
+from weft.study.publish_retention import publish_retention
 from weft.study.space import EXTENSION_DEVICES, EXTRA_FINANCES, FINANCES, PAPER_DEVICES, Space, pair_name, short
 
-Json = Mapping[str, object]
 DATA = Path("../shared/data")
 """Where study `fidelity` finds measured.csv."""
 TALKERS = ("gaudi3", "mi300x", "h100-sxm", "b200")
-
-
-@dataclass(frozen=True, slots=True)
-class Published:
-    """`findings` is what a person reads on the terminal, `json` what a machine reads."""
-
-    files: tuple[str, ...]
-    findings: tuple[str, ...]
-    json: Json
 
 
 def publish_tco(out: Path, progress: Progress | None = None, space: Space | None = None) -> Published:
@@ -197,6 +188,7 @@ STUDIES: Mapping[str, Callable[[Path, Progress | None], Published]] = {
     "scaling": publish_scaling,
     "fidelity": publish_fidelity,
     "never-loses": publish_never_loses,
+    "retention": publish_retention,
 }
 
 
