@@ -27,10 +27,10 @@ def draw(rows: Sequence[Row], path: Path) -> str:
         axes.set_xscale("log")
         axes.set_xlim(least / 3, most * 3)
         axes.set_yticks(range(len(here)), [_name(row) for row in here], fontsize=9)
-        axes.invert_yaxis()
         axes.set_title(f"{rate:g} sessions/s", loc="left", fontsize=10)
         axes.xaxis.set_major_formatter(lambda value, _: pretty_seconds(value))
         plain(axes, "x")
+    panels[0].invert_yaxis()
     return save(figure, path)
 
 
