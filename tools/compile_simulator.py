@@ -1,47 +1,48 @@
-"""Compiles the hot modules of policies and simulator with mypyc: the same source and results, about twice as fast.
+"""Builds the wheel that users install, hot modules compiled, and unpacks it beside the source tree that made it.
 
-    python tools/compile_simulator.py [FOLDER]        then        PYTHONPATH=FOLDER weft simulate …
+    python tools/compile_simulator.py        prints a folder        PYTHONPATH=FOLDER weft simulate …
 
-It copies the package to FOLDER (default: build/compiled) and compiles it there, so that the source tree never runs a
-stale module. Needs a C compiler; mypyc is installed into a virtual environment inside FOLDER.
+A folder in build/compiled is named by a digest of what it was made from, so an edited source never meets a stale
+module; older ones are removed. Needs a C compiler, and a network for pip (mypyc). See build_backend.py.
 """
 
+import hashlib
 import shutil
 import subprocess
 import sys
-import venv
+import tempfile
+import zipfile
 from pathlib import Path
 
-SOURCE = Path(__file__).parents[1] / "src" / "weft"
-MYPY = "mypy==2.4.1"
-MODULES = (
-    *(f"policy/{name}" for name in ("agent_run", "baseline_routers", "batcher", "kv_blocks", "sequence", "workers")),
-    *(f"sim/{name}" for name in ("calls", "columns", "gaps", "kernel", "pace", "recorder", "replica", "routing")),
-    *(f"sim/{name}" for name in ("station", "walk")),
-)
-SETUP = """
-from mypyc.build import mypycify
-from setuptools import setup
-
-options = ["--ignore-missing-imports", "--follow-imports=silent"]
-setup(name="weft-compiled", ext_modules=mypycify([*options, *{files!r}], opt_level="3"))
-"""
+ROOT = Path(__file__).parents[1]
+COMPILED = ROOT / "build" / "compiled"
 
 
-def compile_into(folder: Path) -> None:
-    """Raises CalledProcessError where the compiler fails; what it says is on standard error."""
-    shutil.rmtree(folder, ignore_errors=True)
-    shutil.copytree(SOURCE, folder / "weft", ignore=shutil.ignore_patterns("__pycache__"))
-    environment = folder / "venv"
-    venv.create(environment, with_pip=True)
-    python = environment / "bin" / "python"
-    subprocess.run([python, "-m", "pip", "install", "--quiet", MYPY, "setuptools"], check=True)
-    (folder / "setup.py").write_text(SETUP.format(files=[f"weft/{module}.py" for module in MODULES]))
-    build = [python, "setup.py", "--quiet", "build_ext", "--inplace"]
-    subprocess.run([part if isinstance(part, str) else part.absolute() for part in build], cwd=folder, check=True)
+def compiled() -> Path:
+    """Raises CalledProcessError where pip fails, RuntimeError where it could only make a wheel of pure Python."""
+    folder = COMPILED / _digest()
+    if not folder.exists():
+        shutil.rmtree(COMPILED, ignore_errors=True)
+        with tempfile.TemporaryDirectory() as scratch:
+            made = Path(scratch)
+            build = [sys.executable, "-m", "pip", "wheel", "-v", "--no-deps", "--wheel-dir", scratch, str(ROOT)]
+            said = subprocess.run(build, check=True, capture_output=True, text=True)
+            (wheel,) = made.glob("*.whl")
+            if wheel.name.endswith("-none-any.whl"):
+                raise RuntimeError(said.stdout + said.stderr)
+            zipfile.ZipFile(wheel).extractall(made / "unpacked")
+            COMPILED.mkdir(parents=True, exist_ok=True)
+            shutil.move(made / "unpacked", folder)
+    return folder
+
+
+def _digest() -> str:
+    """Of all that the wheel is made from, and of the Python that it is made for."""
+    digest = hashlib.sha256(sys.version.encode())
+    for path in sorted([ROOT / "pyproject.toml", *(ROOT / "tools").glob("*.py"), *(ROOT / "src").rglob("*.py")]):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
 
 
 if __name__ == "__main__":
-    target = Path(sys.argv[1]) if len(sys.argv) > 1 else SOURCE.parents[1] / "build" / "compiled"
-    compile_into(target)
-    print(f"compiled {len(MODULES)} modules: PYTHONPATH={target} weft simulate …")
+    print(compiled())

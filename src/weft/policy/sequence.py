@@ -1,7 +1,7 @@
 """One sequence in a batch: what it asks, and where it is. Only the Batcher that holds it changes it.
 
 Plain classes with slots, not dataclasses or named tuples: one of each is made per call or per step, and compiled
-(tools/compile_simulator.py) these cost a tenth of those.
+(tools/build_backend.py) these cost a tenth of those.
 """
 
 from collections.abc import Hashable

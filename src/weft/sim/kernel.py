@@ -31,14 +31,14 @@ class Kernel:
     """`reached` is the highest rank among the events of this very tick that have been dealt with: what lies at the
     same tick with a rank up to it is past."""
 
-    __slots__ = ("_heap", "events", "now", "reached", "scheduled", "stopped")
+    __slots__ = ("_heap", "_left_out", "now", "reached", "scheduled", "stopped")
 
     def __init__(self) -> None:
         self.now = 0
         self.reached = 0
-        self.events = 0
         self.stopped = False
         self.scheduled = 0
+        self._left_out = 0
         self._heap: list[tuple[int, int, Callable[[Any], None], Any]] = []
 
     def at(self, time: int, rank: int, act: Callable[[Any], None], argument: Any = None) -> None:
@@ -47,15 +47,24 @@ class Kernel:
         heappush(self._heap, (time, rank + self.scheduled, act, argument))
 
     def run(self) -> None:
-        """Until nothing is left to do, or `stopped` is set."""
-        heap, now, events = self._heap, self.now, self.events
-        while heap and not self.stopped:
+        """Until nothing is left to do."""
+        heap, now = self._heap, self.now
+        while heap:
             time, order, act, argument = heappop(heap)
             if time != now:
                 self.now = now = time
                 self.reached = order
             elif order > self.reached:
                 self.reached = order
-            events += 1
             act(argument)
-        self.events = events
+
+    def stop(self) -> None:
+        """Whatever is still to come does not."""
+        self.stopped = True
+        self._left_out += len(self._heap)
+        self._heap.clear()
+
+    @property
+    def events(self) -> int:
+        """Dealt with so far."""
+        return self.scheduled - self._left_out - len(self._heap)

@@ -38,7 +38,7 @@ class Monitor:
         self.recorder.fold()
         if self.stop_overload and (found := self._overload()) is not None:
             self.overload = found
-            self.kernel.stopped = True
+            self.kernel.stop()
         elif self.walk.expecting or self.walk.in_system:
             self.kernel.at(self.kernel.now + self.samples.interval, 0, self.look)
 

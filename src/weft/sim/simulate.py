@@ -21,7 +21,7 @@ from weft.sim.scripts import Script, script_of
 from weft.sim.summarise import Ended, summarise
 from weft.sim.tiers import TierTerms
 from weft.sim.timeline import BusyBins, Samples
-from weft.sim.walk import Chance, Walk
+from weft.sim.walk import Chance, Sink, Walk
 from weft.sim.window import Window
 from weft.traces.request import Request
 
@@ -93,7 +93,7 @@ class _Simulation:
         devices = {pool.name: pool.device for pool in deployment.pools}
         self.recorder = Recorder(deployment.agent, bounds_of(deployment.slo), self.on_record, devices)
         routers = {name: PoolRouter(config.router, pool) for name, pool in self.fleet.llm.items()}
-        sink = self.recorder
+        sink: Sink = self.recorder
         self.window: Window | None = None
         if config.window_s is not None:
             self.window = sink = Window(self.recorder, *map(ticks, config.window_s))
