@@ -27,6 +27,7 @@ from weft.sim.routing import RouterKind
 from weft.sim.simulate import Outcome, SimConfig
 from weft.sim.simulate import simulate as run_simulation
 from weft.sim.tiers import parse_tier
+from weft.sim.urgency import PriorityKind
 from weft.traces.arrivals import ArrivalKind, Arrivals
 from weft.traces.load import DEFAULT_REQUESTS, Load, LoadStream, open_load
 
@@ -41,6 +42,9 @@ Tools = Annotated[Path | None, typer.Option(help="A TraceLab file whose tool tim
 Seed = Annotated[int, typer.Option(help="Equal seeds give equal results.")]
 Router = Annotated[RouterKind, typer.Option(help="Who takes a model call: ours, or one to compare with.")]
 Pairs = Annotated[PairKind, typer.Option(help="When who decodes is chosen: after the prompt, or with who prefills.")]
+Priority = Annotated[
+    PriorityKind | None, typer.Option(help="Whose prompt is first [default: slack where the objective has e2e_s].")
+]
 Retention = Annotated[Rule, typer.Option(help="What becomes of an agent's KV cache while it waits for a tool.")]
 TierText = Annotated[str | None, typer.Option("--tier", help="Where a replica's caches go: 256GB@50GB/s[+0.2ms].")]
 Spread = Annotated[float, typer.Option(help="Coefficient of variation of CPU and tool steps that declare none.")]
@@ -110,6 +114,7 @@ class DecisionOptions:
 
     router: Router = RouterKind.WEFT
     pairs: Pairs = PairKind.LATE
+    priority: Priority = None
     retention: Retention = Rule.WEFT
     tier: TierText = None
     spread: Spread = 0.0
@@ -124,6 +129,7 @@ class DecisionOptions:
             seed=seed,
             router=self.router,
             pairs=self.pairs,
+            priority=self.priority,
             retention=self.retention,
             tier=parse_tier(self.tier) if self.tier else self._no_tier(),
             cv=self.spread,

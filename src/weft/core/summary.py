@@ -76,8 +76,9 @@ class LinkSummary:
 @dataclass(frozen=True, slots=True)
 class RetentionSummary:
     """What became of the KV caches of agents that waited for a tool, by `rule`: how often they were held, copied to a
-    tier, let go at once; how many holds yielded to others. `reloads` came back from the tier, `recomputed` were quicker
-    to compute again. Bytes into and out of all tiers; `tier_bytes_most` of one replica."""
+    tier, let go at once; how many holds yielded to others. `reloads` came back from the tier before their call
+    was queued, `prefetches` while it was, `recomputed` were quicker to compute again. Bytes into and out of all tiers;
+    `tier_bytes_most` of one replica."""
 
     rule: str
     held: int
@@ -85,6 +86,7 @@ class RetentionSummary:
     dropped: int
     yielded: int
     reloads: int
+    prefetches: int
     recomputed: int
     bytes_in: int
     bytes_out: int

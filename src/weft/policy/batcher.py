@@ -210,8 +210,9 @@ class Batcher:
 
     def lend(self, sequence: Sequence, yields: bool) -> None:
         """A finished sequence with `keep` holds its blocks until somebody finds none (`yields`), or until a prompt does
-        while nobody runs. The first lent go first; `sequence.stage` tells."""
+        while nobody runs. The first lent go first (lent again: the last); `sequence.stage` tells."""
         assert sequence.stage is _KEPT, f"{sequence.name}: holds no kept blocks"
+        self._lent.pop(sequence, None)
         self._lent[sequence] = yields
         self._disturbed = True
 

@@ -85,10 +85,9 @@ def _retention(found: RetentionSummary) -> str:
     if not found.copied:
         return said
     moved, back = pretty_si(found.bytes_in, "B"), pretty_si(found.bytes_out, "B")
-    return (
-        f"{said}; {found.copied:,} copied to the tier ({moved}; {pretty_si(found.tier_bytes_most, 'B')} at once), "
-        f"{found.reloads:,} loaded back ({back}, {pretty_seconds(found.reload_s)} each)"
-    )
+    copied = f"{found.copied:,} copied to the tier ({moved}; {pretty_si(found.tier_bytes_most, 'B')} at once)"
+    loaded = f"{found.reloads:,} loaded back ({pretty_seconds(found.reload_s)} each)"
+    return f"{said}; {copied}, {loaded}, {found.prefetches:,} while queued ({back} in all)"
 
 
 def overload_sentence(found: Overload) -> str:

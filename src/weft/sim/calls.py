@@ -22,10 +22,11 @@ class LlmCall:
     `since` that its replica remembers; `paused_at` is when the last token came out of a call that lost its cache or is
     moving it.
     `done` tokens were out when its replica failed. `held` is what its session left on a replica, until the call has a
-    place there, and `loaded` how many tokens of it came back from a tier.
+    place there; `loaded` tokens of it are in a tier too, of which `brought` had to come from there.
     """
 
     __slots__ = (
+        "brought",
         "cached",
         "decode",
         "decode_at",
@@ -75,5 +76,5 @@ class LlmCall:
         self.kept: tuple[Replica, Batcher, Sequence] | None = None
         self.goal: Replica | None = None
         self.held: Hold | None = None
-        self.loaded = 0
+        self.loaded = self.brought = 0
         self.first_on = ""

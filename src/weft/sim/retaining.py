@@ -23,12 +23,13 @@ from weft.sim.tiers import Tier, TierTerms
 class Hold:
     """The blocks of a sequence that has ended; `sequence` is None once they are let go or lost."""
 
-    __slots__ = ("batcher", "replica", "sequence")
+    __slots__ = ("batcher", "lent", "replica", "sequence")
 
     def __init__(self, replica: Replica, sequence: Sequence) -> None:
         self.replica = replica
         self.batcher = replica.batcher
         self.sequence: Sequence | None = sequence
+        self.lent = False
 
 
 class Stay:
@@ -58,6 +59,7 @@ class Counts:
     dropped: int = 0
     yielded: int = 0
     reloads: int = 0
+    prefetches: int = 0
     recomputed: int = 0
     bytes_in: int = 0
     bytes_out: int = 0
@@ -114,6 +116,8 @@ class Retaining:
         stay.turn += 1
         self.times.observe(stay.name, seconds(self.kernel.now - stay.ended_at))
         call.held, stay.hold = stay.hold, None
+        if call.held is not None and self._holding(call.held) and call.held.lent:
+            self._lend(call.held)  # now the last to yield
         replica, tier = stay.replica, stay.tier
         if tier is None or replica is None or not self._serves(stay, call):
             return False
@@ -122,18 +126,29 @@ class Retaining:
         missing = blocks * size - min(replica.held(call), blocks * size)
         moved = missing // size * stay.block_bytes
         known = blocks * size
-        if not missing or seconds(replica.pace.prompt(known, known - missing)) < tier.move_s("out", moved):
-            self.counts.recomputed += bool(missing)
+        if missing and seconds(replica.pace.prompt(known, known - missing)) < tier.move_s("out", moved):
+            self.counts.recomputed += 1
             go(call, replica)
             return True
-        call.loaded = known
+        call.loaded, call.brought = known, missing
+        if not missing:
+            go(call, replica)
+            return True
         self.counts.reloads += 1
         self.counts.bytes_out += moved
         self.counts.reload_ticks += tier.move("out", moved, self._loaded, (call, replica, replica.batcher, go))
         return True
 
     def admitted(self, call: LlmCall) -> None:
-        """Its sequence holds what it needs by now."""
+        """Its sequence holds what it needs by now. What the device lost while it queued came back meanwhile."""
+        stay, sequence = call.run.stay, call.sequence
+        if sequence.loaded and stay is not None and stay.tier is not None:
+            size = call.replica.batcher.pool.block_size
+            late = sequence.loaded - call.brought - sequence.table.hits * size
+            if late > 0:
+                self.counts.prefetches += 1
+                self.counts.bytes_out += late // size * stay.block_bytes
+                stay.tier.move("out", late // size * stay.block_bytes, _nothing, None)
         if call.held is not None:
             self._release(call.held)
             call.held = None
@@ -159,6 +174,7 @@ class Retaining:
             dropped=found.dropped,
             yielded=found.yielded,
             reloads=found.reloads,
+            prefetches=found.prefetches,
             recomputed=found.recomputed,
             bytes_in=found.bytes_in,
             bytes_out=found.bytes_out,
@@ -224,6 +240,7 @@ class Retaining:
     def _lend(self, hold: Hold) -> None:
         if self._holding(hold):
             assert hold.sequence is not None
+            hold.lent = True
             hold.batcher.lend(hold.sequence, self.rule is Rule.WEFT)
             hold.replica.wanted()
 
@@ -259,6 +276,10 @@ class Retaining:
 def _fresh_bytes(stay: Stay) -> int:
     """Of what its copy in the tier lacks."""
     return (len(stay.hashes) - stay.copied) * stay.block_bytes
+
+
+def _nothing(_: None) -> None:
+    """Nobody waits for it."""
 
 
 def _common(one: tuple[int, ...], other: tuple[int, ...]) -> int:

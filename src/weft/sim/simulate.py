@@ -21,6 +21,7 @@ from weft.sim.scripts import Script, script_of
 from weft.sim.summarise import Ended, summarise
 from weft.sim.tiers import TierTerms
 from weft.sim.timeline import BusyBins, Samples
+from weft.sim.urgency import PriorityKind, urgency_of
 from weft.sim.walk import Chance, Sink, Walk
 from weft.sim.window import Window
 from weft.traces.request import Request
@@ -29,16 +30,17 @@ from weft.traces.request import Request
 @dataclass(frozen=True, slots=True)
 class SimConfig:
     """`pairs` is when the replica that decodes is chosen. `retention`, with a `tier` or without, is what becomes of the
-    caches of agents that wait; None: nothing is held. `cv` is the spread of CPU steps (0: fixed, None: exponential).
-    `exact` makes every decode step an event. `most_late`: ends the simulation soon after more runs than that have ended
-    late (None: it goes on). `window_s` records all that happens from a second to a second. `source`
-    says what the load is made from."""
+    caches of agents that wait; None: nothing is held. `priority` orders prompts; None: by slack where the objective
+    bounds whole runs. `cv` is the spread of CPU steps (0: fixed, None: exponential). `exact` makes every decode step an
+    event. `most_late`: ends the simulation soon after more runs than that have ended late (None: it goes on).
+    `window_s` records all that happens from a second to a second. `source` says what the load is made from."""
 
     seed: int = 0
     router: RouterKind = RouterKind.WEFT
     pairs: PairKind = PairKind.LATE
     retention: Rule | None = None
     tier: TierTerms | None = None
+    priority: PriorityKind | None = None
     cv: float | None = 0.0
     exact: bool = False
     stop_overload: bool = True
@@ -103,7 +105,10 @@ class _Simulation:
         heard = self.window.iterations if self.window is not None else None
         together = pairings(self.kernel, self.fleet, self.script, config.pairs)
         self.retaining = Retaining(self.kernel, config.retention, config.tier) if config.retention else None
-        self.walk = Walk(self.kernel, self.fleet, self.script, routers, sink, chance, heard, together, self.retaining)
+        urgency = urgency_of(deployment, config.priority)
+        self.walk = Walk(
+            self.kernel, self.fleet, self.script, routers, sink, chance, heard, together, self.retaining, urgency
+        )
         self.samples = Samples()
         self.monitor = Monitor(self.kernel, self.fleet, self.walk, self.recorder, self.samples, config.stop_overload)
         self.monitor.most_late = config.most_late

@@ -22,6 +22,7 @@ from weft.sim.replica import Iterations, Replica
 from weft.sim.retaining import Retaining, Stay
 from weft.sim.routing import PoolRouter
 from weft.sim.scripts import Script, StepScript
+from weft.sim.urgency import Urgency
 from weft.traces.draws import Draws
 from weft.traces.request import CallSize, Request
 
@@ -81,6 +82,7 @@ class Walk:
         on_iterations: Iterations | None = None,
         pairings: Mapping[str, Pairing] | None = None,
         retaining: Retaining | None = None,
+        urgency: Urgency | None = None,
     ) -> None:
         self._kernel = kernel
         self._fleet = fleet
@@ -92,6 +94,7 @@ class Walk:
         self._on_iterations = on_iterations
         self._pairings = pairings or {}
         self._retaining = retaining
+        self._urgency = urgency
         self._inputs: Mapping[str, object] = dict.fromkeys(script.program.entry.parameters)
         self._nobody = AgentRun(script.program, self._inputs)
         self.expecting = True
@@ -260,9 +263,10 @@ class Walk:
 
     def _sequence(self, call: LlmCall) -> Sequence:
         """What is left to do of the call in its pool."""
+        rank = 0.0 if self._urgency is None else self._urgency.rank(call)
         if call.moves and call.first_at < 0:
-            return Sequence(call, call.isl, 1, hashes=call.hashes, keep=True)
-        sequence = Sequence(call, call.isl + call.done, call.osl - call.done, hashes=call.hashes)
+            return Sequence(call, call.isl, 1, rank, call.hashes, keep=True)
+        sequence = Sequence(call, call.isl + call.done, call.osl - call.done, rank, call.hashes)
         if self._retaining is not None:
             sequence.keep = self._retaining.keeps(call)
             sequence.loaded = call.loaded
@@ -271,7 +275,7 @@ class Walk:
     def _first_token(self, call: LlmCall) -> None:
         """Of a sequence that goes on in place."""
         call.first_on = call.replica.name
-        if call.held is not None and self._retaining is not None:
+        if call.run.stay is not None and self._retaining is not None:
             self._retaining.admitted(call)
         self._complete(call.run, call.prefill, call)
 
@@ -303,7 +307,8 @@ class Walk:
         if goal is None or not goal.alive:  # what was moved is lost: the prompt is computed again elsewhere
             self._submit(call, call.decode_pool)
             return
-        goal.submit(call, Sequence(call, call.isl, call.osl, hashes=call.hashes, transferred=True))
+        rank = 0.0 if self._urgency is None else self._urgency.rank(call)
+        goal.submit(call, Sequence(call, call.isl, call.osl, rank, call.hashes, transferred=True))
 
     def _transfer(self, run: Run, ready: Ready, script: StepScript) -> None:
         call = ready.inputs[0]

@@ -26,6 +26,7 @@ from weft.study.claims_parts import claim_4, claim_5, claim_6
 from weft.study.page import Json, Published, markdown_table, write_csv, write_page
 from weft.study.pairs import Progress, Row
 from weft.study.publish_simulated import publish_failure, publish_mix, publish_routing
+from weft.study.publish_retention import publish_retention
 from weft.study.space import EXTENSION_DEVICES, EXTRA_FINANCES, FINANCES, PAPER_DEVICES, Space, pair_name, short
 
 DATA = Path("../shared/data")
@@ -191,6 +192,7 @@ STUDIES: Mapping[str, Callable[[Path, Progress | None], Published]] = {
     "routing": publish_routing,
     "mix": publish_mix,
     "failure": publish_failure,
+    "retention": publish_retention,
 }
 
 
