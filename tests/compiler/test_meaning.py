@@ -14,7 +14,9 @@ SPECS = [
     "stream-edges{chunk-tokens=15}",
     "inline,speculate{least-chance=0.0}",
     "split-phases",
-    f"{PIPELINE},stream-edges,speculate,split-phases",
+    "decompose-tools",
+    "inline,split-phases,share-prefixes{least-tokens=50}",
+    f"{PIPELINE},stream-edges,speculate,split-phases,decompose-tools,share-prefixes{{least-tokens=50}}",
 ]
 
 some_agents = settings(max_examples=30, deadline=None, phases=[Phase.generate])

@@ -35,6 +35,9 @@ Pins = Annotated[list[str] | None, typer.Option("--pin", help="Where a step must
 Energy = Annotated[float | None, typer.Option("--energy", help="At most so many joules a run.")]
 TimeLimit = Annotated[float, typer.Option("--time-limit", help="Seconds for the solver; the plan tells its gap.")]
 From = Annotated[Path | None, typer.Option("--from", help="A plan to begin from (quick), and to tell the changes of.")]
+Passes = Annotated[
+    str, typer.Option(help="Opt-in passes before placing: speculate, stream-edges, share-prefixes, as in weft opt.")
+]
 
 DEFAULTS = CompileRequest("")
 
@@ -84,6 +87,7 @@ class PlaceOptions:
     energy: Energy = None
     time_limit: TimeLimit = DEFAULTS.time_limit_s
     from_: From = None
+    passes: Passes = ""
 
     def applied(self, request: CompileRequest) -> CompileRequest:
         return replace(
@@ -95,4 +99,5 @@ class PlaceOptions:
             energy_limit_j=self.energy,
             time_limit_s=self.time_limit,
             previous=str(self.from_ or ""),
+            passes=self.passes,
         )

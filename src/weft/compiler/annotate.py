@@ -5,7 +5,7 @@ from xdsl.rewriter import Rewriter
 
 from weft.compiler.attributes import to_dictionary
 from weft.compiler.control_flow import agent_graph, steps_of
-from weft.compiler.dialects.llm import DecodeOp, PrefillOp
+from weft.compiler.dialects.llm import DecodeOp, PrefixOp, PromptOp
 from weft.compiler.dialects.types import KvType
 from weft.compiler.placed import Answered, PlacedPools, assumption, block_rows, handoff_attributes
 from weft.plan.options import Candidate
@@ -15,7 +15,7 @@ def annotate(module: ModuleOp, pools: PlacedPools, own: Answered) -> None:
     """`own` is the answer under the module's names; `pools` are those of the whole fleet."""
     for block in agent_graph(module).body.blocks:
         for step in steps_of(block):
-            if isinstance(step, PrefillOp | DecodeOp):
+            if isinstance(step, PromptOp | PrefixOp | DecodeOp):
                 _settle_model(step, own.chosen(step.step_name))
             step.pool = SymbolRefAttr(pools.name_of(step.step_name))
             step.assumed = to_dictionary(assumption(step.step_name, own))
@@ -44,10 +44,10 @@ def annotate(module: ModuleOp, pools: PlacedPools, own: Answered) -> None:
     )
 
 
-def _settle_model(step: PrefillOp | DecodeOp, chosen: Candidate) -> None:
+def _settle_model(step: PromptOp | PrefixOp | DecodeOp, chosen: Candidate) -> None:
     """Of the models that the step may run, the one that was placed; its cache is of that model."""
     assert chosen.model is not None
     step.model = StringAttr(chosen.model.id)
     step.models = None
-    if isinstance(step, PrefillOp):
+    if isinstance(step, PromptOp | PrefixOp):
         Rewriter.replace_value_with_new_type(step.kv, KvType(step.model))

@@ -15,7 +15,9 @@ from xdsl.dialects.builtin import FloatAttr, ModuleOp, StringAttr
 from xdsl.ir import Operation
 from xdsl.traits import IsTerminator, MemoryEffectKind, get_effects
 
+from weft.compiler.dialects.agent import InputOp
 from weft.compiler.dialects.llm import CallOp, DecodeOp
+from weft.compiler.dialects.tool import InvokeOp, LookupOp
 from weft.compiler.functions import callee_name, callee_of, functions_of
 from weft.core.errors import IRError
 
@@ -65,6 +67,8 @@ def own_effect(op: Operation) -> Effect:
     declared = op.attributes.get("effect")
     if isinstance(declared, StringAttr):
         return _declared(op, declared.data)
+    if isinstance(op, InputOp) or (isinstance(op, InvokeOp) and op.lookup_share is not None and only_fetches(op)):
+        return Effect.READS
     if isinstance(op, CallOp | DecodeOp):
         return Effect.NONE if is_greedy(op) else Effect.DRAWS
     if "corpus" in op.attributes:
@@ -81,17 +85,27 @@ def is_greedy(op: Operation) -> bool:
     return isinstance(temperature, FloatAttr) and temperature.value.data == 0.0
 
 
+def only_fetches(op: Operation) -> bool:
+    return isinstance(op, LookupOp) or (isinstance(op, InvokeOp) and op.share_of_lookup == 1)
+
+
 def is_idempotent(op: Operation) -> bool:
     declared = op.attributes.get("effect")
     return isinstance(declared, StringAttr) and declared.data == "idempotent"
 
 
 def _declared(op: Operation, word: str) -> Effect:
+    name = op.attributes.get("step")
     if word not in _DECLARED:
-        name = op.attributes.get("step", op.attributes.get("tool"))
         raise IRError(
             subject=f"step {name.data!r}" if isinstance(name, StringAttr) else op.name,
             problem=f"declares the effect {word!r}",
             way_out=f"write one of {', '.join(_DECLARED)}",
+        )
+    if only_fetches(op) and _DECLARED[word] is Effect.WRITES:
+        raise IRError(
+            subject=f"step {name.data!r}" if isinstance(name, StringAttr) else op.name,
+            problem=f"only fetches, and declares the effect {word!r}",
+            way_out='declare "reads" or "none", or give lookup_share below 1',
         )
     return _DECLARED[word]

@@ -9,7 +9,7 @@ from weft.compiler.control_flow import agent_graph, block_name, jump_of, steps_o
 from weft.compiler.dialects import kv, mem
 from weft.compiler.dialects.agent import ChooseOp, InputOp, InterruptOp
 from weft.compiler.dialects.data import ApplyOp, FilterOp, ParseOp
-from weft.compiler.dialects.llm import DecodeOp, EmbedOp, PrefillOp
+from weft.compiler.dialects.llm import DecodeOp, EmbedOp, ExtendOp, PrefillOp, PrefixOp
 from weft.compiler.dialects.media import SynthesizeOp, TranscribeOp
 from weft.compiler.dialects.step import StepOp
 from weft.compiler.dialects.tool import ComputeOp, InvokeOp, LookupOp, ToolOp
@@ -22,6 +22,8 @@ _KINDS: dict[type[Operation], StepKind] = {
     TranscribeOp: StepKind.TRANSCRIBE,
     SynthesizeOp: StepKind.SYNTHESIZE,
     PrefillOp: StepKind.PREFILL,
+    ExtendOp: StepKind.PREFILL,
+    PrefixOp: StepKind.PREFIX,
     DecodeOp: StepKind.DECODE,
     EmbedOp: StepKind.EMBED,
     kv.TransferOp: StepKind.KV_TRANSFER,

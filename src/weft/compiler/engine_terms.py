@@ -7,7 +7,7 @@ from functools import cached_property
 
 from weft import catalog
 from weft.catalog.changes import changed_fleet
-from weft.compiler.dialects.llm import DecodeOp, PrefillOp
+from weft.compiler.dialects.llm import DecodeOp, PrefixOp, PromptOp
 from weft.compiler.dialects.step import StepOp
 from weft.compiler.request import CompileRequest
 from weft.core.deployment import Parallelism, Pool
@@ -59,10 +59,10 @@ class Terms:
             block_size=BLOCK_SIZE,
         )
 
-    def _timing(self, engine: Engine, phases: tuple[PrefillOp | DecodeOp, ...]) -> Habitual:
+    def _timing(self, engine: Engine, phases: tuple[PromptOp | PrefixOp | DecodeOp, ...]) -> Habitual:
         """The habits by which the planner priced the pool."""
-        kinds = {type(step) for step in phases}
-        kind = SERVER if len(kinds) > 1 else PREFILL if PrefillOp in kinds else DECODE
+        kinds = {isinstance(step, DecodeOp) for step in phases}
+        kind = SERVER if len(kinds) > 1 else DECODE if True in kinds else PREFILL
         labels = labels_of(engine, twin(engine.model), *read_engine(self.request.engine), kind)
         logs = coefficients().habits.logs([labels])
         return Habitual({name: math.exp(value.item()) for name, value in logs.items()}, kind == SERVER)
@@ -73,11 +73,11 @@ class Terms:
         groups = changed_fleet(asked.fleet, asked.settings, asked.additions, asked.catalogue).groups
         return {group.device.id: group.device for group in groups}
 
-    def _phases(self, pool: str) -> tuple[PrefillOp | DecodeOp, ...]:
+    def _phases(self, pool: str) -> tuple[PromptOp | PrefixOp | DecodeOp, ...]:
         return tuple(
             step
             for step in self.steps
-            if isinstance(step, PrefillOp | DecodeOp) and step.pool is not None and _name(step) == pool
+            if isinstance(step, PromptOp | PrefixOp | DecodeOp) and step.pool is not None and _name(step) == pool
         )
 
     def _power_w(self, device: Device, split: Parallelism) -> tuple[float | None, float | None]:
@@ -99,9 +99,9 @@ def links_of(names: Iterable[str]) -> tuple[Link, ...]:
     return tuple(catalog.link(name) for name in sorted(set(names)))
 
 
-def _step_tokens(phases: tuple[PrefillOp | DecodeOp, ...], batch_limit: int) -> int:
+def _step_tokens(phases: tuple[PromptOp | PrefixOp | DecodeOp, ...], batch_limit: int) -> int:
     """A pool of prompts only takes its whole planned batch in one step, as the planner priced it."""
-    if all(isinstance(step, PrefillOp) for step in phases):
+    if not any(isinstance(step, DecodeOp) for step in phases):
         planned = max((step.isl.value.data for step in phases), default=0) * batch_limit
         return max(PREFILL_STEP_TOKENS, planned)
     return MIXED_STEP_TOKENS

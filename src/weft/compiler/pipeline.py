@@ -9,7 +9,7 @@ from xdsl.passes import ModulePass
 
 from weft.compiler.emit_deployment import emit_deployment
 from weft.compiler.frontends.python import import_agent, load_agent
-from weft.compiler.opt import run_passes
+from weft.compiler.opt import parse_pipeline, run_passes
 from weft.compiler.parse import read_module, verify
 from weft.compiler.passes.annotate_costs import AnnotateCosts
 from weft.compiler.passes.block_frequency import BlockFrequency
@@ -35,6 +35,8 @@ FLATTEN: tuple[ModulePass, ...] = (Inline(), ExpandMaps())
 SIMPLIFY: tuple[ModulePass, ...] = (Canonicalise(), Cse(), Dce(), FuseData())
 """Never changes what an agent means: tests/compiler/test_meaning.py."""
 
+LOWER: tuple[ModulePass, ...] = (SplitPhases(), DecomposeTools())
+ANALYSE: tuple[ModulePass, ...] = (BlockFrequency(), AnnotateCosts())
 AFTER_PLACING: tuple[ModulePass, ...] = (Partition(), InsertTransfers())
 
 AfterPass = Callable[[str, ModuleOp], None]
@@ -73,8 +75,8 @@ def unplaced(request: CompileRequest) -> ModuleOp:
 
 def passes_for(request: CompileRequest) -> tuple[ModulePass, ...]:
     sizes: tuple[ModulePass, ...] = (SetWorkload(request.workload),) if request.workload else ()
-    analyses = (BlockFrequency(), SplitPhases(), DecomposeTools(), AnnotateCosts())
-    return (*FLATTEN, *sizes, *SIMPLIFY, *analyses, place_pass(request), *AFTER_PLACING)
+    opted = parse_pipeline(request.passes) if request.passes else ()
+    return (*FLATTEN, *sizes, *SIMPLIFY, *LOWER, *opted, *ANALYSE, place_pass(request), *AFTER_PLACING)
 
 
 def place_pass(request: CompileRequest) -> Place:

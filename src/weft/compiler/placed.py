@@ -65,12 +65,14 @@ class PlacedPools:
         """Planner's pool name → (our name, a candidate of the pool); the planner's own name where ours would clash."""
         names: dict[str, tuple[str, Candidate]] = {}
         taken: set[str] = set()
+        used = [candidate for task in self.of.request.tasks for candidate, _ in self.of.used(task.name)]
+        serving = {candidate.option.pool.name for candidate in used if candidate.option.tie}
         for task in self.of.request.tasks:
             for candidate, _ in self.of.used(task.name):
                 key = candidate.option.pool.name
                 if key in names:
                     continue
-                work = "serve" if candidate.option.tie else task.kind
+                work = "serve" if key in serving else task.kind
                 short = f"{work}-{candidate.group.device.id}"
                 names[key] = (key if short in taken else short, candidate)
                 taken.add(short)

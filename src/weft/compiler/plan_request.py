@@ -14,7 +14,7 @@ from weft.compiler.attributes import scalars
 from weft.compiler.control_flow import block_name, jump_of, steps_of
 from weft.compiler.courses import Walk, walks
 from weft.compiler.dialects.kv import KvType
-from weft.compiler.dialects.llm import DecodeOp, PrefillOp
+from weft.compiler.dialects.llm import DecodeOp, ExtendOp, PrefixOp, PromptOp
 from weft.compiler.dialects.media import SynthesizeOp
 from weft.compiler.dialects.step import CpuOp, StepOp
 from weft.compiler.frequency import markov_chain
@@ -104,7 +104,8 @@ def _flow(source: StepOp, target: StepOp, ways: Collection[Jumped], visits: Visi
         sum(visits[block] if way is None else visits[way[0]] * jump_of(way[0]).probabilities[way[1]] for way in ways),
         block_name(block) if source.parent is block and None in ways else None,
         value_bytes(value),
-        carries_kv=isinstance(value, KvType),
+        carries_kv=isinstance(value, KvType) and not isinstance(target, ExtendOp),
+        extends=isinstance(value, KvType) and isinstance(target, ExtendOp),
         chunks=_chunks(source, target) if source.parent is block and None in ways else 1.0,
     )
 
@@ -191,8 +192,8 @@ def _parent(step: StepOp) -> Block:
 def _leaf_task(step: StepOp, visits: float, precisions: tuple[Precision, ...]) -> LeafTask:
     variation = 0.0 if step.variation is None else step.variation.value.data
     match step:
-        case PrefillOp() | DecodeOp():
-            kind = TaskKind.PREFILL if isinstance(step, PrefillOp) else TaskKind.DECODE
+        case PromptOp() | PrefixOp() | DecodeOp():
+            kind = TaskKind.DECODE if isinstance(step, DecodeOp) else TaskKind.PREFILL
             model, *others = (catalog.model(name) for name in step.model_names)
             isl, osl = step.isl.value.data, step.osl.value.data
             most = step.max_tokens.value.data / osl if isinstance(step, DecodeOp) else math.inf
@@ -207,6 +208,7 @@ def _leaf_task(step: StepOp, visits: float, precisions: tuple[Precision, ...]) -
                 variation=variation,
                 most=most,
                 or_models=tuple(others),
+                cached=_cached(step),
             )
         case CpuOp():
             core_s = step.core_s.value.data
@@ -217,6 +219,12 @@ def _leaf_task(step: StepOp, visits: float, precisions: tuple[Precision, ...]) -
                 problem=f"{step.name} is no leaf that can be placed",
                 way_out="run split-phases before place; what moves, stores or takes phases apart comes after it",
             )
+
+
+def _cached(step: PromptOp | PrefixOp | DecodeOp) -> int:
+    """Tokens of the call's prompts that its prefill finds in the cache."""
+    prefill = step.kv.owner if isinstance(step, DecodeOp) else step
+    return prefill.prefix_tokens.value.data if isinstance(prefill, ExtendOp) and prefill.prefix_tokens else 0
 
 
 def _task_names(block: Block) -> tuple[str, ...]:

@@ -11,7 +11,8 @@ class CompileRequest:
     """`agent` is `file.py[:name]` or an `.mlir` file; names of the catalogue may be paths of TOML files.
     `settings` and `additions` change the fleet: see catalog.changes. `engine`: the serving software, as `weft estimate`
     reads it (blank: the average one). `robust`: plan for the high ends of the error bands.
-    `pins` are STEP=DEVICE[@ZONE]. `previous`: a plan on disk to begin from."""
+    `pins` are STEP=DEVICE[@ZONE]. `previous`: a plan on disk to begin from.
+    `passes` are opt-in, as `weft opt -p` reads them; they run before placing."""
 
     agent: str
     fleet: str = "default"
@@ -33,6 +34,7 @@ class CompileRequest:
     energy_limit_j: float | None = None
     time_limit_s: float = 20.0
     previous: str = ""
+    passes: str = ""
 
     def slo_terms(self) -> Slo:
         return catalog.slo(self.slo)

@@ -15,7 +15,7 @@ from weft.compiler.attributes import to_dictionary
 from weft.compiler.dialects.collectives import CollectiveOp
 from weft.compiler.dialects.experts import ExpertOp, GateSelectOp, MergeExpertsOp, PartOp
 from weft.compiler.dialects.fleet import PoolOp, SendOp
-from weft.compiler.dialects.llm import DecodeOp, PrefillOp
+from weft.compiler.dialects.llm import DecodeOp, ExtendOp, PrefixOp, PromptOp
 from weft.compiler.dialects.sized import ModelOp, SizedOp
 from weft.compiler.dialects.step import CpuOp, StepOp
 from weft.core.deployment import Parallelism
@@ -42,7 +42,7 @@ class Resources:
 
     def dictionary(self, step: StepOp) -> DictionaryAttr:
         match step:
-            case PrefillOp() | DecodeOp():
+            case PromptOp() | DecodeOp() | PrefixOp():
                 return _told(self._of_phase(step))
             case PartOp():
                 return _told(self._of_part(step))
@@ -63,6 +63,8 @@ class Resources:
         if pool is not None and pool.precision is not None:
             found = replace(found, precision=Precision(pool.precision.data))
         found = replace(found, parallelism=self.parallelism(step))
+        if isinstance(step, ExtendOp) and step.prefix_tokens is not None:
+            found = replace(found, cached=step.prefix_tokens.value.data)
         if step.first_layer is not None and step.layers is not None:
             first = step.first_layer.value.data
             found = replace(found, layers=range(first, first + step.layers.value.data))

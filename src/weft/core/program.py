@@ -22,6 +22,7 @@ class StepKind(StrEnum):
     TRANSCRIBE = "transcribe"
     SYNTHESIZE = "synthesize"
     PREFILL = "prefill"
+    PREFIX = "prefix"
     DECODE = "decode"
     EMBED = "embed"
     KV_TRANSFER = "kv_transfer"

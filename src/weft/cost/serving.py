@@ -50,12 +50,14 @@ _PART_OF = {
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A deployment of `replicas` equal engines under load. `isl` and `osl` are means, `concurrency` the total."""
+    """A deployment of `replicas` equal engines under load. `isl` and `osl` are means, `concurrency` the total; of each
+    prompt the first `cached` tokens are in the cache already."""
 
     engine: Engine
     replicas: int
     isl: float
     osl: float
+    cached: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,15 +81,16 @@ def profile(case: Case, concurrency: Floats) -> Profile:
     running = np.minimum(offered, max(fits, 1.0))
     context = case.isl + case.osl / 2
     decode = step(engine, work(decoding=running / split.pp, context=context))
-    alone, packed = prompt_parts_s(engine, case.isl, running.size)
+    alone, packed = prompt_parts_s(engine, case.isl, running.size, case.cached)
     return Profile(by_part(decode, running.size), alone, packed, running, offered - running, fits)
 
 
-def prompt_parts_s(engine: Engine, isl: float, loads: int) -> tuple[Floats, Floats]:
+def prompt_parts_s(engine: Engine, isl: float, loads: int, cached: float = 0.0) -> tuple[Floats, Floats]:
     """Seconds by part (parts, loads) of a prompt that is prefilled alone, and of one of those prefilled together."""
-    together = max(1.0, PROMPT_TOKENS / isl) * engine.parallelism.dp
-    alone = step(engine, work(prompts=1.0, tokens=isl))
-    packed = step(engine, work(prompts=together, tokens=isl))
+    tokens = isl - cached
+    together = max(1.0, PROMPT_TOKENS / tokens) * engine.parallelism.dp
+    alone = step(engine, work(prompts=1.0, tokens=tokens, cached=cached))
+    packed = step(engine, work(prompts=together, tokens=tokens, cached=cached))
     return by_part(alone, loads), by_part(packed, loads) / together
 
 

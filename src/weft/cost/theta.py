@@ -16,7 +16,7 @@ from weft.core.deployment import Parallelism
 from weft.core.model import ModelSpec
 from weft.core.units import Precision
 from weft.cost.formats import default_formats
-from weft.cost.ops import Op, decode_ops, prefill_ops
+from weft.cost.ops import Op, step_ops, work
 from weft.cost.sharding import kv_bytes_per_token
 
 ONE_DEVICE = Parallelism()
@@ -64,7 +64,8 @@ class Theta:
 
 @dataclass(frozen=True, slots=True)
 class Visit:
-    """One visit of a phase, a batch of one: the whole replica. `layers` restricts it to a range."""
+    """One visit of a phase, a batch of one: the whole replica. `layers` restricts it to a range. A prefill finds
+    the first `cached` tokens of its prompt in the cache."""
 
     model: ModelSpec
     decodes: bool
@@ -73,6 +74,7 @@ class Visit:
     parallelism: Parallelism = ONE_DEVICE
     precision: Precision = Precision.FP16
     layers: range | None = None
+    cached: int = 0
 
     def stages(self) -> tuple["Visit", ...]:
         """The pipeline's, as even as they come."""
@@ -83,10 +85,10 @@ class Visit:
 def theta(visit: Visit, parts: Iterable[Part] = ALL) -> Theta:
     """The sum over the visit's operators, all devices and, in a decode, all tokens of the reply."""
     wanted = frozenset(parts)
-    context, times = (visit.isl + visit.osl // 2, visit.osl) if visit.decodes else (visit.isl, 1)
-    operators = (decode_ops if visit.decodes else prefill_ops)(
-        visit.model, visit.precision, context, 1, visit.parallelism
-    )
+    times = visit.osl if visit.decodes else 1
+    context = visit.isl + visit.osl // 2
+    load = work(decoding=1, context=context) if visit.decodes else work(0, 0, 1, visit.isl - visit.cached, visit.cached)
+    operators = step_ops(visit.model, default_formats(visit.model, visit.precision), load, visit.parallelism)
     found = Theta(kv_bytes=_kv_bytes(visit) if Part.GATE in wanted else 0.0)
     devices = visit.parallelism.tp * visit.parallelism.dp  # a device's operators are those of all pipeline stages
     for each in operators:
@@ -153,4 +155,4 @@ def _kv_bytes(visit: Visit) -> float:
     split = visit.parallelism
     share = 1.0 if visit.layers is None else len(visit.layers) / visit.model.layers
     stored = default_formats(visit.model, visit.precision).kv
-    return share * split.tp * visit.isl * kv_bytes_per_token(visit.model, stored, split)
+    return share * split.tp * (visit.isl - visit.cached) * kv_bytes_per_token(visit.model, stored, split)

@@ -8,7 +8,7 @@ model may share a pool; the prompts that hold up a decode most are counted then.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -35,17 +35,19 @@ from weft.plan.options import (
 from weft.plan.problem import Option
 from weft.plan.queueing import Traffic, traffic_of
 from weft.plan.requests import LeafTask, PlanRequest
-from weft.plan.served import SERVER, Band, Replica, Served, Sizes, served
+from weft.plan.served import PREFILL, SERVER, Band, Replica, Served, Sizes, served
 
 WORK = "serve"
+ALONE = Band()
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """The two phases of one language-model call."""
+    """The two phases of one language-model call, and what begins its prompts, if another task prefills that."""
 
     prefill: LeafTask
     decode: LeafTask
+    prefix: LeafTask | None = None
 
 
 Verdict = tuple[str, Candidate | Rejection]
@@ -53,8 +55,11 @@ Verdict = tuple[str, Candidate | Rejection]
 
 
 def calls(request: PlanRequest) -> tuple[Call, ...]:
+    begun = {flow.target: request.task(flow.source) for flow in request.flows if flow.extends}
     return tuple(
-        Call(request.task(flow.source), request.task(flow.target)) for flow in request.flows if flow.carries_kv
+        Call(request.task(flow.source), request.task(flow.target), begun.get(flow.source))
+        for flow in request.flows
+        if flow.carries_kv
     )
 
 
@@ -103,13 +108,15 @@ def _trials(call: Call, request: PlanRequest) -> Iterator[_Trial]:
 
 
 def _device_bytes(call: Call, engine: Engine, batch: int) -> float:
-    tokens, rows = call.decode.isl + call.decode.osl, batch + call.prefill.isl
+    tokens = call.decode.isl + call.decode.osl
+    rows = batch + call.prefill.isl - call.prefill.cached
     return replica_bytes(engine.model, engine.precision, engine.parallelism, batch, tokens, rows)
 
 
 @dataclass(frozen=True, slots=True)
 class _Times:
-    """Seconds at each batch: to the first token, for each token after it, and of waiting for a place before."""
+    """Seconds at each batch: to the first token, for each token after it, and of waiting for a place before.
+    `prefix_s`: of the call's prefix, prefilled alone."""
 
     first_s: Floats
     token_s: Floats
@@ -117,6 +124,8 @@ class _Times:
     first: Band
     token: Band
     provenance: str
+    prefix_s: float = 0.0
+    prefix: Band = ALONE
 
     @property
     def ttft_s(self) -> Floats:
@@ -131,8 +140,20 @@ def _times(call: Call, trials: Sequence[_Trial], peers: Sequence[Sizes], request
         replicas += [Replica(trial.engine, SERVER, traffic.longest, trial.batches, densest) for trial in trials]
     priced = served(replicas, request.software, request.efficiencies)
     longest = priced[len(trials) :] or priced
-    for trial, mine, other in zip(trials, priced, longest, strict=False):
-        yield _waited(trial, mine, other, traffic, robust=request.robust)
+    begun = _prefix_times(call, trials, request)
+    for trial, mine, other, prefix in zip(trials, priced, longest, begun, strict=False):
+        times = _waited(trial, mine, other, traffic, robust=request.robust)
+        yield replace(times, prefix_s=prefix[0], prefix=prefix[1])
+
+
+def _prefix_times(call: Call, trials: Sequence[_Trial], request: PlanRequest) -> list[tuple[float, Band]]:
+    if call.prefix is None:
+        return [(0.0, ALONE)] * len(trials)
+    sizes = sizes_of(call.prefix)
+    replicas = [Replica(trial.engine, PREFILL, sizes, (1,), sizes) for trial in trials]
+    priced = served(replicas, request.software, request.efficiencies)
+    found = [assumed(each.ttft_s, each.ttft, robust=request.robust) for each in priced]
+    return [(float(seconds[0]), band) for seconds, band in found]
 
 
 def _waited(trial: _Trial, mine: Served, other: Served, traffic: Traffic, *, robust: bool) -> _Times:
@@ -167,13 +188,17 @@ def _candidates(trial: _Trial, times: _Times, at: int) -> Iterator[Verdict]:
     """One option for each phase, tied."""
     call, batch, wait_s = trial.call, trial.batches[at], float(times.wait_s[at])
     first_s, token_s = float(times.first_s[at]), float(times.token_s[at])
-    phases = (
+    phases = [
         (call.prefill.name, first_s, first_s, wait_s, times.first),
         (call.decode.name, token_s, (call.decode.osl - 1) * token_s, 0.0, times.token),
-    )
+    ]
+    if call.prefix is not None:
+        phases.append((call.prefix.name, times.prefix_s, times.prefix_s, wait_s, times.prefix))
     for name, step_s, own_s, waited_s, band in phases:
         objective_s = step_s + waited_s
         option = _option(trial, batch, own_s, waited_s)
+        if call.prefix is not None and name == call.prefix.name:  # whole steps of its own; not bound to the call's pool
+            option = replace(option, busy_s=own_s, joules_per_visit=option.joules_per_visit * batch, tie="")
         yield (
             name,
             Candidate(

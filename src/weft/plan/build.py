@@ -114,7 +114,7 @@ def _handoff(flow: Flow, source: LeafTask, fleet: Fleet, candidates: Mapping[str
     for a, from_ in _by_port(candidates[flow.source]).items():
         for b, to in _by_port(candidates[flow.target]).items():
             link = link_or_none(fleet, from_.group.zone, to.group.zone)
-            if link is None or (flow.carries_kv and not _same_cache(from_, to)):
+            if link is None or (flow.moves_kv and not _same_cache(from_, to)):
                 latency_s[a, b] = math.inf
                 continue
             size_bytes = moved_bytes(flow, source, from_)

@@ -19,7 +19,7 @@ Candidates = Mapping[str, Mapping[str, Candidate]]
 
 def moved_bytes(flow: Flow, source: LeafTask, chosen: Candidate) -> float:
     """Bytes of one visit: the flow's own, and the KV cache of the prompt where it carries one."""
-    if not flow.carries_kv or chosen.model is None or chosen.precision is None:
+    if not flow.moves_kv or chosen.model is None or chosen.precision is None:
         return flow.bytes_per_visit
     return flow.bytes_per_visit + chosen.model.kv_bytes_per_token(chosen.precision) * source.isl
 

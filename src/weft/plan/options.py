@@ -220,7 +220,7 @@ def _phase(task: LeafTask, request: PlanRequest) -> _Phase:
     """The first token of an answer is the prefill's."""
     slo = request.slo_of(task)
     if task.kind is TaskKind.PREFILL:
-        return _Phase("TTFT", limit_of(slo.ttft_s), PREFILL_BATCHES, 1, task.isl, task.isl)
+        return _Phase("TTFT", limit_of(slo.ttft_s), PREFILL_BATCHES, 1, task.isl, task.isl - task.cached)
     return _Phase("TPOT", limit_of(slo.tpot_s), DECODE_BATCHES, max(task.osl - 1, 0), task.isl + task.osl, 1)
 
 
@@ -291,7 +291,7 @@ def assumed(seconds: Floats, band: Band, *, robust: bool) -> tuple[Floats, Band]
 
 
 def sizes_of(task: LeafTask) -> Sizes:
-    return Sizes(task.isl, task.osl)
+    return Sizes(task.isl, task.osl, task.cached)
 
 
 def where(group: DeviceGroup, engine: Engine) -> str:

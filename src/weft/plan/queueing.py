@@ -55,12 +55,12 @@ class Traffic:
 
 def traffic_of(task: LeafTask, request: PlanRequest) -> Traffic:
     peers = [each for each in request.tasks if each.kind is task.kind and each.model == task.model]
-    longest = max(peers, key=lambda each: each.isl if task.kind is TaskKind.PREFILL else each.osl)
+    longest = max(peers, key=lambda each: each.isl - each.cached if task.kind is TaskKind.PREFILL else each.osl)
     return Traffic(
         visits_per_s=request.rate_per_s * task.visits,
         max_utilisation=request.max_utilisation,
         alone=len(peers) == 1 and not request.split,
         replicas_known=not request.split,
-        longest=Sizes(longest.isl, longest.osl),
+        longest=Sizes(longest.isl, longest.osl, longest.cached),
         longest_core_s=max(each.core_s for each in peers),
     )

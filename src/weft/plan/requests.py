@@ -41,7 +41,7 @@ class LeafTask:
     `core_s`, the seconds it takes one core. `slo` is its agent's where several share a fleet; None: the request's.
     `variation` is the standard deviation of a visit's time over its mean, `most` what it takes at most, in means.
     `pinned` is where it has to run: DEVICE, DEVICE@ZONE or @ZONE. A call may run `or_models` instead of its model: both
-    of its phases the same."""
+    of its phases the same. Of its prompts another task has prefilled the first `cached` tokens."""
 
     name: str
     kind: TaskKind
@@ -56,6 +56,7 @@ class LeafTask:
     most: float = math.inf
     pinned: str = ""
     or_models: tuple[ModelSpec, ...] = ()
+    cached: int = 0
 
     @property
     def all_models(self) -> tuple[ModelSpec, ...]:
@@ -73,7 +74,8 @@ class Flow:
     """`target` needs what `source` made: `bytes_per_visit`, or the prompt's KV cache if `carries_kv`.
 
     `block` names the block that both tasks stand in, in this order; None for a flow from one block to the next or back
-    to the start of the same. In several `chunks` it streams: see plan.problem.Handoff.
+    to the start of the same. It `extends` if it carries the cache of what the target's prompt begins with. In several
+    `chunks` it streams: see plan.problem.Handoff.
     """
 
     source: str
@@ -83,6 +85,11 @@ class Flow:
     bytes_per_visit: float = 0.0
     carries_kv: bool = False
     chunks: float = 1.0
+    extends: bool = False
+
+    @property
+    def moves_kv(self) -> bool:
+        return self.carries_kv or self.extends
 
 
 @dataclass(frozen=True)

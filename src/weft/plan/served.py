@@ -40,10 +40,11 @@ class Software:
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """Tokens of a call."""
+    """Tokens of a call; the first `cached` of its prompt are in the cache already."""
 
     isl: int
     osl: int
+    cached: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,4 +137,6 @@ def _runs(replicas: Sequence[Replica], counts: Sequence[int]) -> Runs:
 def _profile(replica: Replica, sizes: Sizes) -> Profile:
     engine = replica.engine
     whole = replace(engine, formats=engine.formats or default_formats(engine.model, engine.precision))
-    return profile(Case(whole, 1, sizes.isl, max(sizes.osl, 1)), np.array(replica.batches, dtype=np.float64))
+    return profile(
+        Case(whole, 1, sizes.isl, max(sizes.osl, 1), sizes.cached), np.array(replica.batches, dtype=np.float64)
+    )

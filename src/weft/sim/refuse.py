@@ -1,6 +1,6 @@
 """Requests that a plan cannot serve, told with their line."""
 
-from weft.core.errors import TraceError
+from weft.core.errors import DeploymentError, TraceError
 from weft.sim.calls import LlmCall
 from weft.sim.scripts import Script
 from weft.traces.request import Request
@@ -17,6 +17,14 @@ def check_names(script: Script, request: Request) -> None:
                 problem=f"names {kind} {unknown[0]!r}, agent {script.program.name!r} has {', '.join(known) or 'none'}",
                 way_out="name the steps of this plan's agent, or give the plan of the agent that the trace is of",
             )
+
+
+def not_simulated(step: str) -> DeploymentError:
+    return DeploymentError(
+        subject=f"step {step!r}",
+        problem="prefills a prefix for other steps, which the simulator does not do yet",
+        way_out="plan without the pass share-prefixes",
+    )
 
 
 def too_long(call: LlmCall) -> TraceError:

@@ -15,7 +15,7 @@ from weft.policy.sequence import Sequence
 from weft.sim.calls import LlmCall
 from weft.sim.fleet import Fleet, LlmPool
 from weft.sim.kernel import Kernel, ticks
-from weft.sim.refuse import check_names, too_long
+from weft.sim.refuse import check_names, not_simulated, too_long
 from weft.sim.replica import Iterations, Replica
 from weft.sim.routing import PoolRouter
 from weft.sim.scripts import Script, StepScript
@@ -133,6 +133,8 @@ class Walk:
                 return self._decode
             case StepKind.KV_TRANSFER:
                 return self._transfer
+            case StepKind.PREFIX:
+                raise not_simulated(script.step.name)
             case _:
                 return self._work
 

@@ -38,11 +38,15 @@ class SizedOp(ModelOp, ABC):
     """May run any of `models`, if they are given; `model` is the first of them until the place pass has chosen. With
     `chunk_tokens` the reply is a stream, so many tokens a chunk.
 
+    Every prompt of the step begins with the same `prefix_tokens` tokens, the text that the program calls `prefix`.
+
     After tensor parallel expansion it runs on the device `shard` of `shards`.
     """
 
     models = opt_attr_def(ArrayAttr[StringAttr])
     chunk_tokens = opt_attr_def(IntegerAttr)
+    prefix = opt_attr_def(StringAttr)
+    prefix_tokens = opt_attr_def(IntegerAttr)
     shard = opt_attr_def(IntegerAttr)
     shards = opt_attr_def(IntegerAttr)
 
@@ -56,6 +60,7 @@ class SizedOp(ModelOp, ABC):
         if not names or names[0] != self.model.data or len(set(names)) < len(names):
             raise self.refusal(f"models are {list(names)}, {self.model.data} must be first, each once", "mend the list")
         self.check_above(0, chunk_tokens=self.chunk_tokens)
+        self._check_prefix()
         if (self.shard is None) != (self.shards is None):
             raise self.refusal("says one of shard and shards", "give both, or none")
         if self.shard is not None and self.shards is not None:
@@ -65,6 +70,14 @@ class SizedOp(ModelOp, ABC):
         partial = any(isinstance(value.type, HiddenType) for value in (*self.operands, *self.results))
         if partial and self.layers is None:
             raise self.refusal("passes hidden states on, but is a whole phase", "say which layers it is")
+
+    def _check_prefix(self) -> None:
+        if (self.prefix is None) != (self.prefix_tokens is None):
+            raise self.refusal("says one of prefix and prefix_tokens", "give both, or none")
+        self.check_above(0, prefix_tokens=self.prefix_tokens)
+        if self.prefix_tokens is not None and self.prefix_tokens.value.data > self.isl.value.data:
+            problem = f"has prompts of {self.isl.value.data} tokens with a prefix of {self.prefix_tokens.value.data}"
+            raise self.refusal(problem, "count the prefix into isl")
 
 
 def check_part(op: StepOp, label: str, first: IntegerAttr | None, count: IntegerAttr | None) -> None:

@@ -9,9 +9,14 @@ from collections.abc import Sequence
 from xdsl.dialects.builtin import IntegerAttr, i64
 from xdsl.ir import Operation
 
+from weft.compiler.dialects.agent import InputOp
+from weft.compiler.dialects.collectives import CollectiveOp
 from weft.compiler.dialects.data import ApplyOp
-from weft.compiler.dialects.kv import TransferOp
-from weft.compiler.dialects.llm import CallOp, DecodeOp, PrefillOp
+from weft.compiler.dialects.experts import ExpertOp, GateSelectOp, MergeExpertsOp
+from weft.compiler.dialects.fleet import RecvOp, SendOp
+from weft.compiler.dialects.kv import LoadOp, StoreOp, TransferOp
+from weft.compiler.dialects.llm import CallOp, DecodeOp, ExtendOp, PrefixOp, PromptOp
+from weft.compiler.dialects.tool import ComputeOp, InvokeOp, LookupOp
 from weft.compiler.effects import is_greedy
 from weft.compiler.interpret.values import Term, Value, after_all, applied
 from weft.core.program import GATHER, ITEM, THEN
@@ -19,8 +24,17 @@ from weft.core.program import GATHER, ITEM, THEN
 FOR_THE_PLANNER = frozenset(
     {
         *("step", "visits", "cost", "profile", "hint", "pool", "partition", "assumed", "handoff", "variation"),
-        *("core_s", "isl", "osl", "models", "chunk_tokens", "width", "effect", "speculative"),
+        *("core_s", "isl", "osl", "models", "chunk_tokens", "width", "effect", "speculative", "lookup_share"),
+        *("layers", "first_layer", "shard", "shards", "tp", "dp", "ep", "phase", "experts", "first_expert"),
+        *("prefix", "prefix_tokens"),
     }
+)
+
+
+REPLY = "reply"
+MOVES = (
+    *(TransferOp, StoreOp, LoadOp, SendOp, RecvOp, CollectiveOp),
+    *(InputOp, GateSelectOp, ExpertOp),
 )
 
 
@@ -36,24 +50,33 @@ class Meanings:
             self._made[op] = _made(op)
         return self._made[op]
 
-    def outputs(self, op: Operation, inputs: Sequence[Value]) -> tuple[Value, ...]:
-        """The values of a step that calls no function and has no effect."""
+    def outputs(self, op: Operation, known: str, inputs: Sequence[Value]) -> tuple[Value, ...]:
+        """The values of a step that calls no function and has no effect; `known` is what it means."""
         match op:
             case CallOp():
-                return (self._reply(op, _cache(op, inputs)),)
-            case PrefillOp():
-                return (_cache(op, inputs),)
+                return (self._reply(op, _cache(op, inputs[0])),)
+            case PrefixOp():
+                return (applied(_prefix(op), ()),)
+            case ExtendOp() if inputs[0].term.made != _prefix(op):
+                return (applied("cache of a prompt that began otherwise", inputs),)
+            case PromptOp():
+                return (_cache(op, inputs[-1]),)
             case DecodeOp():
                 return (self._reply(op, inputs[0]),)
-            case TransferOp():
-                return (inputs[0],)
+            case MergeExpertsOp():
+                return (self._reply(op, inputs[0]) if op.decodes else _cache(op, inputs[0]),)
             case ApplyOp():
                 return (self._applied(op, inputs),)
+            case _ if is_move(op):
+                return (inputs[0],)
             case _:
-                return tuple(applied(f"{self.made(op)} #{at}", inputs) for at in range(len(op.results)))
+                return tuple(applied(f"{known} #{at}", inputs) for at in range(len(op.results)))
 
-    def _reply(self, op: CallOp | DecodeOp, cache: Value) -> Value:
-        return applied(self.made(op).replace(op.name, "reply"), [cache], drawn=not is_greedy(op))
+    def _reply(self, op: CallOp | DecodeOp | MergeExpertsOp, cache: Value) -> Value:
+        """The last stage of a pipeline gives what the first has drawn."""
+        if cache.term.made.startswith(REPLY):
+            return cache
+        return applied(self.made(op).replace(op.name, REPLY), [cache], drawn=not is_greedy(op))
 
     def _applied(self, op: ApplyOp, inputs: Sequence[Value]) -> Value:
         """Function by function, where several were fused."""
@@ -66,16 +89,30 @@ class Meanings:
 
 def _made(op: Operation) -> str:
     beside = {"function"} if isinstance(op, ApplyOp) else set[str]()
+    name = op.name
+    if isinstance(op, InvokeOp):
+        name = LookupOp.name if op.share_of_lookup == 1 else ComputeOp.name
     told = sorted(
         f"{key}={value}"
         for key, value in op.attributes.items()
         if key not in FOR_THE_PLANNER | beside and not key.startswith(("agent.", "fleet."))
     )
-    return " ".join((op.name, *told))
+    return " ".join((name, *told))
 
 
-def _cache(op: CallOp | PrefillOp, inputs: Sequence[Value]) -> Value:
-    return applied(f"cache of {op.model.data}", inputs[:1])
+def _cache(op: CallOp | PromptOp | MergeExpertsOp, prompt: Value) -> Value:
+    """Whichever stage of a pipeline makes it."""
+    made_by = f"cache of {op.model.data}"
+    return prompt if prompt.term.made == made_by else applied(made_by, [prompt])
+
+
+def _prefix(op: PrefixOp | ExtendOp) -> str:
+    return f"prefix {op.prefix} of {op.model.data}"
+
+
+def is_move(op: Operation) -> bool:
+    """Ops that give their first input on: to another device or tier, or half done to the next part of a phase."""
+    return isinstance(op, MOVES)
 
 
 def function(name: str, inputs: Sequence[Value], made_by: str = ApplyOp.name) -> Value:

@@ -5,9 +5,9 @@ and it keeps a scope for every block that a run enters.
 
 Choices are functions of what they look at: the value, and the seed, give a number from 0 to 1, and the jump that turns
 on it takes the side on which that number falls by its weights. A loop that goes round with nothing changed would go
-round for ever; so would the real agent. Bounds (`agent.at_most`) count per run and place of the call, as inlining makes
-them. The items of a map run on values `item 0`, `item 1`, … of the list. A person's answer is a function of what was
-shown and of all that happened before.
+round for ever; so would the real agent. Bounds (`agent.at_most`) count per run and place of the call or map, as
+inlining and expanding make them. The items of a map run on values `item 0`, `item 1`, … of the list. A person's answer
+is a function of what was shown and of all that happened before.
 """
 
 from collections import Counter
@@ -22,9 +22,10 @@ from xdsl.traits import IsTerminator
 from weft.compiler.control_flow import Jump, agent_graph, block_name, jump_of
 from weft.compiler.dialects.agent import ChooseOp, MapOp
 from weft.compiler.dialects.step import StepOp
+from weft.compiler.dialects.tool import ComputeOp, InvokeOp, LookupOp
 from weft.compiler.effects import Effect, is_idempotent, own_effect
 from weft.compiler.functions import callee_of, callees_first, functions_of
-from weft.compiler.interpret.meaning import Meanings, function, item
+from weft.compiler.interpret.meaning import Meanings, function, is_move, item
 from weft.compiler.interpret.result import AgentResult, Interpretation, Visit
 from weft.compiler.interpret.values import Digests, Term, Value, after_all, applied, digest_of
 from weft.core.errors import IRError
@@ -111,10 +112,14 @@ class _Run:
             results = self._map(op, callee, inputs, frame)
         elif callee is not None:
             results = self._call(_place(op), callee, inputs, frame)
-        elif own_effect(op) >= Effect.READS:
-            results = self._effect(op, inputs, frame)
+        elif isinstance(op, InvokeOp) and 0 < op.share_of_lookup < 1:
+            effect, known = own_effect(op), self._meanings.made(op)
+            found = self._does(
+                op, min(effect, Effect.READS), known.replace(ComputeOp.name, LookupOp.name), inputs, frame
+            )
+            results = self._does(op, effect, known, found, frame)
         else:
-            results = self._meanings.outputs(op, inputs)
+            results = self._does(op, own_effect(op), self._meanings.made(op), inputs, frame)
         if isinstance(op, StepOp) and not isinstance(op, ChooseOp):
             self.trace.append(Visit(frame.path, op.step_name, op.name, self._meanings.made(op)))
         return results
@@ -130,13 +135,16 @@ class _Run:
         (items,) = inputs
         gathered: list[Value] = []
         for number in range(max(1, round(op.width.value.data))):
-            gathered += self._call(f"{op.step_name}[{number}]", worker, [item(items, number)], frame)
+            gathered += self._call(op.step_name, worker, [item(items, number)], frame)
         return (function(GATHER, gathered),)
 
-    def _effect(self, op: Operation, inputs: Sequence[Value], frame: _Frame) -> tuple[Value, ...]:
-        """Reads and writes see the world as all writes before have made it."""
-        given = [self.digests.of(each) for each in inputs]
-        writes, known = own_effect(op) is Effect.WRITES, self._meanings.made(op)
+    def _does(
+        self, op: Operation, effect: Effect, known: str, inputs: Sequence[Value], frame: _Frame
+    ) -> tuple[Value, ...]:
+        """`known` is what the op means. Reads and writes see the world as all writes before have made it."""
+        if is_move(op) or effect < Effect.READS:
+            return self._meanings.outputs(op, known, inputs)
+        given, writes = [self.digests.of(each) for each in inputs], effect is Effect.WRITES
         digest, number = digest_of(known, *given), len(self.effects)
         before = frame.before | after_all(inputs)
         latest = next((each.digest for each in reversed(self.effects) if each.writes), None)
@@ -206,7 +214,7 @@ def _place(op: Operation) -> str:
 
 
 def _words(op: Operation) -> str:
-    for key in ("tool", "store", "step"):
+    for key in ("tool", "memory", "step"):
         name = op.attributes.get(key)
         if isinstance(name, StringAttr):
             return f"{op.name} {name.data}"

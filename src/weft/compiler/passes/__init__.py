@@ -21,6 +21,7 @@ from weft.compiler.passes.partition import Partition
 from weft.compiler.passes.pipeline_parallel import PipelineParallel
 from weft.compiler.passes.place import Place
 from weft.compiler.passes.set_workload import SetWorkload
+from weft.compiler.passes.share_prefixes import SharePrefixes
 from weft.compiler.passes.speculate import Speculate
 from weft.compiler.passes.split_phases import SplitPhases
 from weft.compiler.passes.stream_edges import StreamEdges
@@ -40,6 +41,7 @@ PASSES: dict[str, Callable[[], type[ModulePass]]] = {
         SetWorkload,
         BlockFrequency,
         SplitPhases,
+        SharePrefixes,
         DecomposeTools,
         AnnotateCosts,
         Place,

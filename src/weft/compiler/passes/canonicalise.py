@@ -9,7 +9,7 @@
 
 The last one makes agents faster: steps of one block that do not need each other run side by side.
 
-Preserves: the agent's result; the expected visits of every step; θ.
+Preserves: the agent's result; the expected visits of every step that stays; θ but for what folds away.
 """
 
 from dataclasses import dataclass

@@ -54,7 +54,8 @@ class _Decompose(RewritePattern):
     @op_type_rewrite_pattern
     def match_and_rewrite(self, op: PrefillOp | DecodeOp, rewriter: PatternRewriter) -> None:
         visit = self.resources.visit(op)
-        if op.models is not None or op.shards is not None or visit.model.experts is None:
+        whole = op.shards is None and not visit.cached
+        if op.models is not None or not whole or visit.model.experts is None:
             return
         check_moved(op)
         if visit.parallelism.pp > 1 and op.layers is None:

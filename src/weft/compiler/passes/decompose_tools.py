@@ -11,7 +11,7 @@ Preserves: the result, and the sum of `core_s`. A `variation` goes to both parts
 from dataclasses import dataclass
 
 from xdsl.context import Context
-from xdsl.dialects.builtin import FloatAttr, ModuleOp, f64
+from xdsl.dialects.builtin import FloatAttr, ModuleOp, StringAttr, f64
 from xdsl.ir import Attribute
 from xdsl.passes import ModulePass
 from xdsl.pattern_rewriter import PatternRewriter, PatternRewriteWalker, RewritePattern, op_type_rewrite_pattern
@@ -48,7 +48,7 @@ class _Decompose(RewritePattern):
         core_s = op.core_s.value.data
         lookup = LookupOp.build(
             operands=[op.query],
-            attributes=attributes | _own(op, "lookup", share * core_s),
+            attributes=attributes | _own(op, "lookup", share * core_s) | _reads(op),
             result_types=[DocsType()],
         )
         compute = ComputeOp.build(
@@ -62,3 +62,9 @@ class _Decompose(RewritePattern):
 
 def _own(op: InvokeOp, part: str, core_s: float) -> dict[str, Attribute]:
     return {"step": part_named(op, part), "core_s": FloatAttr(core_s, f64)}
+
+
+def _reads(op: InvokeOp) -> dict[str, Attribute]:
+    """Of a tool that writes, the part that fetches does not."""
+    told = "effect" in op.attributes and op.attributes["effect"] != StringAttr("none")
+    return {"effect": StringAttr("reads")} if told else {}

@@ -24,6 +24,7 @@ from weft.compiler.dialects.step import StepOp
 from weft.compiler.dialects.types import HiddenType, MessageType
 from weft.compiler.parts import check_moved, finish, message_says, says
 from weft.compiler.resources import Resources
+from weft.core.errors import IRError
 from weft.cost.theta import Part, Visit, theta
 
 
@@ -44,6 +45,9 @@ class _Stages(RewritePattern):
         if op.pool is None or op.layers is not None or self.resources.parallelism(op).pp == 1:
             return
         check_moved(op)
+        if len(op.operands) > 1:
+            problem = "extends a prefix, whose cache stands on one stage"
+            raise IRError(subject=f"step {op.step_name!r}", problem=problem, way_out="leave share-prefixes out")
         stages = self.resources.visit(op).stages()
         parts: list[StepOp] = [_stage(op, 0, stages[0], op.operands[0])]
         for number, (before, stage) in enumerate(pairwise(stages), 1):

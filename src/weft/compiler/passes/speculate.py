@@ -22,7 +22,7 @@ from xdsl.traits import IsTerminator
 
 from weft.compiler.control_flow import Jump, agent_graph, jump_of
 from weft.compiler.dialects.data import ApplyOp
-from weft.compiler.dialects.tool import InvokeOp
+from weft.compiler.dialects.tool import ToolOp
 from weft.compiler.effects import Effect, Effects
 from weft.core.errors import IRError
 
@@ -61,7 +61,7 @@ def _start_early(block: Block, jump: Jump, way: int, effects: Effects) -> None:
     known: dict[SSAValue, SSAValue] = dict(zip(target.args, arguments, strict=True))
     end = block.last_op
     assert end is not None
-    for tool in [op for op in target.ops if isinstance(op, InvokeOp) and effects.of(op) < Effect.WRITES]:
+    for tool in [op for op in target.ops if isinstance(op, ToolOp) and effects.of(op) < Effect.WRITES]:
         moved = _with_query(tool, target, effects)
         for op in moved or ():
             op.operands = [known.get(operand, operand) for operand in op.operands]

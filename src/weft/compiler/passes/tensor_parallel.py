@@ -58,4 +58,4 @@ def _shard(op: SizedOp, number: int, count: int) -> StepOp:
     attributes = says(op, f"shard[{number}]", shard=number, shards=count)
     if op.chunk_tokens is not None and not isinstance(op.results[0].type, HiddenType):
         attributes["chunk_tokens"] = op.chunk_tokens
-    return type(op).build(operands=[op.operands[0]], attributes=attributes, result_types=[op.results[0].type])
+    return type(op).build(operands=list(op.operands), attributes=attributes, result_types=[op.results[0].type])
