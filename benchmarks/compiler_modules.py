@@ -1,4 +1,4 @@
-"""Agents of any size for benchmarks/compiler.py: a chain of stages, every third of them a loop, each with parallel tools."""
+"""Agents of any size for benchmarks/compiler.py: a chain of stages, every third a loop, with steps side by side."""
 
 STAGE_STEPS = 10
 
@@ -20,17 +20,23 @@ def _stage(number: int, stages: int) -> str:
     m, t = "!agent.messages", "!agent.text"
     lines = [
         f"^{name}(%{name}: {m}):",
-        f'  %{name}r = llm.call "{name}.think"(%{name}) model "{model}" '
-        f"{{isl = {400 + 10 * (number % 40)} : i64, osl = 60 : i64, max_tokens = 200 : i64}} : ({m}) -> {t}",
+        (
+            f'  %{name}r = llm.call "{name}.think"(%{name}) model "{model}" '
+            f"{{isl = {400 + 10 * (number % 40)} : i64, osl = 60 : i64, max_tokens = 200 : i64}} : ({m}) -> {t}"
+        ),
         f'  %{name}q = data.apply "{name}.query"(%{name}r) function "query" {{{core}}} : ({t}) -> {t}',
-        f'  %{name}d = tool.invoke "{name}.search"(%{name}q) tool "search" '
-        f'{{corpus = "c", core_s = 0.01 : f64}} : ({t}) -> {t}',
+        (
+            f'  %{name}d = tool.invoke "{name}.search"(%{name}q) tool "search" '
+            f'{{corpus = "c", core_s = 0.01 : f64}} : ({t}) -> {t}'
+        ),
         *(
             f'  %{name}p{each} = data.apply "{name}.part{each}"(%{name}d) function "f{each}" {{{core}}} : ({t}) -> {t}'
             for each in range(5)
         ),
-        f'  %{name}u = data.apply "{name}.join"(%{name}, %{name}p0, %{name}p1, %{name}p2, %{name}p3, %{name}p4) '
-        f'function "join" {{{core}}} : ({m}, {t}, {t}, {t}, {t}, {t}) -> {m}',
+        (
+            f'  %{name}u = data.apply "{name}.join"(%{name}, %{name}p0, %{name}p1, %{name}p2, %{name}p3, %{name}p4) '
+            f'function "join" {{{core}}} : ({m}, {t}, {t}, {t}, {t}, {t}) -> {m}'
+        ),
         f'  %{name}c = agent.choose "{name}.again"(%{name}u) function "again" {{{core}}} : ({m}) -> i1',
     ]
     back = f"^{name}" if number % 3 == 0 else f"^s{number + 1}"

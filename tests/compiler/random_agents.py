@@ -102,6 +102,7 @@ class Writer:
         chat = self.apply("ask", [self.anything()], CHAT)
         told = f"isl = {self.one(300, 600)} : i64, osl = 40 : i64, max_tokens = 96 : i64"
         told += str(self.one("", ", temperature = 0.0 : f64"))
+        told += str(self.one("", *(f', prefix = "{each}", prefix_tokens = 100 : i64' for each in PROMPTS)))
         chunks = self.draw(st.booleans())
         told += ", chunk_tokens = 20 : i64" if chunks else ""
         gives = STREAM if chunks else TEXT

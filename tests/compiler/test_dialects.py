@@ -1,6 +1,4 @@
-"""The dialects: any module prints and parses to itself, in both forms; every op is in some example; errors say where."""
-
-from pathlib import Path
+"""The dialects: modules print and parse to themselves in both forms; all ops are tried; refusals name a way out."""
 
 import pytest
 from hypothesis import given, settings
@@ -14,33 +12,32 @@ from weft.core.errors import IRError
 TEXT, CHAT, DOCS, JSON, AUDIO = (f"!agent.{name}" for name in ("text", "messages", "docs", "json", "audio"))
 EMBEDDING, KV, STORED, HIDDEN = "!agent.embedding<384>", '!llm.kv<"m-8b">', '!kv.stored<"m-8b">', '!llm.hidden<"m-8b">'
 SIZES = "isl = 8 : i64, osl = 4 : i64, max_tokens = 9 : i64"
-CORE = "core_s = 0.001 : f64"
+CORE, EXPERTS = "core_s = 0.001 : f64", "first_expert = 0 : i64, experts = 2 : i64"
 
 OPS: tuple[tuple[str, tuple[str, ...], str], ...] = (
-    ('agent.input "{s}"({0}) {{%s}}' % CORE, (TEXT,), TEXT),
-    ('agent.interrupt "{s}"({0}) {{%s}}' % CORE, (DOCS,), DOCS),
-    ('agent.choose "{s}"({0}, {1}) function "f" {{labels = ["a", "b"], %s}}' % CORE, (TEXT, CHAT), "i32"),
-    ('data.apply "{s}"({0}, {1}) function "f" {{%s}}' % CORE, (CHAT, DOCS), CHAT),
-    ('data.filter "{s}"({0}) function "f" {{removes = ["name"], %s}}' % CORE, (CHAT,), CHAT),
-    ('data.parse "{s}"({0}) function "f" {{%s}}' % CORE, (TEXT,), JSON),
-    ('tool.invoke "{s}"({0}) tool "t" {{corpus = "c", lookup_share = 0.5 : f64, %s}}' % CORE, (JSON,), DOCS),
-    ('tool.lookup "{s}"({0}) tool "t" {{%s}}' % CORE, (TEXT,), DOCS),
-    ('tool.compute "{s}"({0}) tool "t" {{%s}}' % CORE, (DOCS,), TEXT),
-    ('mem.load "{s}"({0}) from "m" {{%s}}' % CORE, (TEXT,), CHAT),
-    ('mem.store "{s}"({0}) into "m" {{%s}}' % CORE, (JSON,), JSON),
-    ('mem.search "{s}"({0}) in "m" {{k = 3 : i64, %s}}' % CORE, (EMBEDDING,), DOCS),
-    ('media.transcribe "{s}"({0}) {{model = "w", variation = 0.5 : f64, %s}}' % CORE, (AUDIO,), TEXT),
-    ('media.synthesize "{s}"({0}) {{voice = "v", %s}}' % CORE, (TEXT,), AUDIO),
-    ('llm.embed "{s}"({0}) model "e" {{%s}}' % CORE, (DOCS,), EMBEDDING),
-    ('llm.call "{s}"({0}) model "m-8b" {{models = ["m-8b", "n"], %s}}' % SIZES, (CHAT,), TEXT),
-    ('llm.prefill "{s}"({0}) model "m-8b" {{%s}}' % SIZES, (CHAT,), KV),
-    ('llm.prefill "{s}"({0}) model "m-8b" {{first_layer = 0 : i64, layers = 4 : i64, %s}}' % SIZES, (CHAT,), HIDDEN),
-    ('llm.decode "{s}"({0}) model "m-8b" {{shard = 0 : i64, shards = 2 : i64, %s}}' % SIZES, (KV,), TEXT),
-    ('llm.gate_select "{s}"({0}) phase "decode" model "m-8b" {{tp = 2 : i64, %s}}' % SIZES, (KV,), HIDDEN),
-    ('llm.expert_prefill "{s}"({0}) model "m-8b" {{%s}}' % SIZES, (HIDDEN,), HIDDEN),
-    ('llm.expert_decode "{s}"({0}) model "m-8b" {{first_expert = 0 : i64, experts = 2 : i64, %s}}' % SIZES,) +
-    ((HIDDEN,), HIDDEN),
-    ('llm.merge_experts "{s}"({0}, {1}) phase "prefill" model "m-8b" {{%s}}' % SIZES, (HIDDEN, HIDDEN), KV),
+    ('agent.input "{s}"({0}) {{{core}}}', (TEXT,), TEXT),
+    ('agent.interrupt "{s}"({0}) {{{core}}}', (DOCS,), DOCS),
+    ('agent.choose "{s}"({0}, {1}) function "f" {{labels = ["a", "b"], {core}}}', (TEXT, CHAT), "i32"),
+    ('data.apply "{s}"({0}, {1}) function "f" {{{core}}}', (CHAT, DOCS), CHAT),
+    ('data.filter "{s}"({0}) function "f" {{removes = ["name"], {core}}}', (CHAT,), CHAT),
+    ('data.parse "{s}"({0}) function "f" {{{core}}}', (TEXT,), JSON),
+    ('tool.invoke "{s}"({0}) tool "t" {{corpus = "c", lookup_share = 0.5 : f64, {core}}}', (JSON,), DOCS),
+    ('tool.lookup "{s}"({0}) tool "t" {{{core}}}', (TEXT,), DOCS),
+    ('tool.compute "{s}"({0}) tool "t" {{{core}}}', (DOCS,), TEXT),
+    ('mem.load "{s}"({0}) from "m" {{{core}}}', (TEXT,), CHAT),
+    ('mem.store "{s}"({0}) into "m" {{{core}}}', (JSON,), JSON),
+    ('mem.search "{s}"({0}) in "m" {{k = 3 : i64, {core}}}', (EMBEDDING,), DOCS),
+    ('media.transcribe "{s}"({0}) {{model = "w", variation = 0.5 : f64, {core}}}', (AUDIO,), TEXT),
+    ('media.synthesize "{s}"({0}) {{voice = "v", {core}}}', (TEXT,), AUDIO),
+    ('llm.embed "{s}"({0}) model "e" {{{core}}}', (DOCS,), EMBEDDING),
+    ('llm.call "{s}"({0}) model "m-8b" {{models = ["m-8b", "n"], {sizes}}}', (CHAT,), TEXT),
+    ('llm.prefill "{s}"({0}) model "m-8b" {{{sizes}}}', (CHAT,), KV),
+    ('llm.prefill "{s}"({0}) model "m-8b" {{first_layer = 0 : i64, layers = 4 : i64, {sizes}}}', (CHAT,), HIDDEN),
+    ('llm.decode "{s}"({0}) model "m-8b" {{shard = 0 : i64, shards = 2 : i64, {sizes}}}', (KV,), TEXT),
+    ('llm.gate_select "{s}"({0}) phase "decode" model "m-8b" {{tp = 2 : i64, {sizes}}}', (KV,), HIDDEN),
+    ('llm.expert_prefill "{s}"({0}) model "m-8b" {{{sizes}}}', (HIDDEN,), HIDDEN),
+    ('llm.expert_decode "{s}"({0}) model "m-8b" {{{experts}, {sizes}}}', (HIDDEN,), HIDDEN),
+    ('llm.merge_experts "{s}"({0}, {1}) phase "prefill" model "m-8b" {{{sizes}}}', (HIDDEN, HIDDEN), KV),
     ('llm.all_reduce "{s}"({0}, {1}) shards 2 {{bytes = 9 : i64}}', (KV, KV), KV),
     ('llm.all_gather "{s}"({0}) shards 4 {{bytes = 9 : i64}}', (HIDDEN,), HIDDEN),
     ('kv.transfer "{s}"({0}) over "roce-400g" {{bytes = 9 : i64}}', (KV,), KV),
@@ -61,7 +58,7 @@ def module_of(picks: list[int]) -> str:
         form, takes, gives = OPS[pick]
         values = [made.get(each) or inputs.setdefault(each, f"%in{len(inputs)}") for each in takes]
         made[gives] = f"%v{number}"
-        words = form.format(*values, s=f"step {number}")
+        words = form.format(*values, s=f"step {number}", core=CORE, sizes=SIZES, experts=EXPERTS)
         lines.append(f"  %v{number} = {words} : ({', '.join(takes)}) -> {gives}")
     arguments = ", ".join(f"{value}: {each}" for each, value in inputs.items())
     types, values = ", ".join(made), ", ".join(made.values())
@@ -69,7 +66,7 @@ def module_of(picks: list[int]) -> str:
     return "\n".join([header, *lines, f"  func.return {values} : {types}", "}"])
 
 
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(st.lists(st.integers(0, len(OPS) - 1), min_size=1, max_size=12))
 def test_printing_and_parsing_are_inverse(picks: list[int]) -> None:
     module = parse_module(module_of(picks), "generated")
@@ -128,14 +125,5 @@ def test_refusals_name_op_value_and_way_out(op: str, old: str, new: str, problem
 
 def test_a_wrong_operand_in_generic_form_names_its_op() -> None:
     text = print_module(parse_module(module_of([KINDS["kv.load"]]), "good"), generic=True)
-    with pytest.raises(IRError, match='kv.load "step 0"'):
+    with pytest.raises(IRError, match=r'kv\.load "step 0"'):
         parse_module(text.replace("!kv.stored", "!llm.kv"), "bad.mlir")
-
-
-def test_the_ir_page_lists_every_op_type_and_pass() -> None:
-    from weft.compiler.passes import PASSES
-
-    page = (Path(__file__).parents[2] / "docs" / "ir.md").read_text()
-    names = [op.name for dialect in WEFT_DIALECTS for op in dialect.operations]
-    names += [f"!{each.name}" for dialect in WEFT_DIALECTS for each in dialect.attributes]
-    assert [name for name in (*names, *PASSES) if f"`{name}" not in page] == []

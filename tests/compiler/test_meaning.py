@@ -15,7 +15,8 @@ SPECS = [
     "inline,speculate{least-chance=0.0}",
     "split-phases",
     "decompose-tools",
-    f"{PIPELINE},stream-edges,speculate,split-phases,decompose-tools",
+    "inline,split-phases,share-prefixes{least-tokens=50}",
+    f"{PIPELINE},stream-edges,speculate,split-phases,decompose-tools,share-prefixes{{least-tokens=50}}",
 ]
 
 some_agents = settings(max_examples=30, deadline=None, phases=[Phase.generate])

@@ -42,6 +42,9 @@ Tighten = Annotated[
     typer.Option(help="Limits beyond the objective, as --validate finds them: think.decode.utilisation=0.5."),
 ]
 From = Annotated[Path | None, typer.Option("--from", help="A plan to begin from (quick), and to tell the changes of.")]
+Passes = Annotated[
+    str, typer.Option(help="Opt-in passes before placing: speculate, stream-edges, share-prefixes, as in weft opt.")
+]
 
 DEFAULTS = CompileRequest("")
 
@@ -92,6 +95,7 @@ class PlaceOptions:
     time_limit: TimeLimit = DEFAULTS.time_limit_s
     from_: From = None
     tighten: Tighten = None
+    passes: Passes = ""
 
     def applied(self, request: CompileRequest) -> CompileRequest:
         return replace(
@@ -104,4 +108,5 @@ class PlaceOptions:
             time_limit_s=self.time_limit,
             previous=str(self.from_ or ""),
             tighten=tuple(self.tighten or ()),
+            passes=self.passes,
         )

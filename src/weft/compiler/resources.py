@@ -5,7 +5,7 @@ replica; on one device at 16 bits until the step is placed. Other steps: `core_s
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from xdsl.dialects.builtin import DictionaryAttr, IntegerAttr, ModuleOp
 from xdsl.ir import Operation
@@ -20,7 +20,7 @@ from weft.compiler.dialects.sized import ModelOp, SizedOp
 from weft.compiler.dialects.step import CpuOp, StepOp
 from weft.core.deployment import Parallelism
 from weft.core.units import Precision
-from weft.cost.theta import ARITHMETIC, Part, Theta, Visit, theta
+from weft.cost.theta import ALL, ARITHMETIC, Part, Theta, Visit, theta
 
 _PARTS: Mapping[type[Operation], Part] = {GateSelectOp: Part.GATE, MergeExpertsOp: Part.MERGE}
 
@@ -30,6 +30,7 @@ class Resources:
     """Answers for the steps of one module; `pools` by name."""
 
     pools: Mapping[str, PoolOp]
+    known: dict[object, Theta] = field(default_factory=dict[object, Theta])
 
     @classmethod
     def of(cls, module: ModuleOp) -> "Resources":
@@ -80,18 +81,33 @@ class Resources:
 
     def _of_phase(self, step: SizedOp) -> Theta:
         visit = self.visit(step)
-        if step.shards is None:
-            whole = theta(visit, (*ARITHMETIC, Part.REDUCE, Part.GATHER, Part.SEND))
-            return whole if step.layers is None else theta(visit, (*ARITHMETIC, Part.REDUCE, Part.GATHER))
-        return theta(visit, ARITHMETIC).scaled(1.0 / step.shards.value.data)
+        if step.shards is not None:
+            return self._theta(visit, ARITHMETIC).scaled(1.0 / step.shards.value.data)
+        return self._theta(visit, ALL if step.layers is None else (*ARITHMETIC, Part.REDUCE, Part.GATHER))
 
     def _of_part(self, step: PartOp) -> Theta:
         visit = self.visit(step)
         if not isinstance(step, ExpertOp):
-            return theta(visit, (_PARTS[type(step)],))
+            return self._theta(visit, (_PARTS[type(step)],))
         routed = visit.model.experts
         held = 1.0 if step.experts is None or routed is None else step.experts.value.data / routed.count
-        return theta(visit, (Part.EXPERTS,)).scaled(held)
+        return self._theta(visit, (Part.EXPERTS,)).scaled(held)
+
+    def _theta(self, visit: Visit, parts: tuple[Part, ...]) -> Theta:
+        """Equal steps are many."""
+        key = (
+            visit.model.id,
+            visit.decodes,
+            visit.isl,
+            visit.osl,
+            visit.parallelism,
+            visit.precision,
+            visit.layers,
+            parts,
+        )
+        if key not in self.known:
+            self.known[key] = theta(visit, parts)
+        return self.known[key]
 
 
 def _told(found: Theta) -> DictionaryAttr:

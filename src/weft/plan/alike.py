@@ -46,13 +46,22 @@ class Alike:
         chosen = wired(self.request, {name: {each.option.name: each} for name, each in own.items()})
         problem = problem_of(self.request, chosen)
         decision = whole(problem, {task.name: task.options[0] for task in problem.tasks})
-        offered = {name: {**planned.candidates[self.kind_of[name]], **each} for name, each in chosen.items()}
+        rivals = {kind: _cheapest(options.values()) for kind, options in planned.candidates.items()}
+        offered = {task.name: {**self._rivals(task, rivals), **chosen[task.name]} for task in self.request.tasks}
         rejections = {name: planned.rejections[self.kind_of[name]] for name in own}
         return Planned(problem, offered, rejections), placement(problem, decision, Proof(found.gap, found.solve_s))
 
     def _own(self, task: LeafTask, planned: Planned, found: Placement) -> Candidate:
         kind = self.kind_of[task.name]
-        return _scaled(planned.candidates[kind][found.choice[kind]], task, _size(task) / _size(self.small.task(kind)))
+        return _scaled(planned.candidates[kind][found.choice[kind]], task, self._share(task))
+
+    def _rivals(self, task: LeafTask, rivals: Mapping[str, Sequence[Candidate]]) -> dict[str, Candidate]:
+        """The best option of each device, for those who ask why."""
+        by = self._share(task)
+        return {each.option.name: _scaled(each, task, by) for each in rivals[self.kind_of[task.name]]}
+
+    def _share(self, task: LeafTask) -> float:
+        return _size(task) / _size(self.small.task(self.kind_of[task.name]))
 
 
 def alike(request: PlanRequest) -> Alike:
@@ -143,6 +152,20 @@ def _flows(request: PlanRequest, kind_of: Mapping[str, str], blocks: Sequence[Bl
 
 def _size(task: LeafTask) -> float:
     return {TaskKind.PREFILL: float(task.isl), TaskKind.DECODE: float(task.osl), TaskKind.CPU: task.core_s}[task.kind]
+
+
+def _cheapest(candidates: Iterable[Candidate]) -> tuple[Candidate, ...]:
+    """Of each device."""
+    best: dict[str, Candidate] = {}
+    for each in candidates:
+        other = best.setdefault(each.group.device.id, each)
+        if _usd(each) < _usd(other):
+            best[each.group.device.id] = each
+    return tuple(best.values())
+
+
+def _usd(candidate: Candidate) -> float:
+    return candidate.option.busy_s * candidate.option.pool.usd_per_hour
 
 
 def _scaled(kind: Candidate, task: LeafTask, by: float) -> Candidate:

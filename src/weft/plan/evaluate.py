@@ -166,7 +166,7 @@ def promised_s(problem: PlacementProblem, promise: Promise, decision: Decision, 
 def block_s(problem: PlacementProblem, block: Block, decision: Decision) -> float:
     """The block's longest path, hand-offs included. Along a stream a task starts on the first chunk, and ends no sooner
     than its work on the last."""
-    moves = [pair for pair in zip(problem.handoffs, decision.moves, strict=True) if pair[0].block == block.name]
+    moves = [(problem.handoffs[at], decision.moves[at]) for at in problem.places_inside(block)]
     begun_s: dict[str, float] = {}
     done_s: dict[str, float] = {}
     for task in problem.order(block):

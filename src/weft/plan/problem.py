@@ -10,7 +10,7 @@ Where traffic may be split, a task's time is the mean over its options, weighted
 
 import math
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
@@ -199,15 +199,19 @@ class PlacementProblem:
         return tuple(TopologicalSorter(waits_for).static_order())
 
     def inside(self, block: Block) -> tuple[Handoff, ...]:
+        return tuple(self.handoffs[at] for at in self.places_inside(block))
+
+    def places_inside(self, block: Block) -> Sequence[int]:
+        """Where its hand-offs stand among all."""
         return self._inside.get(block.name, ())
 
     @cached_property
-    def _inside(self) -> Mapping[str, tuple[Handoff, ...]]:
-        found: defaultdict[str, list[Handoff]] = defaultdict(list)
-        for handoff in self.handoffs:
+    def _inside(self) -> Mapping[str, Sequence[int]]:
+        found: defaultdict[str, list[int]] = defaultdict(list)
+        for at, handoff in enumerate(self.handoffs):
             if handoff.block is not None:
-                found[handoff.block].append(handoff)
-        return {block: tuple(handoffs) for block, handoffs in found.items()}
+                found[handoff.block].append(at)
+        return found
 
     @property
     def between(self) -> tuple[Handoff, ...]:

@@ -1,6 +1,6 @@
 """Requests that a plan cannot serve, told with their line."""
 
-from weft.core.errors import CapacityError, TraceError
+from weft.core.errors import CapacityError, DeploymentError, TraceError
 from weft.sim.calls import LlmCall
 from weft.sim.scripts import Script
 from weft.traces.request import Request
@@ -28,6 +28,14 @@ def check_room(call: LlmCall) -> None:
                 problem=f"{call.isl} + {call.osl} tokens, a replica of {pool.name} holds {pool.room}",
                 way_out="remove it from the trace, or plan with more memory a replica",
             )
+
+
+def not_simulated(step: str) -> DeploymentError:
+    return DeploymentError(
+        subject=f"step {step!r}",
+        problem="prefills a prefix for other steps, which the simulator does not do yet",
+        way_out="plan without the pass share-prefixes",
+    )
 
 
 def _line(request: Request) -> str:

@@ -17,7 +17,7 @@ from weft.sim.calls import LlmCall
 from weft.sim.fleet import Fleet, LlmPool
 from weft.sim.kernel import Kernel, ticks
 from weft.sim.pairing import Pairing
-from weft.sim.refuse import check_names, check_room
+from weft.sim.refuse import check_names, check_room, not_simulated
 from weft.sim.replica import Iterations, Replica
 from weft.sim.retaining import Retaining, Stay
 from weft.sim.routing import PoolRouter
@@ -158,6 +158,8 @@ class Walk:
                 return self._decode
             case StepKind.KV_TRANSFER:
                 return self._transfer
+            case StepKind.PREFIX:
+                raise not_simulated(script.step.name)
             case _:
                 return self._work
 

@@ -6,8 +6,8 @@ and it keeps a scope for every block that a run enters.
 Choices are functions of what they look at: the value, and the seed, give a number from 0 to 1, and the jump that turns
 on it takes the side on which that number falls by its weights. A loop that goes round with nothing changed would go
 round for ever; so would the real agent. Bounds (`agent.at_most`) count per run and place of the call or map, as
-inlining and expanding make them. The items of a map run on values `item 0`, `item 1`, … of the list. A person's answer is a function of what was
-shown and of all that happened before.
+inlining and expanding make them. The items of a map run on values `item 0`, `item 1`, … of the list. A person's answer
+is a function of what was shown and of all that happened before.
 """
 
 from collections import Counter
