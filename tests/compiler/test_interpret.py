@@ -167,6 +167,31 @@ func.func @agent(%q: !agent.text) -> !agent.text attributes {agent.graph} {
 """
 
 
+TWICE = f"""
+func.func @again(%asked: !agent.text) -> !agent.text {{
+  cf.br ^turn(%asked : !agent.text)
+^turn(%now: !agent.text):
+  %c = agent.choose "more"(%now) function "more" {{core_s = 0.1 : f64}} : (!agent.text) -> i1
+  cf.cond_br %c, ^mail, ^end {{agent.weights = [0.9, 0.1], agent.at_most = 1 : i64}}
+^mail:
+  %next = tool.invoke "mail"(%now) tool "mail" {TOOL}
+  cf.br ^turn(%next : !agent.text)
+^end:
+  func.return %now : !agent.text
+}}
+func.func @agent(%q: !agent.text) -> !agent.text attributes {{agent.graph}} {{
+  %a = func.call @again(%q) : (!agent.text) -> !agent.text
+  %b = func.call @again(%a) : (!agent.text) -> !agent.text
+  func.return %b : !agent.text
+}}
+"""
+
+
+def test_each_call_has_bounds_of_its_own() -> None:
+    assert max(len(interpret(parse_module(TWICE, "a"), seed).effects) for seed in range(5)) == 2
+    assert not changed(TWICE, by("inline"))
+
+
 def test_a_loop_that_never_ends_is_refused() -> None:
     with pytest.raises(IRError, match=r"'again': is in a loop that has not ended after 20,000 blocks"):
         interpret(parse_module(ENDLESS, "a"))

@@ -55,5 +55,5 @@ def _telling(kind: StepKind, event: StepEnded) -> str | None:
             return f"{event.record.bytes_moved:,} bytes of KV cache"
         case StepKind.SYNTHESIZE:
             return f"{len(output) if isinstance(output, bytes) else 0:,} bytes of speech"
-        case StepKind.APPLY | StepKind.CHOOSE | StepKind.TOOL | StepKind.INTERRUPT:
+        case _:
             return None

@@ -24,7 +24,7 @@ from weft.compiler.dialects.agent import ChooseOp, MapOp
 from weft.compiler.dialects.step import StepOp
 from weft.compiler.dialects.tool import ComputeOp, InvokeOp, LookupOp
 from weft.compiler.effects import Effect, is_idempotent, own_effect
-from weft.compiler.functions import callee_of, callees_first, functions_of
+from weft.compiler.functions import callee_name, callee_of, callees_first, functions_of
 from weft.compiler.interpret.meaning import Meanings, function, is_move, item
 from weft.compiler.interpret.result import AgentResult, Interpretation, Visit
 from weft.compiler.interpret.values import Digests, Term, Value, after_all, applied, digest_of
@@ -51,11 +51,16 @@ def interpret(module: ModuleOp, seed: int = 0) -> Interpretation:
 
 @dataclass
 class _Frame:
-    """One run of one function. `before`: the effects, as bits, that all steps of the current block come after."""
+    """One run of one function, by way of `calls`. `before`: the effects, as bits, that all steps of the current block
+    come after."""
 
-    path: tuple[str, ...] = ()
+    calls: tuple[Operation, ...] = ()
     before: int = 0
     done: int = 0
+
+    @property
+    def path(self) -> tuple[str, ...]:
+        return tuple(_place(each) for each in self.calls)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +80,7 @@ class _Run:
 
     def __post_init__(self) -> None:
         self._functions = functions_of(self.module)
-        self._taken: Counter[tuple[tuple[str, ...], Block]] = Counter()
+        self._taken: Counter[tuple[tuple[Operation, ...], Block]] = Counter()
         self._world = ""
         self._writes = 0
         self._blocks = 0
@@ -111,7 +116,7 @@ class _Run:
             assert callee is not None
             results = self._map(op, callee, inputs, frame)
         elif callee is not None:
-            results = self._call(_place(op), callee, inputs, frame)
+            results = self._call(op, callee, inputs, frame)
         elif isinstance(op, InvokeOp) and 0 < op.share_of_lookup < 1:
             effect, known = own_effect(op), self._meanings.made(op)
             found = self._does(
@@ -124,9 +129,9 @@ class _Run:
             self.trace.append(Visit(frame.path, op.step_name, op.name, self._meanings.made(op)))
         return results
 
-    def _call(self, place: str, callee: func.FuncOp, inputs: Sequence[Value], frame: _Frame) -> tuple[Value, ...]:
+    def _call(self, call: Operation, callee: func.FuncOp, inputs: Sequence[Value], frame: _Frame) -> tuple[Value, ...]:
         """What the callee did is done before its results are there."""
-        inner = _Frame((*frame.path, place), frame.before | after_all(inputs))
+        inner = _Frame((*frame.calls, call), frame.before | after_all(inputs))
         results = self.function(callee, inputs, inner)
         frame.done |= inner.done
         return tuple(Value(each.term, each.after | inner.done) for each in results)
@@ -135,7 +140,7 @@ class _Run:
         (items,) = inputs
         gathered: list[Value] = []
         for number in range(max(1, round(op.width.value.data))):
-            gathered += self._call(op.step_name, worker, [item(items, number)], frame)
+            gathered += self._call(op, worker, [item(items, number)], frame)
         return (function(GATHER, gathered),)
 
     def _does(
@@ -171,7 +176,7 @@ class _Run:
         if jump.selector is None:
             return 0
         label = _side(self.digests.share(values[jump.selector]), jump.probabilities)
-        place = frame.path, block
+        place = frame.calls, block
         if label and jump.at_most is not None and self._taken[place] >= jump.at_most:
             label = 0
         if label:
@@ -207,10 +212,10 @@ def _side(share: float, probabilities: Sequence[float]) -> int:
     return possible[-1]
 
 
-def _place(op: Operation) -> str:
-    """What a call is known by."""
-    step = op.attributes.get("step")
-    return step.data if isinstance(step, StringAttr) else op.name
+def _place(call: Operation) -> str:
+    """What a call or a map is known by."""
+    step = call.attributes.get("step")
+    return step.data if isinstance(step, StringAttr) else callee_name(call) or call.name
 
 
 def _words(op: Operation) -> str:
