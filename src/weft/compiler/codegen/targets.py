@@ -85,10 +85,7 @@ _ROWS = (
     ),
     Target(
         "vulkan",
-        (
-            OPTIMISE,
-            "--iree-hal-target-device=vulkan",
-        ),
+        ("--iree-hal-target-device=vulkan",),
         "vulkan",
         ("float32",),
         (),
