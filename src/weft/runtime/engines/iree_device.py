@@ -72,8 +72,8 @@ class Device:
             commands.copy(source, target, start, at, length)
         commands.end()
         done = self.hal.create_semaphore(0)
-        self.hal.queue_execute([commands], iree.HalFence.create_at(done, 0), signal := iree.HalFence.create_at(done, 1))
-        signal.wait()
+        self.hal.queue_execute(commands, [(done, 0)], [(done, 1)])  # a list of them, as documented, is a bad_cast
+        iree.HalFence.create_at(done, 1).wait()
 
 
 class Program:
