@@ -75,9 +75,9 @@ class CompilerOptions:
 
     def tools(self, count: int, watch: Watch) -> Tools:
         limits = Limits(self.memory * GIGA, self.timeout)
-        guard = Guard(limits)
-        cache = Cache(self.cache.expanduser())
-        return Tools(TorchExport(guard), IreeCompile(guard), cache, workers_for(count, limits, self.jobs), watch)
+        exporter, compiler = Guard(replace(limits, address_space=False)), Guard(limits)
+        workers = workers_for(count, limits, self.jobs)
+        return Tools(TorchExport(exporter), IreeCompile(compiler), Cache(self.cache.expanduser()), workers, watch)
 
 
 def register(app: typer.Typer) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from weft.compiler.codegen.cache import LEFT_OVER_S, Cache
 from weft.compiler.codegen.compilers import IreeCompile
-from weft.compiler.codegen.guarded import Guard, Limits, first_error
+from weft.compiler.codegen.guarded import Guard, Limits, excerpt, first_error
 from weft.core.errors import CompilerError, InputError, MissingProgramError
 from weft.core.units import MEGA
 
@@ -65,6 +65,19 @@ def test_a_failure_is_one_line(code: str, words: str, tmp_path: Path) -> None:
     problem = failure(Guard(Limits(400 * MEGA)), code, tmp_path / "log")
     assert words in problem
     assert "\n" not in problem
+
+
+def test_address_space_that_is_not_touched_may_be_free(tmp_path: Path) -> None:
+    free = Guard(Limits(300 * MEGA, address_space=False))
+    free.run(python("import mmap; mmap.mmap(-1, 10**9)"), tmp_path / "log", "unit")
+    code = "import time; x = bytearray(b'x') * 10**9; time.sleep(20)"
+    assert "needed more than its 0.3 GB" in failure(free, code, tmp_path / "log")
+
+
+def test_a_long_log_keeps_its_first_error(tmp_path: Path) -> None:
+    code = "print('m.mlir:1:1: error: the cause'); print('x' * 10**6); print('error: it fell'); raise SystemExit(1)"
+    assert failure(Guard(), code, tmp_path / "log") == "the cause"
+    assert len(excerpt(tmp_path / "log")) < 140_000
 
 
 def test_children_of_a_child_end_with_it(tmp_path: Path) -> None:

@@ -29,16 +29,22 @@ NEAR = 0.8
 """A child that failed and had touched this share of its limit is taken to have died of it."""
 
 REASON_CHARACTERS = 240
-TAIL_BYTES = 64 * KIB
+EXCERPT_BYTES = 64 * KIB
 LOOK_EVERY_S = 0.05
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Of one compiler process. neoverse-v2 has taken 20 GB in LLVM: no compiler runs without."""
+    """Of one compiler process. neoverse-v2 has taken 20 GB in LLVM: no compiler runs without.
+
+    The kernel counts address space, which stops it before it takes the memory. torch asks for as much as a model's
+    weights would need and never touches it: for its like only resident memory counts (`address_space` False), which
+    is looked at often enough.
+    """
 
     memory_bytes: float = 8 * GIGA
     time_s: float = 600.0
+    address_space: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +69,7 @@ class Guard:
         `folder` is where the child works."""
         with log.open("wb") as output:
             child = self._start(command, output.fileno(), folder)
-        watch = _Watch(child.pid, time.monotonic() + self.limits.time_s)
+        watch = _Watch(child.pid, self.limits)
         watch.start()
         try:
             _, status, taken = os.wait4(child.pid, 0)
@@ -86,7 +92,8 @@ class Guard:
     def _start(self, command: Sequence[str], output: int, folder: Path | None) -> "subprocess.Popen[bytes]":
         if self._stopped:
             raise CompilerError(subject=command[0], problem="was not started", way_out="run the same command again")
-        kib, cpu_s = str(int(self.limits.memory_bytes / KIB)), str(max(1, int(self.limits.time_s * cores())))
+        kib = str(int(self.limits.memory_bytes / KIB)) if self.limits.address_space else "unlimited"
+        cpu_s = str(max(1, int(self.limits.time_s * cores())))
         try:
             child = subprocess.Popen(
                 ["/bin/sh", "-c", UNDER_LIMITS, "sh", kib, cpu_s, *command],
@@ -104,7 +111,7 @@ class Guard:
         return child
 
     def _failure(self, code: int, usage: Usage, late: bool, log: Path, subject: str) -> CompilerError:
-        text = tail(log)
+        text = excerpt(log)
         memory = f"{self.limits.memory_bytes / GIGA:g} GB"
         if late or code == -signal.SIGXCPU:
             problem, way_out = f"took over {self.limits.time_s:g} s", "give it longer with --timeout"
@@ -125,11 +132,16 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def tail(log: Path) -> str:
-    """The end of a log, without colours."""
+def excerpt(log: Path) -> str:
+    """A log without colours; of a long one (IREE prints whole functions) beginning and end."""
+    size = log.stat().st_size
     with log.open("rb") as file:
-        file.seek(max(0, log.stat().st_size - TAIL_BYTES))
-        return ANSI.sub("", file.read().decode("utf-8", "replace"))
+        data = file.read(EXCERPT_BYTES)
+        if size > 2 * EXCERPT_BYTES:
+            file.seek(size - EXCERPT_BYTES)
+            data += b"\n...\n"
+        data += file.read()
+    return ANSI.sub("", data.decode("utf-8", "replace"))
 
 
 def first_error(text: str) -> str:
@@ -145,18 +157,19 @@ def first_error(text: str) -> str:
 class _Watch(threading.Thread):
     """Ends a child at its deadline, and looks at its memory meanwhile."""
 
-    def __init__(self, pid: int, deadline_s: float) -> None:
+    def __init__(self, pid: int, limits: Limits) -> None:
         super().__init__(daemon=True)
         self.ended = threading.Event()
         self.late = False
         self.peak_bytes = 0.0
-        self._pid, self._deadline_s = pid, deadline_s
+        self._pid, self._limits = pid, limits
+        self._deadline_s = time.monotonic() + limits.time_s
 
     def run(self) -> None:
         while not self.ended.wait(LOOK_EVERY_S):
             self.peak_bytes = max(self.peak_bytes, _peak_bytes(self._pid))
-            if not self.late and time.monotonic() > self._deadline_s:
-                self.late = True
+            self.late = self.late or time.monotonic() > self._deadline_s
+            if self.late or self.peak_bytes > self._limits.memory_bytes:
                 _kill_group(self._pid)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from weft.compiler.codegen.cache import Cache
 from weft.compiler.codegen.compilers import Compiler
-from weft.compiler.codegen.guarded import Limits, Usage, cores, tail
+from weft.compiler.codegen.guarded import Limits, Usage, cores, excerpt
 from weft.compiler.codegen.hashing import hash_parts
 from weft.core.errors import CompilerError
 
@@ -87,7 +87,7 @@ def run_job(job: Job, compiler: Compiler, cache: Cache, watch: Watch) -> Outcome
             usage = compiler.compile(job.source, job.flags, folder / MADE, log)
         except CompilerError as error:
             watch(job.name, State.FAILED, error.problem)
-            return Failed(job, error, tail(log) if log.exists() else "")
+            return Failed(job, error, excerpt(log) if log.exists() else "")
         watch(job.name, State.DONE, f"{usage.cpu_s:.1f} CPU-s, {usage.memory_bytes / 1e6:.0f} MB")
         return Done(job, key, cache.store(key, folder / MADE), cached=False, usage=usage)
 

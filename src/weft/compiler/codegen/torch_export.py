@@ -13,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-from weft.compiler.codegen.guarded import Guard, Usage, tail
+from weft.compiler.codegen.guarded import Guard, Limits, Usage, excerpt
 from weft.compiler.codegen.hashing import hash_parts
 from weft.core.errors import CheckpointError, CompilerError
 from weft.runtime.engines.artifact import Artifact
@@ -38,7 +38,7 @@ PACKAGES = ("torch", "iree-turbine")
 class TorchExport:
     """Flags are those of export_child. A checkpoint that cannot be exported is the user's error, not a target's."""
 
-    guard: Guard = field(default_factory=Guard)
+    guard: Guard = field(default_factory=lambda: Guard(Limits(address_space=False)))
     name: str = "weft-export"
 
     def compile(self, source: Path, flags: tuple[str, ...], made: Path, log: Path) -> Usage:
@@ -89,7 +89,7 @@ def write_header(module: Path, artifact: Artifact) -> None:
 
 def _told(log: Path) -> CheckpointError | None:
     """A refusal of the child's: the last line of its log, as JSON."""
-    last = tail(log).strip().rpartition("\n")[2]
+    last = excerpt(log).strip().rpartition("\n")[2]
     try:
         return CheckpointError(**json.loads(last))
     except (ValueError, TypeError):
