@@ -57,7 +57,8 @@ def read_component(text: str, path: Path) -> Imported:
         ) from error
     reader = _Reader(str(path))
     root = reader.graph(component)
-    return Imported(str(path), (root,), tuple(reader.graphs.values()), notes=tuple(reader.notes))
+    graphs, notes = tuple(reader.graphs.values()), tuple(reader.notes)
+    return Imported(str(path), (root,), graphs, notes=notes, framework="agentspec")
 
 
 class _Reader:

@@ -164,7 +164,8 @@ class Stubbed:
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """All that came out of one program. `graphs` holds the `roots` and every graph that they use, by unique name."""
+    """All that came out of one program. `graphs` holds the `roots` and every graph that they use, by unique name;
+    `framework` is what the program was written for."""
 
     program: str
     roots: tuple[str, ...]
@@ -172,6 +173,7 @@ class Imported:
     stubbed: tuple[Stubbed, ...] = ()
     notes: tuple[str, ...] = ()
     traced: bool = False
+    framework: str = "langgraph"
 
     def graph(self, name: str) -> Graph:
         return next(graph for graph in self.graphs if graph.name == name)

@@ -57,7 +57,8 @@ def to_module(imported: Imported, assumptions: Assumptions | None = None) -> Mod
     check_models(imported, _reachable(imported, root), assumptions)
     builder = _ModuleBuilder(imported, assumptions)
     graph = builder.function(root, _symbol(root))
-    graph.attributes |= {"agent.graph": UnitAttr(), "agent.source": StringAttr(f"langgraph:{imported.program}")}
+    source = StringAttr(f"{imported.framework}:{imported.program}")
+    graph.attributes |= {"agent.graph": UnitAttr(), "agent.source": source}
     module = ModuleOp([graph, *builder.workers])
     verify(module, imported.program)
     return module

@@ -46,7 +46,8 @@ def import_spans(paths: Sequence[Path]) -> Imported:
         )
     reader = _Reader(spans)
     graphs = tuple(reader.graph(scope) for scope in reader.scopes)
-    return Imported(f"otel:{name}", reader.roots, graphs, notes=tuple(reader.notes(spans)), traced=True)
+    notes = tuple(reader.notes(spans))
+    return Imported(name, reader.roots, graphs, notes=notes, traced=True, framework="otel")
 
 
 class _Reader:
