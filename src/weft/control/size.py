@@ -6,6 +6,7 @@ serving and for several utilisations, is a design. For each design the counts of
 """
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from weft.compiler.pipeline import compile_agent, plan_request_of
@@ -17,7 +18,7 @@ from weft.control.replica_search import Counts, Market, Search, one_less
 from weft.control.trial import Measured, OnProgress, Timing, Trial
 from weft.control.validate import merged, validation_of
 from weft.core.deployment import Deployment, Pool
-from weft.core.errors import AttainmentError, InputError, NoPlacementError
+from weft.core.errors import AttainmentError, CapacityError, InputError, NoPlacementError
 from weft.plan.options import device_class
 from weft.plan.requests import Serving
 
@@ -86,7 +87,8 @@ class Sizing:
         first_usd = self._propose()
         for number, plan in enumerate(sorted(self.designs.values(), key=lambda each: each.answer.usd_per_hour)):
             self.watch.say(f"design {number + 1} of {len(self.designs)}: {design_of(plan)}")
-            self._search(number, plan)
+            with suppress(CapacityError):  # a call that comes late fits no replica of it
+                self._search(number, plan)
         if self.best is None:
             raise self._nothing()
         return self._sized(first_usd)
@@ -119,7 +121,11 @@ class Sizing:
                 break
             self.designs[design_of(plan)] = plan
             self.watch.say(f"proposals ({said}), plan {number + 1}: {design_of(plan)}")
-            measured = self.trial.run(plan, self.watch.on_progress)
+            try:
+                measured = self.trial.run(plan, self.watch.on_progress)
+            except CapacityError:  # some call fits no replica of it
+                del self.designs[design_of(plan)]
+                break
             if measured.holds:
                 break
             found = causes(measured, self.trial.alone(plan))

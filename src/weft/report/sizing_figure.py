@@ -11,7 +11,10 @@ from weft.core.units import pretty_usd
 from weft.report.figures import GRID, INK, PAPER, SOFT
 from weft.report.sizing import validation
 
-COLOURS = ("#00798c", "#d97b29", "#7b4fa3", "#66a61e", "#d1495b", "#6c757d", "#edae49", "#1c2430")
+COLOURS = (
+    *("#00798c", "#d97b29", "#7b4fa3", "#66a61e", "#d1495b", "#6c757d", "#edae49", "#1c2430"),
+    *("#0077b6", "#a6d854", "#f4a6a0", "#8fcdd4", "#b08968", "#c77dff", "#606c38", "#ef476f"),
+)
 
 
 def sizing_figure(found: Sized, path: Path) -> None:
@@ -30,15 +33,6 @@ def sizing_figure(found: Sized, path: Path) -> None:
             axes.scatter(usd_per_hour, in_time, s=34, marker=marker, facecolor=face, edgecolor=colour, zorder=3)
         axes.scatter([], [], s=34, color=colour, label=label)
     axes.scatter([usd], [seen.attainment], s=190, facecolor="none", edgecolor=INK, linewidth=1.4, zorder=4)
-    below = seen.attainment > seen.target
-    axes.annotate(
-        f"cheapest: {pretty_usd(usd)}/h",
-        (usd, seen.attainment),
-        xytext=(8, -14 if below else 12),
-        textcoords="offset points",
-        fontsize=9,
-        color=INK,
-    )
     axes.axhline(seen.target, color=INK, lw=0.9, ls=(0, (4, 3)), zorder=2)
     axes.annotate(
         "wanted",
@@ -60,6 +54,6 @@ def sizing_figure(found: Sized, path: Path) -> None:
     axes.tick_params(length=0, labelsize=8.5)
     axes.legend(frameon=False, fontsize=7.5, loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=2)
     figure.suptitle(f"{found.deployment.agent}: what runs in time cost", x=0.01, ha="left", fontsize=12, color=INK)
-    subtitle = f"simulated; {seen.load}; seed {seen.seed}. A triangle: given up, at most so many in time"
+    subtitle = f"simulated; {seen.load}; seed {seen.seed}. Ring: the answer, {pretty_usd(usd)}/h. Triangles: given up, at most so many"
     axes.set_title(subtitle, loc="left", fontsize=8.5, color=SOFT)
     figure.savefig(path, dpi=140)

@@ -98,9 +98,9 @@ def fleet(case: Case) -> Deployment:
     return compile_agent(request)
 
 
-def run(progress: Progress | None = None) -> tuple[list[Row], list[Course]]:
+def run(progress: Progress | None = None, cases: tuple[Case, ...] = CASES) -> tuple[list[Row], list[Course]]:
     rows, courses = list[Row](), list[Course]()
-    for case in CASES:
+    for case in cases:
         plan = fleet(case)
         undisturbed = _in_time(plan, ())[0]
         courses.append(Course(case.name, NOTHING, tuple(_binned(undisturbed))))
@@ -109,7 +109,7 @@ def run(progress: Progress | None = None) -> tuple[list[Row], list[Course]]:
             rows.append(row)
             courses.append(course)
             if progress:
-                progress(len(rows), len(CASES) * len(REACTIONS))
+                progress(len(rows), len(cases) * len(REACTIONS))
     return rows, courses
 
 

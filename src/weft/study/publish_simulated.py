@@ -19,10 +19,15 @@ SAME = 0.02
 """Times that differ by less, relatively, are told as equal."""
 
 
-def publish_routing(out: Path, progress: Progress | None = None, traces: Path = TRACES) -> Published:
+def publish_routing(
+    out: Path,
+    progress: Progress | None = None,
+    traces: Path = TRACES,
+    cases: tuple[routing.Case, ...] = routing.CASES,
+) -> Published:
     plan = routing.fleet()
     pool = next(each for each in plan.pools if each.model)
-    rows = routing.run(traces, progress)
+    rows = routing.run(traces, progress, cases)
     wins = list(_duels(rows))
     values = {
         "replicas": routing.REPLICAS,
@@ -86,12 +91,15 @@ def _verdict(duels: Sequence[str]) -> str:
     )
 
 
-def publish_mix(out: Path, progress: Progress | None = None) -> Published:
-    rows = mix.run(progress=progress)
+def publish_mix(
+    out: Path, progress: Progress | None = None, workloads: tuple[mix.Workload, ...] = mix.WORKLOADS
+) -> Published:
+    rows = mix.run(workloads, progress=progress)
     lines = [_of_workload([row for row in rows if row.workload == name]) for name in _workloads(rows)]
     values = {
         "budget": f"{mix.BUDGET_USD_PER_HOUR:g}",
         "devices": ", ".join(map(short, mix.DEVICES)),
+        "span": f"{mix.SPAN_S:g}",
         "rows": len(rows),
         "lines": lines,
         "table": markdown_table(
@@ -124,7 +132,7 @@ def _workloads(rows: Sequence[mix.Row]) -> list[str]:
 def _mix_table(rows: Sequence[mix.Row]) -> Iterator[tuple[object, ...]]:
     for name in dict.fromkeys(row.fleet for row in rows):
         here = [row for row in rows if row.fleet == name]
-        near, at = here[mix.SHARES.index(0.9)], here[mix.SHARES.index(1.0)]
+        near, at = here[mix.SHARES.index(1.0)], here[mix.SHARES.index(1.15)]
         best = max(row.goodput_per_s for row in here)
         numbers = (f"{here[0].usd_per_hour:.2f}", here[0].pools, f"{here[0].planned_per_s:.3g}")
         yield (
@@ -154,8 +162,10 @@ def _of_workload(rows: Sequence[mix.Row]) -> str:
     )
 
 
-def publish_failure(out: Path, progress: Progress | None = None) -> Published:
-    rows, courses = failure.run(progress)
+def publish_failure(
+    out: Path, progress: Progress | None = None, cases: tuple[failure.Case, ...] = failure.CASES
+) -> Published:
+    rows, courses = failure.run(progress, cases)
     lines = [_of_case([row for row in rows if row.case == name]) for name in dict.fromkeys(row.case for row in rows)]
     values = {
         "sizes": "4096 tokens in, 512 out",

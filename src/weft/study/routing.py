@@ -77,13 +77,13 @@ def fleet() -> Deployment:
     return with_replicas(plan, tuple(REPLICAS if pool.model else pool.replicas for pool in plan.pools))
 
 
-def run(traces: Path, progress: Progress | None = None) -> list[Row]:
+def run(traces: Path, progress: Progress | None = None, cases: tuple[Case, ...] = CASES) -> list[Row]:
     plan, rows = fleet(), list[Row]()
-    for case in CASES:
+    for case in cases:
         for router in RouterKind:
             rows.append(row_of(plan, case, router, traces))
             if progress:
-                progress(len(rows), len(CASES) * len(RouterKind))
+                progress(len(rows), len(cases) * len(RouterKind))
     return rows
 
 

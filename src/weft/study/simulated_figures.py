@@ -79,7 +79,7 @@ def draw_failure(courses: Sequence[failure.Course], path: Path) -> str:
     when = f"({failure.BIN_S:g} s a step); one replica fails at {failure.FAILS_AT_S:g} s"
     subtitle = f"share of runs in time, by when they came {when}"
     figure = sheet("One replica fails", subtitle, (11.0, 4.4), PANELS)
-    panels = figure.subplots(1, len(cases), sharey=True)
+    panels = figure.subplots(1, len(cases), sharey=True, squeeze=False)[0]
     for axes, case in zip(panels, cases, strict=True):
         for number, course in enumerate(each for each in courses if each.case == case):
             times_s = [at * failure.BIN_S for at in range(len(course.in_time) + 1)]
