@@ -25,8 +25,8 @@ from weft.study.claims import Claim
 from weft.study.claims_parts import claim_4, claim_5, claim_6
 from weft.study.page import Json, Published, markdown_table, write_csv, write_page
 from weft.study.pairs import Progress, Row
-from weft.study.publish_simulated import publish_failure, publish_mix, publish_routing
 from weft.study.publish_retention import publish_retention
+from weft.study.publish_simulated import publish_failure, publish_mix, publish_routing
 from weft.study.space import EXTENSION_DEVICES, EXTRA_FINANCES, FINANCES, PAPER_DEVICES, Space, pair_name, short
 
 DATA = Path("../shared/data")
