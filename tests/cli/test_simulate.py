@@ -61,6 +61,8 @@ def test_a_trace_of_another_agent_is_refused(weft: Weft, plan: Path, tmp_path: P
         (("--fail", "h100"), "cannot be read"),
         (("--fail", "b300:1@1s"), "means no pool of this plan"),
         (("--window", "later", "--out", "x"), "cannot be read"),
+        (("--tier", "64GB"), "write SIZE@RATE"),
+        (("--retention", "offload"), "there is no tier to offload to"),
         (("--rate", "-3"), "rate_per_s is -3"),
         (("--trace", "nowhere.jsonl"), "cannot be read"),
     ],
@@ -78,3 +80,16 @@ def test_a_stale_plan_is_refused(weft: Weft, plan: Path) -> None:
     finished = weft("simulate", plan)
     assert finished.code == 2
     assert "was made with another catalogue" in finished.err
+
+
+def test_decisions_are_options_and_told(weft: Weft, plan: Path, tmp_path: Path) -> None:
+    aggregated, trace = tmp_path / "aggregated.json", tmp_path / "sessions.jsonl"
+    assert weft("plan", VOICE, "--serving", "aggregated", "--json", aggregated).code == 0
+    calls = [{"isl": 64 * (1 + turn), "osl": 8, "blocks": [1, 2][: 1 + turn], "block_tokens": 64} for turn in range(2)]
+    trace.write_text(json.dumps({"at_s": 0.0, "calls": calls, "waits_s": [1.0]}) + "\n")
+    options = ("--priority", "slack", "--admission", "--tier", "1GB@1GB/s", "--pairs", "together")
+    finished = weft("simulate", aggregated, "--trace", trace, *options)
+    assert finished.code == 0, finished.err
+    assert "caches between calls (weft): 1 held" in finished.out
+    crowd = weft("simulate", plan, "--rate", 2000, "--requests", 300, *options, "--json")
+    assert json.loads(crowd.out)["refused"] > 0

@@ -134,7 +134,7 @@ def test_trouble_that_cannot_be(trouble: Failure, problem: str) -> None:
     ],
 )
 def test_requests_that_the_plan_cannot_serve(request_: Request, problem: str) -> None:
-    with pytest.raises(TraceError, match=problem):
+    with pytest.raises(InputError, match=problem):
         simulate(aggregated_chat(), [request_])
 
 

@@ -45,6 +45,7 @@ Pairs = Annotated[PairKind, typer.Option(help="When who decodes is chosen: after
 Priority = Annotated[
     PriorityKind | None, typer.Option(help="Whose prompt is first [default: slack where the objective has e2e_s].")
 ]
+Admit = Annotated[bool, typer.Option("--admission", help="Refuse runs at once that would miss the objective.")]
 Retention = Annotated[Rule, typer.Option(help="What becomes of an agent's KV cache while it waits for a tool.")]
 TierText = Annotated[str | None, typer.Option("--tier", help="Where a replica's caches go: 256GB@50GB/s[+0.2ms].")]
 Spread = Annotated[float, typer.Option(help="Coefficient of variation of CPU and tool steps that declare none.")]
@@ -115,6 +116,7 @@ class DecisionOptions:
     router: Router = RouterKind.WEFT
     pairs: Pairs = PairKind.LATE
     priority: Priority = None
+    admission: Admit = False
     retention: Retention = Rule.WEFT
     tier: TierText = None
     spread: Spread = 0.0
@@ -130,6 +132,7 @@ class DecisionOptions:
             router=self.router,
             pairs=self.pairs,
             priority=self.priority,
+            admission=self.admission,
             retention=self.retention,
             tier=parse_tier(self.tier) if self.tier else self._no_tier(),
             cv=self.spread,

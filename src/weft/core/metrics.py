@@ -26,11 +26,12 @@ class StepRecord:
 
 @dataclass(frozen=True, slots=True)
 class RequestRecord:
-    """One agent run."""
+    """One agent run; `refused`: at the door, at `ended_s`."""
 
     agent: str
     steps: tuple[StepRecord, ...]
     ended_s: float
+    refused: bool = False
 
     @property
     def emulated_devices(self) -> tuple[str, ...]:

@@ -110,7 +110,8 @@ class Overload:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """`source` says what the load was made from, `assumptions` what the times rest on."""
+    """`source` says what the load was made from, `assumptions` what the times rest on. `refused`
+    runs count as not `in_time`."""
 
     agent: str
     source: str
@@ -132,3 +133,4 @@ class Summary:
     assumptions: Mapping[str, str]
     overload: Overload | None = None
     retention: RetentionSummary | None = None
+    refused: int = 0

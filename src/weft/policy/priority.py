@@ -37,7 +37,8 @@ _DEFAULT = PriorityConfig()
 
 
 class CriticalPath:
-    """Expected seconds from the start of each step to the end of the run; `step_s` names every step of the program."""
+    """Expected seconds from the start of each step to the end of the run (`after_s`: from its end); `step_s` names every
+    step of the program."""
 
     def __init__(self, program: Program, step_s: Mapping[str, float]) -> None:
         missing = [step.name for step in program.steps if step.name not in step_s]
@@ -52,6 +53,7 @@ class CriticalPath:
         for block in program.blocks:
             after = sum(chance * entered[name] for name, chance in _jumps(block).items())
             self.remaining_s |= {name: path + after for name, path in paths[block.name].items()}
+        self.after_s = {name: remaining_s - step_s[name] for name, remaining_s in self.remaining_s.items()}
 
 
 class Priority:

@@ -9,9 +9,10 @@ from weft.core.units import pretty_seconds, pretty_si, pretty_usd
 
 def headline(summary: Summary) -> str:
     kwh = "energy unknown" if summary.kwh_per_run is None else f"{summary.kwh_per_run * 1e6:,.0f} kWh a million"
+    refused = f", {summary.refused:,} refused" if summary.refused else ""
     return (
         f"{summary.agent}, simulated ({summary.source}; seed {summary.seed})\n"
-        f"{summary.completed:,} of {summary.arrived:,} runs in {pretty_seconds(summary.span_s)}; "
+        f"{summary.completed:,} of {summary.arrived:,} runs in {pretty_seconds(summary.span_s)}{refused}; "
         f"within the objective {summary.in_time:.1%}, goodput {summary.goodput_per_s:.3g} runs/s\n"
         f"{pretty_usd(summary.usd_per_run * 1e6)} a million runs "
         f"({pretty_usd(summary.busy_usd_per_run * 1e6)} of it busy), {kwh}"

@@ -23,6 +23,7 @@ class LlmCall:
     moving it.
     `done` tokens were out when its replica failed. `held` is what its session left on a replica, until the call has a
     place there; `loaded` tokens of it are in a tier too, of which `brought` had to come from there.
+    `promised_s` is the TTFT by which it was admitted.
     """
 
     __slots__ = (
@@ -49,6 +50,7 @@ class LlmCall:
         "pool",
         "preemptions",
         "prefill",
+        "promised_s",
         "replica",
         "restarts",
         "run",
@@ -77,4 +79,5 @@ class LlmCall:
         self.goal: Replica | None = None
         self.held: Hold | None = None
         self.loaded = self.brought = 0
+        self.promised_s = -1.0
         self.first_on = ""

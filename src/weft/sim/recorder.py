@@ -101,6 +101,12 @@ class Recorder:
             record = RequestRecord(self.agent, tuple(self._open.pop(run.number, ())), seconds(took))
             self.on_record(run.number, record)
 
+    def run_refused(self, run: Run, now: int) -> None:
+        self.ended_at = now
+        if self.on_record is not None:
+            steps = tuple(self._open.pop(run.number, ()))
+            self.on_record(run.number, RequestRecord(self.agent, steps, seconds(now - run.began), refused=True))
+
     def fold(self) -> None:
         """Called now and then."""
         for columns in self.calls.values():

@@ -4,9 +4,9 @@ from collections.abc import Callable, Mapping
 from enum import StrEnum
 
 from weft.policy.baseline_routers import LeastLoad, PrefixFirst, RoundRobin
-from weft.policy.prefix_index import PrefixIndex
+from weft.policy.prefix_index import PrefixIndex, workers_held
 from weft.policy.router import Router, Routing
-from weft.policy.workers import Candidates, Request, Worker
+from weft.policy.workers import Candidates, Prediction, Request, Worker, predict
 from weft.sim.calls import LlmCall
 from weft.sim.fleet import LlmPool
 from weft.sim.replica import Replica
@@ -52,6 +52,18 @@ class PoolRouter:
         request = Request(call.isl + call.done, call.osl, call.hashes, session)
         draw = mixed(call.run.number) if self._router.draws else 0
         return self._replicas[self._router.choose(request, draw)]
+
+    def predicted(self, call: LlmCall) -> Prediction:
+        """Of the worker with the least TTFT; at least one is alive."""
+        if call.hashes:
+            self._pool.settle()
+        held = workers_held(self._pool.index.match(call.hashes)) if call.hashes else {}
+        request, size = Request(call.isl, call.osl, call.hashes, None), self._pool.terms.block_size
+        found = (
+            predict(request, worker, min(held.get(worker.number, 0) * size, call.isl - 1), 0.0)
+            for worker in self._candidates.alive()
+        )
+        return min(found, key=lambda each: each.ttft_s)
 
 
 def worker_of(replica: Replica, pool: LlmPool) -> Worker:

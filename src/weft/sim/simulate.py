@@ -7,6 +7,7 @@ from weft.core.deployment import Deployment
 from weft.core.errors import InputError
 from weft.core.summary import Summary
 from weft.policy.retention import Rule
+from weft.sim.admitting import Door
 from weft.sim.faults import Trouble, schedule
 from weft.sim.fleet import Fleet, build_fleet
 from weft.sim.kernel import Kernel, seconds, ticks
@@ -31,9 +32,10 @@ from weft.traces.request import Request
 class SimConfig:
     """`pairs` is when the replica that decodes is chosen. `retention`, with a `tier` or without, is what becomes of the
     caches of agents that wait; None: nothing is held. `priority` orders prompts; None: by slack where the objective
-    bounds whole runs. `cv` is the spread of CPU steps (0: fixed, None: exponential). `exact` makes every decode step an
-    event. `most_late`: ends the simulation soon after more runs than that have ended late (None: it goes on).
-    `window_s` records all that happens from a second to a second. `source` says what the load is made from."""
+    bounds whole runs. `admission`: runs that would miss a bound are refused at their first model call. `cv` is the
+    spread of CPU steps (0: fixed, None: exponential). `exact` makes every decode step an event. `most_late`: ends the
+    simulation soon after more runs than that have ended late (None: it goes on). `window_s` records all that happens
+    from a second to a second. `source` says what the load is made from."""
 
     seed: int = 0
     router: RouterKind = RouterKind.WEFT
@@ -41,6 +43,7 @@ class SimConfig:
     retention: Rule | None = None
     tier: TierTerms | None = None
     priority: PriorityKind | None = None
+    admission: bool = False
     cv: float | None = 0.0
     exact: bool = False
     stop_overload: bool = True
@@ -106,8 +109,9 @@ class _Simulation:
         together = pairings(self.kernel, self.fleet, self.script, config.pairs)
         self.retaining = Retaining(self.kernel, config.retention, config.tier) if config.retention else None
         urgency = urgency_of(deployment, config.priority)
+        door = Door(deployment, self.kernel) if config.admission else None
         self.walk = Walk(
-            self.kernel, self.fleet, self.script, routers, sink, chance, heard, together, self.retaining, urgency
+            self.kernel, self.fleet, self.script, routers, sink, chance, heard, together, self.retaining, urgency, door
         )
         self.samples = Samples()
         self.monitor = Monitor(self.kernel, self.fleet, self.walk, self.recorder, self.samples, config.stop_overload)
@@ -155,7 +159,8 @@ class _Simulation:
             samples=self.samples.kept,
             busy_s={name: seconds(each.total) for name, each in bins.items()},
             arrived=self.walk.started,
-            completed=self.walk.ended,
+            completed=self.walk.ended - self.walk.refused,
+            refused=self.walk.refused,
             since=self.since,
             until=now,
             overload=self.monitor.overload,

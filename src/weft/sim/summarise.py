@@ -30,6 +30,7 @@ class Ended:
     until: int
     overload: Overload | None
     retention: RetentionSummary | None = None
+    refused: int = 0
 
 
 def summarise(ended: Ended, source: str, seed: int) -> Summary:
@@ -46,10 +47,11 @@ def summarise(ended: Ended, source: str, seed: int) -> Summary:
         span_s=span_s,
         arrived=ended.arrived,
         completed=ended.completed,
-        unfinished=ended.arrived - ended.completed,
+        unfinished=ended.arrived - ended.completed - ended.refused,
+        refused=ended.refused,
         e2e_s=recorder.e2e.spread(),
         goodput_per_s=recorder.good / span_s,
-        in_time=recorder.good / runs,
+        in_time=recorder.good / max(1, ended.completed + ended.refused),
         usd_per_run=usd_per_hour * span_s / HOUR_S / runs,
         busy_usd_per_run=sum(pool.usd_per_hour * pool.busy for pool in pools) * span_s / HOUR_S / runs,
         kwh_per_run=None if None in kwh else sum(each for each in kwh if each is not None) / runs,

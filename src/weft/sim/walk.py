@@ -13,6 +13,7 @@ from typing import Protocol
 from weft.core.program import StepKind
 from weft.policy.agent_run import AgentRun, Completed, Ready
 from weft.policy.sequence import Sequence
+from weft.sim.admitting import Door
 from weft.sim.calls import LlmCall
 from weft.sim.fleet import Fleet, LlmPool
 from weft.sim.kernel import Kernel, ticks
@@ -35,6 +36,8 @@ class Sink(Protocol):
     def call_ended(self, call: LlmCall) -> None: ...
 
     def run_ended(self, run: "Run", now: int) -> None: ...
+
+    def run_refused(self, run: "Run", now: int) -> None: ...
 
 
 class Run:
@@ -83,6 +86,7 @@ class Walk:
         pairings: Mapping[str, Pairing] | None = None,
         retaining: Retaining | None = None,
         urgency: Urgency | None = None,
+        door: Door | None = None,
     ) -> None:
         self._kernel = kernel
         self._fleet = fleet
@@ -95,6 +99,8 @@ class Walk:
         self._pairings = pairings or {}
         self._retaining = retaining
         self._urgency = urgency
+        self._door = door
+        self.refused = 0
         self._inputs: Mapping[str, object] = dict.fromkeys(script.program.entry.parameters)
         self._nobody = AgentRun(script.program, self._inputs)
         self.expecting = True
@@ -164,6 +170,8 @@ class Walk:
                 return self._work
 
     def _complete(self, run: Run, ready: Ready, value: object) -> None:
+        if run.over:
+            return
         step = ready.step
         outputs = (value,) if len(step.outputs) == 1 else (value,) * len(step.outputs)
         self._launch(run, run.agent.complete(Completed(step.name, ready.visit, outputs)))
@@ -197,6 +205,8 @@ class Walk:
 
     def _work_over(self, job: tuple[Run, Ready, StepScript, str, int]) -> None:
         run, ready, script, place, began = job
+        if run.over:
+            return
         self._sink.step_ended(run, ready, place, began, self._kernel.now)
         label = self._label(run, ready, script) if script.weights else 0
         self._complete(run, ready, label)
@@ -233,11 +243,26 @@ class Walk:
 
     def _call(self, call: LlmCall) -> None:
         call.submitted_at = self._kernel.now
+        if self._door is not None and not self._admitted(call, self._door):
+            self._refuse(call.run)
+            return
         if call.pool.starts:
             started = self._kernel.now + call.pool.start(call.isl, call.hashes)
             self._kernel.at(started, 0, self._started, call)
         else:
             self._started(call)
+
+    def _admitted(self, call: LlmCall, door: Door) -> bool:
+        run = call.run
+        return run.calls_made > 1 or run.turn > 0 or door.admits(call, self._routers[call.pool.name])
+
+    def _refuse(self, run: Run) -> None:
+        """What runs beside the call in the same run ends for nothing."""
+        run.over = True
+        self.ended += 1
+        self.refused += 1
+        self._sink.run_refused(run, self._kernel.now)
+        run.agent = self._nobody
 
     def _started(self, call: LlmCall) -> None:
         if call.run.stay is not None and self._retaining is not None and self._retaining.returns(call, self._go):
@@ -277,6 +302,8 @@ class Walk:
     def _first_token(self, call: LlmCall) -> None:
         """Of a sequence that goes on in place."""
         call.first_on = call.replica.name
+        if call.promised_s >= 0 and self._door is not None:
+            self._door.first_token(call)
         if call.run.stay is not None and self._retaining is not None:
             self._retaining.admitted(call)
         self._complete(call.run, call.prefill, call)

@@ -44,6 +44,10 @@ class Window:
         self._recorder.run_ended(run, now)
         self._span(run.number, "run", "", run.began, now)
 
+    def run_refused(self, run: Run, now: int) -> None:
+        self._recorder.run_refused(run, now)
+        self._span(run.number, "refused", "", run.began, now)
+
     def iterations(self, replica: Replica, iteration: Iteration, begins: int, ends: int, steps: int) -> None:
         """A run of equal iterations on a replica."""
         if ends < self._begins or begins > self._ends or not self._room(1):
