@@ -18,7 +18,7 @@ import msgspec
 from weft.compiler.codegen.cache import Cache, place
 from weft.compiler.codegen.compilers import Compiler
 from weft.compiler.codegen.hashing import hash_file, model_hash
-from weft.compiler.codegen.jobs import Done, Failed, Job, Outcome, State, Watch, run_jobs
+from weft.compiler.codegen.jobs import MADE, Done, Failed, Job, Outcome, State, Watch, key_of, run_jobs
 from weft.compiler.codegen.manifest import (
     MANIFEST_VERSION,
     ArtifactEntry,
@@ -138,14 +138,15 @@ def compile_units(units: Sequence[Unit], batches: Sequence[int], tools: Tools) -
 
 
 def _compiled(jobs: Sequence[Job], tools: Tools) -> tuple[Outcome, ...]:
-    """With the target's flags; what IREE cannot optimise (3.13 gives up on some reductions of dynamic size) without."""
-    first = run_jobs(jobs, tools.compiler, tools.cache, tools.workers, tools.watch)
-    again = [
-        replace(each.job, flags=tuple(flag for flag in each.job.flags if flag != OPTIMISE))
-        for each in first
-        if isinstance(each, Failed) and OPTIMISE in each.job.flags
-    ]
-    second = {each.job.name: each for each in run_jobs(again, tools.compiler, tools.cache, tools.workers, tools.watch)}
+    """With the target's flags; what IREE cannot optimise (3.13 gives up on some reductions of dynamic size) without.
+    Where that was found out before, it is not tried again."""
+    plain = {job.name: replace(job, flags=tuple(flag for flag in job.flags if flag != OPTIMISE)) for job in jobs}
+    known = {name for name, job in plain.items() if tools.cache.find(key_of(tools.compiler, job), MADE)}
+    wanted = [plain[job.name] if job.name in known else job for job in jobs]
+    first = run_jobs(wanted, tools.compiler, tools.cache, tools.workers, tools.watch)
+    again = [plain[each.job.name] for each in first if isinstance(each, Failed) and OPTIMISE in each.job.flags]
+    redone = run_jobs(again, tools.compiler, tools.cache, tools.workers, tools.watch)
+    second = {each.job.name: each for each in redone}
     return tuple(second.get(each.job.name, each) for each in first)
 
 
