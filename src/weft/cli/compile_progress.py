@@ -52,8 +52,7 @@ class Progress:
         if state is not State.WAITING:
             self._rows.start_task(task)
         self._rows.update(task, word=f"[{STYLES.get(state, 'default')}]{escape(said)}[/]", completed=state in ENDED)
-        if state in ENDED:
-            self._bar.advance(self._all)
+        self._bar.update(self._all, completed=sum(row.completed for row in self._rows.tasks))
 
 
 def silent(name: str, state: State, word: str) -> None:

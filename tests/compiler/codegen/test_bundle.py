@@ -14,7 +14,7 @@ from weft.compiler.codegen.checkpoints import read_checkpoint
 from weft.compiler.codegen.devices import WAYS, engine_for
 from weft.compiler.codegen.hashing import hash_file
 from weft.compiler.codegen.manifest import differences, read_manifest
-from weft.compiler.codegen.targets import TARGETS
+from weft.compiler.codegen.targets import OPTIMISE, TARGETS
 from weft.compiler.codegen.units import given_checkpoints, models_of
 from weft.compiler.launch.engines import ENGINES
 from weft.compiler.parse import read_module
@@ -83,6 +83,15 @@ def test_one_target_that_fails_is_told_and_the_rest_goes_on(bench: Bench, plans:
     assert failure.log is not None
     assert "ran out of registers" in (bench.folder / "bundle" / failure.log).read_text()
     assert list(differences(bench.folder / "bundle")) == []
+
+
+def test_what_cannot_be_optimised_is_compiled_as_it_is(bench: Bench, plans: Plans) -> None:
+    bench.compiler.failures = {OPTIMISE: "exceeded stack allocation limit"}
+    weights = write_checkpoint(bench.folder / "llama")
+    manifest = build_bundle(bench.request(plans(), "x86-64", llama_3_8b=weights), bench.tools())
+    assert manifest.failures == ()
+    assert OPTIMISE not in manifest.artifacts[0].flags
+    assert set(manifest.artifacts[0].flags) | {OPTIMISE} == set(TARGETS["x86-64"].flags)
 
 
 def test_a_format_that_a_target_lacks_is_a_failure_of_that_target(bench: Bench, plans: Plans) -> None:

@@ -18,7 +18,7 @@ import msgspec
 from weft.compiler.codegen.cache import Cache, place
 from weft.compiler.codegen.compilers import Compiler
 from weft.compiler.codegen.hashing import hash_file, model_hash
-from weft.compiler.codegen.jobs import Done, Failed, Job, Outcome, State, Watch, run_jobs
+from weft.compiler.codegen.jobs import MADE, Done, Failed, Job, Outcome, State, Watch, key_of, run_jobs
 from weft.compiler.codegen.manifest import (
     MANIFEST_VERSION,
     ArtifactEntry,
@@ -30,6 +30,7 @@ from weft.compiler.codegen.manifest import (
     files_of,
 )
 from weft.compiler.codegen.staging import MANIFEST, check_place, staged
+from weft.compiler.codegen.targets import OPTIMISE
 from weft.compiler.codegen.torch_export import read_header
 from weft.compiler.codegen.units import Model, Unit, check_served, engines_of, units_of
 from weft.compiler.dialects.step import StepOp
@@ -131,9 +132,22 @@ def compile_units(units: Sequence[Unit], batches: Sequence[int], tools: Tools) -
         if unit.module_name in modules:
             made = modules[unit.module_name].made
             jobs.append(Job(unit.name, made, hash_file(made), unit.target.flags))
-    compiled = _done(run_jobs(jobs, tools.compiler, tools.cache, tools.workers, tools.watch), failures)
+    compiled = _done(_compiled(jobs, tools), failures)
     built = [Built(unit, modules[unit.module_name].made, compiled[unit.name]) for unit in able if unit.name in compiled]
     return built, failures
+
+
+def _compiled(jobs: Sequence[Job], tools: Tools) -> tuple[Outcome, ...]:
+    """With the target's flags; what IREE cannot optimise (3.13 gives up on some reductions of dynamic size) without.
+    Where that was found out before, it is not tried again."""
+    plain = {job.name: replace(job, flags=tuple(flag for flag in job.flags if flag != OPTIMISE)) for job in jobs}
+    known = {name for name, job in plain.items() if tools.cache.find(key_of(tools.compiler, job), MADE)}
+    wanted = [plain[job.name] if job.name in known else job for job in jobs]
+    first = run_jobs(wanted, tools.compiler, tools.cache, tools.workers, tools.watch)
+    again = [plain[each.job.name] for each in first if isinstance(each, Failed) and OPTIMISE in each.job.flags]
+    redone = run_jobs(again, tools.compiler, tools.cache, tools.workers, tools.watch)
+    second = {each.job.name: each for each in redone}
+    return tuple(second.get(each.job.name, each) for each in first)
 
 
 def write_spec(folder: Path, spec: LaunchSpec) -> None:
@@ -215,7 +229,7 @@ def _artifact(built: Built) -> ArtifactEntry:
         phases=unit.phases,
         dtype=unit.model.dtype,
         target=unit.target.name,
-        flags=unit.target.flags,
+        flags=built.made.job.flags,
         key=built.made.key,
     )
 
