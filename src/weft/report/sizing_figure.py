@@ -54,6 +54,7 @@ def sizing_figure(found: Sized, path: Path) -> None:
     axes.tick_params(length=0, labelsize=8.5)
     axes.legend(frameon=False, fontsize=7.5, loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=2)
     figure.suptitle(f"{found.deployment.agent}: what runs in time cost", x=0.01, ha="left", fontsize=12, color=INK)
-    subtitle = f"simulated; {seen.load}; seed {seen.seed}. Ring: the answer, {pretty_usd(usd)}/h. Triangles: given up, at most so many"
+    marks = f"ring: the answer, {pretty_usd(usd)}/h; triangles: given up, at most so many in time"
+    subtitle = f"simulated; {seen.load}; seed {seen.seed}\n{marks}"
     axes.set_title(subtitle, loc="left", fontsize=8.5, color=SOFT)
     figure.savefig(path, dpi=140)
