@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tests.sim.deployments import LINK, aggregated_chat, flat_pace, llm_pool, split_chat, tool_agent
 from tests.sim.loads import poisson
-from weft.core.errors import InputError, TraceError
+from weft.core.errors import InputError
 from weft.sim import columns
 from weft.sim.columns import BIN, Column
 from weft.sim.faults import Autoscaling, Failure, Slowdown, parse_autoscaling, parse_failure, parse_slowdown
