@@ -81,7 +81,7 @@ class Bert(nn.Module):
         super().__init__()
         self.pooling = pooling
         self.embeddings = _Embeddings(config)
-        self.encoder = nn.Module()
+        self.encoder: Any = nn.Module()
         self.encoder.layer = nn.ModuleList(_Layer(config) for _ in range(config.layers))
 
     def encode(self, tokens: Tensor, counts: Tensor) -> Tensor:
@@ -129,12 +129,12 @@ class _Layer(nn.Module):
     def __init__(self, config: BertConfig) -> None:
         super().__init__()
         self.heads = config.heads
-        self.attention = nn.Module()
+        self.attention: Any = nn.Module()
         self.attention.self = nn.Module()
         for name in ("query", "key", "value"):
             self.attention.self.add_module(name, nn.Linear(config.width, config.width))
         self.attention.output = _Dense(config.width, config)
-        self.intermediate = nn.Module()
+        self.intermediate: Any = nn.Module()
         self.intermediate.dense = nn.Linear(config.width, config.ffn)
         self.output = _Dense(config.ffn, config)
 

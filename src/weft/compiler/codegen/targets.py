@@ -1,4 +1,4 @@
-"""What we generate code for: one row per target, with the compiler's flags and the devices it serves."""
+"""What we generate code for: one row per target, with the compiler's flags."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,16 +8,13 @@ from weft.core.errors import CatalogError
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """`flags` make iree-compile generate for it; `driver` runs the artifact; `dtypes` compile for it.
-
-    `families` are the catalogue's device ids that run it natively, `why` what to know before choosing it.
-    """
+    """`flags` make iree-compile generate for it; `driver` runs the artifact; `dtypes` compile for it; `why` is what to
+    know before choosing it. Which device gets which target stands in devices.py."""
 
     name: str
     flags: tuple[str, ...]
     driver: str
     dtypes: tuple[str, ...]
-    families: tuple[str, ...]
     why: str
 
 
@@ -32,7 +29,6 @@ _ROWS = (
         (*CPU, "--iree-llvmcpu-target-triple=x86_64-linux-gnu", "--iree-llvmcpu-target-cpu=x86-64-v3"),
         "local-task",
         ALL_DTYPES,
-        ("xeon-6980p", "epyc-9965"),
         "AVX2 and FMA: every server CPU since 2015",
     ),
     Target(
@@ -40,7 +36,6 @@ _ROWS = (
         (*CPU, "--iree-llvmcpu-target-cpu=host"),
         "local-task",
         ALL_DTYPES,
-        (),
         "the very CPU that compiles: fastest here, may not start elsewhere",
     ),
     Target(
@@ -48,7 +43,6 @@ _ROWS = (
         (*CPU, *LINUX_ARM, "--iree-llvmcpu-target-cpu=neoverse-n1"),
         "local-task",
         ALL_DTYPES,
-        (),
         "Neoverse N1 without SVE: the compiler eats 20 GB of memory on neoverse-v2",
     ),
     Target(
@@ -56,7 +50,6 @@ _ROWS = (
         ("--iree-hal-target-device=cuda", "--iree-cuda-target=sm_80"),
         "cuda",
         ALL_DTYPES,
-        ("a100-sxm", "a100-sxm-40gb", "a100-pcie", "a30"),
         "Ampere; it holds PTX, so newer NVIDIA drivers can translate it for their GPU",
     ),
     Target(
@@ -64,7 +57,6 @@ _ROWS = (
         ("--iree-hal-target-device=cuda", "--iree-cuda-target=sm_89"),
         "cuda",
         ALL_DTYPES,
-        ("l4", "l40s", "rtx-4090", "rtx-6000-ada"),
         "Ada; IREE 3.13 knows no newer generation by name",
     ),
     Target(
@@ -72,7 +64,6 @@ _ROWS = (
         ("--iree-hal-target-device=hip", "--iree-rocm-target=gfx942"),
         "hip",
         ALL_DTYPES,
-        ("mi300x", "mi325x"),
         "CDNA3",
     ),
     Target(
@@ -80,7 +71,6 @@ _ROWS = (
         ("--iree-hal-target-device=hip", "--iree-rocm-target=gfx950"),
         "hip",
         ALL_DTYPES,
-        ("mi355x",),
         "CDNA4",
     ),
     Target(
@@ -88,7 +78,6 @@ _ROWS = (
         ("--iree-hal-target-device=vulkan",),
         "vulkan",
         ("float32",),
-        (),
         "any GPU with Vulkan 1.1, and lavapipe on a CPU; 16-bit code needs more than its 16 KB of shared memory",
     ),
     Target(
@@ -96,7 +85,6 @@ _ROWS = (
         ("--iree-hal-target-device=metal", "--iree-metal-compile-to-metallib=false"),
         "metal",
         ("float32",),
-        ("m3-ultra", "m4-max"),
         "compiles here, runs only on macOS",
     ),
 )
@@ -113,8 +101,3 @@ def target(name: str) -> Target:
             problem="is not one that code is generated for",
             way_out=f"choose one of: {', '.join(TARGETS)}",
         ) from None
-
-
-def target_of(device: str) -> Target | None:
-    """The target that serves a device of the catalogue natively; None: launch an engine there instead."""
-    return next((each for each in _ROWS if device in each.families), None)

@@ -17,9 +17,10 @@ from weft.core.errors import CheckpointError, MissingProgramError, RunError
 from weft.runtime.engines.artifact import SCOPE
 
 try:
-    import iree.runtime as iree
-except ImportError:  # the extra is not installed: `open_device` says so
-    iree = None
+    import iree.runtime as _installed
+except ImportError:  # the extra is not there: `_runtime` says so when it is needed
+    _installed = None
+iree: Any = _installed
 
 MAPPABLE = ("local-sync", "local-task")  # drivers whose memory is the host's
 Array = NDArray[Any]
