@@ -37,8 +37,8 @@ _DEFAULT = PriorityConfig()
 
 
 class CriticalPath:
-    """Expected seconds from the start of each step to the end of the run (`after_s`: from its end); `step_s` names every
-    step of the program."""
+    """Expected seconds from the start of each step to the end of the run (`after_s`: from its end); `step_s` names
+    every step of the program."""
 
     def __init__(self, program: Program, step_s: Mapping[str, float]) -> None:
         missing = [step.name for step in program.steps if step.name not in step_s]
