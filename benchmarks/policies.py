@@ -241,7 +241,7 @@ def routing_rows() -> Iterator[Measurement]:
             name = f"route over {size} workers, {what}"
             yield Measurement(name, 1e6 * cpu_s(route, 300), "µs", against="sglang-router's whole request: 119 µs")
     candidates, index = fleet(WORKERS)
-    pairs = PairRouter(candidates, candidates, {("zone", "zone"): LinkPath(5e10, 1e-5)}, index, 64)
+    pairs = PairRouter(candidates, candidates, {("zone", "zone"): LinkPath(5e10, 1e-5)}, (index,), 64)
     spent = cpu_s(lambda: pairs.route(prefixed), 100)
     yield Measurement("prefill/decode pair of 8 × 8", 1e6 * spent, "µs", against="one zone, both in one")
 

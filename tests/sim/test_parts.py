@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tests.sim.deployments import LINK, aggregated_chat, flat_pace, llm_pool, split_chat, tool_agent
 from tests.sim.loads import poisson
-from weft.core.errors import InputError
+from weft.core.errors import CapacityError, InputError, TraceError
 from weft.sim import columns
 from weft.sim.columns import BIN, Column
 from weft.sim.faults import Autoscaling, Failure, Slowdown, parse_autoscaling, parse_failure, parse_slowdown
@@ -134,7 +134,7 @@ def test_trouble_that_cannot_be(trouble: Failure, problem: str) -> None:
     ],
 )
 def test_requests_that_the_plan_cannot_serve(request_: Request, problem: str) -> None:
-    with pytest.raises(InputError, match=problem):
+    with pytest.raises((CapacityError, TraceError), match=problem):
         simulate(aggregated_chat(), [request_])
 
 
