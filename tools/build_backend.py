@@ -42,9 +42,9 @@ Settings = Mapping[str, str | list[str] | None]
 MYPY = "mypy==2.4.1"
 MODULES = (
     *(f"policy/{name}" for name in ("agent_run", "baseline_routers", "batcher", "kv_blocks", "prefix_index", "router")),
-    *(f"policy/{name}" for name in ("segments", "sequence", "workers")),
+    *(f"policy/{name}" for name in ("pairs", "retention", "segments", "sequence", "workers")),
     *(f"sim/{name}" for name in ("calls", "columns", "gaps", "kernel", "pace", "recorder", "replica", "routing")),
-    *(f"sim/{name}" for name in ("simulate", "station", "walk", "wires")),
+    *(f"sim/{name}" for name in ("pairing", "retaining", "simulate", "station", "tiers", "walk", "wires")),
     "traces/draws",
 )
 """Those that take a simulation's time. mypyc makes a list of a generator expression: no endless one in these."""
