@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import islice
 
+from msgspec import structs
+
 from weft.core.deployment import Deployment
 from weft.core.summary import Summary
 from weft.sim.simulate import Outcome, SimConfig, simulate
@@ -45,7 +47,7 @@ class Trial:
 
 def _apart(requests: Iterator[Request]) -> Iterator[Request]:
     for number, request in enumerate(islice(requests, ALONE_RUNS)):
-        yield replace(request, at_s=number * ALONE_GAP_S)
+        yield structs.replace(request, at_s=number * ALONE_GAP_S)
 
 
 @dataclass(frozen=True, slots=True)
