@@ -2,7 +2,8 @@
 """Generated code for this CPU beside torch eager and torch.compile: tokens/s of decode and prefill, compile times.
 
 A random Llama of 95 M parameters in float32, one sequence. All run in this process, in turns, with the same threads;
-the ratios hold on a busy machine, the rates do not. torch.compile gets the very module that is exported.
+ratios say more than rates on a busy machine. torch.compile gets the decode step that is exported; prefill stands beside
+eager alone.
 """
 
 import itertools
@@ -50,25 +51,26 @@ class CompiledTorch:
         config = read_config(checkpoint)
         module = Decoder(config, "mean").eval().requires_grad_(False)
         module.load_state_dict(load_file(checkpoint / "model.safetensors"))
-        self._step = torch.compile(module.step)
+        self._eager, self._step = module.step, torch.compile(module.step)
         shape = (config.layers, SLOTS, config.kv_heads, config.head_dim)
         self._caches = (torch.zeros(shape), torch.zeros(shape))
         self._length = 0
 
     @torch.inference_mode()
     def prefill(self, prompt: list[int]) -> int:
+        """Eager: it only fills the cache that decode starts from."""
         self._length = 0
-        return self._extend(prompt, 2)
+        return self._extend(self._eager, prompt, 2)
 
     def decode(self, first: int, count: int) -> None:
         for _ in range(count):
             with torch.inference_mode():
-                first = self._extend([first], GROWTH)
+                first = self._extend(self._step, [first], GROWTH)
 
-    def _extend(self, new: list[int], before: int) -> int:
+    def _extend(self, step: Callable[..., Any], new: list[int], before: int) -> int:
         """A context of one length: torch.compile would compile again for each."""
         start, count = torch.tensor([self._length]), torch.tensor([len(new)])
-        logits, *rows = self._step(torch.tensor([new]), start, count, torch.arange(before)[None], *self._caches)
+        logits, *rows = step(torch.tensor([new]), start, count, torch.arange(before)[None], *self._caches)
         for cache, added in zip(self._caches, rows, strict=True):
             cache[:, self._length : self._length + len(new)] = added[:, 0]
         self._length += len(new)
@@ -87,7 +89,6 @@ def measured() -> list[Measurement]:
         prefill = {
             "iree": lambda: ours.release(ours.prefill(PROMPT).sequence),
             "eager": lambda: eager.release(eager.prefill(PROMPT).sequence),
-            "compile": lambda: compiled.prefill(PROMPT),
         }
         held, other, first = ours.prefill(PROMPT), eager.prefill(PROMPT), compiled.prefill(PROMPT)
         assert held.first_token == other.first_token == first, "the contenders must compute the same"
@@ -97,8 +98,8 @@ def measured() -> list[Measurement]:
             "compile": lambda: _decode_again(compiled, first),
         }
         return [
-            *_rows("decode", _in_turns(decode), DECODED, 1.2),
-            *_rows("prefill", _in_turns(prefill), len(PROMPT), None),
+            *_rows("decode", _in_turns(decode), DECODED, ("compile", 1.2)),
+            *_rows("prefill", _in_turns(prefill), len(PROMPT), ("eager", None)),
             *(Measurement(f"time: {name}", value, "CPU-s") for name, value in spent.items()),
         ]
 
@@ -139,13 +140,13 @@ def _in_turns(contenders: Mapping[str, Callable[[], object]]) -> dict[str, float
     return {name: statistics.median(each) for name, each in times.items()}
 
 
-def _rows(phase: str, times: Mapping[str, float], tokens: int, goal: float | None) -> list[Measurement]:
-    rates = {name: tokens / seconds for name, seconds in times.items()}
+def _rows(phase: str, times: Mapping[str, float], tokens: int, peer: tuple[str, float | None]) -> list[Measurement]:
     names = {"iree": "generated", "eager": "torch eager", "compile": "torch.compile"}
-    ratio = rates["iree"] / rates["compile"]
+    rates = {name: tokens / seconds for name, seconds in times.items()}
+    against, goal = peer
     return [
         *(Measurement(f"{phase}, {names[name]}", rate, "tokens/s") for name, rate in rates.items()),
-        Measurement(f"{phase}, generated / compiled", ratio, "×", goal, "higher", "torch.compile"),
+        Measurement(f"{phase}: generated", rates["iree"] / rates[against], "×", goal, "higher", names[against]),
     ]
 
 
