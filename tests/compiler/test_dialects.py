@@ -34,6 +34,7 @@ OPS: tuple[tuple[str, tuple[str, ...], str], ...] = (
     ('llm.prefill "{s}"({0}) model "m-8b" {{{sizes}}}', (CHAT,), KV),
     ('llm.prefill "{s}"({0}) model "m-8b" {{first_layer = 0 : i64, layers = 4 : i64, {sizes}}}', (CHAT,), HIDDEN),
     ('llm.decode "{s}"({0}) model "m-8b" {{shard = 0 : i64, shards = 2 : i64, {sizes}}}', (KV,), TEXT),
+    ('llm.extend "{s}"({0}, {1}) model "m-8b" {{prefix = "p", prefix_tokens = 2 : i64, {sizes}}}', (KV, CHAT), KV),
     ('llm.gate_select "{s}"({0}) phase "decode" model "m-8b" {{tp = 2 : i64, {sizes}}}', (KV,), HIDDEN),
     ('llm.expert_prefill "{s}"({0}) model "m-8b" {{{sizes}}}', (HIDDEN,), HIDDEN),
     ('llm.expert_decode "{s}"({0}) model "m-8b" {{{experts}, {sizes}}}', (HIDDEN,), HIDDEN),
@@ -77,7 +78,7 @@ def test_printing_and_parsing_are_inverse(picks: list[int]) -> None:
 
 
 def test_every_op_is_among_them() -> None:
-    written = {form.partition(" ")[0] for form, _, _ in OPS} | {"agent.map", "fleet.pool"}
+    written = {form.partition(" ")[0] for form, _, _ in OPS} | {"agent.map", "fleet.pool", "llm.prefix"}
     assert {op.name for dialect in WEFT_DIALECTS for op in dialect.operations} == written
 
 

@@ -49,9 +49,9 @@ def test_a_split_never_cuts_a_configuration():
 
 @needs_data
 def test_the_goals_are_met_on_kept_out_configurations():
-    """The issue's goals over all devices, on two of the five folds (`weft study fidelity` takes all). Two miss theirs,
+    """The issue's goals over all devices, on one of the five folds (`weft study fidelity` takes all). Two miss theirs,
     and the page says so: a device with a single configuration, and the TTFT of disaggregated runs."""
-    found = fidelity.run(DATA, parts=(0, 1))
+    found = fidelity.run(DATA, parts=(0,))
     for metric in METRICS:
         score = fidelity.overall(found.scores, metric)
         assert score.median <= fidelity.TARGETS[metric], score

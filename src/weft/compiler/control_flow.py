@@ -70,6 +70,14 @@ def block_name(block: Block) -> str:
     return block.name_hint or first_step
 
 
+def name_joins(graph: func.FuncOp) -> None:
+    """Blocks without steps get labels, after the first block that goes there and the side it takes: `think.1`."""
+    for block in graph.body.blocks:
+        for label, (target, _) in enumerate(jump_of(block).targets):
+            if target.name_hint is None and next(steps_of(target), None) is None:
+                target.name_hint = f"{block_name(block)}.{label}"
+
+
 def _weights(end: Operation, count: int) -> tuple[float, ...]:
     weights = end.attributes.get("agent.weights")
     numbers = _floats(weights)

@@ -8,7 +8,7 @@ from xdsl.parser import Parser
 from xdsl.printer import Printer
 from xdsl.utils.exceptions import ParseError, VerifyException
 
-from weft.compiler.control_flow import agent_graph, block_name, jump_of, steps_of
+from weft.compiler.control_flow import agent_graph, block_name, jump_of, name_joins, steps_of
 from weft.compiler.dialects import weft_context
 from weft.compiler.dialects.step import Refusal, StepOp
 from weft.compiler.upstream import packed, unpack
@@ -52,7 +52,8 @@ def print_module(module: ModuleOp, *, generic: bool = False) -> str:
 
 
 def verify(module: ModuleOp, name: str) -> None:
-    """xDSL's verifiers, and what only the whole graph shows: step names are unique, jumps are weighted."""
+    """xDSL's verifiers, and what only the whole graph shows: step names are unique, jumps are weighted. Blocks without
+    steps and label get one, as modules from upstream tools and new control flow need."""
     try:
         module.verify()
     except Refusal as error:
@@ -74,6 +75,7 @@ def _culprit(module: ModuleOp) -> str:
 
 
 def _check_graph(module: ModuleOp) -> None:
+    name_joins(agent_graph(module))
     steps: set[str] = set()
     blocks: set[str] = set()
     for block in agent_graph(module).body.blocks:
