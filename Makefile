@@ -1,12 +1,13 @@
 # Weft's commands. Everything lives in .venv, which is made on first use and again when its inputs change.
-.PHONY: help demo test check bench studies golden setup system clean
+.PHONY: help demo test test-all check bench studies golden setup system clean
 BIN := .venv/bin
 STAMP := .venv/.ready
 BENCHMARKS := $(filter-out benchmarks/harness.py benchmarks/planner_problems.py,$(wildcard benchmarks/*.py))
 
 help:
 	@echo "make demo     plan, compile and run the voice agent on this machine"
-	@echo "make test     all tests"
+	@echo "make test     the tests that CI runs"
+	@echo "make test-all all tests, the slow ones too (tests/conftest.py lists them)"
 	@echo "make check    style, types, import layers, sizes, documented commands"
 	@echo "make bench    every benchmark with its goal"
 	@echo "make studies  write docs/studies/ again from the catalogue and the cost model"
@@ -19,6 +20,9 @@ demo: setup
 
 test: setup
 	@$(BIN)/pytest -n 2
+
+test-all: setup
+	@$(BIN)/pytest -n 2 --slow
 
 check: setup
 	$(BIN)/ruff check

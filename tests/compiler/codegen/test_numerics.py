@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.compiler.codegen.built import Built, build, make_model
+from tests.compiler.codegen.built import WANTED, Built, build, make_model
 from weft.core.errors import CapacityError, RunError, WireError
 from weft.runtime.engines.iree_encoder import IreeEncoder
 from weft.runtime.engines.iree_engine import IreeEngine
@@ -15,13 +15,15 @@ from weft.runtime.engines.torch_engine import TorchEngine
 
 PROMPTS = [[3, 17, 250, 9, 44, 120, 8, 8, 61], [7], list(range(20, 60)), [299, 0, 5, 1]]
 STEPS = 64
+ALWAYS = ("llama", "every target")
 FAMILIES = ("llama", "qwen3", "mixtral")
 CPU = "local-sync"  # one thread: tiny models only wait for more
 
 
 @pytest.fixture(scope="session")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Built]:
-    return build(tmp_path_factory.mktemp("built"))
+def built(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> Mapping[str, Built]:
+    wanted = WANTED if pytestconfig.getoption("--slow") else [each for each in WANTED if each.name in ALWAYS]
+    return build(tmp_path_factory.mktemp("built"), wanted)
 
 
 def engine_of(built: Built, target: str = "x86-64", driver: str = CPU, tokens: int = 4096) -> IreeEngine:
