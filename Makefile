@@ -1,5 +1,5 @@
 # Weft's commands. Everything lives in .venv, which is made on first use and again when its inputs change.
-.PHONY: help demo test test-all check bench studies golden setup system clean
+.PHONY: help demo test test-all check types docs-commands bench studies golden setup system clean
 BIN := .venv/bin
 STAMP := .venv/.ready
 BENCHMARKS := $(filter-out benchmarks/harness.py benchmarks/planner_problems.py,$(wildcard benchmarks/*.py))
@@ -24,19 +24,25 @@ test: setup
 test-all: setup
 	@$(BIN)/pytest -n 2 --slow
 
+# Types and documented commands take longest and use one core each: they run side by side.
 check: setup
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
-	$(BIN)/pyright
 	$(BIN)/lint-imports
 	$(BIN)/python tools/check_sizes.py
+	@$(MAKE) --no-print-directory -j2 types docs-commands
+
+types:
+	$(BIN)/pyright
+
+docs-commands:
 	$(BIN)/python tools/check_docs.py
 
 bench: setup
 	@status=0; for file in $(BENCHMARKS); do echo; echo "== $$file"; $(BIN)/python $$file || status=1; done; exit $$status
 
 studies: setup
-	@for name in tco kv-bandwidth catalogue scaling; do $(BIN)/weft study $$name || exit 1; done
+	@for name in tco kv-bandwidth catalogue scaling routing mix failure retention; do $(BIN)/weft study $$name || exit 1; done
 
 golden: setup
 	@$(BIN)/pytest -n 2 --golden

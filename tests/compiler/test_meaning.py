@@ -7,6 +7,7 @@ from hypothesis import Phase, given, settings
 
 from tests.compiler.meaning import PIPELINE, by, changed, expected_work
 from tests.compiler.random_agents import agents
+from tests.effort import cases
 from weft.compiler.parse import parse_module
 
 SPECS = [
@@ -19,7 +20,7 @@ SPECS = [
     f"{PIPELINE},stream-edges,speculate,split-phases,decompose-tools,share-prefixes{{least-tokens=50}}",
 ]
 
-some_agents = settings(max_examples=30, deadline=None, phases=[Phase.generate])
+some_agents = settings(max_examples=cases(30), deadline=None, phases=[Phase.generate])
 """Without shrinking, which takes minutes: the agent that fails is printed as it is."""
 
 

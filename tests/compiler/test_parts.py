@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.effort import cases
 from weft import catalog
 from weft.compiler.attributes import scalars
 from weft.compiler.control_flow import agent_graph
@@ -27,7 +28,7 @@ def amounts(found: Theta) -> tuple[float, ...]:
     return found.flops, found.memory_bytes, found.message_bytes, found.kv_bytes
 
 
-@settings(max_examples=50)
+@settings(max_examples=cases(50))
 @given(
     model=st.sampled_from(MODELS),
     decodes=st.booleans(),
@@ -130,7 +131,7 @@ def test_what_cannot_be_taken_apart_is_refused(text: str, passes: str, problem: 
         costs(text, passes)
 
 
-@settings(max_examples=20)
+@settings(max_examples=cases(20))
 @given(share=st.floats(0.0, 1.0), core_s=st.floats(1e-6, 1e3))
 def test_tools_keep_their_time(share: float, core_s: float) -> None:
     numbers = f"core_s = {core_s:.17e} : f64, lookup_share = {share:.17e} : f64"

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from tests.effort import cases
 from tests.plan.problems import problems
 from tests.plan.test_solve import SLOW
 from weft.plan.decompose.bound import Prices, Relaxation
@@ -40,7 +41,7 @@ def first_options(problem: PlacementProblem) -> list[int]:
     return [int(begin) for begin in tables(problem).first[:-1]]
 
 
-@settings(SLOW, max_examples=50)
+@settings(SLOW, max_examples=cases(50))
 @given(weighed())
 def test_the_gap_is_true_and_the_search_is_near(problem: PlacementProblem):
     best, found = enumerate_best(problem), decomposed(problem, 60.0, 0.03)
@@ -56,7 +57,7 @@ def test_the_gap_is_true_and_the_search_is_near(problem: PlacementProblem):
     assert has_adapters or found.objective <= best.objective * 1.03 + 1e-9
 
 
-@settings(SLOW, max_examples=50)
+@settings(SLOW, max_examples=cases(50))
 @given(weighed(), st.lists(st.floats(0, 20), min_size=3, max_size=3), st.floats(0, 20))
 def test_any_prices_give_a_bound(problem: PlacementProblem, devices: list[float], second: float):
     best = enumerate_best(problem)
@@ -66,7 +67,7 @@ def test_any_prices_give_a_bound(problem: PlacementProblem, devices: list[float]
     assert Relaxation(slots(tables(problem))).at(prices).value <= best.objective * (1 + 1e-6) + 1e-6
 
 
-@settings(SLOW, max_examples=50)
+@settings(SLOW, max_examples=cases(50))
 @given(weighed(), st.integers(0, 1000))
 def test_changes_add_up(problem: PlacementProblem, seed: int):
     """After any changes the state is that of a fresh count, and its cost no less than the plan's own arithmetic."""
@@ -88,7 +89,7 @@ def test_changes_add_up(problem: PlacementProblem, seed: int):
             assert told == pytest.approx(state.objective)
 
 
-@settings(SLOW, max_examples=50)
+@settings(SLOW, max_examples=cases(50))
 @given(weighed(e2e_limit_s=None, inventory={}))
 def test_slots_are_exact_on_forests(problem: PlacementProblem):
     """The cheapest options that agree with a forest of hand-offs are those of enumeration."""

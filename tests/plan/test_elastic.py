@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, settings
 
+from tests.effort import cases
 from tests.plan.problems import problems
 from tests.plan.test_build import FLEET, INTERACTIVE, voice
 from tests.plan.test_solve import SLOW
@@ -102,7 +103,7 @@ def test_an_infeasible_energy_limit_is_told_as_one() -> None:
         solve(problem)
 
 
-@settings(SLOW, max_examples=80)
+@settings(SLOW, max_examples=cases(80))
 @given(problems(objective=Objective.USD_PER_HOUR))
 def test_every_refusal_names_a_limit_that_is_asked(problem: PlacementProblem) -> None:
     """Energy only where energy alone (or with purchases) stands in the way; hand-offs only where none can be joined."""

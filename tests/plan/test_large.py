@@ -3,6 +3,7 @@
 from hypothesis import given, settings
 
 from planner_problems import supervisor
+from tests.effort import cases
 from tests.plan.problems import problems
 from tests.plan.test_solve import SLOW
 from weft.plan.exact import enumerate_best
@@ -12,7 +13,7 @@ from weft.plan.restricted import solve_restricted
 from weft.plan.solve import solve
 
 
-@settings(SLOW, max_examples=50)
+@settings(SLOW, max_examples=cases(50))
 @given(problems())
 def test_the_gap_of_the_restricted_milp_holds(problem: PlacementProblem) -> None:
     expected = enumerate_best(problem)

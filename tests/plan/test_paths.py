@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.effort import cases
 from tests.plan.test_solve import SLOW
 from weft.compiler.frequency import expected_visits
 from weft.core.program import Block, Program, Target, Terminator
@@ -76,7 +77,7 @@ def agents(draw: st.DrawFn) -> dict[str, dict[str, float]]:
     return edges
 
 
-@settings(SLOW, max_examples=120)
+@settings(SLOW, max_examples=cases(120))
 @given(agents(), st.lists(st.integers(0, 20), min_size=7, max_size=7))
 def test_ways_add_up_to_the_mean(edges: dict[str, dict[str, float]], times: list[int]) -> None:
     seconds = dict(zip(edges, map(float, times), strict=False))

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import assume, given, settings
 
+from tests.effort import cases
 from tests.plan.problems import problems
 from tests.plan.test_build import voice
 from tests.plan.test_solve import SLOW
@@ -20,7 +21,7 @@ from weft.plan.solve import solve
 from weft.plan.why_not import why_not
 
 
-@settings(SLOW, max_examples=80)
+@settings(SLOW, max_examples=cases(80))
 @given(problems(penalty_usd_per_s=None))
 def test_duals_are_finite_differences(problem: PlacementProblem) -> None:
     """Where cost is smooth on both sides of the limit; at a kink the dual lies between the two slopes."""
@@ -52,7 +53,7 @@ def _moved(problem: PlacementProblem, name: str, step: float) -> PlacementProble
     return replace(problem, inventory={**problem.inventory, name: problem.inventory[name] + step})  # pyright: ignore
 
 
-@settings(SLOW, max_examples=60)
+@settings(SLOW, max_examples=cases(60))
 @given(problems())
 def test_the_relaxation_is_a_bound(problem: PlacementProblem) -> None:
     try:
@@ -108,7 +109,7 @@ def test_a_plan_that_flips_regrets_and_a_robust_one_holds() -> None:
         assert report.worst is not None and report.worst >= found.objective - 1e-9
 
 
-@settings(SLOW, max_examples=40)
+@settings(SLOW, max_examples=cases(40))
 @given(problems(objective=Objective.USD_PER_HOUR, energy_limit_j=None, penalty_usd_per_s=None))
 def test_no_point_of_the_front_beats_another(problem: PlacementProblem) -> None:
     try:

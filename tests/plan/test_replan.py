@@ -7,6 +7,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from planner_problems import supervisor
+from tests.effort import cases
 from tests.plan.problems import problems
 from tests.plan.test_solve import SLOW
 from weft.core.errors import PlanError
@@ -23,7 +24,7 @@ def outcome(problem: PlacementProblem, before: Placement) -> Placement | None:
         return None
 
 
-@settings(SLOW, max_examples=60)
+@settings(SLOW, max_examples=cases(60))
 @given(problems(), st.sampled_from((0.5, 1.0, 1.6)), st.integers(0, 10))
 def test_replanning_equals_enumeration(problem: PlacementProblem, busier: float, lost: int):
     """At another rate, and with devices lost."""
@@ -39,7 +40,7 @@ def test_replanning_equals_enumeration(problem: PlacementProblem, busier: float,
         assert found.objective * (1 - found.gap) <= best.objective * (1 + 1e-6) + 1e-6
 
 
-@settings(SLOW, max_examples=60)
+@settings(SLOW, max_examples=cases(60))
 @given(problems())
 def test_what_is_kept_is_weighed_in_the_new_problem(problem: PlacementProblem):
     before = enumerate_best(problem)

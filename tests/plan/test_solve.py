@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import HealthCheck, Phase, event, given, settings
 
+from tests.effort import cases
 from tests.plan.problems import problems
 from weft.core.errors import PlanError
 from weft.plan.exact import enumerate_best
@@ -15,7 +16,7 @@ from weft.plan.problem import Block, Handoff, Objective, Option, PlacementProble
 from weft.plan.solve import solve
 
 SLOW = settings(
-    max_examples=120,
+    max_examples=cases(120),
     deadline=None,
     phases=set(Phase) - {Phase.shrink, Phase.explain},
     suppress_health_check=list(HealthCheck),
@@ -92,7 +93,7 @@ def test_solver_equals_enumeration(problem: PlacementProblem):
         assert answer.e2e_s <= problem.e2e_limit_s + 1e-6
 
 
-@settings(SLOW, max_examples=60)
+@settings(SLOW, max_examples=cases(60))
 @given(problems())
 def test_a_mix_is_never_dearer_than_one_family(problem: PlacementProblem):
     entries = homogeneous(problem)
@@ -102,7 +103,7 @@ def test_a_mix_is_never_dearer_than_one_family(problem: PlacementProblem):
         assert solve(problem).objective <= min(found.objective for found in placed) + 1e-6
 
 
-@settings(SLOW, max_examples=30)
+@settings(SLOW, max_examples=cases(30))
 @given(problems())
 def test_solving_repeats_exactly(problem: PlacementProblem):
     def answer():

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, settings
 
+from tests.effort import cases
 from tests.plan.problems import problems
 from tests.plan.second_formulation import Second
 from tests.plan.test_solve import SLOW
@@ -36,7 +37,7 @@ def test_two_formulations_agree(problem: PlacementProblem) -> None:
         assert sum(shares.values()) == pytest.approx(1.0)
 
 
-@settings(SLOW, max_examples=50)
+@settings(SLOW, max_examples=cases(50))
 @given(problems())
 def test_splitting_never_costs(problem: PlacementProblem) -> None:
     try:

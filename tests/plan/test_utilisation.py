@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.effort import cases
 from tests.plan.problems import full_problems
 from tests.plan.test_solve import SLOW
 from weft.core.errors import PlanError
@@ -16,7 +17,7 @@ from weft.plan.solve import solve
 LIMITS = st.one_of(st.none(), st.sampled_from((0.3, 0.55, 0.95)))
 
 
-@settings(SLOW, max_examples=60)
+@settings(SLOW, max_examples=cases(60))
 @given(full_problems(), st.lists(LIMITS, min_size=4, max_size=4), LIMITS)
 def test_solver_equals_enumeration(problem: PlacementProblem, limits: list[float | None], link: float | None) -> None:
     tasks = (replace(task, max_utilisation=most) for task, most in zip(problem.tasks, limits, strict=False))

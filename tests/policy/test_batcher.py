@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.effort import cases
 from tests.policy.naive_batcher import Naive, NaiveBatcher
 from weft.core.errors import CapacityError
 from weft.policy.batcher import Batcher, Limits
@@ -55,7 +56,7 @@ def _stops(arrivals: list[Arrival], step: int, sequences: list[Sequence]) -> Ite
             return
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=cases(150), deadline=None)
 @given(ARRIVALS, LIMITS)
 def test_every_step_is_as_the_rules_say(arrivals: list[Arrival], limits: Limits) -> None:
     batcher = Batcher(limits, BlockPool(BLOCKS, SIZE))
@@ -148,7 +149,7 @@ def _run(arrivals: list[Arrival], limits: Limits, splits: list[int]) -> list[obj
     raise AssertionError("did not end")
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=cases(150), deadline=None)
 @given(ARRIVALS, LIMITS, st.lists(st.integers(1, 50), min_size=1, max_size=5))
 def test_any_split_of_steady_steps_gives_the_same_states(
     arrivals: list[Arrival], limits: Limits, splits: list[int]

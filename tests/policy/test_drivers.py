@@ -6,6 +6,7 @@ import random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.effort import cases
 from tests.policy.drivers import Arrival, by_asyncio, by_events
 
 ARRIVALS = st.lists(
@@ -22,7 +23,7 @@ ARRIVALS = st.lists(
 ).map(lambda each: sorted(each, key=lambda arrival: arrival.at_s))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=cases(60), deadline=None)
 @given(ARRIVALS, st.integers(1, 4))
 def test_both_drivers_decide_the_same(arrivals: list[Arrival], replicas: int) -> None:
     assert by_events(arrivals, replicas) == asyncio.run(by_asyncio(arrivals, replicas))

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.effort import cases
 from weft.core.errors import CapacityError
 from weft.policy.fairness import FairQueue
 
@@ -13,7 +14,7 @@ EVENTS = st.lists(
 )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=cases(100), deadline=None)
 @given(EVENTS, st.tuples(st.floats(0.5, 4), st.floats(0.5, 4), st.floats(0.5, 4)))
 def test_shares_are_within_the_bound(events: list[tuple[str, float] | str], weights: tuple[float, ...]) -> None:
     queue = FairQueue[float]()

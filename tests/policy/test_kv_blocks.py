@@ -7,6 +7,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, multiple, rule
 
+from tests.effort import cases
 from weft.core.errors import CapacityError
 from weft.policy.kv_blocks import BlockPool, Table
 
@@ -146,7 +147,7 @@ class Blocks(RuleBasedStateMachine):
                 assert self.content[block] == text[index * SIZE : (index + 1) * SIZE]
 
 
-Blocks.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+Blocks.TestCase.settings = settings(max_examples=cases(60), stateful_step_count=40, deadline=None)
 TestBlocks = Blocks.TestCase
 
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.effort import cases
 from weft.policy.block_hash import SessionHashes, block_hashes
 from weft.policy.kv_blocks import BlockPool
 from weft.policy.prefix_index import AssumedCache, PrefixIndex, blocks_held
@@ -19,7 +20,7 @@ def _walk(held: dict[int, set[int]], hashes: Sequence[int], worker: int) -> int:
     return next((index for index, hash_ in enumerate(hashes) if hash_ not in held[worker]), len(hashes))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=cases(100), deadline=None)
 @given(REQUESTS, TOKENS)
 def test_look_ups_say_what_each_pool_holds(requests: list[tuple[int, list[int]]], probe: list[int]) -> None:
     index = PrefixIndex()

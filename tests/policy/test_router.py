@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.effort import cases
 from weft.core.errors import CapacityError, FleetError
 from weft.policy.baseline_routers import LeastLoad, PrefixFirst, RoundRobin
 from weft.policy.pairs import PairConfig, PairRouter, Path
@@ -70,7 +71,7 @@ def test_each_term_decides(better: dict[str, object], config: RouterConfig) -> N
     assert {router.route(Request(1000, 10, zone="here")).worker.name for _ in range(3)} == {"w1"}
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=cases(200), deadline=None)
 @given(
     st.lists(WORKER, min_size=1, max_size=6),
     st.lists(st.integers(0, 70), min_size=6, max_size=6),
@@ -190,7 +191,7 @@ def test_baselines() -> None:
     assert prefix.route(Request(100, 9, (1, 2, 3, 4))).worker.number == 2, "the load is too uneven"
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=cases(200), deadline=None)
 @given(
     st.lists(WORKER, min_size=1, max_size=6),
     st.lists(st.sampled_from(["prefill", "decode", "both"]), min_size=6, max_size=6),

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.effort import cases
 from tests.sim.deployments import aggregated_chat, flat_pace, split_chat, tool_agent
 from tests.sim.loads import both_ways, poisson
 from weft.core.deployment import Deployment
@@ -62,7 +63,7 @@ coarse = st.integers(0, 6).map(lambda tenths: tenths / 100)
 """Times on the grid of the steps, so that much happens at the same tick."""
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=cases(60), deadline=None)
 @given(
     st.lists(st.tuples(coarse, st.integers(1, 60), st.integers(1, 12)), min_size=1, max_size=25),
     st.integers(1, 3),

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.effort import cases
 from tests.sim.deployments import LINK, aggregated_chat, chat_program, deployment, flat_pace, llm_pool, split_chat
 from tests.sim.loads import both_ways, records
 from weft.core.deployment import Deployment, Handoff, Share
@@ -77,7 +78,7 @@ def test_a_pair_whose_decode_side_fails_gets_another() -> None:
 sizes = st.tuples(st.integers(0, 30), st.integers(0, 5), st.integers(1, 12), st.integers(1, 60))
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=cases(20), deadline=None)
 @given(st.lists(sizes, min_size=1, max_size=30), st.sampled_from([480, 960]), st.booleans(), st.sampled_from(PairKind))
 def test_caches_that_throw_out_are_exact(
     drawn: list[tuple[int, int, int, int]], kv: int, moves: bool, pairs: PairKind

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.effort import cases
 from tests.sim.deployments import aggregated_chat, flat_pace
 from tests.sim.loads import both_ways, records
 from weft.core.deployment import Deployment
@@ -135,7 +136,7 @@ def test_no_block_is_left_behind(rule: Rule) -> None:
 sessions = st.tuples(st.integers(0, 20), st.integers(1, 4), st.integers(0, 60), st.integers(1, 80), st.integers(1, 40))
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=cases(20), deadline=None)
 @given(st.lists(sessions, min_size=1, max_size=10), st.sampled_from(Rule), st.sampled_from([800, 1600]), st.booleans())
 def test_fast_is_exact(drawn: list[tuple[int, int, int, int, int]], rule: Rule, kv: int, with_tier: bool) -> None:
     at_s, requests = 0.0, list[Request]()
