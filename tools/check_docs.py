@@ -59,8 +59,8 @@ def main(root: Path = ROOT) -> int:
 def run_pages(pages: list[list[Command]], root: Path, end: float) -> list[Failure]:
     """What failed, page by page; the longest page begins first."""
     with ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool:
-        running = pool.map(lambda page: list(run_page(page, root, end)), sorted(pages, key=len, reverse=True))
-        return [failure for failures in running for failure in failures]
+        running = [pool.submit(run_page, page, root, end) for page in sorted(pages, key=len, reverse=True)]
+        return [failure for page in running for failure in page.result()]
 
 
 def commands_of(page: Path, root: Path) -> Iterator[Command]:
@@ -81,19 +81,20 @@ def once(commands: Iterator[Command]) -> list[Command]:
     return list(first.values())
 
 
-def run_page(commands: list[Command], root: Path, end: float) -> Iterator[Failure]:
+def run_page(commands: list[Command], root: Path, end: float) -> list[Failure]:
+    failures = list[Failure]()
     if not commands:
-        return
+        return failures
     with tempfile.TemporaryDirectory(prefix="weft-docs-") as folder:
         copy_repository(root, Path(folder))
         for command in commands:
             left_s = end - time.monotonic()
             if left_s <= 0:
-                yield Failure(command, f"not reached: the documented commands take over {TOTAL_LIMIT_S:g} s", "")
-                return
+                return [*failures, Failure(command, f"not reached: the pages take over {TOTAL_LIMIT_S:g} s", "")]
             failure = run(command, Path(folder), min(COMMAND_LIMIT_S, left_s))
             if failure:
-                yield failure
+                failures.append(failure)
+    return failures
 
 
 def run(command: Command, folder: Path, limit_s: float) -> Failure | None:
