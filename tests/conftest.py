@@ -29,6 +29,7 @@ SLOW = (
     "cli/test_commands.py::test_planning_from_a_plan_tells_what_changed_and_why",
     "cli/test_run.py::test_emulated_runs_say_so_everywhere",
     "cli/test_run.py::test_a_checkpoint_of_an_unknown_architecture_is_refused",
+    "cli/test_serve.py::test_an_agent_is_served_until_it_is_stopped",
     "cli/test_together.py::test_a_share_of_runs_may_be_promised",
     "compiler/agentspec/*",
     "compiler/langgraph/test_harness.py::test_what_cannot_be_read_is_one_clear_error*",

@@ -21,6 +21,7 @@ COMMANDS = (
     "buy",
     "compare",
     "run",
+    "serve",
     "demo",
     "simulate",
     "opt",

@@ -1,0 +1,160 @@
+"""`weft serve`: agents behind OpenAI's API, on nodes of this machine."""
+
+import asyncio
+import contextlib
+import secrets
+import signal
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from weft.catalog.plans import load_plan
+from weft.cli.console import wide_console
+from weft.cli.groups import grouped
+from weft.cli.local import local_models
+from weft.cli.options import DEFAULTS, Fleet, Rate, Slo
+from weft.cli.run import Corpus, Emulate, Model, Stt
+from weft.compiler.pipeline import compile_agent
+from weft.compiler.request import CompileRequest
+from weft.control.backends.local import LocalFleet
+from weft.core.deployment import Deployment
+from weft.core.errors import InputError
+from weft.runtime.client import NodeClient
+from weft.serve.agents import Agents, ServedAgent
+from weft.serve.api.app import App
+from weft.serve.api.keys import Keys, digest_of
+from weft.serve.placement import LocalModels, node_specs
+from weft.serve.server import Address, check_open, listening
+
+Served = Annotated[list[str] | None, typer.Argument(help="Agents (file.py, .mlir) or plans (weft plan --json).")]
+Host = Annotated[str, typer.Option(help="Address to listen at.")]
+Port = Annotated[int, typer.Option(help="Port to listen at; 0 takes one that is free.")]
+KeyFile = Annotated[Path | None, typer.Option("--keys", help="File of API keys' digests; needed off loopback.")]
+NewKey = Annotated[str | None, typer.Option("--new-key", help="Make a key of this name, add it to --keys, and end.")]
+AtOnce = Annotated[int, typer.Option(help="Runs under way at once; more are refused with 429.")]
+RunLimit = Annotated[float, typer.Option("--run-limit", help="Seconds that one run may take.")]
+Grace = Annotated[float, typer.Option(help="Seconds that runs have to end when the server is stopped.")]
+
+
+@dataclass(frozen=True, slots=True)
+class WhatOptions:
+    agents: Served = None
+    fleet: Fleet = DEFAULTS.fleet
+    slo: Slo = DEFAULTS.slo
+    rate: Rate = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class HereOptions:
+    model: Model = None
+    stt: Stt = None
+    corpus: Corpus = None
+    emulate: Emulate = False
+
+
+@dataclass(frozen=True, slots=True)
+class DoorOptions:
+    host: Host = "127.0.0.1"
+    port: Port = 8080
+    keys: KeyFile = None
+    new_key: NewKey = None
+    at_once: AtOnce = 1024
+    run_limit: RunLimit = 600.0
+    grace: Grace = 30.0
+
+
+def register(app: typer.Typer) -> None:
+    app.command("serve")(grouped(serve))
+
+
+def serve(what: WhatOptions, here: HereOptions, door: DoorOptions) -> None:
+    """Serve agents over OpenAI's API: plan each, start its nodes here, answer until stopped (Ctrl-C, SIGTERM)."""
+    if door.new_key is not None:
+        _make_key(door.new_key, door.keys)
+        return
+    if not what.agents:
+        raise InputError(subject="weft serve", problem="nothing to serve", way_out="name an agent or a plan")
+    keys = Keys.read(door.keys) if door.keys else Keys({})
+    wanted = Address(door.host, door.port)
+    check_open(wanted, keys)
+    deployments = _distinct([_deployment(agent, what) for agent in what.agents])
+    models = local_models(here.model, here.stt, here.corpus)
+    asyncio.run(_serve(deployments, models, here.emulate, wanted.bindable(), keys, door))
+
+
+def _deployment(agent: str, what: WhatOptions) -> Deployment:
+    if agent.endswith(".json"):
+        return load_plan(Path(agent))
+    return compile_agent(CompileRequest(agent, what.fleet, what.slo, rate_per_s=what.rate))
+
+
+def _distinct(deployments: list[Deployment]) -> list[Deployment]:
+    names = [each.program.name for each in deployments]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise InputError(
+            subject=f"agent {twice[0]!r}", problem="is served twice", way_out="give each a name of its own"
+        )
+    return deployments
+
+
+async def _serve(
+    deployments: list[Deployment], models: LocalModels, emulate: bool, address: Address, keys: Keys, door: DoorOptions
+) -> None:
+    console, stop = wide_console(), _stopped_by_signals()
+    async with contextlib.AsyncExitStack() as stack:
+        with console.status("starting node processes"):
+            served = [
+                ServedAgent(each, await _nodes(each, models, emulate, stack), door.run_limit) for each in deployments
+            ]
+        agents = Agents({agent.name: agent for agent in served})
+        app = App(agents, keys, at_once=door.at_once)
+        async with listening(app, address, door.grace):
+            _banner(console, app, address, emulate)
+            await stop.wait()
+            console.print(f"stopping: {agents.running} runs have {door.grace:g} s to end")
+
+
+async def _nodes(
+    deployment: Deployment, models: LocalModels, emulate: bool, stack: contextlib.AsyncExitStack
+) -> Mapping[str, NodeClient]:
+    fleet = await stack.enter_async_context(LocalFleet(node_specs(deployment, models, emulate=emulate)))
+    return fleet.clients
+
+
+def _stopped_by_signals() -> asyncio.Event:
+    stop, loop = asyncio.Event(), asyncio.get_running_loop()
+    for each in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(each, stop.set)
+    return stop
+
+
+def _banner(console: Console, app: App, address: Address, emulate: bool) -> None:
+    table = Table(box=None, pad_edge=False)
+    for name in ("model", "takes", "nodes here", "planned devices", "planned $/h"):
+        table.add_column(name)
+    for name, agent in app.agents.by_name.items():
+        deployment = agent.deployment
+        devices = ", ".join(sorted({f"{pool.replicas} × {pool.device}" for pool in deployment.pools}))
+        takes = ", ".join(deployment.program.input_types)
+        table.add_row(name, takes, str(len(agent.clients)), devices, f"{deployment.answer.usd_per_hour:.2f}")
+    pace = "emulated, at the planned pace" if emulate else "not here, not emulated: times are this CPU's"
+    who = "API keys" if app.keys.names else "no key (loopback only)"
+    console.print(f"[bold]Weft serves {address.url}/v1[/] ({who}); planned devices are {pace}")
+    console.print(table)
+    console.print(f"OpenAPI {address.url}/openapi.json, metrics {address.url}/metrics; stop with Ctrl-C", style="dim")
+
+
+def _make_key(name: str, path: Path | None) -> None:
+    """Prints the key once; the file gets its digest."""
+    if path is None:
+        raise InputError(subject="--new-key", problem="no file to add it to", way_out="give --keys FILE")
+    key = f"weft-{secrets.token_urlsafe(32)}"
+    with path.open("a", encoding="utf-8") as file:
+        file.write(f"{digest_of(key)} {name}\n")
+    typer.echo(key)

@@ -1,0 +1,70 @@
+"""The agents that a server offers, each a deployment on live nodes: run by name, and counted."""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from weft.core.deployment import Deployment
+from weft.core.errors import RunError
+from weft.runtime.client import NodeClient
+from weft.runtime.values import Value
+from weft.serve.cost import run_usd
+from weft.serve.run import OnEvent, RunOutcome, run_agent
+
+
+@dataclass(slots=True)
+class ServedAgent:
+    """`run_s`: a run may take so long. `usd`: what the runs that ended cost, by the plan's prices."""
+
+    deployment: Deployment
+    clients: Mapping[str, NodeClient]
+    run_s: float = 600.0
+    running: int = 0
+    ended: int = 0
+    failed: int = 0
+    cancelled: int = 0
+    usd: float = 0.0
+
+    @property
+    def name(self) -> str:
+        return self.deployment.program.name
+
+    async def run(self, inputs: Mapping[str, Value], on_event: OnEvent) -> RunOutcome:
+        """One run, to its end; cancelling it cancels its steps on their nodes. Raises RunError after `run_s`."""
+        self.running += 1
+        try:
+            async with asyncio.timeout(self.run_s):
+                outcome = await run_agent(self.deployment, self.clients, inputs, on_event)
+        except TimeoutError:
+            self.failed += 1
+            raise _late(self.name, self.run_s) from None
+        except asyncio.CancelledError:
+            self.cancelled += 1
+            raise
+        except BaseException:
+            self.failed += 1
+            raise
+        finally:
+            self.running -= 1
+        self.ended += 1
+        self.usd += run_usd(self.deployment, outcome.record)
+        return outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Agents:
+    by_name: Mapping[str, ServedAgent]
+
+    @property
+    def running(self) -> int:
+        return sum(agent.running for agent in self.by_name.values())
+
+    @property
+    def dead_nodes(self) -> list[str]:
+        clients = (client for agent in self.by_name.values() for client in agent.clients.values())
+        return sorted({client.name for client in clients if client.died.done()})
+
+
+def _late(agent: str, run_s: float) -> RunError:
+    problem, way_out = f"had not ended after {run_s:g} s", "raise --run-limit, or ask for less"
+    return RunError(subject=f"a run of {agent!r}", problem=problem, way_out=way_out)

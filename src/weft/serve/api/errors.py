@@ -1,0 +1,56 @@
+"""Refusals as OpenAI's clients expect them: an HTTP status and {"error": {message, type, param, code}}."""
+
+from weft.core.errors import InputError, NodeDiedError, OverloadError, WeftError
+
+RETRY_AFTER_S = 1
+
+
+class ApiError(Exception):
+    """One answer that is not 2xx. `param` is the field of the request that is wrong."""
+
+    def __init__(self, status: int, message: str, *, code: str, param: str | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.param = param
+
+    @property
+    def body(self) -> dict[str, object]:
+        return {"error": {"message": str(self), "type": _type(self.status), "param": self.param, "code": self.code}}
+
+    @property
+    def headers(self) -> dict[str, str]:
+        if self.status == 401:
+            return {"www-authenticate": "Bearer"}
+        return {"retry-after": str(RETRY_AFTER_S)} if self.status in (429, 503) else {}
+
+
+def invalid(message: str, param: str | None = None, code: str = "invalid_value") -> ApiError:
+    return ApiError(400, message, code=code, param=param)
+
+
+def as_api_error(error: WeftError) -> ApiError:
+    """What a run was refused for, or failed of; never a stack."""
+    match error:
+        case InputError():
+            return ApiError(400, str(error), code="invalid_input")
+        case OverloadError():
+            return ApiError(429, str(error), code="overloaded")
+        case NodeDiedError():
+            return ApiError(503, str(error), code="node_died")
+        case _:
+            return ApiError(500, str(error), code="run_failed")
+
+
+def _type(status: int) -> str:
+    match status:
+        case 401:
+            return "authentication_error"
+        case 403:
+            return "permission_error"
+        case 429:
+            return "rate_limit_error"
+        case _ if status < 500:
+            return "invalid_request_error"
+        case _:
+            return "server_error"

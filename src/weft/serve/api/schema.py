@@ -1,0 +1,129 @@
+"""The requests and answers of OpenAI's API that Weft speaks. What a request says and Weft does not do is refused."""
+
+from typing import Literal
+
+import msgspec
+from msgspec import Struct
+
+
+class TextPart(Struct, frozen=True, tag="text"):
+    text: str
+
+
+class InputAudio(Struct, frozen=True, forbid_unknown_fields=True):
+    """`data`: a wav file in base64."""
+
+    data: str
+    format: Literal["wav"]
+
+
+class AudioPart(Struct, frozen=True, tag="input_audio"):
+    input_audio: InputAudio
+
+
+class ChatMessage(Struct, frozen=True):
+    role: Literal["system", "developer", "user", "assistant", "tool"]
+    content: str | list[TextPart | AudioPart] | None = None
+    name: str | None = None
+    tool_call_id: str | None = None
+
+
+class StreamOptions(Struct, frozen=True, forbid_unknown_fields=True):
+    include_usage: bool = False
+
+
+class ChatRequest(Struct, frozen=True, forbid_unknown_fields=True):
+    """What /v1/chat/completions takes. `modalities` is what the caller can use: text alone leaves speech out."""
+
+    model: str
+    messages: list[ChatMessage]
+    stream: bool = False
+    stream_options: StreamOptions | None = None
+    modalities: list[Literal["text", "audio"]] | None = None
+    n: Literal[1] | None = None
+    user: str | None = None
+    metadata: dict[str, str] | None = None
+
+
+class StepUsage(Struct, frozen=True):
+    """One visit of a step: Weft's extension of `usage`."""
+
+    step: str
+    node: str
+    device: str
+    duration_s: float
+    input_tokens: int
+    output_tokens: int
+    usd: float
+
+
+class Usage(Struct, frozen=True):
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+    usd: float
+    steps: list[StepUsage]
+
+
+class Spoken(Struct, frozen=True):
+    """`data`: a wav file in base64; in a stream one for each sentence. It is not kept here: `expires_at` is now."""
+
+    id: str
+    data: str
+    transcript: str
+    expires_at: int
+
+
+class AnswerMessage(Struct, frozen=True, omit_defaults=True):
+    content: str | None
+    role: str = msgspec.field(default_factory=lambda: "assistant")
+    audio: Spoken | None = None
+
+
+class Choice(Struct, frozen=True):
+    index: int
+    message: AnswerMessage
+    finish_reason: str
+    logprobs: None = None
+
+
+class Completion(Struct, frozen=True):
+    id: str
+    created: int
+    model: str
+    choices: list[Choice]
+    usage: Usage
+    object: str = "chat.completion"
+
+
+class Delta(Struct, frozen=True, omit_defaults=True):
+    role: str | None = None
+    content: str | None = None
+    audio: Spoken | None = None
+
+
+class ChunkChoice(Struct, frozen=True):
+    delta: Delta
+    index: int = 0
+    finish_reason: str | None = None
+
+
+class Chunk(Struct, frozen=True):
+    id: str
+    created: int
+    model: str
+    choices: list[ChunkChoice]
+    usage: Usage | None = None
+    object: str = "chat.completion.chunk"
+
+
+class ModelCard(Struct, frozen=True):
+    id: str
+    created: int
+    owned_by: str = "weft"
+    object: str = "model"
+
+
+class ModelList(Struct, frozen=True):
+    data: list[ModelCard]
+    object: str = "list"

@@ -1,0 +1,111 @@
+"""The official client against a real server: what it asks it gets, and its errors are its own."""
+
+import asyncio
+import base64
+import contextlib
+from collections.abc import AsyncGenerator, Callable
+
+import openai
+import pytest
+from openai import AsyncOpenAI
+
+from tests.serve.api.conftest import Serve
+from weft.runtime.steps.audio import Audio
+from weft.serve.api.app import App
+
+ASK = [{"role": "system", "content": "Be short."}, {"role": "user", "content": "What does an H100 cost?"}]
+
+
+Connect = Callable[[App], contextlib.AbstractAsyncContextManager[AsyncOpenAI]]
+
+
+@pytest.fixture
+def connected(served: Serve) -> Connect:
+    @contextlib.asynccontextmanager
+    async def connecting(app: App) -> AsyncGenerator[AsyncOpenAI]:
+        async with served(app) as url, AsyncOpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) as client:
+            yield client
+
+    return connecting
+
+
+async def test_models_are_the_agents(app: App, connected: Connect) -> None:
+    async with connected(app) as client:
+        assert [model.id async for model in client.models.list()] == ["chat", "loop", "speaker"]
+
+
+async def test_a_stream_says_what_the_whole_answer_says(app: App, connected: Connect) -> None:
+    async with connected(app) as client:
+        whole = await client.chat.completions.create(model="chat", messages=ASK)
+        stream = await client.chat.completions.create(
+            model="chat",
+            messages=ASK,
+            stream=True,
+            stream_options={"include_usage": True},
+        )
+        chunks = [chunk async for chunk in stream]
+    said = [choice.delta.content for chunk in chunks for choice in chunk.choices if choice.delta.content]
+    assert len(said) > 10
+    assert "".join(said) == whole.choices[0].message.content
+    assert [choice.finish_reason for chunk in chunks for choice in chunk.choices][-1] == "stop"
+    assert chunks[-1].usage and whole.usage
+    assert chunks[-1].usage.completion_tokens == whole.usage.completion_tokens
+    assert len({chunk.id for chunk in chunks}) == 1
+
+
+async def test_usage_tells_what_each_step_cost(app: App, connected: Connect) -> None:
+    async with connected(app) as client:
+        answer = await client.chat.completions.with_raw_response.create(model="chat", messages=ASK)
+    usage = answer.parse().usage
+    assert usage and usage.model_extra
+    steps = usage.model_extra["steps"]
+    assert [each["step"] for each in steps] == ["answer.prefill", "answer.kv", "answer.decode"]
+    tokens = usage.prompt_tokens + usage.completion_tokens - 1  # the first comes with the prompt
+    assert usage.model_extra["usd"] == pytest.approx(tokens * 2e-6) == sum(each["usd"] for each in steps)
+    assert float(answer.headers["x-weft-usd"]) == pytest.approx(tokens * 2e-6, rel=1e-2)
+    assert app.agents.by_name["chat"].usd == pytest.approx(tokens * 2e-6)
+
+
+async def test_an_agent_of_python_runs_many_at_once(app: App, connected: Connect) -> None:
+    async with connected(app) as client:
+
+        async def ask(text: str) -> str | None:
+            messages = [{"role": "user", "content": text}]
+            answer = await client.chat.completions.create(model="loop", messages=messages)
+            return answer.choices[0].message.content
+
+        answers = await asyncio.gather(*(ask(f"a{number}") for number in range(12)))
+    assert answers == [f"A{number}A{number}".ljust(8, "!") for number in range(12)]
+    assert app.agents.by_name["loop"].ended == 12
+
+
+async def test_speech_comes_with_its_words_or_as_words_alone(app: App, connected: Connect) -> None:
+    hello = [{"role": "user", "content": "hello"}]
+    async with connected(app) as client:
+        spoken = await client.chat.completions.create(model="speaker", messages=hello)
+        read = await client.chat.completions.create(model="speaker", messages=hello, modalities=["text"])
+        stream = await client.chat.completions.create(model="speaker", messages=hello, stream=True)
+        chunks = [chunk async for chunk in stream]
+    audio = spoken.choices[0].message.audio
+    assert audio and audio.transcript == "HELLO"
+    assert Audio.from_wav_bytes(base64.b64decode(audio.data)).duration_s > 0.2
+    assert read.choices[0].message.content == "HELLO" and read.choices[0].message.audio is None
+    sounds = [audio.data for chunk in chunks if (audio := chunk.choices[0].delta.audio)]
+    assert Audio.from_wav_bytes(base64.b64decode(sounds[0])).duration_s > 0.2
+
+
+async def test_refusals_are_the_clients_own_errors(app: App, connected: Connect) -> None:
+    async with connected(app) as client:
+        create = client.chat.completions.create
+        with pytest.raises(openai.NotFoundError, match="there is no model 'gpt-9'; there is chat, loop, speaker"):
+            await create(model="gpt-9", messages=ASK)
+        with pytest.raises(openai.BadRequestError, match="temperature is not taken here") as caught:
+            await create(model="chat", messages=ASK, temperature=0.5)
+        assert caught.value.param == "temperature"
+        with pytest.raises(openai.BadRequestError, match="not a conversation: got 2 messages"):
+            await create(model="loop", messages=ASK)
+        with pytest.raises(openai.InternalServerError, match="this text is not welcome"):
+            await create(model="loop", messages=[{"role": "user", "content": "fail"}])
+        with pytest.raises(openai.APIError, match="this text is not welcome"):
+            stream = await create(model="loop", messages=[{"role": "user", "content": "fail"}], stream=True)
+            _ = [chunk async for chunk in stream]
