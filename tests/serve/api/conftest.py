@@ -1,4 +1,4 @@
-"""A server of three agents on nodes in this process: a model that chats, Python that loops, Python that speaks."""
+"""A server of four agents on nodes in this process: a model that chats; Python that loops, speaks, listens."""
 
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
@@ -24,7 +24,7 @@ from weft.serve.server import Address, listening
 
 AGENT = """
 import time
-from weft.agent import Text, choice, data
+from weft.agent import Audio, Text, choice, data
 
 @data
 def slow_upper(text: Text) -> Text:
@@ -41,6 +41,10 @@ def grow(text: Text) -> Text:
     if text == "FAILFAIL":
         raise ValueError("this text is not welcome")
     return text + "!"
+
+@data
+def size(wav: Audio) -> Text:
+    return str(len(wav))
 
 @choice
 def is_short(text: Text) -> bool:
@@ -67,6 +71,12 @@ def speaker() -> Deployment:
     )
     program = Program("speaker", (Block("entry", ("text",), steps, Terminator(returns=("sound",))),), ("text",))
     return deployment(program, (route("say", "python"), route("speak", "python")))
+
+
+def ear() -> Deployment:
+    steps = (step("measure", StepKind.APPLY, "wav", "text", function="size"),)
+    program = Program("ear", (Block("entry", ("wav",), steps, Terminator(returns=("text",))),), ("audio",))
+    return deployment(program, (route("measure", "python"),))
 
 
 @pytest.fixture(scope="session")
@@ -102,7 +112,7 @@ async def clients(services: tuple[Services, Services]) -> AsyncIterator[dict[str
 
 @pytest.fixture
 def app(clients: dict[str, NodeClient]) -> App:
-    deployments = (chat(), loop(), speaker())
+    deployments = (chat(), loop(), speaker(), ear())
     return App(Agents({each.program.name: ServedAgent(each, clients) for each in deployments}))
 
 

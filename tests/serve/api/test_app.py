@@ -144,6 +144,21 @@ async def test_a_dead_node_is_told(app: App, clients: dict[str, NodeClient]) -> 
     assert b'weft_runs_total{agent="chat",outcome="failed"} 1.0' in metrics
 
 
+@pytest.mark.parametrize(
+    ("content_type", "body", "message"),
+    [
+        ("text/plain", b"", "multipart/form-data"),
+        ("multipart/form-data", b"", "multipart/form-data"),
+        ("multipart/form-data; boundary=x", b"--y\r\n", "cannot be read"),
+        ("multipart/form-data; boundary=x", b"--x--\r\n", "has no model"),
+    ],
+)
+async def test_bad_forms(app: App, content_type: str, body: bytes, message: str) -> None:
+    status, answer, _ = await ask(app, "POST", "/v1/audio/transcriptions", body, content_type=content_type)
+    assert status == 400
+    assert message in answer["error"]["message"]
+
+
 async def test_keys(app: App, tmp_path: Path) -> None:
     path = tmp_path / "keys"
     path.write_text(f"# ours\n{digest_of('weft-secret')} alice\n")

@@ -31,7 +31,7 @@ def connected(served: Serve) -> Connect:
 
 async def test_models_are_the_agents(app: App, connected: Connect) -> None:
     async with connected(app) as client:
-        assert [model.id async for model in client.models.list()] == ["chat", "loop", "speaker"]
+        assert [model.id async for model in client.models.list()] == ["chat", "loop", "speaker", "ear"]
 
 
 async def test_a_stream_says_what_the_whole_answer_says(app: App, connected: Connect) -> None:
@@ -97,7 +97,7 @@ async def test_speech_comes_with_its_words_or_as_words_alone(app: App, connected
 async def test_refusals_are_the_clients_own_errors(app: App, connected: Connect) -> None:
     async with connected(app) as client:
         create = client.chat.completions.create
-        with pytest.raises(openai.NotFoundError, match="there is no model 'gpt-9'; there is chat, loop, speaker"):
+        with pytest.raises(openai.NotFoundError, match="there is no model 'gpt-9'; there is chat, loop, speaker, ear"):
             await create(model="gpt-9", messages=ASK)
         with pytest.raises(openai.BadRequestError, match="temperature is not taken here") as caught:
             await create(model="chat", messages=ASK, temperature=0.5)
@@ -109,3 +109,33 @@ async def test_refusals_are_the_clients_own_errors(app: App, connected: Connect)
         with pytest.raises(openai.APIError, match="this text is not welcome"):
             stream = await create(model="loop", messages=[{"role": "user", "content": "fail"}], stream=True)
             _ = [chunk async for chunk in stream]
+
+
+async def test_a_response_says_what_a_chat_says(app: App, connected: Connect) -> None:
+    async with connected(app) as client:
+        chat = await client.chat.completions.create(model="chat", messages=ASK)
+        whole = await client.responses.create(model="chat", instructions="Be short.", input="What does an H100 cost?")
+        events = [each async for each in await client.responses.create(model="chat", input=ASK, stream=True)]
+    assert whole.output_text == chat.choices[0].message.content
+    assert "".join(each.delta for each in events if each.type == "response.output_text.delta") == whole.output_text
+    assert events[0].type == "response.created"
+    assert events[-1].type == "response.completed"
+    assert events[-1].response.output_text == whole.output_text
+    assert whole.usage and whole.usage.output_tokens == chat.usage.completion_tokens
+    assert [each.sequence_number for each in events] == list(range(len(events)))
+
+
+async def test_voices_and_ears(app: App, connected: Connect) -> None:
+    async with connected(app) as client:
+        speech = await client.audio.speech.create(model="speaker", input="hello", voice="none", response_format="wav")
+        heard = await client.audio.transcriptions.create(model="ear", file=("a.wav", speech.content))
+        as_text = await client.audio.transcriptions.create(
+            model="ear", file=("a.wav", speech.content), response_format="text"
+        )
+        assert heard.text == as_text.strip() == str(len(speech.content))
+        with pytest.raises(openai.BadRequestError, match="does not listen: it takes text"):
+            await client.audio.transcriptions.create(model="loop", file=("a.wav", b"x"))
+        with pytest.raises(openai.BadRequestError, match="language is not taken here"):
+            await client.audio.transcriptions.create(model="ear", file=("a.wav", b"x"), language="en")
+        with pytest.raises(openai.BadRequestError, match="it does not speak"):
+            await client.audio.speech.create(model="loop", input="hello", voice="none", response_format="wav")

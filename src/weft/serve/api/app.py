@@ -7,8 +7,9 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from weft.serve.agents import Agents, ServedAgent
+from weft.serve.api.audio import SpeechRequest, speaking, transcribing, transcription_request
 from weft.serve.api.chat import ChatRun
-from weft.serve.api.errors import ApiError
+from weft.serve.api.errors import ApiError, invalid
 from weft.serve.api.http import (
     ClientGoneError,
     Limits,
@@ -25,6 +26,8 @@ from weft.serve.api.http import (
 )
 from weft.serve.api.keys import Keys
 from weft.serve.api.openapi import document
+from weft.serve.api.reply import Reply
+from weft.serve.api.responses import ResponseRequest, ResponseRun
 from weft.serve.api.schema import ChatRequest, ModelCard, ModelList
 from weft.serve.metrics import exposition
 
@@ -79,8 +82,35 @@ class App:
             await unless_gone(send_events(send, run.chunks(), {"x-request-id": request_id}), receive)
             return
         completion = await unless_gone(run.completion(), receive)
-        headers = {"x-request-id": request_id, "x-weft-usd": f"{completion.usage.usd:.3g}"}
-        await send_json(send, 200, completion, headers)
+        await send_json(send, 200, completion, _told(run.reply, request_id))
+
+    async def responses(self, scope: Scope, receive: Receive, send: Send, request_id: str) -> None:
+        request = parsed(await read_body(scope, receive, self.limits), ResponseRequest)
+        run = ResponseRun.begun(self._admitted(request.model), request)
+        if request.stream:
+            await unless_gone(send_events(send, run.events(), {"x-request-id": request_id}), receive)
+            return
+        response = await unless_gone(run.response(), receive)
+        await send_json(send, 200, response, _told(run.reply, request_id))
+
+    async def transcriptions(self, scope: Scope, receive: Receive, send: Send, request_id: str) -> None:
+        body = await read_body(scope, receive, self.limits)
+        request = transcription_request(header(scope, b"content-type") or "", body)
+        reply = transcribing(self._admitted(request.model), request.wav)
+        answer = await unless_gone(reply.whole(), receive)
+        text = reply.words if isinstance(answer, bytes) else str(answer)
+        if request.response_format == "text":
+            await send_bytes(send, 200, text.encode(), "text/plain; charset=utf-8", _told(reply, request_id))
+        else:
+            await send_json(send, 200, {"text": text}, _told(reply, request_id))
+
+    async def speech(self, scope: Scope, receive: Receive, send: Send, request_id: str) -> None:
+        request = parsed(await read_body(scope, receive, self.limits), SpeechRequest)
+        reply = speaking(self._admitted(request.model), request.input)
+        answer = await unless_gone(reply.whole(), receive)
+        if not isinstance(answer, bytes):
+            raise invalid(f"agent {request.model!r} writes: it does not speak", "model")
+        await send_bytes(send, 200, answer, "audio/wav", _told(reply, request_id))
 
     async def models(self, scope: Scope, receive: Receive, send: Send, request_id: str) -> None:
         await send_json(send, 200, ModelList([ModelCard(name, self.created) for name in self.agents.by_name]))
@@ -110,8 +140,15 @@ class App:
         return agent
 
 
+def _told(reply: Reply, request_id: str) -> dict[str, str]:
+    return {"x-request-id": request_id, "x-weft-usd": f"{reply.usage.usd:.3g}"}
+
+
 ROUTES: dict[str, dict[str, Handler]] = {
     "/v1/chat/completions": {"POST": App.chat},
+    "/v1/responses": {"POST": App.responses},
+    "/v1/audio/transcriptions": {"POST": App.transcriptions},
+    "/v1/audio/speech": {"POST": App.speech},
     "/v1/models": {"GET": App.models},
     "/healthz": {"GET": App.health},
     "/readyz": {"GET": App.ready},

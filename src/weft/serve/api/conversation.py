@@ -7,21 +7,21 @@ from weft.core.message import Message
 from weft.core.program import Program
 from weft.runtime.values import Value
 from weft.serve.api.errors import ApiError, invalid
-from weft.serve.api.schema import AudioPart, ChatMessage, ChatRequest, TextPart
+from weft.serve.api.schema import AudioPart, ChatMessage, TextPart
 
 TAKEN = ("text", "messages", "audio")
 
 
-def agent_inputs(program: Program, request: ChatRequest) -> dict[str, Value]:
+def agent_inputs(program: Program, messages: list[ChatMessage]) -> dict[str, Value]:
     """Raises ApiError 400 where the agent takes something else than the request holds."""
     types = program.input_types
     if len(types) != 1 or types[0] not in TAKEN:
         taken = ", ".join(types) or "nothing"
         message = f"agent {program.name!r} takes {taken}: a chat gives one of {', '.join(TAKEN)}"
         raise invalid(message, "model", "agent_takes_other_input")
-    if not request.messages:
+    if not messages:
         raise invalid("the conversation is empty: give at least one message", "messages")
-    return {program.entry.parameters[0]: _value(types[0], request.messages)}
+    return {program.entry.parameters[0]: _value(types[0], messages)}
 
 
 def _value(kind: str, messages: list[ChatMessage]) -> Value:

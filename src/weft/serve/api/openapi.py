@@ -5,6 +5,8 @@ from typing import Any
 
 import msgspec
 
+from weft.serve.api.audio import SpeechRequest
+from weft.serve.api.responses import ResponseRequest
 from weft.serve.api.schema import ChatRequest, Chunk, Completion, ModelList
 
 _REFERENCE = "#/components/schemas/{name}"
@@ -24,37 +26,35 @@ _ERROR = {
         }
     },
 }
+_FORM = {
+    "type": "object",
+    "required": ["file", "model"],
+    "properties": {
+        "file": {"type": "string", "contentMediaType": "audio/wav"},
+        "model": {"type": "string"},
+        "response_format": {"enum": ["json", "text"]},
+    },
+}
+_EVENTS = {"application/json": {"schema": {"type": "object"}}, "text/event-stream": {"schema": {"type": "object"}}}
+_TEXT = {"application/json": {"schema": {"type": "object", "required": ["text"]}}, "text/plain": {}}
 
 
 @cache
 def document() -> dict[str, Any]:
-    kinds = (ChatRequest, Completion, Chunk, ModelList)
+    kinds = (ChatRequest, Completion, Chunk, ModelList, ResponseRequest, SpeechRequest)
     shapes, components = msgspec.json.schema_components(kinds, ref_template=_REFERENCE)
-    request, completion, chunk, models = shapes
-    chat = {
-        "operationId": "createChatCompletion",
-        "summary": "One run of an agent, its answer whole or as server-sent events.",
-        "requestBody": {"required": True, "content": {"application/json": {"schema": request}}},
-        "responses": {
-            "200": {
-                "description": "The answer.",
-                "content": {"application/json": {"schema": completion}, "text/event-stream": {"schema": chunk}},
-            },
-            **_refusals("400", "401", "404", "408", "413", "429", "500", "503"),
-        },
-    }
-    listing = {
-        "operationId": "listModels",
-        "summary": "The agents that are served.",
-        "responses": {"200": _json("The list.", models), **_refusals("401")},
-    }
+    request, completion, chunk, models, response, speech = shapes
+    answer = {"application/json": {"schema": completion}, "text/event-stream": {"schema": chunk}}
     return {
         "openapi": "3.1.0",
         "info": {"title": "Weft", "version": "1"},
         "security": [{"key": []}, {}],
         "paths": {
-            "/v1/chat/completions": {"post": chat},
-            "/v1/models": {"get": listing},
+            "/v1/chat/completions": {"post": _run("One agent run: whole, or as server-sent events.", request, answer)},
+            "/v1/responses": {"post": _run("The same, as a response.", response, _EVENTS)},
+            "/v1/audio/transcriptions": {"post": _run("What an agent hears.", _FORM, _TEXT, "multipart/form-data")},
+            "/v1/audio/speech": {"post": _run("What an agent says.", speech, {"audio/wav": {}})},
+            "/v1/models": {"get": {"summary": "The agents.", "responses": {**_ok(models), **_refusals("401")}}},
             "/healthz": {"get": _plain("The server answers.", "200")},
             "/readyz": {"get": _plain("All nodes live (503: one died).", "200", "503")},
             "/metrics": {"get": _plain("Counters, as Prometheus reads them.", "200")},
@@ -65,6 +65,21 @@ def document() -> dict[str, Any]:
             "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
         },
     }
+
+
+def _run(summary: str, request: object, answer: object, takes: str = "application/json") -> dict[str, object]:
+    return {
+        "summary": summary,
+        "requestBody": {"required": True, "content": {takes: {"schema": request}}},
+        "responses": {
+            "200": {"description": "The answer.", "content": answer},
+            **_refusals("400", "401", "404", "408", "413", "429", "500", "503"),
+        },
+    }
+
+
+def _ok(schema: object) -> dict[str, object]:
+    return {"200": _json("The list.", schema)}
 
 
 def _json(description: str, schema: object) -> dict[str, object]:

@@ -1,0 +1,87 @@
+"""/v1/audio/*: an agent that hears and writes is a transcription model; one that reads and speaks is a voice."""
+
+from typing import Literal
+
+from msgspec import Struct
+from python_multipart import FormParser
+from python_multipart.multipart import Field, File, parse_options_header
+
+from weft.runtime.values import Value
+from weft.serve.agents import ServedAgent
+from weft.serve.api.errors import invalid
+from weft.serve.api.reply import Reply
+
+FORMATS = ("json", "text")
+
+
+class SpeechRequest(Struct, frozen=True, forbid_unknown_fields=True):
+    """What /v1/audio/speech takes. The voice is the agent's own: the client's types ask for one, and get it."""
+
+    model: str
+    input: str
+    voice: str | None = None
+    response_format: Literal["wav"] = "wav"
+
+
+class TranscriptionRequest(Struct, frozen=True):
+    model: str
+    wav: bytes
+    response_format: str
+
+
+def transcription_request(content_type: str, body: bytes) -> TranscriptionRequest:
+    """Reads a multipart form: `file`, `model`, `response_format`. Raises ApiError 400."""
+    kind, options = parse_options_header(content_type)
+    if kind != b"multipart/form-data" or b"boundary" not in options:
+        raise invalid("send multipart/form-data with `file` and `model`", code="invalid_form")
+    fields, files = dict[str, str](), dict[str, bytes]()
+
+    def on_field(field: Field) -> None:
+        fields[_name(field.field_name)] = (field.value or b"").decode("utf-8", "replace")
+
+    def on_file(file: File) -> None:
+        file.file_object.seek(0)
+        files[_name(file.field_name)] = file.file_object.read()
+
+    parser = FormParser("multipart/form-data", on_field, on_file, boundary=options[b"boundary"])
+    try:
+        parser.write(body)
+        parser.finalize()
+    except ValueError as error:
+        raise invalid(f"the form cannot be read: {error}", code="invalid_form") from None
+    return _checked(fields, files)
+
+
+def _checked(fields: dict[str, str], files: dict[str, bytes]) -> TranscriptionRequest:
+    for name in fields.keys() - {"model", "response_format"}:
+        raise invalid(f"{name} is not taken here: leave it out", name, "unknown_parameter")
+    for name, given in (("model", fields), ("file", files)):
+        if name not in given:
+            raise invalid(f"the form has no {name}", name)
+    wanted = fields.get("response_format", "json")
+    if wanted not in FORMATS:
+        raise invalid(f"{wanted!r} is not given here: choose one of {', '.join(FORMATS)}", "response_format")
+    return TranscriptionRequest(fields["model"], files["file"], wanted)
+
+
+def transcribing(agent: ServedAgent, wav: bytes) -> Reply:
+    """Raises ApiError 400 where the agent does not listen."""
+    return _reply(agent, "audio", "listen", wav)
+
+
+def speaking(agent: ServedAgent, text: str) -> Reply:
+    """Raises ApiError 400 where the agent does not read."""
+    if not text:
+        raise invalid("there is nothing to say", "input")
+    return _reply(agent, "text", "read", text)
+
+
+def _reply(agent: ServedAgent, kind: str, does: str, value: Value) -> Reply:
+    program = agent.deployment.program
+    if program.input_types != (kind,):
+        raise invalid(f"agent {agent.name!r} does not {does}: it takes {', '.join(program.input_types)}", "model")
+    return Reply(agent, {program.entry.parameters[0]: value})
+
+
+def _name(name: bytes | None) -> str:
+    return (name or b"").decode("utf-8", "replace")

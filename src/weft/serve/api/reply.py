@@ -1,0 +1,108 @@
+"""One agent run as the API sees it: what is said piece by piece, the whole of it, and what it cost.
+
+Tokens are said as they come where a call's reply is what the agent returns. Where the agent first looks at the reply
+(a tool call, a check), nothing is said until it is known to be the answer.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+from weft.core.deployment import Deployment
+from weft.core.errors import WeftError
+from weft.core.metrics import StepRecord
+from weft.core.program import Block, Program, StepKind
+from weft.runtime.values import Value
+from weft.serve.agents import ServedAgent
+from weft.serve.api.errors import as_api_error
+from weft.serve.api.schema import StepUsage, Usage
+from weft.serve.cost import step_usd
+from weft.serve.events import AudioPiece, RunEvent, StepEnded, TokenPiece
+from weft.serve.run import OnEvent, RunOutcome
+
+
+@dataclass(slots=True)
+class Reply:
+    """`words`: the last text that a step gave, which is what a spoken answer says. `outcome` once the run is over."""
+
+    agent: ServedAgent
+    inputs: dict[str, Value]
+    words: str = ""
+    outcome: RunOutcome | None = None
+
+    async def whole(self) -> Value:
+        """What the agent returns. Raises ApiError."""
+        return await self._run(self._note)
+
+    async def pieces(self) -> AsyncIterator[str | bytes]:
+        """Text as it is said, sentences as wav files; at least one piece. Closing it ends the run. Raises ApiError."""
+        events: asyncio.Queue[RunEvent | None] = asyncio.Queue()
+        running = asyncio.create_task(self._run(events.put_nowait))
+        running.add_done_callback(lambda _: events.put_nowait(None))
+        streamed, told = streamed_steps(self.agent.deployment.program), 0
+        try:
+            while (event := await events.get()) is not None:
+                self._note(event)
+                if piece := _piece(event, streamed):
+                    told += 1
+                    yield piece
+            answer = await running
+        finally:
+            running.cancel()
+        if not told:
+            yield answer if isinstance(answer, bytes) else str(answer)
+
+    @property
+    def answer(self) -> Value:
+        """What the agent returned, once the run is over."""
+        assert self.outcome is not None, "the run is over"
+        return self.outcome.values[0]
+
+    @property
+    def usage(self) -> Usage:
+        """Of the run, once it is over."""
+        assert self.outcome is not None, "the run is over"
+        steps = [_step_usage(self.agent.deployment, each) for each in self.outcome.record.steps]
+        prompt, said = sum(each.input_tokens for each in steps), sum(each.output_tokens for each in steps)
+        return Usage(prompt, said, prompt + said, sum(each.usd for each in steps), steps)
+
+    async def _run(self, on_event: OnEvent) -> Value:
+        try:
+            self.outcome = await self.agent.run(self.inputs, on_event)
+        except WeftError as error:
+            raise as_api_error(error) from error
+        return self.answer
+
+    def _note(self, event: RunEvent) -> None:
+        if isinstance(event, StepEnded):
+            self.words = next((each for each in event.outputs if isinstance(each, str)), self.words)
+
+
+def streamed_steps(program: Program) -> frozenset[str]:
+    """Prefills and decodes whose reply their block returns as it is."""
+    return frozenset(name for block in program.blocks for name in _returned_call(block))
+
+
+def _returned_call(block: Block) -> tuple[str, ...]:
+    made_by = {output: step for step in block.steps for output in step.outputs}
+    step = made_by.get(block.terminator.returns[0]) if len(block.terminator.returns) == 1 else None
+    names = list[str]()
+    while step is not None and step.kind in (StepKind.DECODE, StepKind.KV_TRANSFER, StepKind.PREFILL):
+        names.append(step.name)
+        step = None if step.kind is StepKind.PREFILL else made_by.get(step.inputs[0])
+    return tuple(names)
+
+
+def _piece(event: RunEvent, streamed: frozenset[str]) -> str | bytes | None:
+    match event:
+        case TokenPiece() if event.step in streamed:
+            return event.text
+        case AudioPiece():
+            return event.wav
+        case _:
+            return None
+
+
+def _step_usage(deployment: Deployment, of: StepRecord) -> StepUsage:
+    usd, took_s = step_usd(deployment, of), round(of.duration_s, 6)
+    return StepUsage(of.step, of.node, of.device, took_s, of.input_tokens, of.output_tokens, usd)
