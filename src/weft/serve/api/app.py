@@ -70,7 +70,7 @@ class App:
         handler = methods.get(scope["method"])
         if handler is None:
             message = f"{scope['path']} takes {', '.join(methods)}, not {scope['method']}"
-            raise ApiError(405, message, code="method_not_allowed")
+            raise ApiError(405, message, code="method_not_allowed", allow=tuple(methods))
         if scope["path"].startswith("/v1/"):
             self.keys.caller(header(scope, b"authorization"))
         await handler(self, scope, receive, send, request_id)
@@ -126,7 +126,7 @@ class App:
         await send_bytes(send, 200, exposition(self.agents), "text/plain; version=0.0.4; charset=utf-8")
 
     async def openapi(self, scope: Scope, receive: Receive, send: Send, request_id: str) -> None:
-        await send_json(send, 200, document())
+        await send_json(send, 200, document(self.agents.by_name))
 
     def _admitted(self, name: str) -> ServedAgent:
         agent = self.agents.by_name.get(name)

@@ -6,13 +6,16 @@ RETRY_AFTER_S = 1
 
 
 class ApiError(Exception):
-    """One answer that is not 2xx. `param` is the field of the request that is wrong."""
+    """One answer that is not 2xx. `param` is the field that is wrong; `allow` the methods that are right."""
 
-    def __init__(self, status: int, message: str, *, code: str, param: str | None = None) -> None:
+    def __init__(
+        self, status: int, message: str, *, code: str, param: str | None = None, allow: tuple[str, ...] = ()
+    ) -> None:
         super().__init__(message)
         self.status = status
         self.code = code
         self.param = param
+        self.allow = allow
 
     @property
     def body(self) -> dict[str, object]:
@@ -22,6 +25,8 @@ class ApiError(Exception):
     def headers(self) -> dict[str, str]:
         if self.status == 401:
             return {"www-authenticate": "Bearer"}
+        if self.allow:
+            return {"allow": ", ".join(self.allow)}
         return {"retry-after": str(RETRY_AFTER_S)} if self.status in (429, 503) else {}
 
 

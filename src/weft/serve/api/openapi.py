@@ -1,6 +1,6 @@
 """The OpenAPI document, made from the same structs that parse requests and write answers."""
 
-from functools import cache
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -39,11 +39,14 @@ _EVENTS = {"application/json": {"schema": {"type": "object"}}, "text/event-strea
 _TEXT = {"application/json": {"schema": {"type": "object", "required": ["text"]}}, "text/plain": {}}
 
 
-@cache
-def document() -> dict[str, Any]:
+def document(agents: Iterable[str]) -> dict[str, Any]:
+    """`agents`: what a request may name as its model."""
     kinds = (ChatRequest, Completion, Chunk, ModelList, ResponseRequest, SpeechRequest)
     shapes, components = msgspec.json.schema_components(kinds, ref_template=_REFERENCE)
     request, completion, chunk, models, response, speech = shapes
+    for schema in components.values():
+        if "model" in schema["properties"] and "object" not in schema["properties"]:  # what is asked, not answered
+            schema["properties"]["model"] = {"enum": list(agents)}
     answer = {"application/json": {"schema": completion}, "text/event-stream": {"schema": chunk}}
     return {
         "openapi": "3.1.0",
