@@ -38,7 +38,7 @@ class NodeProcess:
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
-            process_group=0,  # Ctrl-C is for who started it: a server lets its runs end first
+            start_new_session=True,  # Ctrl-C is for who started it: a server lets its runs end first
             # read by torch's libraries when they load, so it cannot be told later
             env={**os.environ, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, "PYTHONUNBUFFERED": "1"},
         )
