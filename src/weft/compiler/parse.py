@@ -70,10 +70,11 @@ def verify(module: ModuleOp, name: str, changes: Changes | None = None) -> None:
 def _verify_ops(module: ModuleOp, changes: Changes) -> None:
     module.verify(verify_nested_ops=False)
     for op in module.ops:
-        graph = isinstance(op, func.FuncOp) and "agent.graph" in op.attributes
-        op.verify(verify_nested_ops=not graph)
-        if graph:
+        if isinstance(op, func.FuncOp) and "agent.graph" in op.attributes:
+            op.verify(verify_nested_ops=False)
             _verify_graph(op, changes)
+        else:
+            op.verify()
 
 
 def _verify_graph(graph: func.FuncOp, changes: Changes) -> None:
