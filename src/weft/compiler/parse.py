@@ -1,5 +1,6 @@
 """Text → verified module, with one clear error; module → text."""
 
+from collections import Counter
 from io import StringIO
 from pathlib import Path
 
@@ -29,8 +30,21 @@ def parse_module(text: str, name: str) -> ModuleOp:
         read = text[: parser.pos].rstrip().splitlines()
         raise _misspelled(f"{name}:{len(read)}: {read[-1].strip()}", str(error)) from error
     unpack(module)
+    _tell_apart(module)
     verify(module, name)
     return module
+
+
+def _tell_apart(module: ModuleOp) -> None:
+    """xDSL takes the end of `^a_1` and `^a_2` for a number of its own and drops it: they become `a.1` and `a.2`."""
+    for function in module.ops:
+        blocks = function.body.blocks if isinstance(function, func.FuncOp) else ()
+        hints = Counter(block.name_hint for block in blocks)
+        numbers = Counter[str]()
+        for block in blocks:
+            if block.name_hint is not None and hints[block.name_hint] > 1:
+                numbers[block.name_hint] += 1
+                block.name_hint = f"{block.name_hint}.{numbers[block.name_hint]}"
 
 
 def _misspelled(where: str, problem: str) -> IRError:
