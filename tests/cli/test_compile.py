@@ -24,9 +24,9 @@ def test_a_plan_becomes_a_bundle_that_verifies(weft: Weft, plan: Path, tmp_path:
     out = tmp_path / "bundle"
     finished = weft("compile", plan, "--launch-only", "-o", out)
     assert finished.code == 0, finished.err
-    for words in ("think.decode", "launch/decode-a100-sxm.json", "6 files"):
+    for words in ("think.decode", "launch/decode-a100-sxm.json", "13 files"):
         assert words in finished.out
-    assert weft("compile", "--verify", out).out.strip().endswith("all 6 files are as they were written")
+    assert weft("compile", "--verify", out).out.strip().endswith("all 13 files are as they were written")
     (out / "agent.mlir").write_text("")
     refused = weft("compile", "--verify", out)
     assert refused.code == 2
@@ -38,7 +38,7 @@ def test_json_is_the_manifest_alone(weft: Weft, tmp_path: Path) -> None:
     finished = weft("compile", VOICE, "--serving", "aggregated", "--rate", 5, "--launch-only", "--json", "-o", out)
     assert finished.code == 0, finished.err
     assert json.loads(finished.out) == json.loads((out / "manifest.json").read_text())
-    assert json.loads(weft("compile", "--verify", out, "--json").out) == {"files": 4, "differences": []}
+    assert json.loads(weft("compile", "--verify", out, "--json").out) == {"files": 9, "differences": []}
 
 
 def test_what_cannot_be_joined_is_told_and_the_exit_code_says_so(weft: Weft, plan: Path, tmp_path: Path) -> None:

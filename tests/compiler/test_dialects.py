@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from weft.compiler.control_flow import agent_graph, block_name
 from weft.compiler.dialects import WEFT_DIALECTS
 from weft.compiler.dialects.types import EmbeddingType
 from weft.compiler.parse import parse_module, print_module
@@ -128,3 +129,22 @@ def test_a_wrong_operand_in_generic_form_names_its_op() -> None:
     text = print_module(parse_module(module_of([KINDS["kv.load"]]), "good"), generic=True)
     with pytest.raises(IRError, match=r'kv\.load "step 0"'):
         parse_module(text.replace("!kv.stored", "!llm.kv"), "bad.mlir")
+
+
+def test_labels_that_end_in_numbers_stay_two_labels() -> None:
+    """xDSL reads both as `a`."""
+    module = parse_module(
+        """
+        func.func @agent(%x: !agent.text) -> !agent.text attributes {agent.graph} {
+          %c = agent.choose "c"(%x) function "c" {core_s = 1.0e-4 : f64} : (!agent.text) -> i1
+          cf.cond_br %c, ^a_1, ^a_2 {agent.weights = [0.5 : f64, 0.5 : f64]}
+        ^a_1:
+          func.return %x : !agent.text
+        ^a_2:
+          func.return %x : !agent.text
+        }
+        """,
+        "labels",
+    )
+    assert [block_name(block) for block in agent_graph(module).body.blocks] == ["entry", "a.1", "a.2"]
+    assert print_module(parse_module(print_module(module), "again")) == print_module(module)

@@ -1,13 +1,17 @@
 """Passes keep what an agent means: random agents give the same result before and after each pass, for several seeds."""
 
+import random
 import re
 
 import pytest
 from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
+from xdsl.dialects.builtin import ModuleOp, SymbolRefAttr
 
 from tests.compiler.meaning import PIPELINE, by, changed, expected_work
 from tests.compiler.random_agents import agents
 from tests.effort import cases
+from weft.compiler.control_flow import agent_graph, steps_of
 from weft.compiler.parse import parse_module
 
 SPECS = [
@@ -29,6 +33,23 @@ some_agents = settings(max_examples=cases(30), deadline=None, phases=[Phase.gene
 @given(agents())
 def test_each_pass_keeps_the_result(spec: str, source: str) -> None:
     assert not changed(source, by(spec))
+
+
+@pytest.mark.parametrize("then", ["", ",inline"])
+@some_agents
+@given(agents(), st.integers(0, 2**32))
+def test_partitions_on_any_pools_keep_the_result(then: str, source: str, seed: int) -> None:
+    """As functions of their own, and put back into the agent."""
+
+    def placed(module: ModuleOp) -> None:
+        by("inline,expand-maps,split-phases,decompose-tools")(module)
+        chosen = random.Random(seed)
+        for block in agent_graph(module).body.blocks:
+            for step in steps_of(block):
+                step.pool = SymbolRefAttr(chosen.choice(["a", "b", "c"]))
+        by(f"partition,lower{then}")(module)
+
+    assert not changed(source, placed)
 
 
 @pytest.mark.parametrize("spec", ["inline", "canonicalise", "fuse-data", "stream-edges", "split-phases", "cse", "dce"])

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 
 from xdsl.dialects.builtin import DictionaryAttr, FloatAttr, IntegerAttr, StringAttr, f64, i64
 from xdsl.ir import Attribute
@@ -9,6 +10,7 @@ from xdsl.ir import Attribute
 Scalar = str | int | float
 
 
+@lru_cache(maxsize=1 << 14, typed=True)  # the same few numbers and reasons stand on many steps
 def to_attribute(value: Scalar) -> Attribute:
     if isinstance(value, str):
         return StringAttr(value)

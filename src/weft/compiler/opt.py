@@ -6,6 +6,7 @@ from xdsl.dialects.builtin import ModuleOp
 from xdsl.passes import ModulePass, PassPipeline
 from xdsl.utils.exceptions import ArgSpecParseError
 
+from weft.compiler.changes import Changes
 from weft.compiler.dialects import weft_context
 from weft.compiler.parse import verify
 from weft.compiler.passes import PASSES
@@ -26,9 +27,9 @@ def run_passes(
     module: ModuleOp, passes: tuple[ModulePass, ...], after_each: Callable[[ModulePass, ModuleOp], None] | None = None
 ) -> None:
     """Runs `passes` in place; the module is verified after each, under the pass's name."""
-    context = weft_context()
+    context, changes = weft_context(), Changes()
     for each in passes:
         each.apply(context, module)
-        verify(module, f"module after {each.name}")
+        verify(module, f"module after {each.name}", changes)
         if after_each:
             after_each(each, module)

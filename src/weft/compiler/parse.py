@@ -1,13 +1,16 @@
 """Text → verified module, with one clear error; module → text."""
 
+from collections import Counter
 from io import StringIO
 from pathlib import Path
 
+from xdsl.dialects import func
 from xdsl.dialects.builtin import ModuleOp
 from xdsl.parser import Parser
 from xdsl.printer import Printer
 from xdsl.utils.exceptions import ParseError, VerifyException
 
+from weft.compiler.changes import Changes
 from weft.compiler.control_flow import agent_graph, block_name, jump_of, name_joins, steps_of
 from weft.compiler.dialects import weft_context
 from weft.compiler.dialects.step import Refusal, StepOp
@@ -27,8 +30,21 @@ def parse_module(text: str, name: str) -> ModuleOp:
         read = text[: parser.pos].rstrip().splitlines()
         raise _misspelled(f"{name}:{len(read)}: {read[-1].strip()}", str(error)) from error
     unpack(module)
+    _tell_apart(module)
     verify(module, name)
     return module
+
+
+def _tell_apart(module: ModuleOp) -> None:
+    """xDSL takes the end of `^a_1` and `^a_2` for a number of its own and drops it: they become `a.1` and `a.2`."""
+    for function in module.ops:
+        blocks = function.body.blocks if isinstance(function, func.FuncOp) else ()
+        hints = Counter(block.name_hint for block in blocks)
+        numbers = Counter[str]()
+        for block in blocks:
+            if block.name_hint is not None and hints[block.name_hint] > 1:
+                numbers[block.name_hint] += 1
+                block.name_hint = f"{block.name_hint}.{numbers[block.name_hint]}"
 
 
 def _misspelled(where: str, problem: str) -> IRError:
@@ -51,17 +67,42 @@ def print_module(module: ModuleOp, *, generic: bool = False) -> str:
     return stream.getvalue() + "\n"
 
 
-def verify(module: ModuleOp, name: str) -> None:
+def verify(module: ModuleOp, name: str, changes: Changes | None = None) -> None:
     """xDSL's verifiers, and what only the whole graph shows: step names are unique, jumps are weighted. Blocks without
-    steps and label get one, as modules from upstream tools and new control flow need."""
+    steps and label get one, as modules from upstream tools and new control flow need. With `changes`, steps that look
+    as they did when they were last verified are not verified again."""
     try:
-        module.verify()
+        _verify_ops(module, changes or Changes())
     except Refusal as error:
         raise IRError(subject=f"{name}: {error.op}", problem=error.problem, way_out=error.way_out) from error
     except VerifyException as error:
         subject = f"{name}: {_culprit(module)}"
         raise IRError(subject=subject, problem=str(error), way_out="mend the op that is named") from error
     _check_graph(module)
+
+
+def _verify_ops(module: ModuleOp, changes: Changes) -> None:
+    module.verify(verify_nested_ops=False)
+    for op in module.ops:
+        if isinstance(op, func.FuncOp) and "agent.graph" in op.attributes:
+            op.verify(verify_nested_ops=False)
+            _verify_graph(op, changes)
+        else:
+            op.verify()
+
+
+def _verify_graph(graph: func.FuncOp, changes: Changes) -> None:
+    """Ends of blocks by hand: xDSL counts the blocks of the region at each of them, which is quadratic."""
+    for block in graph.body.blocks:
+        for op in block.ops:
+            if op.next_op is None and not isinstance(op, StepOp):
+                if any(to.parent is not graph.body for to in op.successors):
+                    raise VerifyException(f"{op.name} goes to a block of another region")
+                op.verify_()
+            elif not isinstance(op, StepOp):
+                op.verify(verify_nested_ops=True)
+    for step in changes.since_last(graph):
+        step.verify()
 
 
 def _culprit(module: ModuleOp) -> str:

@@ -44,6 +44,14 @@ class Answered:
     def handoffs(self) -> Mapping[tuple[str, str], Handoff]:
         return {(each.source, each.target): each for each in self.planned.problem.handoffs}
 
+    def move(self, flow: Flow, source: str, target: str) -> tuple[str, float, float]:
+        """A cache between two options: the link, bytes, seconds."""
+        here, there = self.planned.candidates[flow.source][source], self.planned.candidates[flow.target][target]
+        link = link_or_none(self.request.fleet, here.group.zone, there.group.zone)
+        assert link is not None, "the solver joins no zones without a link"
+        size_bytes = float(moved_bytes(flow, self.request.task(flow.source), here))
+        return link.id, size_bytes, self.handoffs[flow.source, flow.target].latency_of(here.option, there.option)
+
     def used(self, step: str) -> tuple[tuple[Candidate, float], ...]:
         """All that the step runs on, with the shares of its traffic."""
         shares = self.placement.shares[step].items()
@@ -105,21 +113,18 @@ class PlacedPools:
         ]
 
     def _handoff(self, own: Answered, flow: Flow, handoff: Handoff, pair: Pair) -> Mapping[str, Scalar]:
-        candidates = own.planned.candidates
-        source, target = candidates[flow.source][pair.source.name], candidates[flow.target][pair.target.name]
-        link = link_or_none(own.request.fleet, source.group.zone, target.group.zone)
-        assert link is not None, "the solver joins no zones without a link"
         moves = pair.share * handoff.visits
+        link, size_bytes, latency_s = own.move(flow, pair.source.name, pair.target.name)
         return {
             "source": flow.source,
             "target": flow.target,
             "source_pool": self._by_key[pair.source.pool.name][0],
             "target_pool": self._by_key[pair.target.pool.name][0],
             "share": pair.share,
-            "link": link.id,
+            "link": link,
             "visits": moves,
-            "bytes_per_visit": float(moved_bytes(flow, own.request.task(flow.source), source)),
-            "latency_s": handoff.latency_of(pair.source, pair.target),
+            "bytes_per_visit": size_bytes,
+            "latency_s": latency_s,
             "usd_per_run": moves * handoff.usd_of(pair.source, pair.target),
         }
 
@@ -190,19 +195,11 @@ def handoff_attributes(step: StepOp, of: Answered) -> Mapping[str, Scalar] | Non
     flow = of.caches.get(step.step_name)
     if flow is None or not isinstance(step, DecodeOp):
         return None
-    source, target = (of.chosen(name) for name in (flow.source, flow.target))
-    if source.option.tie:
+    chosen = of.placement.choice
+    if of.chosen(flow.source).option.tie:
         return None
-    link = link_or_none(of.request.fleet, source.group.zone, target.group.zone)
-    assert link is not None, "the solver joins no zones without a link"
-    task = of.request.task(flow.source)
-    handoff = of.handoffs[flow.source, flow.target]
-    return {
-        "link": link.id,
-        "bytes": round(moved_bytes(flow, task, source)),
-        "source": flow.source,
-        "latency_s": handoff.latency_of(source.option, target.option),
-    }
+    link, size_bytes, latency_s = of.move(flow, chosen[flow.source], chosen[flow.target])
+    return {"link": link, "bytes": round(size_bytes), "source": flow.source, "latency_s": latency_s}
 
 
 def block_rows(of: Answered) -> list[Mapping[str, Scalar]]:

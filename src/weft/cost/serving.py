@@ -89,9 +89,9 @@ def prompt_parts_s(engine: Engine, isl: float, loads: int, cached: float = 0.0) 
     """Seconds by part (parts, loads) of a prompt that is prefilled alone, and of one of those prefilled together."""
     tokens = isl - cached
     together = max(1.0, PROMPT_TOKENS / tokens) * engine.parallelism.dp
-    alone = step(engine, work(prompts=1.0, tokens=tokens, cached=cached))
-    packed = step(engine, work(prompts=together, tokens=tokens, cached=cached))
-    return by_part(alone, loads), by_part(packed, loads) / together
+    both = by_part(step(engine, work(prompts=[1.0, together], tokens=tokens, cached=cached)), 2)
+    alone, packed = (np.repeat(both[:, at : at + 1], loads, axis=1) for at in (0, 1))
+    return alone, packed / together
 
 
 def by_part(estimate: StepEstimate, loads: int) -> Floats:

@@ -115,10 +115,7 @@ def _labels(replica: Replica, software: Software) -> Labels:
 
 def _runs(replicas: Sequence[Replica], counts: Sequence[int]) -> Runs:
     own = [_profile(replica, replica.sizes) for replica in replicas]
-    packed = [
-        mine if replica.neighbour == replica.sizes else _profile(replica, replica.neighbour)
-        for replica, mine in zip(replicas, own, strict=True)
-    ]
+    packed = _packed(replicas, own)
     static = [float(replica.kind != SERVER) for replica in replicas]
     rows = sum(counts)
     return Runs(
@@ -132,6 +129,16 @@ def _runs(replicas: Sequence[Replica], counts: Sequence[int]) -> Runs:
         offline=np.zeros(rows),
         static=np.repeat(static, counts),
     )
+
+
+def _packed(replicas: Sequence[Replica], own: Sequence[Profile]) -> list[Profile]:
+    """Of the neighbours; replicas of one engine often have the same."""
+    found = {(id(each.engine), each.sizes, *each.batches): mine for each, mine in zip(replicas, own, strict=True)}
+    for each in replicas:
+        key = id(each.engine), each.neighbour, *each.batches
+        if key not in found:
+            found[key] = _profile(each, each.neighbour)
+    return [found[id(each.engine), each.neighbour, *each.batches] for each in replicas]
 
 
 def _profile(replica: Replica, sizes: Sizes) -> Profile:

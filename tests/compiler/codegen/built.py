@@ -40,6 +40,7 @@ class Wanted:
 
 
 WANTED = (
+    Wanted("small", "llama", "prefill,decode", "1"),
     Wanted("llama", "llama", "prefill,decode", "1,4"),
     Wanted("qwen3", "qwen3", "prefill,decode,embed", "4"),
     Wanted("mixtral", "mixtral", "prefill,decode", "4"),

@@ -6,6 +6,11 @@ from pathlib import Path
 import pytest
 
 from tests.compiler.langgraph.reading import edges, import_text
+from weft.compiler.dialects.tool import ToolOp
+from weft.compiler.effects import Effect, own_effect
+from weft.compiler.frontends.graphs.assumptions import Assumptions
+from weft.compiler.frontends.graphs.graph import NodeKind
+from weft.compiler.frontends.graphs.to_module import to_module
 from weft.compiler.frontends.langgraph.load import import_langgraph
 from weft.core.errors import ProgramError
 
@@ -148,3 +153,28 @@ def test_a_conditional_entry_point_is_traced(tmp_path: Path) -> None:
     (graph,) = import_text(tmp_path, text, trace="graph.invoke({'messages': []})").graphs
     assert graph.node("step").seen is not None
     assert [edge.probability for edge in graph.edges] == [1.0]
+
+
+WRAPPED = (
+    HEAD
+    + """
+from langgraph.graph.state import CompiledStateGraph
+from not_installed import look_up
+
+def wrap(worker: CompiledStateGraph, again=2):
+    builder = StateGraph(MessagesState).add_node("worker", worker).add_node("look_up", look_up)
+    return builder.add_edge(START, "worker").add_edge("worker", "look_up").compile()
+"""
+)
+
+
+def test_a_graph_stands_in_where_a_factory_asks_for_one(tmp_path: Path) -> None:
+    graph = import_text(tmp_path, WRAPPED, "wrap(...)").graph("wrap")
+    assert graph.node("worker").kind == NodeKind.SUBGRAPH
+    assert edges(graph) == {("START", "worker", "direct"), ("worker", "look_up", "direct")}
+
+
+def test_code_that_is_not_there_may_have_any_effect(tmp_path: Path) -> None:
+    module = to_module(import_text(tmp_path, WRAPPED, "wrap(...)"), Assumptions())
+    (hidden,) = (op for op in module.walk() if isinstance(op, ToolOp) and op.step_name == "look_up")
+    assert own_effect(hidden) is Effect.WRITES

@@ -225,6 +225,32 @@ def _goto_unknown(state):
     return Command(goto=state["word"])
 
 
+def _sends_or_names(state):
+    return [Send(f"{name}", state) for name in ("b", "c") if state["word"]] or "b"
+
+
+def test_a_router_that_names_a_node_here_and_sends_to_it_there_has_both_edges() -> None:
+    (graph,) = read_here(_graph(_sends_or_names)).graphs
+    assert {edge for edge in edges(graph) if edge[0] == "a"} == {
+        ("a", "b", "conditional"),
+        ("a", "b", "send"),
+        ("a", "c", "send"),
+    }
+    assert {edge.target for edge in graph.edges if edge.fan_out} == {"b", "c"}
+
+
+def _tested_by_get(state):
+    return state["word"] if state.get("word") in ("b", "c") else END
+
+
+def test_a_field_is_the_same_by_get_and_by_subscript() -> None:
+    (graph,) = read_here(_graph(_tested_by_get)).graphs
+    found = choice(graph, "a")
+    assert found is not None
+    assert not found.any_node
+    assert found.narrowed == ("__end__", "b", "c")
+
+
 @pytest.mark.parametrize(
     ("node", "expected", "any_node"),
     [

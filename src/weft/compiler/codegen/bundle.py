@@ -2,6 +2,7 @@
 
 manifest.json            what runs where, from what each file was made, the hash of every file (manifest.py)
 plan.json  agent.mlir    the Deployment; the placed module
+partitions/NAME.mlir     the steps of one partition, as a function of what goes in
 modules/NAME.mlir        what the compiler read: a model's phases in one number format, weights outside
 artifacts/NAME@TARGET/   module.vmfb, and model.json for the runtime (weft.runtime.engines.artifact)
 launch/POOL.json .sh     how the pool's engine is started (.yaml: its own config file)
@@ -29,6 +30,7 @@ from weft.compiler.codegen.manifest import (
     encode_manifest,
     files_of,
 )
+from weft.compiler.codegen.partitions import write_partitions
 from weft.compiler.codegen.staging import MANIFEST, check_place, staged
 from weft.compiler.codegen.targets import OPTIMISE
 from weft.compiler.codegen.torch_export import read_header
@@ -38,6 +40,7 @@ from weft.compiler.launch.script import script
 from weft.compiler.launch.serving import servings
 from weft.compiler.launch.spec import LaunchSpec, launch_specs
 from weft.compiler.parse import print_module
+from weft.compiler.passes.lower import partition_of
 from weft.compiler.placed_module import placed_module
 from weft.core.deployment import Deployment
 from weft.core.deployment_json import encode
@@ -97,6 +100,7 @@ def build_bundle(request: BundleRequest, tools: Tools) -> Manifest:
     with staged(request.out) as folder:
         (folder / "plan.json").write_bytes(encode(plan))
         (folder / "agent.mlir").write_text(print_module(module))
+        modules = write_partitions(folder, module)
         models = _write_models(folder, request.models, built, tools.watch)
         for spec in specs:
             write_spec(folder / "launch", spec)
@@ -106,7 +110,7 @@ def build_bundle(request: BundleRequest, tools: Tools) -> Manifest:
             agent=plan.agent,
             tools={each.name: each.version for each in (tools.exporter, tools.compiler)} if units else {},
             models=models,
-            partitions=tuple(_partitions(module.walk(), plan, built, specs)),
+            partitions=tuple(_partitions(module.walk(), plan, built, specs, modules)),
             artifacts=tuple(_artifact(each) for each in built),
             failures=tuple(_write_failure(folder, error, log) for error, log in failures),
             fingerprints=plan.fingerprints,
@@ -235,16 +239,20 @@ def _artifact(built: Built) -> ArtifactEntry:
 
 
 def _partitions(
-    operations: Iterator[object], plan: Deployment, built: Sequence[Built], specs: Sequence[LaunchSpec]
+    operations: Iterator[object],
+    plan: Deployment,
+    built: Sequence[Built],
+    specs: Sequence[LaunchSpec],
+    modules: Mapping[str, str],
 ) -> Iterator[PartitionEntry]:
-    """In the order of the program."""
+    """In the order of the program. `modules`: the file of each partition."""
     found: dict[str, PartitionEntry] = {}
     launched = {spec.pool for spec in specs}
     for step in (each for each in operations if isinstance(each, StepOp)):
         assert step.pool is not None
-        name = step.partition.data if step.partition else step.step_name  # a hand-off is a partition of its own
+        name = partition_of(step)
         pool = plan.pool(step.pool.string_value())
-        older = found.get(name, PartitionEntry(name, pool.name, pool.device, ()))
+        older = found.get(name, PartitionEntry(name, pool.name, pool.device, (), modules[name]))
         model_step = "model" in step.attributes
         files = tuple(_vmfb(each.unit) for each in built if model_step and pool.name in each.unit.pools)
         spec = f"launch/{pool.name}.json" if model_step and pool.name in launched else None

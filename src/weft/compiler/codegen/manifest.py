@@ -10,7 +10,7 @@ from weft.compiler.codegen.hashing import hash_file
 from weft.compiler.codegen.staging import MANIFEST
 from weft.core.errors import BundleError
 
-MANIFEST_VERSION = 1
+MANIFEST_VERSION = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +50,14 @@ class ArtifactEntry:
 @dataclass(frozen=True, slots=True)
 class PartitionEntry:
     """Steps of one block that run in one pool. Those without artifacts and launch spec are the CPU's own work: tools,
-    text, speech; plan.json has their table. `artifacts` are files, `launch` a spec."""
+    text, speech; plan.json has their table. `module` holds the steps as one function, `artifacts` are files, `launch`
+    a spec."""
 
     name: str
     pool: str
     device: str
     steps: tuple[str, ...]
+    module: str
     artifacts: tuple[str, ...] = ()
     launch: str | None = None
 

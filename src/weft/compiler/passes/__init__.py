@@ -17,6 +17,7 @@ from weft.compiler.passes.fuse_data import FuseData
 from weft.compiler.passes.inline import Inline
 from weft.compiler.passes.insert_sends import InsertSends
 from weft.compiler.passes.insert_transfers import InsertTransfers
+from weft.compiler.passes.lower import Lower
 from weft.compiler.passes.partition import Partition
 from weft.compiler.passes.pipeline_parallel import PipelineParallel
 from weft.compiler.passes.place import Place
@@ -52,5 +53,6 @@ PASSES: dict[str, Callable[[], type[ModulePass]]] = {
         PipelineParallel,
         TensorParallel,
         InsertSends,
+        Lower,
     )
 }

@@ -9,8 +9,7 @@ from xdsl.context import Context
 from xdsl.dialects.builtin import DictionaryAttr, ModuleOp, StringAttr
 from xdsl.ir import Attribute
 from xdsl.passes import ModulePass
-from xdsl.pattern_rewriter import PatternRewriter, PatternRewriteWalker, RewritePattern, op_type_rewrite_pattern
-from xdsl.rewriter import InsertPoint
+from xdsl.rewriter import InsertPoint, Rewriter
 
 from weft.compiler.dialects.kv import TransferOp
 from weft.compiler.dialects.llm import DecodeOp
@@ -22,25 +21,22 @@ class InsertTransfers(ModulePass):
     name = "insert-transfers"
 
     def apply(self, ctx: Context, op: ModuleOp) -> None:
-        PatternRewriteWalker(_MoveCache(), apply_recursively=False).rewrite_module(op)
+        for step in [each for each in op.walk() if isinstance(each, DecodeOp)]:
+            if step.handoff is not None and not isinstance(step.kv.owner, TransferOp):
+                _move_cache(step, step.handoff)
 
 
-class _MoveCache(RewritePattern):
-    @op_type_rewrite_pattern
-    def match_and_rewrite(self, op: DecodeOp, rewriter: PatternRewriter) -> None:
-        if op.handoff is None or isinstance(op.kv.owner, TransferOp):
-            return
-        step = f"{op.step_name.removesuffix('.decode')}.kv"
-        transfer = TransferOp.build(
-            operands=[op.kv],
-            attributes=_transfer_attributes(op, op.handoff) | {"step": StringAttr(step)},
-            result_types=[op.kv.type],
-        )
-        transfer.moved.name_hint = op.kv.name_hint
-        rewriter.insert(transfer, InsertPoint.before(op))
-        op.operands[0] = transfer.moved
-        del op.attributes["handoff"]
-        rewriter.notify_op_modified(op)
+def _move_cache(decode: DecodeOp, handoff: DictionaryAttr) -> None:
+    name = f"{decode.step_name.removesuffix('.decode')}.kv"
+    transfer = TransferOp.build(
+        operands=[decode.kv],
+        attributes=_transfer_attributes(decode, handoff) | {"step": StringAttr(name)},
+        result_types=[decode.kv.type],
+    )
+    transfer.moved.name_hint = decode.kv.name_hint
+    Rewriter.insert_op(transfer, InsertPoint.before(decode))
+    decode.operands[0] = transfer.moved
+    del decode.attributes["handoff"]
 
 
 def _transfer_attributes(decode: DecodeOp, handoff: DictionaryAttr) -> dict[str, Attribute]:

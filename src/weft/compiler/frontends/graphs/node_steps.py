@@ -40,7 +40,7 @@ class NodeSteps:
         if node.models:
             replies = [self._call(block, state, model, number) for number, model in enumerate(node.models)]
             return self._apply(block, [state, *replies], f"{self._path}.update", GLUE_CORE_S, MessagesType())
-        if node.kind is NodeKind.TOOLS:
+        if node.kind is NodeKind.TOOLS or node.kind is NodeKind.OPAQUE:
             return self._tools(block, state)
         if node.kind is NodeKind.SUBGRAPH:
             return state

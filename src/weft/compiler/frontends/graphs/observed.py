@@ -85,7 +85,8 @@ def _merged(graph: Graph, runs: list[list[Visit]], inferences: Sequence[Inferenc
     taken = _Taken()
     for run in runs:
         _count(graph, run, taken)
-    edges = [_edge(edge, taken) for edge in graph.edges]
+    ways = Counter((edge.source, edge.target) for edge in graph.edges if edge.kind in DECIDED)
+    edges = [_edge(edge, taken, ways[edge.source, edge.target]) for edge in graph.edges]
     known = {(edge.source, edge.target) for edge in graph.edges}
     edges += [_new_edge(source, target, taken) for source, target in taken.visits if (source, target) not in known]
     visits = [visit for run in runs for visit in run]
@@ -122,11 +123,12 @@ def _follow(
             taken.items[source, target] += items
 
 
-def _edge(edge: Edge, taken: _Taken) -> Edge:
+def _edge(edge: Edge, taken: _Taken, ways: int) -> Edge:
+    """Visits do not tell by which of several `ways` between two nodes they came: each gets its share."""
     key, times = (edge.source, edge.target), taken.of_node[edge.source]
     if not times:
         return edge
-    probability = min(1.0, taken.visits[key] / times) if edge.kind in DECIDED else edge.probability
+    probability = min(1.0, taken.visits[key] / times) / ways if edge.kind in DECIDED else edge.probability
     return replace(edge, seen=Seen(taken.items[key]), probability=probability)
 
 

@@ -1,7 +1,7 @@
 # pyright: standard
 """Decisions of a graph → edges, and open choices where the program does not say where it may go."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,27 +33,34 @@ def branch_edges(
     code = source_of(function_of(spec.path)) if function_of(spec.path) else None
     values = Reader(code, known, state).returned() if code else Values(unknown=("the router's code cannot be read",))
     sends = values.sends & known
-    names = values.names if code and is_program(code.function.__code__.co_filename) else known | {END}
+    told = code is not None and is_program(code.function.__code__.co_filename)
 
-    def edge(label: object, target: str, provenance: Provenance) -> Edge:
-        sent = target in sends
-        kind = EdgeKind.SEND if sent and target not in names else EdgeKind.CONDITIONAL
+    def ways(label: object, target: str, provenance: Provenance) -> Iterator[Edge]:
+        """One edge for each kind: a router may name a node here and send to it there. What a library does is drawn
+        as its users know it."""
         shown = str(label) if str(label) != target else ""
-        return Edge(source, target, kind, provenance, router, shown, fan_out=sent)
+        if target in values.names or target not in sends or not told:
+            fan_out = target in sends and not told
+            yield Edge(source, target, EdgeKind.CONDITIONAL, provenance, router, shown, fan_out=fan_out)
+        if target in sends and told:
+            yield Edge(source, target, EdgeKind.SEND, provenance, router, shown, fan_out=True)
+
+    def edges_to(targets: Iterable[tuple[str, object]], provenance: Provenance) -> list[Edge]:
+        return [edge for target, label in targets for edge in ways(label, target, provenance)]
 
     if spec.ends is not None:
-        declared = {str(target): label for label, target in spec.ends.items()}
-        edges = [edge(label, target, Provenance.DECLARED) for target, label in _pairs(spec.ends)]
-        edges += [edge(name, name, Provenance.ASSUMED) for name in sorted(sends - declared.keys())]
+        declared = {str(target) for target in spec.ends.values()}
+        edges = edges_to(_pairs(spec.ends), Provenance.DECLARED)
+        edges += edges_to(_same(sends - declared), Provenance.ASSUMED)
         return Decided(tuple(edges))
     allowed = known | {END}
     annotated = return_literals(code).names & allowed if code else frozenset[str]()
     if annotated:
-        edges = [edge(name, name, Provenance.DECLARED) for name in sorted(annotated)]
-        edges += [edge(name, name, Provenance.ASSUMED) for name in sorted(sends - annotated)]
+        edges = edges_to(_same(annotated), Provenance.DECLARED)
+        edges += edges_to(_same(sends - annotated), Provenance.ASSUMED)
         return Decided(tuple(edges))
     found = (values.names | values.sends) & allowed
-    edges = [edge(name, name, Provenance.ASSUMED) for name in sorted(found)]
+    edges = edges_to(_same(found), Provenance.ASSUMED)
     location = show(code.location) if code else ""
     choice = _open(source, router, EdgeKind.CONDITIONAL, values, found, location)
     return Decided(tuple(edges), (choice,))
@@ -89,6 +96,11 @@ def command_edges(
     found = (values.names | values.sends) & allowed
     edges = [_command(node, each, Provenance.ASSUMED, fan_out=each in sent) for each in sorted(found)]
     return Decided(tuple(edges), (_open(node, "Command", EdgeKind.COMMAND, values, found, location),))
+
+
+def _same(names: Iterable[str]) -> list[tuple[str, object]]:
+    """Targets whose labels are their names."""
+    return [(name, name) for name in sorted(names)]
 
 
 def _pairs(ends: Mapping[Any, str]) -> list[tuple[str, object]]:

@@ -50,7 +50,10 @@ def _replaced(function: ast.expr, argument: ast.expr, key: int | str | None) -> 
 
 
 def _stand_in(callee: Any, key: int | str) -> Any:
-    """A chat model where the parameter is one by name or annotation, else an ordinary stand-in."""
+    """A chat model or a graph where the parameter is one by name or annotation, else an ordinary stand-in."""
+    from langchain_core.runnables import RunnableLambda
+    from langgraph.graph import START, MessagesState, StateGraph
+
     from weft.compiler.frontends.langgraph.stub_langchain import StubChatModel  # LangChain is loaded by then
 
     parameters = inspect.signature(callee).parameters
@@ -58,6 +61,9 @@ def _stand_in(callee: Any, key: int | str) -> Any:
     annotation = str(parameters[name].annotation) if name in parameters else ""
     if re.search(r"(^|_)(llm|model)s?$", name) or re.search("ChatModel|LanguageModel|LLM", annotation):
         return StubChatModel()
+    if re.search("Compiled|Pregel|StateGraph", annotation):
+        opaque = StateGraph(MessagesState).add_node(name, RunnableLambda(stubs.value(name)))
+        return opaque.add_edge(START, name).compile(name=name)
     return stubs.value(name)
 
 

@@ -9,7 +9,7 @@ from weft.compiler.frontends.langgraph.source import FunctionNode
 def checked_against(function: FunctionNode, node: ast.expr) -> list[ast.expr]:
     """What `node`, an expression in `function`, has been found in where it stands: collections (`in`), or tuples of
     the value it is equal to. Empty where nothing was checked."""
-    wanted = ast.dump(node)
+    wanted = _dumped(node)
     for branch in _branches(function):
         allowed = _allowed(branch.test, wanted)
         if allowed and _inside(branch.body, node):
@@ -22,6 +22,15 @@ def checked_against(function: FunctionNode, node: ast.expr) -> list[ast.expr]:
     return []
 
 
+def _dumped(node: ast.expr) -> str:
+    """As text, `x.get("name")` like `x["name"]`."""
+    match node:
+        case ast.Call(func=ast.Attribute(value=base, attr="get"), args=[ast.Constant(value=str()) as name, *_]):
+            return ast.dump(ast.Subscript(base, name, ast.Load()))
+        case _:
+            return ast.dump(node)
+
+
 def _branches(function: FunctionNode) -> Iterator[ast.If | ast.IfExp]:
     """The last test before a use counts first."""
     found = [each for each in ast.walk(function) if isinstance(each, ast.If | ast.IfExp)]
@@ -31,9 +40,9 @@ def _branches(function: FunctionNode) -> Iterator[ast.If | ast.IfExp]:
 def _allowed(test: ast.expr, wanted: str) -> list[ast.expr]:
     """What the tested expression is one of where the test holds."""
     match test:
-        case ast.Compare(left=left, ops=[ast.In()], comparators=[other]) if ast.dump(left) == wanted:
+        case ast.Compare(left=left, ops=[ast.In()], comparators=[other]) if _dumped(left) == wanted:
             return [other]
-        case ast.Compare(left=left, ops=[ast.Eq()], comparators=[other]) if ast.dump(left) == wanted:
+        case ast.Compare(left=left, ops=[ast.Eq()], comparators=[other]) if _dumped(left) == wanted:
             return [ast.copy_location(ast.Tuple([other], ast.Load()), other)]
         case ast.BoolOp(op=ast.And(), values=values):
             return next((found for each in values if (found := _allowed(each, wanted))), list[ast.expr]())
@@ -49,9 +58,9 @@ def _allowed(test: ast.expr, wanted: str) -> list[ast.expr]:
 def _refused(test: ast.expr, wanted: str) -> list[ast.expr]:
     """What the tested expression is one of where the test fails."""
     match test:
-        case ast.Compare(left=left, ops=[ast.NotIn()], comparators=[other]) if ast.dump(left) == wanted:
+        case ast.Compare(left=left, ops=[ast.NotIn()], comparators=[other]) if _dumped(left) == wanted:
             return [other]
-        case ast.Compare(left=left, ops=[ast.NotEq()], comparators=[other]) if ast.dump(left) == wanted:
+        case ast.Compare(left=left, ops=[ast.NotEq()], comparators=[other]) if _dumped(left) == wanted:
             return [ast.copy_location(ast.Tuple([other], ast.Load()), other)]
         case ast.BoolOp(op=ast.Or(), values=values):
             return next((found for each in values if (found := _refused(each, wanted))), list[ast.expr]())
