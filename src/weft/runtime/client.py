@@ -90,9 +90,9 @@ class NodeClient:
                 raise _unexpected(self.name, header.message)
             reader = KvReader(header.data, model_hash=model_hash)
             moved_bytes = len(header.data)
-            for _ in range(reader.shape.layers):
+            while not reader.complete:
                 chunk = (await asyncio.wait_for(next_frame(), KV_STALL_S)).data
-                await in_thread(lambda chunk=chunk: reader.add_layer(chunk))
+                await in_thread(lambda chunk=chunk: reader.add(chunk))
                 moved_bytes += len(chunk)
             return reader.finish(), moved_bytes
 
