@@ -187,7 +187,7 @@ async def test_malformed_frames_end_the_peer_and_not_the_node(model_dir: Path) -
     services, _ = llm_services(model_dir)
     transport = TcpTransport(SECRET)
     async with running(transport, services) as (client,):
-        for nonsense in (b"\xff" * 12, b"\x03\0\0\0" + bytes(8) + b"\xc1\xc1\xc1", b"\x01" + bytes(11) + b"\x80"):
+        for nonsense in (b"\xff" * 32, b"\x03" + bytes(31) + b"\xc1\xc1\xc1", b"\x01" + bytes(31) + b"\x80"):
             peer = await transport.connect(client.address)
             peer.write(nonsense)
             with pytest.raises(ConnectionError):

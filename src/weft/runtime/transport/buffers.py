@@ -5,6 +5,7 @@ slices included) has gone.
 """
 
 import mmap
+import os
 import threading
 import weakref
 from collections import deque
@@ -13,7 +14,8 @@ from collections.abc import Callable
 import numpy as np
 
 POOLED_BYTES = 1024**2  # smaller buffers are cheap to make
-KEPT_BYTES = 256 * 1024**2
+KEPT_BYTES = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 16
+"""Of idle memory. A cache that is held whole while it is imported should find its buffers warm the next time."""
 
 
 class BufferPool:

@@ -20,12 +20,10 @@ import numpy as np
 from weft.core.errors import WireError
 from weft.runtime.threads import in_thread
 from weft.runtime.transport.base import Buffer
-from weft.runtime.transport.buffers import class_of, lent
+from weft.runtime.transport.buffers import KEPT_BYTES, class_of, lent
 
 LIMIT_BYTES = 2 * 1024**3
 """Of all segments that one side of a connection has made."""
-KEPT_BYTES = 512 * 1024**2
-"""Of the segments that are free: the memory of more is given back to the system."""
 RECORD = struct.Struct("<cQ")
 OPENED, COLLECTED, RELEASED = b"O", b"C", b"R"
 FRAMES_AHEAD = 16
