@@ -1,23 +1,24 @@
+# pyright: standard
 """How fast bytes move between two processes of this machine: Weft's transports beside memcpy, bare sockets, Arrow
-Flight and NIXL, in one run. `python benchmarks/transport.py [--quick] [--nixl-python PATH]`
+Flight and NIXL, in one run. `python benchmarks/transport.py [--quick]`
 
 A cache moves as frames of one layer each (32 MiB here). Weft's receiver holds what came until the whole has come, as a
-KV import does; shared memory is read where it lies. Peers run with buffers made and touched beforehand. All rounds of
+KV import does; shared memory is read where it lies. Peers run with buffers made and touched beforehand;
+NIXL where it is installed (`pip install --no-deps nixl nixl-cu12`). All rounds of
 all ways take turns, and the best of each counts: other work on the machine only ever slows.
 """
 
 import argparse
 import asyncio
+import importlib.util
 import multiprocessing as mp
 import multiprocessing.connection
 import secrets
 import socket
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ import numpy as np
 from harness import Measurement, report
 from weft.runtime import messages
 from weft.runtime.transport.base import Connection, Frame, Transport
+from weft.runtime.transport.choose import node_transport
 from weft.runtime.transport.shm import ShmTransport
 from weft.runtime.transport.tcp import LANES, TcpTransport
 
@@ -47,6 +49,7 @@ def payloads(size: int) -> list[np.ndarray]:
 TRANSPORTS: dict[str, Callable[[bytes], Transport]] = {
     "shm": ShmTransport,
     "tcp": lambda secret: TcpTransport(secret, lanes=LANES),
+    "nixl": lambda secret: node_transport("nixl", secret),
 }
 
 
@@ -181,28 +184,52 @@ def arrow_flight() -> Iterator[Move]:
     child.join()
 
 
+def serve_nixl(pipe: Pipe) -> None:
+    """Memory of ours that the other side may read, registered beforehand."""
+    from nixl._api import nixl_agent, nixl_agent_config
+
+    agent = nixl_agent("receiver", nixl_agent_config(backends=["UCX"]))
+    target = np.ones(max(SIZES), np.uint8)
+    agent.register_memory([(target.ctypes.data, target.nbytes, 0, "")], "DRAM")
+    pipe.send((agent.get_agent_metadata(), target.ctypes.data))
+    pipe.recv()
+
+
 @contextmanager
-def nixl(python: str) -> Iterator[Move]:
-    """In a process of its own, with the interpreter that has the wheel (benchmarks/transport_nixl.py)."""
-    script = Path(__file__).with_name("transport_nixl.py")
-    peer = subprocess.Popen([python, str(script)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    assert peer.stdin is not None and peer.stdout is not None
+def nixl() -> Iterator[Move]:
+    """The bare library: one WRITE between memory that both sides registered beforehand."""
+    from nixl._api import nixl_agent, nixl_agent_config
 
-    def move(size: int) -> float:
-        peer.stdin.write(f"{size}\n")
-        peer.stdin.flush()
-        return float(peer.stdout.readline())
+    ours, theirs = mp.Pipe()
+    child = mp.get_context("spawn").Process(target=serve_nixl, args=(theirs,))
+    child.start()
+    agent = nixl_agent("sender", nixl_agent_config(backends=["UCX"]))
+    source = np.concatenate(payloads(max(SIZES)))
+    agent.register_memory([(source.ctypes.data, source.nbytes, 0, "")], "DRAM")
+    metadata, target = ours.recv()
+    peer = agent.add_remote_agent(metadata)
 
-    yield move
-    peer.stdin.close()
-    peer.wait()
+    def move(size: int) -> None:
+        here = agent.get_xfer_descs([(source.ctypes.data, size, 0)], "DRAM")
+        there = agent.get_xfer_descs([(target, size, 0)], "DRAM")
+        handle = agent.initialize_xfer("WRITE", here, there, peer)
+        state = agent.transfer(handle)
+        while state == "PROC":
+            time.sleep(0.0002)
+            state = agent.check_xfer_state(handle)
+        assert state == "DONE", state
+        agent.release_xfer_handle(handle)
+
+    yield lambda size: timed(lambda: move(size))
+    ours.send(None)
+    child.join()
 
 
-def measure(rounds: int, sizes: tuple[int, ...], nixl_python: str | None) -> dict[tuple[str, int], float]:
+def measure(rounds: int, sizes: tuple[int, ...]) -> dict[tuple[str, int], float]:
     """GB/s of each way and size: the best of the rounds."""
     ways = {"memcpy": memcpy(), "shm": weft("shm"), "tcp": weft("tcp"), "bare": bare_tcp(), "flight": arrow_flight()}
-    if nixl_python:
-        ways["nixl"] = nixl(nixl_python)
+    if importlib.util.find_spec("nixl") is not None:
+        ways |= {"weft over nixl": weft("nixl"), "nixl": nixl()}
     best: dict[tuple[str, int], float] = {}
     with ExitStack() as stack:
         moves = {name: stack.enter_context(way) for name, way in ways.items()}
@@ -235,7 +262,6 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Weft benchmark")
     parser.add_argument("--json", action="store_true", help="machine-readable output")
     parser.add_argument("--quick", action="store_true", help="64 MiB only, few rounds")
-    parser.add_argument("--nixl-python", help="an interpreter that has nixl and numpy")
     options = parser.parse_args()
-    found = measure(2, SIZES[:1], options.nixl_python) if options.quick else measure(5, SIZES, options.nixl_python)
+    found = measure(2, SIZES[:1]) if options.quick else measure(5, SIZES)
     sys.exit(report(measurements(found), json_output=options.json))

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import importlib.util
 import secrets
 import socket
 import struct
@@ -17,6 +18,7 @@ from weft.core.program import StepKind
 from weft.runtime import messages
 from weft.runtime.transport import framing
 from weft.runtime.transport.base import Connection, Frame, Transport
+from weft.runtime.transport.choose import node_transport
 from weft.runtime.transport.connection import FramedConnection
 from weft.runtime.transport.listener import GREETING
 from weft.runtime.transport.memory import FRAMES_IN_FLIGHT, MemoryTransport
@@ -32,7 +34,10 @@ TRANSPORTS: dict[str, Callable[[], Transport]] = {
     "tcp": lambda: TcpTransport(SECRET),
     "lanes": lambda: TcpTransport(SECRET, lanes=3),
     "shm": lambda: ShmTransport(SECRET),
+    "auto": lambda: node_transport("auto", SECRET),
 }
+if importlib.util.find_spec("nixl") is not None:  # an extra
+    TRANSPORTS["nixl"] = lambda: node_transport("nixl", SECRET)
 
 
 @pytest.fixture(params=TRANSPORTS)

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from weft.core.errors import NodeDiedError, RunError, StepFailedError, WireError
 from weft.core.program import Step
 from weft.runtime import messages
-from weft.runtime.kv.cache import KvCache
-from weft.runtime.kv.wire import KvReader
+from weft.runtime.kv.pull import KvPull
 from weft.runtime.messages import NodeInfo, StepMetrics, Token
 from weft.runtime.threads import in_thread
 from weft.runtime.transport.base import Buffer, Connection, Frame, Transport
@@ -82,19 +81,20 @@ class NodeClient:
                     case other:
                         raise _unexpected(self.name, other)
 
-    async def fetch_kv(self, sequence: int, model_hash: str) -> tuple[KvCache, int]:
-        """The KV cache of a sequence, layer by layer; and how many bytes moved."""
-        async with self._exchange("KV", lambda id: messages.KvFetch(id, sequence)) as next_frame:
+    async def fetch_kv(self, pull: KvPull) -> None:
+        """Takes in what `pull` still lacks, layer by layer."""
+
+        def ask(id: int) -> messages.KvFetch:
+            return messages.KvFetch(id, pull.sequence, pull.whole_layers)
+
+        async with self._exchange("KV", ask) as next_frame:
             header = await asyncio.wait_for(next_frame(), KV_STALL_S)
             if not isinstance(header.message, messages.KvHeader):
                 raise _unexpected(self.name, header.message)
-            reader = KvReader(header.data, model_hash=model_hash)
-            moved_bytes = len(header.data)
-            while not reader.complete:
+            pull.begin(header.data)
+            while not pull.complete:
                 chunk = (await asyncio.wait_for(next_frame(), KV_STALL_S)).data
-                await in_thread(lambda chunk=chunk: reader.add(chunk))
-                moved_bytes += len(chunk)
-            return reader.finish(), moved_bytes
+                await in_thread(lambda chunk=chunk: pull.add(chunk))
 
     async def release(self, sequence: int) -> None:
         await self._send(Frame(messages.Release(next(self._ids), sequence)))

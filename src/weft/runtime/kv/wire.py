@@ -104,6 +104,14 @@ class KvReader:
         """How many layers from the first on are complete: where a transfer that was cut goes on."""
         return next((layer for layer, got in enumerate(self._tokens) if got < self.shape.tokens), self.shape.layers)
 
+    def rewind(self) -> None:
+        """Forgets all from the first layer on that is not whole: there the sender goes on."""
+        for layer in range(self.whole_layers, self.shape.layers):
+            if self._tokens[layer] == self.shape.tokens:
+                self._missing += 1
+            self._tokens[layer] = 0
+            self._chunks[layer].clear()
+
     def chunk_bytes(self, head: Buffer) -> int:
         """Size of the chunk that `head` begins, checked against what is due."""
         layer, _, tokens, _ = self._read_head(head)

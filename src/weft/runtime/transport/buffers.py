@@ -9,9 +9,11 @@ import os
 import threading
 import weakref
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
+
+from weft.runtime.transport.base import Buffer
 
 POOLED_BYTES = 1024**2  # smaller buffers are cheap to make
 KEPT_BYTES = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 16
@@ -64,6 +66,15 @@ def lent(region: mmap.mmap, size: int, give_back: Callable[[mmap.mmap], object])
     array = np.frombuffer(region, np.uint8)
     weakref.finalize(array, give_back, region).atexit = False
     return array.data[:size]
+
+
+def fill(target: np.ndarray, parts: Sequence[Buffer]) -> None:
+    """The parts one after the other, at the start of `target`."""
+    start = 0
+    for part in parts:
+        source = np.frombuffer(part, np.uint8)
+        np.copyto(target[start : start + len(source)], source)
+        start += len(source)
 
 
 def _fresh(size: int) -> mmap.mmap:

@@ -20,7 +20,7 @@ import numpy as np
 from weft.core.errors import WireError
 from weft.runtime.threads import in_thread
 from weft.runtime.transport.base import Buffer
-from weft.runtime.transport.buffers import KEPT_BYTES, class_of, lent
+from weft.runtime.transport.buffers import KEPT_BYTES, class_of, fill, lent
 
 LIMIT_BYTES = 2 * 1024**3
 """Of all segments that one side of a connection has made."""
@@ -56,7 +56,7 @@ class Segments:
         if name is None:
             return None
         target = np.frombuffer(self._own[name], np.uint8)
-        await in_thread(lambda: _fill(target, parts))
+        await in_thread(lambda: fill(target, parts))
         return TICKET.pack(name)
 
     async def deliver(self, parts: Sequence[Buffer], size: int) -> None:
@@ -159,14 +159,6 @@ class Segments:
                 raise _refusal(f"the peer opened more than {LIMIT_BYTES} bytes")
         else:
             raise _refusal(f"record {kind!r} {name} makes no sense here")
-
-
-def _fill(target: np.ndarray, parts: Sequence[Buffer]) -> None:
-    start = 0
-    for part in parts:
-        source = np.frombuffer(part, np.uint8)
-        np.copyto(target[start : start + len(source)], source)
-        start += len(source)
 
 
 def _mapped(descriptor: int) -> mmap.mmap:

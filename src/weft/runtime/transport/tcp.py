@@ -15,7 +15,7 @@ from weft.runtime.transport.lanes import Lanes
 from weft.runtime.transport.listener import Acceptor, checked, dial
 
 LOOPBACK = "127.0.0.1"
-LANES = 2
+LANES = 4
 
 
 class TcpTransport:
