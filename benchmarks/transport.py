@@ -32,15 +32,15 @@ from weft.runtime.transport.tcp import LANES, TcpTransport
 
 MIB = 2**20
 LAYER_BYTES = 32 * MIB
-SIZES = (64 * MIB, 1024 * MIB)
+SIZES = (64 * MIB,) if "--quick" in sys.argv else (64 * MIB, 1024 * MIB)
+LARGEST = max(SIZES)
 Pipe = mp.connection.Connection
 Move = Callable[[int], float]
 """Moves so many bytes; returns the seconds until the receiver has them all."""
 
 
-def payloads(size: int) -> list[np.ndarray]:
-    rng = np.random.default_rng(0)
-    return [rng.integers(0, 255, LAYER_BYTES, np.uint8) for _ in range(size // LAYER_BYTES)]
+def payloads() -> list[np.ndarray]:
+    return [np.full(LAYER_BYTES, layer, np.uint8) for layer in range(LARGEST // LAYER_BYTES)]
 
 
 # Weft
@@ -86,7 +86,7 @@ def weft(kind: str) -> Iterator[Move]:
     child.start()
     loop = asyncio.new_event_loop()
     connection = loop.run_until_complete(TRANSPORTS[kind](secret).connect(ours.recv()))
-    source = payloads(max(SIZES))
+    source = payloads()
 
     async def move(size: int) -> None:
         layers = source[: size // LAYER_BYTES]
@@ -111,7 +111,7 @@ def timed(work: Callable[[], object]) -> float:
 
 @contextmanager
 def memcpy() -> Iterator[Move]:
-    source = np.concatenate(payloads(max(SIZES)))
+    source = np.concatenate(payloads())
     target = source.copy()
     yield lambda size: timed(lambda: np.copyto(target[:size], source[:size]))
 
@@ -120,7 +120,7 @@ def receive_bytes(pipe: Pipe) -> None:
     server = socket.create_server(("127.0.0.1", 0))
     pipe.send(server.getsockname())
     connection, _ = server.accept()
-    target = memoryview(bytearray(np.ones(max(SIZES), np.uint8)))
+    target = memoryview(bytearray(np.ones(LARGEST, np.uint8)))
     while prefix := connection.recv(8, socket.MSG_WAITALL):
         view = target[: int.from_bytes(prefix, "little")]
         while view:
@@ -135,7 +135,7 @@ def bare_tcp() -> Iterator[Move]:
     child.start()
     connection = socket.create_connection(ours.recv())
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    source = np.concatenate(payloads(max(SIZES))).data
+    source = np.concatenate(payloads()).data
 
     def move(size: int) -> None:
         connection.sendall(size.to_bytes(8, "little"))
@@ -170,7 +170,7 @@ def arrow_flight() -> Iterator[Move]:
     child.start()
     client = flight.connect(f"grpc://127.0.0.1:{ours.recv()}")
     schema = pa.schema([("kv", pa.uint8())])
-    batches = [pa.record_batch([pa.array(layer)], schema) for layer in payloads(max(SIZES))]
+    batches = [pa.record_batch([pa.array(layer)], schema) for layer in payloads()]
 
     def move(size: int) -> None:
         writer, _ = client.do_put(flight.FlightDescriptor.for_path("kv"), schema)
@@ -189,7 +189,7 @@ def serve_nixl(pipe: Pipe) -> None:
     from nixl._api import nixl_agent, nixl_agent_config
 
     agent = nixl_agent("receiver", nixl_agent_config(backends=["UCX"]))
-    target = np.ones(max(SIZES), np.uint8)
+    target = np.ones(LARGEST, np.uint8)
     agent.register_memory([(target.ctypes.data, target.nbytes, 0, "")], "DRAM")
     pipe.send((agent.get_agent_metadata(), target.ctypes.data))
     pipe.recv()
@@ -204,7 +204,7 @@ def nixl() -> Iterator[Move]:
     child = mp.get_context("spawn").Process(target=serve_nixl, args=(theirs,))
     child.start()
     agent = nixl_agent("sender", nixl_agent_config(backends=["UCX"]))
-    source = np.concatenate(payloads(max(SIZES)))
+    source = np.concatenate(payloads())
     agent.register_memory([(source.ctypes.data, source.nbytes, 0, "")], "DRAM")
     metadata, target = ours.recv()
     peer = agent.add_remote_agent(metadata)
@@ -225,7 +225,7 @@ def nixl() -> Iterator[Move]:
     child.join()
 
 
-def measure(rounds: int, sizes: tuple[int, ...]) -> dict[tuple[str, int], float]:
+def measure(rounds: int) -> dict[tuple[str, int], float]:
     """GB/s of each way and size: the best of the rounds."""
     ways = {"memcpy": memcpy(), "shm": weft("shm"), "tcp": weft("tcp"), "bare": bare_tcp(), "flight": arrow_flight()}
     if importlib.util.find_spec("nixl") is not None:
@@ -233,7 +233,7 @@ def measure(rounds: int, sizes: tuple[int, ...]) -> dict[tuple[str, int], float]
     best: dict[tuple[str, int], float] = {}
     with ExitStack() as stack:
         moves = {name: stack.enter_context(way) for name, way in ways.items()}
-        for size in sizes:
+        for size in SIZES:
             for _ in range(rounds + 1):  # the first warms up: it can only be the worst
                 for name, move in moves.items():
                     best[name, size] = max(best.get((name, size), 0.0), size / move(size) / 1e9)
@@ -263,5 +263,5 @@ if __name__ == "__main__":
     parser.add_argument("--json", action="store_true", help="machine-readable output")
     parser.add_argument("--quick", action="store_true", help="64 MiB only, few rounds")
     options = parser.parse_args()
-    found = measure(2, SIZES[:1]) if options.quick else measure(5, SIZES)
+    found = measure(rounds=2 if options.quick else 5)
     sys.exit(report(measurements(found), json_output=options.json))

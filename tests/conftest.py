@@ -30,6 +30,7 @@ SLOW = (
     "control/test_validate.py::*",
     "plan/test_decompose.py::*",
     "plan/test_split.py::test_two_formulations_agree",
+    "serve/test_standins.py::test_killed_processes_lose_no_request",
     "study/test_fidelity.py::test_the_goals_are_met_on_kept_out_configurations",
     "study/test_never_loses.py::*",
     "study/test_retention.py::*",

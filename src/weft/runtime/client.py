@@ -142,7 +142,7 @@ class NodeClient:
     async def _next(self, what: str, answers: "asyncio.Queue[Frame | RunError]") -> Frame:
         answer = await answers.get()
         if isinstance(answer, RunError):
-            raise answer
+            raise _fresh(answer)
         if isinstance(answer.message, messages.Failure):
             failure = answer.message
             raise StepFailedError(
@@ -154,11 +154,11 @@ class NodeClient:
 
     async def _send(self, frame: Frame) -> None:
         if self.died.done():
-            raise self.died.result()
+            raise _fresh(self.died.result())
         try:
             await self._connection.send(frame)
         except ConnectionError as error:
-            raise await self._lost() from error
+            raise _fresh(await self._lost()) from error
 
     async def _read(self) -> None:
         try:
@@ -167,6 +167,7 @@ class NodeClient:
                 answers = self._answers.get(frame.message.id)
                 if answers is not None:  # else: the rest of an answer that nobody waits for any more
                     answers.put_nowait(frame)
+                del frame, answers  # while it waits for the next, nobody should hold this one's payload
         except ConnectionError:
             await self._lost()
         except WireError as error:
@@ -177,6 +178,11 @@ class NodeClient:
             why = await self._explain() if self._explain is not None else "connection was lost"
             self.fail(_died(self.name, why))
         return self.died.result()
+
+
+def _fresh(error: RunError) -> RunError:
+    """The same error anew: one that was raised keeps the frames that it passed, and with them their buffers."""
+    return type(error)(subject=error.subject, problem=error.problem, way_out=error.way_out)
 
 
 def _died(name: str, why: str) -> NodeDiedError:

@@ -120,8 +120,10 @@ class FramedConnection(asyncio.BufferedProtocol):
         whole = self._buffer
         self._full = self._loop.create_future()
         self._transport.resume_reading()
-        await self._full
-        self._buffer = memoryview(b"")  # whoever asked keeps it, and only as long as it needs it
+        try:
+            await self._full
+        finally:  # whoever asked keeps the buffer, as long as it needs it; an error keeps the frames that it passed
+            self._buffer, self._full = memoryview(b""), None
         return whole
 
     def detach(self) -> socket.socket:
