@@ -91,6 +91,10 @@ class FramedConnection(asyncio.BufferedProtocol):
             self._transport.abort()
         await asyncio.gather(*self._sends, return_exceptions=True)
 
+    def abort(self) -> None:
+        if self._transport is not None:
+            self._transport.abort()
+
     async def prove(self, secret: bytes, greeting: bytes, role: Role) -> None:
         """Both sides send a challenge, then the proof over both and the greeting: none can be replayed or mirrored.
         What comes after has keys that only these two challenges give."""

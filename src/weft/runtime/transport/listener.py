@@ -73,17 +73,22 @@ class Acceptor:
         self._make_bulk = make_bulk
         self._on_connection = on_connection
         self._tasks: set[asyncio.Task[None]] = set()
+        self._closing = False
         self._awaited: dict[bytes, list[asyncio.Future[socket.socket]]] = {}
 
     def protocol(self) -> FramedConnection:
         return FramedConnection(self._pool, self._accept)
 
     async def close(self) -> None:
+        self._closing = True
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _accept(self, connection: FramedConnection) -> None:
+        if self._closing:  # it was on its way in when the listener closed
+            connection.abort()
+            return
         task = asyncio.ensure_future(self._serve(connection))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
