@@ -54,6 +54,7 @@ SLOW = (
     "plan/test_split.py::test_two_formulations_agree",
     "sim/test_oracles.py::test_cores_are_an_m_m_c_queue*",
     "study/test_command.py::*",
+    "serve/test_standins.py::test_killed_processes_lose_no_request",
     "study/test_fidelity.py::test_the_goals_are_met_on_kept_out_configurations",
     "study/test_never_loses.py::*",
     "study/test_retention.py::*",

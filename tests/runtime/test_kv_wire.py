@@ -2,6 +2,7 @@
 
 import dataclasses
 import struct
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from weft.core.errors import WireError
 from weft.runtime.kv import wire
-from weft.runtime.kv.cache import NUMPY_OF_DTYPE, KvCache, KvShape
+from weft.runtime.kv.cache import NUMPY_OF_DTYPE, SCALED, KvCache, KvShape, Layout
 
 SHAPES = st.builds(
     KvShape,
@@ -20,7 +21,11 @@ SHAPES = st.builds(
     head_dim=st.integers(1, 8),
     tokens=st.integers(1, 9),
     dtype=st.sampled_from(sorted(NUMPY_OF_DTYPE)),
-)
+    layout=st.sampled_from(get_args(Layout)),
+    block_size=st.sampled_from([0, 1, 4]),
+    tp_rank=st.just(1),
+    tp_size=st.just(2),
+).filter(lambda shape: shape.kv_heads in (1, 2, 4))
 
 
 def filled(shape: KvShape, seed: int = 0) -> KvCache:
@@ -31,7 +36,11 @@ def filled(shape: KvShape, seed: int = 0) -> KvCache:
         raw = [noise.bytes(shape.array_bytes) for _ in range(shape.layers)]
         return tuple(np.frombuffer(data, dtype).reshape(shape.array_shape) for data in raw)
 
-    return KvCache(shape, arrays(), arrays())
+    def scales() -> tuple[np.ndarray, ...]:
+        size = (len(shape.heads), shape.tokens)
+        return tuple(noise.random(size, np.float32) for _ in range(shape.layers * (shape.dtype in SCALED)))
+
+    return KvCache(shape, arrays(), arrays(), scales(), scales())
 
 
 def encoded(kv: KvCache) -> bytes:
@@ -46,9 +55,38 @@ def test_round_trip(shape: KvShape, seed: int) -> None:
     kv = filled(shape, seed)
     again = wire.decode(encoded(kv), model_hash=shape.model_hash)
     assert again.shape == shape
-    for before, after in zip(kv.keys + kv.values, again.keys + again.values, strict=True):
-        assert before.tobytes() == after.tobytes()
-        assert before.shape == after.shape
+    assert_same(kv, again)
+
+
+@given(SHAPES, st.data())
+def test_chunks_of_several_layers_may_interleave(shape: KvShape, data: st.DataObject) -> None:
+    kv = filled(shape)
+    reader = wire.KvReader(wire.encode_prelude(shape), model_hash=shape.model_hash)
+    step = shape.block_size or 2
+    starts = {layer: list(range(0, shape.tokens, step)) for layer in range(shape.layers)}
+    while starts:
+        layer = data.draw(st.sampled_from(sorted(starts)))
+        start = starts[layer].pop(0)
+        assert reader.received_tokens(layer) == start
+        reader.add(b"".join(wire.encode_chunk(*chunk(kv, layer, start, min(start + step, shape.tokens)))))
+        starts = {layer: left for layer, left in starts.items() if left}
+    assert_same(kv, reader.finish())
+
+
+def chunk(kv: KvCache, layer: int, start: int, stop: int) -> tuple[int, int, int, tuple[np.ndarray, ...]]:
+    shape = kv.shape
+    keys, values, *scales = kv.parts(layer)
+    size = shape.block_size or 1
+    run = slice(start // size, -(-stop // size))
+    cut = (slice(None),) * shape.token_axis + (run,)
+    return layer, start, stop - start, (keys[cut], values[cut], *(scale[:, start:stop] for scale in scales))
+
+
+def assert_same(kv: KvCache, again: KvCache) -> None:
+    for layer in range(kv.shape.layers):
+        for before, after in zip(kv.parts(layer), again.parts(layer), strict=True):
+            assert before.tobytes() == after.tobytes()
+            assert (before.shape, before.dtype) == (after.shape, after.dtype)
 
 
 @given(st.data())
@@ -76,7 +114,7 @@ def test_refusals_say_what_is_wrong() -> None:
     whole = encoded(SMALL)
     cases = {
         "not b'WEFTKV'": b"PICKLE" + whole[6:],
-        "format version 2": whole[:6] + struct.pack("<H", 2) + whole[8:],
+        "format version 1": whole[:6] + struct.pack("<H", 1) + whole[8:],
         "header of 99999 bytes": whole[:8] + struct.pack("<I", 99_999) + whole[12:],
         "1 bytes follow": whole + b"x",
     }
@@ -89,7 +127,17 @@ def test_refusals_say_what_is_wrong() -> None:
 
 @pytest.mark.parametrize(
     ("changes", "said"),
-    [({"tokens": 10**12}, "would take"), ({"layers": 0}, "impossible"), ({"dtype": "object"}, "impossible")],
+    [
+        ({"tokens": 10**9}, "would take"),
+        ({"tokens": 10**12}, "impossible"),
+        ({"layers": 0}, "impossible"),
+        ({"layers": 10**6}, "impossible"),
+        ({"dtype": "object"}, "impossible"),
+        ({"layout": "dnh"}, "Invalid enum value"),
+        ({"block_size": -1}, "impossible"),
+        ({"tp_rank": 2, "tp_size": 2}, "impossible"),
+        ({"kv_heads": 3, "tp_size": 2}, "3 heads, which 2 ranks cannot share"),
+    ],
 )
 def test_a_header_cannot_ask_for_too_much(changes: dict[str, object], said: str) -> None:
     shape = dataclasses.replace(SMALL.shape, **changes)
@@ -97,11 +145,16 @@ def test_a_header_cannot_ask_for_too_much(changes: dict[str, object], said: str)
         wire.KvReader(wire.encode_prelude(shape), model_hash=shape.model_hash)
 
 
-def test_layers_come_once_and_in_order() -> None:
+def test_each_layer_comes_once() -> None:
     reader = wire.KvReader(wire.encode_prelude(SMALL.shape), model_hash=SMALL.shape.model_hash)
     chunks = [b"".join(wire.encode_layer(SMALL, layer)) for layer in range(2)]
-    with pytest.raises(WireError, match="layer 1 came where 0"):
-        reader.add_layer(chunks[1])
-    reader.add_layer(chunks[0])
-    with pytest.raises(WireError, match="ended after layer 1 of 2"):
+    with pytest.raises(WireError, match="ended with 0 of 3 tokens of layer 0"):
         reader.finish()
+    reader.add(chunks[0])
+    with pytest.raises(WireError, match="layer 0: tokens from 0 to 3 came where 3 of 3 were due"):
+        reader.add(chunks[0])  # replayed
+    assert reader.whole_layers == 1
+    with pytest.raises(WireError, match="ended with 0 of 3 tokens of layer 1"):
+        reader.finish()
+    reader.add(chunks[1])
+    assert reader.complete

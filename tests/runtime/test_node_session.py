@@ -20,9 +20,11 @@ from weft.runtime.engines.chat import Chat
 from weft.runtime.engines.torch_engine import TorchEngine
 from weft.runtime.kv.cache import KvCache
 from weft.runtime.node import Node
+from weft.runtime.peers import Peers
 from weft.runtime.services import LLM_KINDS, Services, load_functions
 from weft.runtime.spec import NodeSpec
-from weft.runtime.transport.base import Frame, Transport
+from weft.runtime.transport.base import Connection, Frame, Listener, OnConnection, Transport
+from weft.runtime.transport.choose import node_transport
 from weft.runtime.transport.memory import MemoryTransport
 from weft.runtime.transport.tcp import TcpTransport
 from weft.runtime.values import KvHandle
@@ -76,9 +78,9 @@ def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return checkpoints.chat_model(tmp_path_factory.mktemp("model"))
 
 
-@pytest.fixture(params=["memory", "tcp"])
+@pytest.fixture(params=["memory", "tcp", "auto"])
 def transport(request: pytest.FixtureRequest) -> Transport:
-    return MemoryTransport() if request.param == "memory" else TcpTransport(SECRET)
+    return MemoryTransport() if request.param == "memory" else node_transport(request.param, SECRET)
 
 
 def llm_services(model_dir: Path, name: str = "n") -> tuple[Services, WatchedEngine]:
@@ -187,7 +189,7 @@ async def test_malformed_frames_end_the_peer_and_not_the_node(model_dir: Path) -
     services, _ = llm_services(model_dir)
     transport = TcpTransport(SECRET)
     async with running(transport, services) as (client,):
-        for nonsense in (b"\xff" * 12, b"\x03\0\0\0" + bytes(8) + b"\xc1\xc1\xc1", b"\x01" + bytes(11) + b"\x80"):
+        for nonsense in (b"\xff" * 32, b"\x03" + bytes(31) + b"\xc1\xc1\xc1", b"\x01" + bytes(31) + b"\x80"):
             peer = await transport.connect(client.address)
             peer.write(nonsense)
             with pytest.raises(ConnectionError):
@@ -228,3 +230,58 @@ def test_an_agents_functions_are_found_plain(tmp_path: Path) -> None:
         "from weft.agent import Text, data\nLIMIT = 3\n@data\ndef shout(text: Text) -> Text:\n    return text.upper()\n"
     )
     assert load_functions(f"{source}:agent")["shout"]("a") == "A"
+
+
+class CutTransport:
+    """TCP whose connections break after some frames, as often as it is told."""
+
+    def __init__(self, cuts: list[int]) -> None:
+        self._inner = TcpTransport(SECRET, lanes=1)
+        self._cuts = cuts
+        self.dialled = 0
+
+    async def listen(self, on_connection: OnConnection) -> Listener:
+        return await self._inner.listen(on_connection)
+
+    async def connect(self, address: str) -> Connection:
+        self.dialled += 1
+        connection = await self._inner.connect(address)
+        return CutConnection(connection, self._cuts.pop(0)) if self._cuts else connection
+
+
+class CutConnection:
+    def __init__(self, inner: Connection, frames: int) -> None:
+        self._inner = inner
+        self._frames = frames
+        self.send = inner.send
+        self.close = inner.close
+
+    async def receive(self) -> Frame:
+        if self._frames == 0:
+            await self._inner.close()
+            raise ConnectionResetError("cut")
+        self._frames -= 1
+        return await self._inner.receive()
+
+
+@pytest.mark.parametrize(("cuts", "arrives"), [([3], True), ([2, 3, 2], True), ([4, 1, 1], False)])
+async def test_a_transfer_goes_on_where_it_was_cut(model_dir: Path, cuts: list[int], arrives: bool) -> None:
+    """A connection of n frames takes the greeting, the header and n - 2 layers."""
+    services, engine = llm_services(model_dir)
+    node = Node(services, TcpTransport(SECRET))
+    address = await node.listen()
+    transport = CutTransport(cuts)
+    peers = Peers(transport)
+    prefilled = engine.prefill([1, 2, 3])
+    whole = engine.export_kv(prefilled.sequence)
+    if arrives:
+        dials = len(cuts) + 1
+        kv, moved_bytes = await peers.fetch_kv(address, prefilled.sequence, engine.model_hash)
+        assert all((a == b).all() for a, b in zip(kv.keys + kv.values, whole.keys + whole.values, strict=True))
+        assert moved_bytes < whole.shape.total_bytes + dials * 400  # no layer travels twice
+        assert transport.dialled == dials
+    else:
+        with pytest.raises(NodeDiedError):
+            await peers.fetch_kv(address, prefilled.sequence, engine.model_hash)
+    await peers.close()
+    await node.close()

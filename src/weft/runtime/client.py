@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from weft.core.errors import NodeDiedError, RunError, StepFailedError, WireError
 from weft.core.program import Step
 from weft.runtime import messages
-from weft.runtime.kv.cache import KvCache
-from weft.runtime.kv.wire import KvReader
+from weft.runtime.kv.pull import KvPull
 from weft.runtime.messages import NodeInfo, StepMetrics, Token
 from weft.runtime.threads import in_thread
 from weft.runtime.transport.base import Buffer, Connection, Frame, Transport
@@ -82,19 +81,20 @@ class NodeClient:
                     case other:
                         raise _unexpected(self.name, other)
 
-    async def fetch_kv(self, sequence: int, model_hash: str) -> tuple[KvCache, int]:
-        """The KV cache of a sequence, layer by layer; and how many bytes moved."""
-        async with self._exchange("KV", lambda id: messages.KvFetch(id, sequence)) as next_frame:
+    async def fetch_kv(self, pull: KvPull) -> None:
+        """Takes in what `pull` still lacks, layer by layer."""
+
+        def ask(id: int) -> messages.KvFetch:
+            return messages.KvFetch(id, pull.sequence, pull.whole_layers)
+
+        async with self._exchange("KV", ask) as next_frame:
             header = await asyncio.wait_for(next_frame(), KV_STALL_S)
             if not isinstance(header.message, messages.KvHeader):
                 raise _unexpected(self.name, header.message)
-            reader = KvReader(header.data, model_hash=model_hash)
-            moved_bytes = len(header.data)
-            for _ in range(reader.shape.layers):
+            pull.begin(header.data)
+            while not pull.complete:
                 chunk = (await asyncio.wait_for(next_frame(), KV_STALL_S)).data
-                await in_thread(lambda chunk=chunk: reader.add_layer(chunk))
-                moved_bytes += len(chunk)
-            return reader.finish(), moved_bytes
+                await in_thread(lambda chunk=chunk: pull.add(chunk))
 
     async def release(self, sequence: int) -> None:
         await self._send(Frame(messages.Release(next(self._ids), sequence)))
@@ -142,7 +142,7 @@ class NodeClient:
     async def _next(self, what: str, answers: "asyncio.Queue[Frame | RunError]") -> Frame:
         answer = await answers.get()
         if isinstance(answer, RunError):
-            raise answer
+            raise _fresh(answer)
         if isinstance(answer.message, messages.Failure):
             failure = answer.message
             raise StepFailedError(
@@ -154,11 +154,11 @@ class NodeClient:
 
     async def _send(self, frame: Frame) -> None:
         if self.died.done():
-            raise self.died.result()
+            raise _fresh(self.died.result())
         try:
             await self._connection.send(frame)
         except ConnectionError as error:
-            raise await self._lost() from error
+            raise _fresh(await self._lost()) from error
 
     async def _read(self) -> None:
         try:
@@ -167,6 +167,7 @@ class NodeClient:
                 answers = self._answers.get(frame.message.id)
                 if answers is not None:  # else: the rest of an answer that nobody waits for any more
                     answers.put_nowait(frame)
+                del frame, answers  # while it waits for the next, nobody should hold this one's payload
         except ConnectionError:
             await self._lost()
         except WireError as error:
@@ -177,6 +178,11 @@ class NodeClient:
             why = await self._explain() if self._explain is not None else "connection was lost"
             self.fail(_died(self.name, why))
         return self.died.result()
+
+
+def _fresh(error: RunError) -> RunError:
+    """The same error anew: one that was raised keeps the frames that it passed, and with them their buffers."""
+    return type(error)(subject=error.subject, problem=error.problem, way_out=error.way_out)
 
 
 def _died(name: str, why: str) -> NodeDiedError:

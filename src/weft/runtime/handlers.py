@@ -104,10 +104,9 @@ async def transfer_kv(job: Job) -> Done:
     handle, engine = job.input(KvHandle), job.engine
     if handle.address == job.address:
         return Done((handle,))
-    source = await job.peers.get(handle.address)
-    kv, moved_bytes = await source.fetch_kv(handle.sequence, engine.model_hash)
+    kv, moved_bytes = await job.peers.fetch_kv(handle.address, handle.sequence, engine.model_hash)
     sequence = await in_thread(lambda: engine.import_kv(kv, handle.first_token), engine.release)
-    await source.release(handle.sequence)
+    await job.peers.release(handle.address, handle.sequence)
     moved = KvHandle(job.address, sequence, handle.first_token, handle.tokens)
     return Done((moved,), StepMetrics(bytes_moved=moved_bytes))
 

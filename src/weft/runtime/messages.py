@@ -1,7 +1,8 @@
 """Everything that nodes and their drivers say to each other. A frame is one of these and, for some, raw payload bytes.
 
 `id` joins an answer to its question and is the asker's choice. Whoever asks Call gets Token and Chunk frames and then
-one Result or Failure; KvFetch gets KvHeader, then a KvLayer per layer; Ping gets Pong; Hello gets Ready.
+one Result or Failure; KvFetch gets KvHeader, then a KvLayer for each layer from `first_layer` on; Ping gets Pong; Hello
+gets Ready.
 """
 
 import msgspec
@@ -10,7 +11,7 @@ from weft.core.errors import WireError
 from weft.core.program import StepKind
 from weft.runtime.values import WireValue
 
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2
 
 
 class NodeInfo(msgspec.Struct, frozen=True):
@@ -94,8 +95,11 @@ class Failure(msgspec.Struct, frozen=True, tag="failure"):
 
 
 class KvFetch(msgspec.Struct, frozen=True, tag="kv_fetch"):
+    """`first_layer`: where a transfer that was cut goes on."""
+
     id: int
     sequence: int
+    first_layer: int = 0
 
 
 class KvHeader(msgspec.Struct, frozen=True, tag="kv_header"):

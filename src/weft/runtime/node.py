@@ -22,7 +22,7 @@ from weft.runtime.session import Session
 from weft.runtime.spec import MAX_SPEC_BYTES, NodeSpec, NotStarted, Started, StartReport
 from weft.runtime.threads import in_thread
 from weft.runtime.transport.base import Connection, Listener, Transport
-from weft.runtime.transport.tcp import TcpTransport
+from weft.runtime.transport.choose import node_transport
 
 THREADS = 64  # steps that may block at once; most wait for a pace or a program
 
@@ -108,7 +108,7 @@ async def _load(line: bytes) -> Node:
         secret = bytes.fromhex(spec.secret)
     except ValueError as error:
         raise WireError(subject="NodeSpec", problem=f"is malformed ({error})", way_out="send one JSON line") from error
-    transport = TcpTransport(secret)
+    transport = node_transport(spec.way, secret)
     services = await in_thread(lambda: load_services(spec))
     return Node(services, transport, time.monotonic() - started_s)
 

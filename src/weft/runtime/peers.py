@@ -1,12 +1,16 @@
 """Connections that a node keeps to the nodes it pulls KV from: one each, made when first needed."""
 
 import asyncio
+import contextlib
 
 from weft.core.errors import NodeDiedError
 from weft.runtime.client import NodeClient
+from weft.runtime.kv.cache import KvCache
+from weft.runtime.kv.pull import KvPull
 from weft.runtime.transport.base import Transport
 
 CONNECT_TIMEOUT_S = 2.0
+CUTS_IN_VAIN = 1  # cuts in a row without one more layer, before the source is given up
 
 
 class Peers:
@@ -21,6 +25,25 @@ class Peers:
             if known is None or known.died.done():
                 self._clients[address] = known = await self._connect(address)
             return known
+
+    async def fetch_kv(self, address: str, sequence: int, model_hash: str) -> tuple[KvCache, int]:
+        """The cache of a sequence, and how many bytes moved. A connection that is cut is made again, and goes on with
+        the first layer that is missing."""
+        pull, cuts = KvPull(sequence, model_hash), 0
+        while True:
+            client, had = await self.get(address), pull.whole_layers
+            try:
+                await client.fetch_kv(pull)
+                return pull.finish(), pull.moved_bytes
+            except NodeDiedError:
+                cuts = 0 if pull.whole_layers > had else cuts + 1
+                if cuts > CUTS_IN_VAIN:
+                    raise
+
+    async def release(self, address: str, sequence: int) -> None:
+        """A node that has gone holds nothing any more."""
+        with contextlib.suppress(NodeDiedError):
+            await (await self.get(address)).release(sequence)
 
     async def close(self) -> None:
         for client in self._clients.values():

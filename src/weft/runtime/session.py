@@ -8,7 +8,8 @@ from typing import Any
 from weft.core.errors import RunError, StepFailedError, WeftError, WireError
 from weft.runtime import messages
 from weft.runtime.handlers import Job, run_job
-from weft.runtime.kv.wire import encode_layer, encode_prelude
+from weft.runtime.kv.pull import encoded_ahead
+from weft.runtime.kv.wire import encode_prelude
 from weft.runtime.messages import Call, KvFetch, NodeInfo
 from weft.runtime.peers import Peers
 from weft.runtime.services import Services
@@ -129,8 +130,7 @@ class Session:
             raise RunError(subject=self._info.name, problem="holds no KV", way_out="fetch it where it was prefilled")
         kv = await in_thread(lambda: engine.export_kv(fetch.sequence))
         await self._connection.send(Frame(messages.KvHeader(fetch.id), (encode_prelude(kv.shape),)))
-        for layer in range(kv.shape.layers):
-            chunk = await in_thread(lambda layer=layer: encode_layer(kv, layer))
+        async for chunk in encoded_ahead(kv, fetch.first_layer):
             await self._connection.send(Frame(messages.KvLayer(fetch.id), chunk))
 
     def _release(self, sequence: int) -> None:

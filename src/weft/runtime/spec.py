@@ -4,6 +4,7 @@ import msgspec
 
 from weft.core.program import StepKind
 from weft.runtime.engines.emulated import StepPace
+from weft.runtime.transport.choose import Way
 
 MAX_SPEC_BYTES = 1024**2
 
@@ -21,6 +22,7 @@ class NodeSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     agent_source: str | None = None  # "path.py:agent"; its functions run as APPLY and CHOOSE
     paces: dict[str, StepPace] = {}
     threads: int = 1
+    way: Way = "auto"
 
 
 class Started(msgspec.Struct, frozen=True, tag="started"):

@@ -2,18 +2,20 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import cast
 
 from weft.core.deployment import Deployment
 from weft.core.errors import DeploymentError
 from weft.core.metrics import RequestRecord, StepRecord
+from weft.core.program import StepKind
 from weft.policy.agent_run import AgentRun, Completed, Ready
 from weft.runtime.client import CallResult, NodeClient
 from weft.runtime.messages import Token
 from weft.runtime.values import KvHandle, Value
 from weft.serve.events import AudioPiece, RunEvent, StepEnded, StepStarted, TokenPiece
+from weft.serve.standins import StandIns
 
 OnEvent = Callable[[RunEvent], None]
 
@@ -30,7 +32,8 @@ class RunOutcome:
 async def run_agent(
     deployment: Deployment, clients: Mapping[str, NodeClient], inputs: Mapping[str, Value], on_event: OnEvent
 ) -> RunOutcome:
-    """Runs the agent once. Independent ready steps run side by side; the death of any node fails the run at once."""
+    """Runs the agent once. Independent ready steps run side by side. The death of a node fails the run at once, unless
+    another of `clients` can do its steps: then a cache that went with it is prefilled again."""
     return await _LiveRun(deployment, clients, inputs, on_event).finish()
 
 
@@ -44,6 +47,7 @@ class _LiveRun:
     ) -> None:
         self._agent = deployment.program.name
         self._clients = {route.step: _client(clients, route.step, route.pool) for route in deployment.routes}
+        self._stand_ins = StandIns(self._clients, clients.values())
         self._on_event = on_event
         self._run = AgentRun(deployment.program, inputs)
         self._tasks: set[asyncio.Task[Completed]] = set()
@@ -68,28 +72,33 @@ class _LiveRun:
         self._tasks.update(asyncio.create_task(self._run_step(ready)) for ready in ready_steps)
 
     async def _next_completions(self) -> list[Completed]:
-        deaths = {client.died for client in self._clients.values()}
+        self._stand_ins.check()
+        deaths = {client.died for client in self._stand_ins.watched}
         await asyncio.wait({*self._tasks, *deaths}, return_when=asyncio.FIRST_COMPLETED)
-        for death in deaths:
-            if death.done():
-                raise death.result()
+        self._stand_ins.check()
         ended = [task for task in self._tasks if task.done()]
         self._tasks.difference_update(ended)
         return [task.result() for task in ended]
 
     async def _run_step(self, ready: Ready) -> Completed:
-        step, client = ready.step, self._clients[ready.step.name]
+        step, client = ready.step, self._stand_ins.client(ready.step, ready.inputs)
         started_s, first_output_s = self._now_s(), list[float]()
         self._on_event(StepStarted(step.name, ready.visit, client.name, client.info.device, started_s))
 
         def on_stream(piece: Token | bytes) -> None:
             first_output_s.append(self._now_s())
+            if isinstance(piece, Token) and step.kind is StepKind.PREFILL and len(first_output_s) > 1:
+                return  # its one token was told before its node died
             if isinstance(piece, Token):
                 self._on_event(TokenPiece(step.name, ready.visit, piece.token, piece.text))
             else:
                 self._on_event(AudioPiece(step.name, ready.visit, piece))
 
-        result = await client.call(step, cast("tuple[Value, ...]", ready.inputs), on_stream)
+        def call(client: NodeClient, job: Ready) -> Awaitable[CallResult]:
+            told = on_stream if job is ready else _ignore  # else a prefill again, whose token was told
+            return client.call(job.step, cast("tuple[Value, ...]", job.inputs), told)
+
+        client, result = await self._stand_ins.call(ready, call)
         self._record(ready, client, result, started_s, first_output_s[0] if first_output_s else None)
         return Completed(step.name, ready.visit, result.outputs)
 
@@ -121,13 +130,16 @@ class _LiveRun:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        by_address = {client.address: client for client in self._clients.values() if not client.died.done()}
+        by_address = {client.address: client for client in self._stand_ins.clients if not client.died.done()}
         for handle in self._handles:
             if handle.address in by_address:
                 await by_address[handle.address].release(handle.sequence)
 
     def _now_s(self) -> float:
         return time.monotonic() - self._began_s
+
+
+def _ignore(_: Token | bytes) -> None: ...
 
 
 def _client(clients: Mapping[str, NodeClient], step: str, pool: str) -> NodeClient:

@@ -12,12 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from weft.core.errors import CapacityError, RunError, WireError
+from weft.core.errors import CapacityError, RunError
 from weft.policy.kv_blocks import BlockPool, Table
 from weft.runtime.engines.artifact import DECODE, MIN_CONTEXT, PREFILL, Artifact
 from weft.runtime.engines.base import Prefilled
 from weft.runtime.engines.iree_device import Array, Device, Program, element_type, open_store
 from weft.runtime.kv.cache import NUMPY_OF_DTYPE, KvCache, KvShape
+from weft.runtime.kv.convert import convert
 
 BLOCK = 16  # tokens
 DEFAULT_TOKENS = 4096
@@ -120,12 +121,7 @@ class IreeEngine:
         return KvCache(self._shape(state.length), keys, values)
 
     def import_kv(self, kv: KvCache, first_token: int) -> int:
-        if kv.shape != self._shape(kv.shape.tokens):
-            raise WireError(
-                subject="KV cache",
-                problem=f"is {kv.shape}, this engine holds {self._shape(kv.shape.tokens)}",
-                way_out="run the same checkpoint and number format on both sides",
-            )
+        kv = convert(kv, self._shape(kv.shape.tokens))
         state = _Sequence(Table(), kv.shape.tokens, first_token)
         self._grow(state, state.length)
         for store, layers in ((self._keys, kv.keys), (self._values, kv.values)):

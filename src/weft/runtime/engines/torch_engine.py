@@ -9,13 +9,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from weft.core.errors import RunError, WireError
+from weft.core.errors import RunError
 from weft.runtime.engines.base import Prefilled
 from weft.runtime.engines.checkpoint import hash_model, read_config, read_weights
 from weft.runtime.engines.config import ModelConfig
 from weft.runtime.engines.llama import Llama, expected_tensors
 from weft.runtime.engines.sequence_kv import SequenceKv
 from weft.runtime.kv.cache import KvCache, KvShape
+from weft.runtime.kv.convert import convert
 
 _NUMPY_VIEW = {torch.bfloat16: torch.uint16}  # numpy has no bfloat16
 
@@ -79,17 +80,10 @@ class TorchEngine:
     def import_kv(self, kv: KvCache, first_token: int) -> int:
         imported = SequenceKv(self._model.config, self._dtype, self._device)
         imported.grow(kv.shape.tokens)
-        sequence = self._add(imported, first_token)
-        if kv.shape != self._shape(sequence):
-            self.release(sequence)
-            raise WireError(
-                subject="KV cache",
-                problem=f"is {kv.shape}, this engine holds {self._shape_of(imported)}",
-                way_out="run the same checkpoint and number format on both sides",
-            )
+        kv = convert(kv, self._shape_of(imported))
         for layer, (keys, values) in enumerate(zip(kv.keys, kv.values, strict=True)):
             imported.store(layer, self._from_numpy(keys), self._from_numpy(values))
-        return sequence
+        return self._add(imported, first_token)
 
     def release(self, sequence: int) -> None:
         self._sequences.pop(sequence, None)

@@ -1,33 +1,38 @@
-"""The KV wire format, version 1: documented, self-contained, the same for every vendor, transport and file.
+"""The KV wire format, version 2 (docs/kv-format.md): the same for every vendor, transport and file.
 
     prelude  magic b"WEFTKV" | version u16 | header_size u32 | crc32(header) u32 | header
-    chunk    layer u32 | payload_size u64 | crc32(payload) u32 | payload              (once per layer, in order)
+    chunk    layer u32 | first_token u32 | tokens u32 | payload_size u64 | crc32(head, payload) u32 | payload
 
-Integers are little-endian. The header is a msgpack map of KvShape, at most 4 KiB. A payload is the layer's K and then
-its V, each C-ordered (kv_heads, tokens, head_dim) in little-endian `dtype`. Layers are separate chunks so that they can
-stream; the format knows no block size and no tensor parallelism. A reader refuses everything else with WireError
-before it allocates or keeps anything.
+Integers are little-endian. The header is a msgpack map of KvShape, at most 4 KiB. A payload is K, then V, then their
+scales if the dtype has any, of one layer and one run of tokens. Layers come in any order, the tokens of each layer in
+order: what is computed first can travel first. A reader refuses everything else with WireError before it allocates or
+keeps anything.
 """
 
 import struct
 import sys
 import zlib
 from collections.abc import Iterator
+from typing import get_args
 
 import msgspec
 import numpy as np
 
 from weft.core.errors import WireError
-from weft.runtime.kv.cache import NUMPY_OF_DTYPE, KvCache, KvShape
+from weft.runtime.kv.cache import NUMPY_OF_DTYPE, SCALE, KvCache, KvShape, Layout
 
 MAGIC = b"WEFTKV"
-VERSION = 1
+VERSION = 2
 PRELUDE = struct.Struct("<6sHII")
-CHUNK = struct.Struct("<IQI")
+CHUNK = struct.Struct("<IIIQI")
+CHECKED_HEAD_BYTES = CHUNK.size - 4  # all but the checksum itself
 MAX_HEADER_BYTES = 4096
 MAX_KV_BYTES = 64 * 1024**3
+MAX_SIZE = 2**31  # of every number in the header: their products stay small integers
+MAX_LAYERS = 4096  # the reader keeps a list of so many entries before any payload has come
 
 Buffer = bytes | bytearray | memoryview
+Parts = tuple[np.ndarray, ...]
 
 assert sys.byteorder == "little", "arrays are sent as they lie in memory"
 
@@ -37,11 +42,19 @@ def encode_prelude(shape: KvShape) -> bytes:
     return PRELUDE.pack(MAGIC, VERSION, len(header), zlib.crc32(header)) + header
 
 
-def encode_layer(kv: KvCache, layer: int) -> tuple[Buffer, Buffer, Buffer]:
-    """One chunk as (chunk head, K, V). K and V are views of the cache: nothing is copied if it is contiguous."""
-    keys, values = (_bytes_view(arrays[layer]) for arrays in (kv.keys, kv.values))
-    checksum = zlib.crc32(values, zlib.crc32(keys))
-    return CHUNK.pack(layer, keys.nbytes + values.nbytes, checksum), keys, values
+def encode_chunk(layer: int, first_token: int, tokens: int, parts: Parts) -> tuple[Buffer, ...]:
+    """One chunk as (head, K, V, …). The parts are views of the arrays: nothing is copied if they are contiguous."""
+    views = [_bytes_view(part) for part in parts]
+    head = CHUNK.pack(layer, first_token, tokens, sum(view.nbytes for view in views), 0)
+    checksum = zlib.crc32(head[:CHECKED_HEAD_BYTES])
+    for view in views:
+        checksum = zlib.crc32(view, checksum)
+    return (head[:CHECKED_HEAD_BYTES] + struct.pack("<I", checksum), *views)
+
+
+def encode_layer(kv: KvCache, layer: int) -> tuple[Buffer, ...]:
+    """A whole layer as one chunk."""
+    return encode_chunk(layer, 0, kv.shape.tokens, kv.parts(layer))
 
 
 def encode(kv: KvCache) -> Iterator[Buffer]:
@@ -52,13 +65,13 @@ def encode(kv: KvCache) -> Iterator[Buffer]:
 
 
 def decode(data: Buffer, *, model_hash: str) -> KvCache:
-    """A whole cache from one buffer (a file, a tier). The arrays are views of `data`."""
+    """A whole cache from one buffer (a file, a tier). The arrays are views of `data` where a layer is one chunk."""
     view = memoryview(data)
     start = prelude_size(view)
     reader = KvReader(view[:start], model_hash=model_hash)
-    size = CHUNK.size + 2 * reader.shape.array_bytes
-    for _ in range(reader.shape.layers):
-        reader.add_layer(view[start : start + size])
+    while not reader.complete:
+        size = reader.chunk_bytes(view[start : start + CHUNK.size])
+        reader.add(view[start : start + size])
         start += size
     if start != len(view):
         raise _refusal(f"{len(view) - start} bytes follow the last layer")
@@ -74,31 +87,97 @@ class KvReader:
             raise _refusal(f"is of model {self.shape.model_hash[:12]}, this engine runs {model_hash[:12]}")
         if self.shape.total_bytes > limit_bytes:
             raise _refusal(f"would take {self.shape.total_bytes} bytes, the limit is {limit_bytes}")
-        self._keys: list[np.ndarray] = []
-        self._values: list[np.ndarray] = []
+        self._chunks: list[list[Parts]] = [[] for _ in range(self.shape.layers)]
+        self._tokens = [0] * self.shape.layers
+        self._missing = self.shape.layers
 
-    def add_layer(self, chunk: Buffer) -> None:
+    @property
+    def complete(self) -> bool:
+        return self._missing == 0
+
+    def received_tokens(self, layer: int) -> int:
+        """Of a layer; all of them once it can be used."""
+        return self._tokens[layer]
+
+    @property
+    def whole_layers(self) -> int:
+        """How many layers from the first on are complete: where a transfer that was cut goes on."""
+        return next((layer for layer, got in enumerate(self._tokens) if got < self.shape.tokens), self.shape.layers)
+
+    def rewind(self) -> None:
+        """Forgets all from the first layer on that is not whole: there the sender goes on."""
+        for layer in range(self.whole_layers, self.shape.layers):
+            if self._tokens[layer] == self.shape.tokens:
+                self._missing += 1
+            self._tokens[layer] = 0
+            self._chunks[layer].clear()
+
+    def chunk_bytes(self, head: Buffer) -> int:
+        """Size of the chunk that `head` begins, checked against what is due."""
+        layer, _, tokens, _ = self._read_head(head)
+        del layer
+        return CHUNK.size + self.shape.layer_bytes_of(tokens)
+
+    def add(self, chunk: Buffer) -> int:
+        """Takes in one chunk; returns its layer."""
         view = memoryview(chunk)
-        if len(view) < CHUNK.size:
-            raise _refusal(f"is truncated in layer {len(self._keys)}")
-        layer, size, checksum = CHUNK.unpack_from(view)
+        layer, _, tokens, checksum = self._read_head(view[: CHUNK.size])
         payload = view[CHUNK.size :]
-        if layer != len(self._keys) or layer >= self.shape.layers:
-            raise _refusal(f"layer {layer} came where {len(self._keys)} of {self.shape.layers} was due")
-        if size != 2 * self.shape.array_bytes or len(payload) != size:
-            raise _refusal(f"layer {layer} has {len(payload)} bytes, {2 * self.shape.array_bytes} were due")
-        if zlib.crc32(payload) != checksum:
+        due = self.shape.layer_bytes_of(tokens)
+        if len(payload) != due:
+            raise _refusal(f"layer {layer} has {len(payload)} bytes, {due} were due")
+        if zlib.crc32(payload, zlib.crc32(view[:CHECKED_HEAD_BYTES])) != checksum:
             raise _refusal(f"layer {layer} does not match its checksum")
-        self._keys.append(self._array(payload[: size // 2]))
-        self._values.append(self._array(payload[size // 2 :]))
+        self._chunks[layer].append(self._arrays(payload, tokens))
+        self._tokens[layer] += tokens
+        self._missing -= self._tokens[layer] == self.shape.tokens
+        return layer
 
     def finish(self) -> KvCache:
-        if len(self._keys) != self.shape.layers:
-            raise _refusal(f"ended after layer {len(self._keys)} of {self.shape.layers}")
-        return KvCache(self.shape, tuple(self._keys), tuple(self._values))
+        if not self.complete:
+            layer = self.whole_layers
+            raise _refusal(f"ended with {self._tokens[layer]} of {self.shape.tokens} tokens of layer {layer}")
+        return KvCache.of_parts(self.shape, [self.layer(layer) for layer in range(self.shape.layers)])
 
-    def _array(self, payload: memoryview) -> np.ndarray:
-        return np.frombuffer(payload, NUMPY_OF_DTYPE[self.shape.dtype]).reshape(self.shape.array_shape)
+    def layer(self, layer: int) -> Parts:
+        """K, V and scales of a layer whose tokens have all come; copied only if they came in several chunks."""
+        chunks = self._chunks[layer]
+        if len(chunks) == 1:
+            return chunks[0]
+        axes = (self.shape.token_axis,) * 2 + (1, 1)
+        return tuple(np.concatenate(parts, axis) for parts, axis in zip(zip(*chunks, strict=True), axes, strict=False))
+
+    def _read_head(self, head: Buffer) -> tuple[int, int, int, int]:
+        """Layer, first token, tokens and checksum of a chunk that may come now."""
+        shape = self.shape
+        if len(head) < CHUNK.size:
+            raise _refusal(f"is truncated after {shape.layers - self._missing} of {shape.layers} layers")
+        numbers: tuple[int, ...] = CHUNK.unpack_from(head)
+        layer, first, tokens, size, checksum = numbers
+        if layer >= shape.layers:
+            raise _refusal(f"has a chunk of layer {layer}, the model has {shape.layers}")
+        due = self._tokens[layer]
+        if first != due or not 0 < tokens <= shape.tokens - due:
+            problem = (
+                f"layer {layer}: tokens from {first} to {first + tokens} came where {due} of {shape.tokens} were due"
+            )
+            raise _refusal(problem)
+        if shape.block_size and first % shape.block_size:
+            raise _refusal(f"layer {layer}: a chunk begins at token {first}, inside a block of {shape.block_size}")
+        if size != shape.layer_bytes_of(tokens):
+            raise _refusal(f"layer {layer} tells {size} bytes, {shape.layer_bytes_of(tokens)} were due")
+        return layer, first, tokens, checksum
+
+    def _arrays(self, payload: memoryview, tokens: int) -> Parts:
+        shape, numbers = self.shape, NUMPY_OF_DTYPE[self.shape.dtype]
+        array, scale = shape.array_bytes_of(tokens), shape.scale_bytes_of(tokens)
+        ends = (array, 2 * array)
+        arrays = [np.frombuffer(payload[end - array : end], numbers) for end in ends]
+        parts = [part.reshape(shape.array_shape_of(tokens)) for part in arrays]
+        if scale:
+            scales = np.frombuffer(payload[2 * array :], SCALE)
+            parts += list(scales.reshape(2, len(shape.heads), tokens))
+        return tuple(parts)
 
 
 def prelude_size(data: Buffer) -> int:
@@ -123,12 +202,23 @@ def _read_prelude(data: Buffer) -> KvShape:
         raise _refusal("has a header that does not match its checksum")
     try:
         shape = msgspec.msgpack.decode(header, type=KvShape)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise _refusal(f"has a malformed header ({error})") from error
-    sizes = (shape.layers, shape.kv_heads, shape.head_dim, shape.tokens)
-    if shape.dtype not in NUMPY_OF_DTYPE or min(sizes) < 1:
-        raise _refusal(f"has an impossible shape {sizes} of {shape.dtype!r}")
+    if not _is_possible(shape):
+        raise _refusal(f"has an impossible shape ({shape})")
     return shape
+
+
+def _is_possible(shape: KvShape) -> bool:
+    sizes = (shape.kv_heads, shape.head_dim, shape.tokens, shape.tp_size)
+    return (
+        all(0 < size < MAX_SIZE for size in sizes)
+        and 0 < shape.layers <= MAX_LAYERS
+        and 0 <= shape.block_size < MAX_SIZE
+        and 0 <= shape.tp_rank < shape.tp_size
+        and shape.dtype in NUMPY_OF_DTYPE
+        and shape.layout in get_args(Layout)
+    )
 
 
 def _bytes_view(array: np.ndarray) -> memoryview:

@@ -1,39 +1,78 @@
-"""What a frame looks like in bytes: header_size u32 | payload_size u64 | msgpack header | payload, little-endian."""
+"""What a frame looks like in bytes, little-endian:
 
+    header_size u32 | ticket_size u32 | payload_size u64 | mac 16 bytes | ticket | msgpack header | payload
+
+The MAC is the first half of HMAC-SHA256 over the frame's number, its sizes, and all that follows, with a key that only
+this connection and this direction have: a frame that was changed, left out, repeated or moved is refused. A payload
+that travels beside the frame (`ticket_size` > 0, transport/bulk.py) is not in the MAC.
+"""
+
+import hmac
 import struct
+from collections.abc import Sequence
 
 from weft.core.errors import WireError
 from weft.runtime import messages
 from weft.runtime.transport.base import Buffer, Frame
 
-PREFIX = struct.Struct("<IQ")
+SIZES = struct.Struct("<IIQ")
+MAC_BYTES = 16
+PREFIX_BYTES = SIZES.size + MAC_BYTES
 MAX_HEADER_BYTES = 4 * 1024**2
+MAX_TICKET_BYTES = 64 * 1024
 MAX_PAYLOAD_BYTES = 1024**3
 
 
-def encode(frame: Frame) -> tuple[Buffer, ...]:
-    """Buffers to be written one after the other; the payload is not copied."""
+class Sealer:
+    """Counts the frames of one direction and makes their MACs."""
+
+    def __init__(self, key: bytes) -> None:
+        self._key = key
+        self._count = 0
+
+    def mac(self, sizes: Buffer, parts: Sequence[Buffer]) -> bytes:
+        """Of the next frame."""
+        digest = hmac.new(self._key, struct.pack("<Q", self._count), "sha256")
+        self._count += 1
+        for part in (sizes, *parts):
+            digest.update(part)
+        return digest.digest()[:MAC_BYTES]
+
+
+def encode(frame: Frame, sealer: Sealer, ticket: bytes = b"") -> tuple[Buffer, ...]:
+    """Buffers to be written one after the other; the payload is not copied, and left out where there is a ticket."""
     header = messages.encode(frame.message)
     payload_bytes = sum(len(part) for part in frame.payload)
-    _check_sizes(len(header), payload_bytes)
-    return (PREFIX.pack(len(header), payload_bytes) + header, *frame.payload)
+    _check_sizes(len(header), len(ticket), payload_bytes)
+    sizes = SIZES.pack(len(header), len(ticket), payload_bytes)
+    payload = () if ticket else frame.payload
+    mac = sealer.mac(sizes, (ticket, header, *payload))
+    return (sizes + mac + ticket + header, *payload)
 
 
-def read_prefix(prefix: Buffer) -> tuple[int, int]:
-    """(header, payload) bytes that follow, refused before anything is allocated for them."""
-    header_bytes, payload_bytes = PREFIX.unpack(prefix)
-    _check_sizes(header_bytes, payload_bytes)
-    return header_bytes, payload_bytes
+def read_prefix(prefix: Buffer) -> tuple[int, int, int]:
+    """(header, ticket, payload) bytes, refused before anything is allocated for them."""
+    header_bytes, ticket_bytes, payload_bytes = SIZES.unpack_from(prefix)
+    _check_sizes(header_bytes, ticket_bytes, payload_bytes)
+    return header_bytes, ticket_bytes, payload_bytes
 
 
-def decode(body: memoryview, header_bytes: int) -> Frame:
-    return Frame(messages.decode(body[:header_bytes]), (body[header_bytes:],))
-
-
-def _check_sizes(header_bytes: int, payload_bytes: int) -> None:
-    if not 0 < header_bytes <= MAX_HEADER_BYTES or payload_bytes > MAX_PAYLOAD_BYTES:
+def check(prefix: Buffer, body: memoryview, sealer: Sealer) -> None:
+    """`body` is what followed the prefix; refused before it reaches a parser."""
+    expected = sealer.mac(memoryview(prefix)[: SIZES.size], (body,))
+    if not hmac.compare_digest(expected, memoryview(prefix)[SIZES.size :]):
         raise WireError(
             subject="frame",
-            problem=f"has {header_bytes} + {payload_bytes} bytes, allowed {MAX_HEADER_BYTES} + {MAX_PAYLOAD_BYTES}",
+            problem="is not the next one that this peer sent: changed, repeated or out of order",
+            way_out="connect again; if it comes back, somebody is on the line",
+        )
+
+
+def _check_sizes(header_bytes: int, ticket_bytes: int, payload_bytes: int) -> None:
+    sizes, limits = (header_bytes, ticket_bytes, payload_bytes), (MAX_HEADER_BYTES, MAX_TICKET_BYTES, MAX_PAYLOAD_BYTES)
+    if header_bytes == 0 or any(size > limit for size, limit in zip(sizes, limits, strict=True)):
+        raise WireError(
+            subject="frame",
+            problem=f"has {' + '.join(map(str, sizes))} bytes, allowed {' + '.join(map(str, limits))}",
             way_out="send less at once; or the peer does not speak this protocol",
         )

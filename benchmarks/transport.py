@@ -1,0 +1,267 @@
+# pyright: standard
+"""How fast bytes move between two processes of this machine: Weft's transports beside memcpy, bare sockets, Arrow
+Flight and NIXL, in one run. `python benchmarks/transport.py [--quick]`
+
+A cache moves as frames of one layer each (32 MiB here). Weft's receiver holds what came until the whole has come, as a
+KV import does; shared memory is read where it lies. Peers run with buffers made and touched beforehand;
+NIXL where it is installed (`pip install --no-deps nixl nixl-cu12`). All rounds of
+all ways take turns, and the best of each counts: other work on the machine only ever slows.
+"""
+
+import argparse
+import asyncio
+import importlib.util
+import multiprocessing as mp
+import multiprocessing.connection
+import secrets
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import numpy as np
+
+from harness import Measurement, report
+from weft.runtime import messages
+from weft.runtime.transport.base import Connection, Frame, Transport
+from weft.runtime.transport.choose import node_transport
+from weft.runtime.transport.shm import ShmTransport
+from weft.runtime.transport.tcp import LANES, TcpTransport
+
+MIB = 2**20
+LAYER_BYTES = 32 * MIB
+SIZES = (64 * MIB,) if "--quick" in sys.argv else (64 * MIB, 1024 * MIB)
+LARGEST = max(SIZES)
+Pipe = mp.connection.Connection
+Move = Callable[[int], float]
+"""Moves so many bytes; returns the seconds until the receiver has them all."""
+
+
+def payloads() -> list[np.ndarray]:
+    return [np.full(LAYER_BYTES, layer, np.uint8) for layer in range(LARGEST // LAYER_BYTES)]
+
+
+# Weft
+
+
+TRANSPORTS: dict[str, Callable[[bytes], Transport]] = {
+    "shm": ShmTransport,
+    "tcp": lambda secret: TcpTransport(secret, lanes=LANES),
+    "nixl": lambda secret: node_transport("nixl", secret),
+}
+
+
+def receive_frames(kind: str, secret: bytes, pipe: Pipe) -> None:
+    async def receive(connection: Connection) -> None:
+        held: list[memoryview] = []
+        while True:
+            frame = await connection.receive()
+            held.append(frame.data)
+            if isinstance(frame.message, messages.KvHeader):  # the last of a cache
+                held.clear()
+                del frame
+                await connection.send(Frame(messages.Pong(0)))
+
+    async def serve() -> None:
+        async def quietly(connection: Connection) -> None:
+            try:
+                await receive(connection)
+            except ConnectionError:
+                ended.set()
+
+        ended = asyncio.Event()
+        listener = await TRANSPORTS[kind](secret).listen(quietly)
+        pipe.send(listener.address)
+        await ended.wait()
+
+    asyncio.run(serve())
+
+
+@contextmanager
+def weft(kind: str) -> Iterator[Move]:
+    secret, (ours, theirs) = secrets.token_bytes(32), mp.Pipe()
+    child = mp.get_context("spawn").Process(target=receive_frames, args=(kind, secret, theirs))
+    child.start()
+    loop = asyncio.new_event_loop()
+    connection = loop.run_until_complete(TRANSPORTS[kind](secret).connect(ours.recv()))
+    source = payloads()
+
+    async def move(size: int) -> None:
+        layers = source[: size // LAYER_BYTES]
+        for index, layer in enumerate(layers):
+            last = index + 1 == len(layers)
+            await connection.send(Frame(messages.KvHeader(1) if last else messages.KvLayer(1), (layer.data,)))
+        await connection.receive()
+
+    yield lambda size: timed(lambda: loop.run_until_complete(move(size)))
+    loop.run_until_complete(connection.close())
+    child.join()
+
+
+def timed(work: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+# peers
+
+
+@contextmanager
+def memcpy() -> Iterator[Move]:
+    source = np.concatenate(payloads())
+    target = source.copy()
+    yield lambda size: timed(lambda: np.copyto(target[:size], source[:size]))
+
+
+def receive_bytes(pipe: Pipe) -> None:
+    server = socket.create_server(("127.0.0.1", 0))
+    pipe.send(server.getsockname())
+    connection, _ = server.accept()
+    target = memoryview(bytearray(np.ones(LARGEST, np.uint8)))
+    while prefix := connection.recv(8, socket.MSG_WAITALL):
+        view = target[: int.from_bytes(prefix, "little")]
+        while view:
+            view = view[connection.recv_into(view) :]
+        connection.sendall(b"k")
+
+
+@contextmanager
+def bare_tcp() -> Iterator[Move]:
+    ours, theirs = mp.Pipe()
+    child = mp.get_context("spawn").Process(target=receive_bytes, args=(theirs,))
+    child.start()
+    connection = socket.create_connection(ours.recv())
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    source = np.concatenate(payloads()).data
+
+    def move(size: int) -> None:
+        connection.sendall(size.to_bytes(8, "little"))
+        connection.sendall(source[:size])
+        connection.recv(1)
+
+    yield lambda size: timed(lambda: move(size))
+    connection.close()
+    child.join()
+
+
+def serve_flight(pipe: Pipe) -> None:
+    import pyarrow.flight as flight
+
+    class Server(flight.FlightServerBase):
+        def do_put(self, context: object, descriptor: object, reader: Any, writer: object) -> None:
+            for _ in reader:
+                pass
+
+    server = Server("grpc://127.0.0.1:0")
+    pipe.send(server.port)
+    server.serve()
+
+
+@contextmanager
+def arrow_flight() -> Iterator[Move]:
+    import pyarrow as pa
+    import pyarrow.flight as flight
+
+    ours, theirs = mp.Pipe()
+    child = mp.get_context("spawn").Process(target=serve_flight, args=(theirs,))
+    child.start()
+    client = flight.connect(f"grpc://127.0.0.1:{ours.recv()}")
+    schema = pa.schema([("kv", pa.uint8())])
+    batches = [pa.record_batch([pa.array(layer)], schema) for layer in payloads()]
+
+    def move(size: int) -> None:
+        writer, _ = client.do_put(flight.FlightDescriptor.for_path("kv"), schema)
+        for batch in batches[: size // LAYER_BYTES]:
+            writer.write_batch(batch)
+        writer.close()  # waits until the server has read all
+
+    yield lambda size: timed(lambda: move(size))
+    client.close()
+    child.kill()
+    child.join()
+
+
+def serve_nixl(pipe: Pipe) -> None:
+    """Memory of ours that the other side may read, registered beforehand."""
+    from nixl._api import nixl_agent, nixl_agent_config
+
+    agent = nixl_agent("receiver", nixl_agent_config(backends=["UCX"]))
+    target = np.ones(LARGEST, np.uint8)
+    agent.register_memory([(target.ctypes.data, target.nbytes, 0, "")], "DRAM")
+    pipe.send((agent.get_agent_metadata(), target.ctypes.data))
+    pipe.recv()
+
+
+@contextmanager
+def nixl() -> Iterator[Move]:
+    """The bare library: one WRITE between memory that both sides registered beforehand."""
+    from nixl._api import nixl_agent, nixl_agent_config
+
+    ours, theirs = mp.Pipe()
+    child = mp.get_context("spawn").Process(target=serve_nixl, args=(theirs,))
+    child.start()
+    agent = nixl_agent("sender", nixl_agent_config(backends=["UCX"]))
+    source = np.concatenate(payloads())
+    agent.register_memory([(source.ctypes.data, source.nbytes, 0, "")], "DRAM")
+    metadata, target = ours.recv()
+    peer = agent.add_remote_agent(metadata)
+
+    def move(size: int) -> None:
+        here = agent.get_xfer_descs([(source.ctypes.data, size, 0)], "DRAM")
+        there = agent.get_xfer_descs([(target, size, 0)], "DRAM")
+        handle = agent.initialize_xfer("WRITE", here, there, peer)
+        state = agent.transfer(handle)
+        while state == "PROC":
+            time.sleep(0.0002)
+            state = agent.check_xfer_state(handle)
+        assert state == "DONE", state
+        agent.release_xfer_handle(handle)
+
+    yield lambda size: timed(lambda: move(size))
+    ours.send(None)
+    child.join()
+
+
+def measure(rounds: int) -> dict[tuple[str, int], float]:
+    """GB/s of each way and size: the best of the rounds."""
+    ways = {"memcpy": memcpy(), "shm": weft("shm"), "tcp": weft("tcp"), "bare": bare_tcp(), "flight": arrow_flight()}
+    if importlib.util.find_spec("nixl") is not None:
+        ways |= {"weft over nixl": weft("nixl"), "nixl": nixl()}
+    best: dict[tuple[str, int], float] = {}
+    with ExitStack() as stack:
+        moves = {name: stack.enter_context(way) for name, way in ways.items()}
+        for size in SIZES:
+            for _ in range(rounds + 1):  # the first warms up: it can only be the worst
+                for name, move in moves.items():
+                    best[name, size] = max(best.get((name, size), 0.0), size / move(size) / 1e9)
+    return best
+
+
+def measurements(best: dict[tuple[str, int], float]) -> list[Measurement]:
+    rows: list[Measurement] = []
+    for size in sorted({size for _, size in best}):
+        of = {name: rate for (name, each), rate in best.items() if each == size}
+        label = f"{size // MIB} MiB"
+        rows += [Measurement(f"{label}: {name}", rate, "GB/s") for name, rate in of.items()]
+        rows += [
+            ratio(f"{label}: shm over memcpy", of["shm"] / of["memcpy"], 0.6, "np.copyto, warm"),
+            ratio(f"{label}: tcp over bare sockets", of["tcp"] / of["bare"], 1.0, "sendall/recv_into, warm"),
+            ratio(f"{label}: tcp over Arrow Flight", of["tcp"] / of["flight"], 2.0, "do_put"),
+        ]
+    return rows
+
+
+def ratio(name: str, value: float, goal: float, against: str) -> Measurement:
+    return Measurement(name, value, "x", goal, "higher", against)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description="Weft benchmark")
+    parser.add_argument("--json", action="store_true", help="machine-readable output")
+    parser.add_argument("--quick", action="store_true", help="64 MiB only, few rounds")
+    options = parser.parse_args()
+    found = measure(rounds=2 if options.quick else 5)
+    sys.exit(report(measurements(found), json_output=options.json))

@@ -1,0 +1,54 @@
+"""Frames over a Unix socket, for peers on one Linux host; large payloads lie in memory that both see (segments).
+
+Addresses are names in Linux's abstract namespace: they end with the process that listens, however it ends.
+"""
+
+import asyncio
+import secrets
+import socket
+import sys
+from collections.abc import Callable
+
+from weft.runtime.transport.base import OnConnection
+from weft.runtime.transport.buffers import BufferPool
+from weft.runtime.transport.connection import FramedConnection
+from weft.runtime.transport.listener import Acceptor, checked, dial
+from weft.runtime.transport.segments import LIMIT_BYTES, Segments
+
+AVAILABLE = sys.platform == "linux"
+PREFIX = "unix:"
+
+
+class ShmTransport:
+    def __init__(self, secret: bytes, limit_bytes: int = LIMIT_BYTES) -> None:
+        self._secret = checked(secret)
+        self._limit_bytes = limit_bytes
+        self._pool = BufferPool()
+
+    async def listen(self, on_connection: OnConnection, name: str | None = None) -> "ShmListener":
+        acceptor = Acceptor(self._secret, self._pool, self._bulk, on_connection)
+        name = name or f"weft-{secrets.token_hex(16)}"
+        server = await asyncio.get_running_loop().create_unix_server(acceptor.protocol, f"\0{name}")
+        return ShmListener(server, PREFIX + name, acceptor)
+
+    async def connect(self, address: str) -> FramedConnection:
+        async def connect(protocol: Callable[[], FramedConnection]) -> FramedConnection:
+            path = "\0" + address.removeprefix(PREFIX)
+            _, connection = await asyncio.get_running_loop().create_unix_connection(protocol, path)
+            return connection
+
+        return await dial(self._secret, self._pool, 1, self._bulk, connect)
+
+    def _bulk(self, sockets: list[socket.socket]) -> Segments:
+        return Segments(sockets[0], self._limit_bytes)
+
+
+class ShmListener:
+    def __init__(self, server: asyncio.Server, address: str, acceptor: Acceptor) -> None:
+        self._server = server
+        self._acceptor = acceptor
+        self.address = address
+
+    async def close(self) -> None:
+        self._server.close()
+        await self._acceptor.close()

@@ -1,0 +1,121 @@
+"""SIGKILL of a real process in the middle of a transfer, on either side: the other notices, and no memory is left."""
+
+import asyncio
+import gc
+import os
+import signal
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from weft.core.errors import NodeDiedError
+from weft.core.program import StepKind
+from weft.runtime.client import NodeClient
+from weft.runtime.kv.cache import KvCache, KvShape
+from weft.runtime.kv.pull import KvPull
+from weft.runtime.node import Node
+from weft.runtime.services import Services
+from weft.runtime.spec import NodeSpec
+from weft.runtime.transport.base import Buffer
+from weft.runtime.transport.choose import node_transport
+
+SHAPE = KvShape("m" * 64, layers=8, kv_heads=8, head_dim=64, tokens=512, dtype="float32")  # 2 MiB a layer
+SECRET = bytes(range(32))
+OTHER = "from tests.runtime.test_kv_death import {what}\n{what}(*{args!r})\n"
+
+
+class HoldingEngine:
+    """Holds one cache; enough of an engine for a node that only gives it away."""
+
+    model_hash = SHAPE.model_hash
+    emulated = False
+
+    def export_kv(self, sequence: int) -> KvCache:
+        layers = [np.full(SHAPE.array_shape, layer, np.float32) for layer in range(SHAPE.layers)]
+        return KvCache(SHAPE, tuple(layers), tuple(layers))
+
+
+class DeadlyPull(KvPull):
+    """Kills a process once it has some layers."""
+
+    def __init__(self, pid: int) -> None:
+        super().__init__(0, SHAPE.model_hash)
+        self._pid = pid
+
+    def add(self, chunk: Buffer) -> None:
+        super().add(chunk)
+        if self.whole_layers == 3:
+            os.kill(self._pid, signal.SIGKILL)
+
+
+def holder() -> Node:
+    spec = NodeSpec("holder", "cpu", (StepKind.PREFILL,), "")
+    return Node(Services(spec, HoldingEngine()), node_transport("auto", SECRET))  # pyright: ignore[reportArgumentType]
+
+
+def serve() -> None:
+    """The sending process."""
+
+    async def run() -> None:
+        print(await holder().listen(), flush=True)
+        await asyncio.sleep(60)
+
+    asyncio.run(run())
+
+
+def pull_and_die(address: str) -> None:
+    """The receiving process."""
+
+    async def run() -> None:
+        client = await NodeClient.open("holder", node_transport("auto", SECRET), address)
+        await client.fetch_kv(DeadlyPull(os.getpid()))
+
+    asyncio.run(run())
+
+
+async def spawn(what: str, *args: str) -> asyncio.subprocess.Process:
+    code = OTHER.format(what=what, args=args)
+    return await asyncio.create_subprocess_exec(sys.executable, "-c", code, stdout=asyncio.subprocess.PIPE)
+
+
+def shared_maps() -> list[str]:
+    gc.collect()
+    return [line for line in Path("/proc/self/maps").read_text().splitlines() if "weft-kv" in line]
+
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+
+
+async def test_the_sender_is_killed() -> None:
+    before = set(Path("/dev/shm").iterdir())
+    other = await spawn("serve")
+    assert other.stdout is not None
+    address = (await other.stdout.readline()).decode().strip()
+    client = await NodeClient.open("holder", node_transport("auto", SECRET), address)
+    pull = DeadlyPull(other.pid)
+    with pytest.raises(NodeDiedError, match="node 'holder'"):
+        async with asyncio.timeout(10):
+            await client.fetch_kv(pull)
+    assert 3 <= pull.whole_layers < SHAPE.layers
+    await client.close()
+    await other.wait()
+    del pull
+    assert shared_maps() == []
+    assert set(Path("/dev/shm").iterdir()) <= before
+
+
+async def test_the_receiver_is_killed() -> None:
+    node = holder()
+    address = await node.listen()
+    other = await spawn("pull_and_die", address)
+    assert await other.wait() == -signal.SIGKILL
+    client = await NodeClient.open("holder", node_transport("auto", SECRET), address)  # the node serves on
+    pull = KvPull(0, SHAPE.model_hash)
+    await client.fetch_kv(pull)
+    assert (pull.finish().keys[7] == 7).all()  # sent again, whole
+    await client.close()
+    await node.close()
+    del pull
+    assert shared_maps() == []

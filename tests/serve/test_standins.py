@@ -1,0 +1,123 @@
+"""A node dies while its cache is on the way: the run goes on elsewhere with the same tokens."""
+
+import asyncio
+import contextlib
+import secrets
+from collections.abc import AsyncGenerator
+from pathlib import Path
+
+import pytest
+
+from tests.runtime import checkpoints
+from tests.serve.deployments import split_llm
+from weft.control.backends.local import LocalFleet
+from weft.core.errors import NodeDiedError
+from weft.core.message import Message
+from weft.core.program import StepKind
+from weft.runtime.client import NodeClient
+from weft.runtime.engines.chat import Chat
+from weft.runtime.engines.torch_engine import TorchEngine
+from weft.runtime.node import Node
+from weft.runtime.services import Services
+from weft.runtime.spec import NodeSpec
+from weft.runtime.transport.choose import node_transport
+from weft.serve.events import RunEvent, StepEnded, StepStarted, TokenPiece
+from weft.serve.run import run_agent
+
+CHAT = (Message("user", "What does an H100 cost?"),)
+PREFILL, DECODE = (StepKind.PREFILL,), (StepKind.KV_TRANSFER, StepKind.DECODE)
+KINDS = {"P": PREFILL, "D": DECODE, "P spare": PREFILL, "D spare": DECODE}
+
+
+@pytest.fixture(scope="module")
+def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return checkpoints.chat_model(tmp_path_factory.mktemp("model"))
+
+
+@contextlib.asynccontextmanager
+async def fleet(
+    model_dir: Path, names: list[str]
+) -> AsyncGenerator[tuple[dict[str, Node], dict[str, NodeClient]], None]:
+    """Nodes of this process on real sockets. Closing one is what its peers see of a kill."""
+    transport = node_transport("auto", secrets.token_bytes(32))
+    chat = Chat.load(model_dir)
+    nodes = {
+        name: Node(Services(NodeSpec(name, "cpu", KINDS[name], ""), TorchEngine.load(model_dir), chat), transport)
+        for name in names
+    }
+    clients = {name: await NodeClient.open(name, transport, await node.listen()) for name, node in nodes.items()}
+    try:
+        yield nodes, clients
+    finally:
+        for each in (*clients.values(), *nodes.values()):
+            await each.close()
+
+
+def tokens_of(events: list[RunEvent]) -> list[int]:
+    return [event.token for event in events if isinstance(event, TokenPiece)]
+
+
+@pytest.mark.parametrize(
+    ("dies", "when", "takes_over"),
+    [
+        ("P", "answer.kv", "P spare"),  # the cache is lost: prefilled again
+        ("D", "answer.kv", "D spare"),  # sent again to another
+        ("P", "answer.prefill", "P spare"),
+    ],
+)
+async def test_a_run_survives_a_death_while_kv_moves(model_dir: Path, dies: str, when: str, takes_over: str) -> None:
+    async with fleet(model_dir, list(KINDS)) as (nodes, clients):
+        events: list[RunEvent] = []
+        whole = await run_agent(split_llm(), clients, {"chat": CHAT}, events.append)
+        expected, killed = tokens_of(events), list[asyncio.Task[None]]()
+
+        def kill(event: RunEvent) -> None:
+            events.append(event)
+            if isinstance(event, StepStarted) and event.step == when:
+                killed.append(asyncio.create_task(nodes[dies].close()))
+
+        events.clear()
+        outcome = await run_agent(split_llm(), clients, {"chat": CHAT}, kill)
+        assert outcome.values == whole.values
+        assert tokens_of(events) == expected  # none lost, none doubled
+        assert clients[dies].died.done()
+        used = {event.record.node for event in events if isinstance(event, StepEnded)}
+        assert takes_over in used or takes_over == "P spare"  # a prefill again is part of the transfer's record
+        assert (await run_agent(split_llm(), clients, {"chat": CHAT}, kill_nobody)).values == whole.values
+
+
+def kill_nobody(_: RunEvent) -> None: ...
+
+
+async def test_without_a_stand_in_the_run_ends_with_the_nodes_name(model_dir: Path) -> None:
+    async with fleet(model_dir, ["P", "D", "D spare"]) as (nodes, clients):
+
+        def kill(event: RunEvent) -> None:
+            if isinstance(event, StepStarted) and event.step == "answer.kv":
+                tasks.append(asyncio.create_task(nodes["P"].close()))
+
+        tasks: list[asyncio.Task[None]] = []
+        with pytest.raises(NodeDiedError, match="node 'P'"):
+            await run_agent(split_llm(), clients, {"chat": CHAT}, kill)
+
+
+async def test_killed_processes_lose_no_request(model_dir: Path) -> None:
+    """SIGKILL of the sender and then of the receiver, at the moment when the cache moves."""
+    secret = secrets.token_hex(32)
+    specs = [NodeSpec(name, "cpu", kinds, secret, model_dir=str(model_dir)) for name, kinds in KINDS.items()]
+    before = set(Path("/dev/shm").iterdir())
+    async with LocalFleet(specs) as running:
+        events: list[RunEvent] = []
+        whole = await run_agent(split_llm(), running.clients, {"chat": CHAT}, events.append)
+        expected = tokens_of(events)
+        for dies in ("P", "D"):
+
+            def kill(event: RunEvent, dies: str = dies) -> None:
+                events.append(event)
+                if isinstance(event, StepStarted) and event.step == "answer.kv":
+                    running.processes[dies].kill()
+
+            events.clear()
+            outcome = await run_agent(split_llm(), running.clients, {"chat": CHAT}, kill)
+            assert (outcome.values, tokens_of(events)) == (whole.values, expected)
+        assert set(Path("/dev/shm").iterdir()) <= before
