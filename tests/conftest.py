@@ -13,6 +13,7 @@ settings.load_profile("weft")  # machines are noisy: no test fails because one w
 
 
 SLOW = (
+    "runtime/test_tools.py::test_mcp_over_http*",
     "compiler/codegen/test_numerics.py::*qwen3*",
     "compiler/codegen/test_numerics.py::*mixtral*",
     "compiler/codegen/test_numerics.py::*float16*",

@@ -33,6 +33,7 @@ from weft.report.tables import (
     pool_table,
     share_lines,
 )
+from weft.serve.runnable import not_runnable
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,3 +132,7 @@ def show_plan(deployment: Deployment, console: Console) -> None:
     console.print(pool_table(deployment))
     console.print(path_table(deployment))
     console.print(alternatives_table(deployment))
+    for each in not_runnable(deployment):
+        console.print(
+            f"Plans, but weft run cannot run step {each.step}: it {each.reason}", style="yellow", markup=False
+        )

@@ -18,6 +18,7 @@ from weft.core.deployment import Deployment
 from weft.core.units import pretty_seconds
 from weft.report.bundle import write_bundle
 from weft.report.story import Passes, RunStory
+from weft.serve.runnable import refuse_not_runnable
 
 Text = Annotated[str | None, typer.Option(help="What to ask; an agent that listens hears it spoken.")]
 Wav = Annotated[Path | None, typer.Option(help="A recorded question.")]
@@ -26,6 +27,7 @@ Model = Annotated[
 ]
 Stt = Annotated[Path | None, typer.Option(help="A Hugging Face Wav2Vec2-CTC or Whisper directory.")]
 Corpus = Annotated[Path | None, typer.Option(help="JSON lines with id, title, spoken, text.")]
+Answers = Annotated[list[str] | None, typer.Option(help="Of a person, where the agent waits for one; in order.")]
 Emulate = Annotated[bool, typer.Option("--emulate", help="Slow each node to the planned pace of its device.")]
 Out = Annotated[Path, typer.Option(help="Folder for the answer, plan, IR, figures and report.")]
 
@@ -39,6 +41,7 @@ class RunOptions:
     model: Model = None
     stt: Stt = None
     corpus: Corpus = None
+    answer: Answers = None
     emulate: Emulate = False
     out: Out = Path("out")
 
@@ -51,8 +54,10 @@ def run(asked: AskOptions, wanted: RunOptions) -> None:
     """Plan an agent, start its nodes here as processes, ask it one question, write what happened."""
     console = wide_console()
     deployment, passes = plan_with_passes(asked.request())
+    refuse_not_runnable(deployment)
     models = local_models(wanted.model, wanted.stt, wanted.corpus)
-    job = LocalJob(deployment, models, agent_input(deployment, wanted.text, wanted.wav), wanted.emulate)
+    given = agent_input(deployment, wanted.text, wanted.wav)
+    job = LocalJob(deployment, models, given, wanted.emulate, tuple(wanted.answer or ()))
     run_and_report(job, passes, wanted.text, console, wanted.out)
 
 

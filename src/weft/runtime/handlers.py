@@ -13,13 +13,14 @@ import msgspec
 
 from weft.core.errors import StepFailedError
 from weft.core.message import Message
-from weft.core.program import THEN, StepKind
+from weft.core.program import GIVES, LABELS, LOOKUP, PART, THEN, StepKind
 from weft.runtime.engines.base import Engine
 from weft.runtime.messages import Call, StepMetrics
 from weft.runtime.peers import Peers
 from weft.runtime.services import Services, not_served
+from weft.runtime.steps.glue import GLUE
 from weft.runtime.threads import in_thread, iterate_in_thread
-from weft.runtime.values import KvHandle, Value, as_value
+from weft.runtime.values import Docs, Json, KvHandle, Passage, PrefixHandle, Told, Value, as_text, as_value, plain
 
 DEFAULT_MAX_TOKENS = 256
 PASSAGES = 1
@@ -51,6 +52,11 @@ class Job:
             problem=f"got {[type(value).__name__ for value in self.inputs]}, needs {kind.__name__}",
             way_out="check the types that the agent passes to it",
         )
+
+    def text(self) -> str:
+        """What the first input that says something says."""
+        said = (as_text(value) for value in self.inputs)
+        return next((text for text in said if text is not None), None) or self.input(str)
 
     def attribute(self, name: str, default: int) -> int:
         return int(self.call.attributes.get(name, default))
@@ -85,6 +91,16 @@ async def run_job(job: Job) -> Done:
     return Done(done.outputs, metrics)
 
 
+async def take_in(job: Job) -> Done:
+    """What comes in goes on; an input has nothing else to do here."""
+    return Done(job.inputs)
+
+
+async def prefix(job: Job) -> Done:
+    """Prompts that begin alike carry their text with them: the engine's prefix cache finds what it has of it."""
+    return Done((PrefixHandle(str(job.call.attributes.get("prefix", "")), job.attribute("prefix_tokens", 0)),))
+
+
 async def prefill(job: Job) -> Done:
     from weft.runtime.engines.chat import TextStream
 
@@ -101,6 +117,8 @@ async def prefill(job: Job) -> Done:
 
 async def transfer_kv(job: Job) -> Done:
     """Pulls the cache from the node that has it; that node then forgets it."""
+    if isinstance(job.inputs[0], PrefixHandle):
+        return Done((job.inputs[0],))
     handle, engine = job.input(KvHandle), job.engine
     if handle.address == job.address:
         return Done((handle,))
@@ -152,9 +170,51 @@ async def transcribe(job: Job) -> Done:
 
 async def search(job: Job) -> Done:
     retriever = job.services.need(job.services.retriever, job.call.step)
-    query, count = job.input(str), job.attribute("k", PASSAGES)
+    query, count = job.text(), job.attribute("k", PASSAGES)
     passages = await in_thread(lambda: retriever.search(query, count))
-    return Done(("\n".join(f"{passage.title}: {passage.text}" for passage in passages) or NOTHING_FOUND,))
+    return Done((found(job, passages),))
+
+
+def found(job: Job, passages: tuple[Passage, ...]) -> Value:
+    """In the type that the program declares: passages, or text."""
+    if job.call.attributes.get(GIVES) == "docs":
+        return Docs(passages)
+    return "\n".join(map(str, passages)) or NOTHING_FOUND
+
+
+async def call_tool(job: Job) -> Done:
+    """The part that only fetches hands on what is asked; the part that computes calls the tool with it."""
+    if job.call.attributes.get(PART) == LOOKUP:
+        return Done(job.inputs[:1])
+    pool = job.services.need(job.services.tools.get(job.call.step), job.call.step)
+    value = await pool.call(_told(job))
+    gives = job.call.attributes.get(GIVES, "text")
+    if gives == "text":
+        return Done((as_text(value) or "",))
+    return Done((value if gives != "json" or isinstance(value, Json) else _as_json(value),))
+
+
+def _as_json(value: Told) -> Json:
+    text = as_text(value) or ""
+    try:
+        return Json(msgspec.json.decode(text))
+    except msgspec.DecodeError:
+        return Json(text)
+
+
+def _told(job: Job) -> Told:
+    value = job.inputs[0]
+    if isinstance(value, bytes | KvHandle | PrefixHandle):
+        job.input(str)  # raises: a tool takes no audio and no cache
+    return cast("Told", value)
+
+
+async def interrupt(job: Job) -> Done:
+    raise StepFailedError(
+        subject=f"step {job.call.step!r}",
+        problem="waits for a person, and a node has none",
+        way_out="let the driver of the run ask (serve.run_agent with `ask`)",
+    )
 
 
 async def synthesize(job: Job) -> Done:
@@ -165,7 +225,7 @@ async def synthesize(job: Job) -> Done:
 
     voice = str(job.call.attributes.get("voice", "en-us"))
     pieces: list[Audio] = []
-    sentences = EspeakSynthesizer(voice).synthesize(job.input(str))
+    sentences = EspeakSynthesizer(voice).synthesize(job.text())
     async with contextlib.aclosing(iterate_in_thread(sentences)) as spoken:
         async for piece in spoken:
             pieces.append(piece)
@@ -181,13 +241,27 @@ async def apply(job: Job) -> Done:
 
 
 async def choose(job: Job) -> Done:
-    return Done((int(bool(await _call_function(job))),))
+    """The number of a label: of its name where the step has labels, else of True (1) or False (0)."""
+    chosen, labels = await _call_function(job), str(job.call.attributes.get(LABELS, ""))
+    if not labels:
+        return Done((int(bool(chosen)),))
+    names = labels.split(THEN)
+    if isinstance(chosen, str) and chosen in names:
+        return Done((names.index(chosen),))
+    if isinstance(chosen, int):
+        return Done((int(chosen),))
+    raise StepFailedError(
+        subject=f"step {job.call.step!r}", problem=f"chose {chosen!r}", way_out=f"return one of {', '.join(names)}"
+    )
 
 
 async def _call_function(job: Job) -> object:
     names = str(job.call.attributes.get("function")).split(THEN)
+    if names[0] in GLUE and names[0] not in job.services.functions:
+        return GLUE[names[0]](job.call.step, job.call.attributes, job.inputs)
     first, *others = [job.services.function(name, job.call.step) for name in names]
-    value = await in_thread(lambda: first(*job.inputs))
+    inputs = [plain(value) for value in job.inputs]
+    value = await in_thread(lambda: first(*inputs))
     for function in others:
         value = await in_thread(lambda function=function, value=value: function(value))
     return value
@@ -198,15 +272,19 @@ def _messages(job: Job) -> tuple[Message, ...]:
     for value in job.inputs:
         if isinstance(value, tuple):
             return value
-    return (Message("user", job.input(str)),)
+    return (Message("user", job.text()),)
 
 
 HANDLERS: dict[StepKind, Handler] = {
+    StepKind.INPUT: take_in,
     StepKind.TRANSCRIBE: transcribe,
+    StepKind.PREFIX: prefix,
     StepKind.PREFILL: prefill,
     StepKind.KV_TRANSFER: transfer_kv,
     StepKind.DECODE: decode,
     StepKind.SEARCH: search,
+    StepKind.TOOL: call_tool,
+    StepKind.INTERRUPT: interrupt,
     StepKind.SYNTHESIZE: synthesize,
     StepKind.APPLY: apply,
     StepKind.CHOOSE: choose,

@@ -47,6 +47,7 @@ class Node:
         if self._listener is not None:
             await self._listener.close()
         await self._peers.close()
+        await self._services.close()
 
     async def _serve(self, connection: Connection) -> None:
         assert self._listener is not None

@@ -1,23 +1,24 @@
-"""What a node has loaded to serve its steps: engine and chat, transcriber, retriever, the agent's functions."""
+"""What a node has loaded to serve its steps: engine and chat, transcriber, retriever, tools, the agent's functions."""
 
-import importlib.util
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from weft.core.errors import ProgramError, RunError, StepFailedError
+from weft.core.errors import RunError, StepFailedError
 from weft.core.program import StepKind
 from weft.runtime.engines.base import Engine
 from weft.runtime.engines.emulated import EmulatedEngine
+from weft.runtime.functions import load_functions
 from weft.runtime.spec import NodeSpec
+from weft.runtime.tools.pool import ToolPool
 
 if TYPE_CHECKING:
     from weft.runtime.engines.chat import Chat
     from weft.runtime.steps.search import Retriever
     from weft.runtime.steps.transcribe import Transcriber
 
-LLM_KINDS = (StepKind.PREFILL, StepKind.KV_TRANSFER, StepKind.DECODE)
+LLM_KINDS = (StepKind.PREFILL, StepKind.KV_TRANSFER, StepKind.DECODE, StepKind.PREFIX)
 PYTHON_KINDS = (StepKind.APPLY, StepKind.CHOOSE)
 
 T = TypeVar("T")
@@ -32,6 +33,8 @@ class Services:
     transcriber: "Transcriber | None" = None
     retriever: "Retriever | None" = None
     functions: Functions = field(default_factory=dict[str, Callable[..., object]])
+    tools: Mapping[str, ToolPool] = field(default_factory=dict[str, ToolPool])
+    """By step."""
 
     @property
     def model_hash(self) -> str | None:
@@ -47,6 +50,11 @@ class Services:
         if service is None:
             raise not_served(step, self.spec)
         return service
+
+    async def close(self) -> None:
+        """Ends the tools' processes."""
+        for pool in self.tools.values():
+            await pool.close()
 
     def function(self, name: str, step: str) -> Callable[..., object]:
         return self.need(self.functions.get(name), step)
@@ -68,22 +76,9 @@ def load_services(spec: NodeSpec) -> Services:
         chat,
         transcriber=_load_transcriber(spec) if _serves(spec, (StepKind.TRANSCRIBE,)) else None,
         retriever=_load_retriever(spec) if _serves(spec, (StepKind.SEARCH,)) else None,
-        functions=_load_functions(spec) if _serves(spec, PYTHON_KINDS) else {},
+        functions=_load_functions(spec) if _serves(spec, PYTHON_KINDS) and spec.agent_source else {},
+        tools=_tool_pools(spec),
     )
-
-
-def load_functions(source: str) -> dict[str, Callable[..., object]]:
-    """The callables of an agent's file ("path.py:agent"), plain: a decorator's `.function` is what it decorates."""
-    path = Path(source.rsplit(":", 1)[0])
-    module_spec = importlib.util.spec_from_file_location(f"weft_agent_{path.stem}", path)
-    if module_spec is None or module_spec.loader is None or not path.is_file():
-        raise ProgramError(
-            subject=f"agent {source!r}", problem="is not a Python file", way_out='give it as "path.py:agent"'
-        )
-    module = importlib.util.module_from_spec(module_spec)
-    module_spec.loader.exec_module(module)
-    plain = {name: getattr(value, "function", value) for name, value in vars(module).items()}
-    return {name: value for name, value in plain.items() if callable(value)}
 
 
 def _serves(spec: NodeSpec, kinds: Collection[StepKind]) -> bool:
@@ -116,6 +111,12 @@ def _load_llm(spec: NodeSpec) -> "tuple[Engine, Chat]":
 
 def _load_functions(spec: NodeSpec) -> Functions:
     return load_functions(_given(spec.agent_source, "agent_source", spec))
+
+
+def _tool_pools(spec: NodeSpec) -> dict[str, ToolPool]:
+    """Steps of equal tools share their processes. None is started before its first call."""
+    pools = {tool: ToolPool(tool) for tool in spec.tools.values()}
+    return {step: pools[tool] for step, tool in spec.tools.items()}
 
 
 def _load_transcriber(spec: NodeSpec) -> "Transcriber":

@@ -4,12 +4,14 @@ import msgspec
 
 from weft.core.program import StepKind
 from weft.runtime.engines.emulated import StepPace
+from weft.runtime.tools.spec import ToolSpec
 
 MAX_SPEC_BYTES = 1024**2
 
 
 class NodeSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`secret` is hex, the same for the nodes of one run. `paces` has an entry for each step that is emulated."""
+    """`secret` is hex, the same for the nodes of one run. `paces` has an entry for each step that is emulated, `tools`
+    one for each that calls a tool: a node runs no other, whatever it is asked."""
 
     name: str
     device: str
@@ -20,6 +22,7 @@ class NodeSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     corpus: str | None = None
     agent_source: str | None = None  # "path.py:agent"; its functions run as APPLY and CHOOSE
     paces: dict[str, StepPace] = {}
+    tools: dict[str, ToolSpec] = {}
     threads: int = 1
 
 

@@ -10,6 +10,7 @@ from weft.core.program import Step, StepKind
 from weft.runtime.engines.emulated import StepPace
 from weft.runtime.services import LLM_KINDS, PYTHON_KINDS
 from weft.runtime.spec import NodeSpec
+from weft.serve.tools import calls_tool, tool_spec
 
 HERE = "this machine's CPU"
 """What a node that is not emulated runs on, whatever device the plan gives its pool."""
@@ -38,7 +39,8 @@ def _node_spec(
     deployment: Deployment, pool: Pool, steps: Iterable[Step], models: LocalModels, secret: str, emulate: bool
 ) -> NodeSpec:
     routes = {route.step: route for route in deployment.routes if route.pool == pool.name}
-    kinds = {step.kind for step in steps if step.name in routes}
+    here = [step for step in steps if step.name in routes]
+    kinds = {step.kind for step in here}
 
     def if_serving(wanted: Iterable[StepKind], value: Path | str | None) -> str | None:
         return str(value) if value is not None and kinds & set(wanted) else None
@@ -52,6 +54,7 @@ def _node_spec(
         stt_dir=if_serving((StepKind.TRANSCRIBE,), models.stt_dir),
         corpus=if_serving((StepKind.SEARCH,), models.corpus),
         agent_source=if_serving(PYTHON_KINDS, deployment.source),
+        tools={step.name: tool_spec(step, deployment.source) for step in here if calls_tool(step)},
         paces={step: _pace(route) for step, route in routes.items()} if emulate else {},
     )
 

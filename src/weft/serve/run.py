@@ -2,20 +2,23 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import cast
 
 from weft.core.deployment import Deployment
 from weft.core.errors import DeploymentError
 from weft.core.metrics import RequestRecord, StepRecord
+from weft.core.program import StepKind
 from weft.policy.agent_run import AgentRun, Completed, Ready
 from weft.runtime.client import CallResult, NodeClient
-from weft.runtime.messages import Token
+from weft.runtime.messages import StepMetrics, Token
 from weft.runtime.values import KvHandle, Value
 from weft.serve.events import AudioPiece, RunEvent, StepEnded, StepStarted, TokenPiece
 
 OnEvent = Callable[[RunEvent], None]
+AskPerson = Callable[[str, Value], Awaitable[Value]]
+"""A step that waits for a person, and what it shows → what the person makes of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,10 +31,15 @@ class RunOutcome:
 
 
 async def run_agent(
-    deployment: Deployment, clients: Mapping[str, NodeClient], inputs: Mapping[str, Value], on_event: OnEvent
+    deployment: Deployment,
+    clients: Mapping[str, NodeClient],
+    inputs: Mapping[str, Value],
+    on_event: OnEvent,
+    ask: AskPerson | None = None,
 ) -> RunOutcome:
-    """Runs the agent once. Independent ready steps run side by side; the death of any node fails the run at once."""
-    return await _LiveRun(deployment, clients, inputs, on_event).finish()
+    """Runs the agent once. Independent ready steps run side by side; the death of any node fails the run at once.
+    `ask` answers its interrupts; without it the first one fails the run."""
+    return await _LiveRun(deployment, clients, inputs, on_event, ask).finish()
 
 
 class _LiveRun:
@@ -41,10 +49,12 @@ class _LiveRun:
         clients: Mapping[str, NodeClient],
         inputs: Mapping[str, Value],
         on_event: OnEvent,
+        ask: AskPerson | None,
     ) -> None:
         self._agent = deployment.program.name
         self._clients = {route.step: _client(clients, route.step, route.pool) for route in deployment.routes}
         self._on_event = on_event
+        self._ask = ask
         self._run = AgentRun(deployment.program, inputs)
         self._tasks: set[asyncio.Task[Completed]] = set()
         self._records: list[StepRecord] = []
@@ -89,7 +99,11 @@ class _LiveRun:
             else:
                 self._on_event(AudioPiece(step.name, ready.visit, piece))
 
-        result = await client.call(step, cast("tuple[Value, ...]", ready.inputs), on_stream)
+        inputs = cast("tuple[Value, ...]", ready.inputs)
+        if step.kind is StepKind.INTERRUPT and self._ask is not None:
+            result = CallResult((await self._ask(step.name, inputs[0]),), StepMetrics())
+        else:
+            result = await client.call(step, inputs, on_stream)
         self._record(ready, client, result, started_s, first_output_s[0] if first_output_s else None)
         return Completed(step.name, ready.visit, result.outputs)
 
