@@ -13,6 +13,8 @@ settings.load_profile("weft")  # machines are noisy: no test fails because one w
 
 
 SLOW = (
+    "runtime/test_memory_stores.py::*lance*",
+    "runtime/test_memory_stores.py::*qdrant*",
     "runtime/test_tools.py::test_mcp_over_http*",
     "compiler/codegen/test_numerics.py::*qwen3*",
     "compiler/codegen/test_numerics.py::*mixtral*",

@@ -134,7 +134,7 @@ def test_steps_that_cannot_run_are_told_from_those_that_can(agent_file: Path, tm
     made = deployment(agent, tuple(route(each.name, "C") for each in lost), f"{agent_file}:lost")
     assert [each.step for each in not_runnable(made)] == ["a", "d", "f"]
     with pytest.raises(DeploymentError, match=r"step 'a' calls the tool 'whisper', which its file does not define"):
-        refuse_not_runnable(made)
+        refuse_not_runnable(made, LocalModels())
     nowhere = deployment(agent, made.routes, str(tmp_path / "agent.mlir"))
     assert [each.step for each in not_runnable(nowhere)] == ["a", "b", "d", "f", "f"]
 

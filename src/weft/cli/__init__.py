@@ -21,6 +21,8 @@ COMMANDS = (
     "buy",
     "compare",
     "run",
+    "node",
+    "memory",
     "demo",
     "simulate",
     "opt",

@@ -5,74 +5,23 @@ Blocking work goes to threads. Inputs are found by type, so a step may also take
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from typing import TypeVar, cast
+from typing import cast
 
 import msgspec
 
 from weft.core.errors import StepFailedError
 from weft.core.message import Message
 from weft.core.program import GIVES, LABELS, LOOKUP, PART, THEN, StepKind
-from weft.runtime.engines.base import Engine
-from weft.runtime.messages import Call, StepMetrics
-from weft.runtime.peers import Peers
-from weft.runtime.services import Services, not_served
+from weft.runtime.job import Done, Handler, Job
+from weft.runtime.messages import StepMetrics
+from weft.runtime.services import not_served
 from weft.runtime.steps.glue import GLUE
+from weft.runtime.steps.recall import PASSAGES, embed, found, recall, remember, search_memory
 from weft.runtime.threads import in_thread, iterate_in_thread
-from weft.runtime.values import Docs, Json, KvHandle, Passage, PrefixHandle, Told, Value, as_text, as_value, plain
+from weft.runtime.values import Json, KvHandle, PrefixHandle, Told, as_text, as_value, plain
 
 DEFAULT_MAX_TOKENS = 256
-PASSAGES = 1
-NOTHING_FOUND = "nothing was found"
-NO_METRICS = StepMetrics()
 TOKEN_PACED = (StepKind.PREFILL, StepKind.DECODE)  # their engine keeps the pace
-
-T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """One visit of a step, and what its handler needs to run it."""
-
-    services: Services
-    peers: Peers
-    address: str  # of this node, for the handles it gives out
-    call: Call
-    inputs: tuple[Value, ...]
-    emit_token: Callable[[int, str], Awaitable[None]]
-    emit_audio: Callable[[bytes], Awaitable[None]]
-
-    def input(self, kind: type[T]) -> T:
-        for value in self.inputs:
-            if isinstance(value, kind):
-                return value
-        raise StepFailedError(
-            subject=f"step {self.call.step!r}",
-            problem=f"got {[type(value).__name__ for value in self.inputs]}, needs {kind.__name__}",
-            way_out="check the types that the agent passes to it",
-        )
-
-    def text(self) -> str:
-        """What the first input that says something says."""
-        said = (as_text(value) for value in self.inputs)
-        return next((text for text in said if text is not None), None) or self.input(str)
-
-    def attribute(self, name: str, default: int) -> int:
-        return int(self.call.attributes.get(name, default))
-
-    @property
-    def engine(self) -> Engine:
-        return self.services.engine_of(self.call.step)
-
-
-@dataclass(frozen=True, slots=True)
-class Done:
-    outputs: tuple[Value, ...]
-    metrics: StepMetrics = NO_METRICS
-
-
-Handler = Callable[[Job], Awaitable[Done]]
 
 
 async def run_job(job: Job) -> Done:
@@ -175,19 +124,12 @@ async def search(job: Job) -> Done:
     return Done((found(job, passages),))
 
 
-def found(job: Job, passages: tuple[Passage, ...]) -> Value:
-    """In the type that the program declares: passages, or text."""
-    if job.call.attributes.get(GIVES) == "docs":
-        return Docs(passages)
-    return "\n".join(map(str, passages)) or NOTHING_FOUND
-
-
 async def call_tool(job: Job) -> Done:
     """The part that only fetches hands on what is asked; the part that computes calls the tool with it."""
     if job.call.attributes.get(PART) == LOOKUP:
         return Done(job.inputs[:1])
     pool = job.services.need(job.services.tools.get(job.call.step), job.call.step)
-    value = await pool.call(_told(job))
+    value = await pool.call(job.told())
     gives = job.call.attributes.get(GIVES, "text")
     if gives == "text":
         return Done((as_text(value) or "",))
@@ -200,13 +142,6 @@ def _as_json(value: Told) -> Json:
         return Json(msgspec.json.decode(text))
     except msgspec.DecodeError:
         return Json(text)
-
-
-def _told(job: Job) -> Told:
-    value = job.inputs[0]
-    if isinstance(value, bytes | KvHandle | PrefixHandle):
-        job.input(str)  # raises: a tool takes no audio and no cache
-    return cast("Told", value)
 
 
 async def interrupt(job: Job) -> Done:
@@ -283,6 +218,10 @@ HANDLERS: dict[StepKind, Handler] = {
     StepKind.KV_TRANSFER: transfer_kv,
     StepKind.DECODE: decode,
     StepKind.SEARCH: search,
+    StepKind.EMBED: embed,
+    StepKind.MEMORY_SEARCH: search_memory,
+    StepKind.RECALL: recall,
+    StepKind.REMEMBER: remember,
     StepKind.TOOL: call_tool,
     StepKind.INTERRUPT: interrupt,
     StepKind.SYNTHESIZE: synthesize,

@@ -10,15 +10,18 @@ from weft.core.program import StepKind
 from weft.runtime.engines.base import Engine
 from weft.runtime.engines.emulated import EmulatedEngine
 from weft.runtime.functions import load_functions
+from weft.runtime.memory.memories import Memories
 from weft.runtime.spec import NodeSpec
 from weft.runtime.tools.pool import ToolPool
 
 if TYPE_CHECKING:
     from weft.runtime.engines.chat import Chat
+    from weft.runtime.steps.embed import BatchedEmbedder, Reranker
     from weft.runtime.steps.search import Retriever
     from weft.runtime.steps.transcribe import Transcriber
 
 LLM_KINDS = (StepKind.PREFILL, StepKind.KV_TRANSFER, StepKind.DECODE, StepKind.PREFIX)
+MEMORY_KINDS = (StepKind.MEMORY_SEARCH, StepKind.RECALL, StepKind.REMEMBER)
 PYTHON_KINDS = (StepKind.APPLY, StepKind.CHOOSE)
 
 T = TypeVar("T")
@@ -35,6 +38,9 @@ class Services:
     functions: Functions = field(default_factory=dict[str, Callable[..., object]])
     tools: Mapping[str, ToolPool] = field(default_factory=dict[str, ToolPool])
     """By step."""
+    embedder: "BatchedEmbedder | None" = None
+    reranker: "Reranker | None" = None
+    memories: Memories = field(default_factory=lambda: Memories({}))
 
     @property
     def model_hash(self) -> str | None:
@@ -52,9 +58,10 @@ class Services:
         return service
 
     async def close(self) -> None:
-        """Ends the tools' processes."""
+        """Ends the tools' processes, closes the memories."""
         for pool in self.tools.values():
             await pool.close()
+        self.memories.close()
 
     def function(self, name: str, step: str) -> Callable[..., object]:
         return self.need(self.functions.get(name), step)
@@ -78,6 +85,9 @@ def load_services(spec: NodeSpec) -> Services:
         retriever=_load_retriever(spec) if _serves(spec, (StepKind.SEARCH,)) else None,
         functions=_load_functions(spec) if _serves(spec, PYTHON_KINDS) and spec.agent_source else {},
         tools=_tool_pools(spec),
+        embedder=_load_embedder(spec) if spec.embed_dir is not None else None,
+        reranker=_load_reranker(spec) if spec.rerank_dir is not None else None,
+        memories=Memories(spec.memories),
     )
 
 
@@ -126,6 +136,21 @@ def _load_transcriber(spec: NodeSpec) -> "Transcriber":
 
     torch.set_num_threads(spec.threads)
     return load_transcriber(Path(_given(spec.stt_dir, "stt_dir", spec)))
+
+
+def _load_embedder(spec: NodeSpec) -> "BatchedEmbedder":
+    import torch
+
+    from weft.runtime.steps.embed import BatchedEmbedder, Embedder
+
+    torch.set_num_threads(spec.threads)
+    return BatchedEmbedder(Embedder(Path(_given(spec.embed_dir, "embed_dir", spec))))
+
+
+def _load_reranker(spec: NodeSpec) -> "Reranker":
+    from weft.runtime.steps.embed import Reranker
+
+    return Reranker(Path(_given(spec.rerank_dir, "rerank_dir", spec)))
 
 
 def _load_retriever(spec: NodeSpec) -> "Retriever":

@@ -20,6 +20,9 @@ class NodeSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     model_dir: str | None = None
     stt_dir: str | None = None
     corpus: str | None = None
+    embed_dir: str | None = None
+    rerank_dir: str | None = None
+    memories: dict[str, str] = {}  # name → address: runtime/memory/open.py
     agent_source: str | None = None  # "path.py:agent"; its functions run as APPLY and CHOOSE
     paces: dict[str, StepPace] = {}
     tools: dict[str, ToolSpec] = {}

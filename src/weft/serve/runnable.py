@@ -10,11 +10,11 @@ from weft.core.deployment import Deployment
 from weft.core.errors import DeploymentError
 from weft.core.program import THEN, Step, StepKind
 from weft.runtime.functions import source_file
+from weft.runtime.memory.memories import CONVERSATION
 from weft.runtime.services import PYTHON_KINDS
 from weft.runtime.steps.glue import GLUE
-from weft.serve.tools import calls_tool
-
-MEMORY_KINDS = (StepKind.RECALL, StepKind.REMEMBER, StepKind.MEMORY_SEARCH)
+from weft.serve.placement import LocalModels
+from weft.serve.tools import calls_tool, memory_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,15 +30,27 @@ def not_runnable(deployment: Deployment) -> tuple[NotRunnable, ...]:
     return tuple(found for step in deployment.program.steps for found in _reasons(step, names))
 
 
-def refuse_not_runnable(deployment: Deployment) -> None:
-    """Raises DeploymentError, which names the steps."""
-    found = not_runnable(deployment)
+def refuse_not_runnable(deployment: Deployment, models: LocalModels) -> None:
+    """Raises DeploymentError, which names the steps: also those that were given no memory or model."""
+    missing = (each for step in deployment.program.steps for each in _missing(step, models))
+    found = (*not_runnable(deployment), *missing)
     if found:
         reasons = "; ".join(f"step {each.step!r} {each.reason}" for each in found)
         way_outs = ", or ".join(dict.fromkeys(each.way_out for each in found))
         raise DeploymentError(
             subject=f"agent {deployment.agent!r}", problem=f"does not run: {reasons}", way_out=way_outs
         )
+
+
+def _missing(step: Step, models: LocalModels) -> Iterator[NotRunnable]:
+    name = memory_of(step)
+    if name is not None and name not in models.memories:
+        way_out = f"give --memory {name}=ADDRESS (a file, .sqlite for a conversation, or a vector store's address)"
+        yield NotRunnable(step.name, f"needs the memory {name!r}, which has no address", way_out)
+    by_meaning = name is not None and not models.memories.get(name, "").endswith(CONVERSATION)
+    embeds = step.kind is StepKind.EMBED or (by_meaning and step.kind is not StepKind.MEMORY_SEARCH)
+    if embeds and models.embed_dir is None:  # a search may be given a vector: only its node can tell
+        yield NotRunnable(step.name, "needs an embedding model", "give --embed FOLDER")
 
 
 def _reasons(step: Step, names: Set[str] | None) -> Iterator[NotRunnable]:

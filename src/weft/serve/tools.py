@@ -1,8 +1,9 @@
-"""From a step's attributes to the tool that a node must have for it."""
+"""From a step's attributes to the tool, and the memory, that a node must have for it."""
 
 from weft.core.program import LOOKUP, PART, Step, StepKind
 from weft.core.units import KIB
 from weft.runtime.functions import source_file
+from weft.runtime.services import MEMORY_KINDS
 from weft.runtime.tools.spec import ToolSpec
 
 GIB = KIB**3
@@ -10,6 +11,11 @@ GIB = KIB**3
 
 def calls_tool(step: Step) -> bool:
     return step.kind is StepKind.TOOL and step.attributes.get(PART) != LOOKUP
+
+
+def memory_of(step: Step) -> str | None:
+    """The name of the memory that a step uses."""
+    return str(step.attributes.get("memory")) if step.kind in MEMORY_KINDS else None
 
 
 def tool_spec(step: Step, source: str) -> ToolSpec:

@@ -53,8 +53,8 @@ def items_of(step: str, value: Value) -> tuple[Told, ...]:
             return values
         case Docs(passages):
             return tuple(Docs((each,)) for each in passages)
-        case Json(list() as values):
-            return tuple(as_told(each, f"step {step!r}") for each in cast("list[object]", values))
+        case Json(inner) if isinstance(inner, list):
+            return tuple(as_told(each, f"step {step!r}") for each in cast("list[object]", inner))
         case tuple():
             return tuple((message,) for message in value)
         case str():
