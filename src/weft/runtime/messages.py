@@ -52,7 +52,8 @@ class Pong(msgspec.Struct, frozen=True, tag="pong"):
 
 
 class Call(msgspec.Struct, frozen=True, tag="call"):
-    """Run a step. The payload is the audio among `inputs`; `outputs` is how many values are due."""
+    """Run a step. The payload is the audio among `inputs`; `outputs` is how many values are due; `trace` is the run's
+    W3C traceparent."""
 
     id: int
     step: str
@@ -60,6 +61,7 @@ class Call(msgspec.Struct, frozen=True, tag="call"):
     attributes: dict[str, str | int | float]
     inputs: tuple[WireValue, ...]
     outputs: int
+    trace: str = ""
 
 
 class Cancel(msgspec.Struct, frozen=True, tag="cancel"):

@@ -1,7 +1,7 @@
 """What a node has loaded to serve its steps: engine and chat, transcriber, retriever, tools, the agent's functions."""
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -10,7 +10,9 @@ from weft.core.program import StepKind
 from weft.runtime.engines.base import Engine
 from weft.runtime.engines.emulated import EmulatedEngine
 from weft.runtime.functions import load_functions
+from weft.runtime.gate import Gate
 from weft.runtime.memory.memories import Memories
+from weft.runtime.observe import Observer, Quiet
 from weft.runtime.spec import NodeSpec
 from weft.runtime.tools.pool import ToolPool
 
@@ -41,6 +43,8 @@ class Services:
     embedder: "BatchedEmbedder | None" = None
     reranker: "Reranker | None" = None
     memories: Memories = field(default_factory=lambda: Memories({}))
+    gate: Gate = field(default_factory=Gate)
+    observer: Observer = field(default_factory=Quiet)
 
     @property
     def model_hash(self) -> str | None:
@@ -56,6 +60,9 @@ class Services:
         if service is None:
             raise not_served(step, self.spec)
         return service
+
+    def observed_by(self, observer: Observer) -> "Services":
+        return replace(self, observer=observer)
 
     async def close(self) -> None:
         """Ends the tools' processes, closes the memories."""

@@ -16,7 +16,8 @@ class NodeSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     name: str
     device: str
     kinds: tuple[StepKind, ...]
-    secret: str
+    secret: str = ""
+    model: str | None = None  # what the plan calls it
     model_dir: str | None = None
     stt_dir: str | None = None
     corpus: str | None = None

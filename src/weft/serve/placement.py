@@ -54,6 +54,7 @@ def _node_spec(
         device=f"{pool.device} (emulated)" if emulate else HERE,
         kinds=tuple(sorted(kinds)),
         secret=secret,
+        model=pool.model,
         model_dir=if_serving(LLM_KINDS, models.model_dir),
         stt_dir=if_serving((StepKind.TRANSCRIBE,), models.stt_dir),
         corpus=if_serving((StepKind.SEARCH,), models.corpus),

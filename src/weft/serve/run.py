@@ -1,6 +1,7 @@
 """Driving one agent run on live nodes: policy.AgentRun says what is ready, the plan's routes say where it runs."""
 
 import asyncio
+import secrets
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -60,6 +61,7 @@ class _LiveRun:
         self._records: list[StepRecord] = []
         self._late_s: dict[str, float] = {}
         self._handles: list[KvHandle] = []
+        self._trace = f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-01"  # the steps of a run are one trace
         self._began_s = time.monotonic()
 
     async def finish(self) -> RunOutcome:
@@ -103,7 +105,7 @@ class _LiveRun:
         if step.kind is StepKind.INTERRUPT and self._ask is not None:
             result = CallResult((await self._ask(step.name, inputs[0]),), StepMetrics())
         else:
-            result = await client.call(step, inputs, on_stream)
+            result = await client.call(step, inputs, on_stream, self._trace)
         self._record(ready, client, result, started_s, first_output_s[0] if first_output_s else None)
         return Completed(step.name, ready.visit, result.outputs)
 

@@ -125,7 +125,7 @@ class TcpConnection(asyncio.BufferedProtocol):
 
 
 class TcpTransport:
-    def __init__(self, secret: bytes, host: str = LOOPBACK) -> None:
+    def __init__(self, secret: bytes, host: str = LOOPBACK, *, port: int = 0) -> None:
         if len(secret) < MIN_SECRET_BYTES:
             raise WireError(
                 subject="secret",
@@ -134,10 +134,11 @@ class TcpTransport:
             )
         self._secret = secret
         self._host = host
+        self._port = port
 
     async def listen(self, on_connection: OnConnection) -> "TcpListener":
         listener = TcpListener(self._secret, on_connection)
-        await listener.bind(self._host)
+        await listener.bind(self._host, self._port)
         return listener
 
     async def connect(self, address: str) -> TcpConnection:
@@ -155,8 +156,8 @@ class TcpListener:
         self._server: asyncio.Server | None = None
         self.address = ""
 
-    async def bind(self, host: str) -> None:
-        self._server = await asyncio.get_running_loop().create_server(lambda: TcpConnection(self._accept), host, 0)
+    async def bind(self, host: str, port: int) -> None:
+        self._server = await asyncio.get_running_loop().create_server(lambda: TcpConnection(self._accept), host, port)
         self.address = f"{host}:{self._server.sockets[0].getsockname()[1]}"
 
     async def close(self) -> None:
