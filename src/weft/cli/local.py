@@ -17,6 +17,7 @@ from weft.core.deployment import Deployment
 from weft.core.errors import InputError
 from weft.core.message import Message
 from weft.core.program import StepKind
+from weft.core.units import pretty_usd
 from weft.report.story import Passes, RunStory
 from weft.report.transcript import Line, Transcript
 from weft.runtime.steps.audio import Audio, read_wav
@@ -119,7 +120,10 @@ async def _run(job: LocalJob, transcript: Transcript, console: Console) -> RunOu
             status.update("running the agent")
             teller = _Teller(console, status, transcript)
             person = _Person(console, status, list(job.answers))
-            return await run_agent(job.deployment, fleet.clients, job.inputs, teller.on_event, person.ask)
+            outcome = await run_agent(job.deployment, fleet.clients, job.inputs, teller.on_event, person.ask)
+            if teller.usd:
+                console.print(f"Servers that are not yours charge {pretty_usd(teller.usd)} for this run.")
+            return outcome
 
 
 @dataclass(slots=True)
@@ -155,6 +159,7 @@ class _Teller:
     status: Status
     transcript: Transcript
     reply: str = ""
+    usd: float = 0.0
 
     def on_event(self, event: RunEvent) -> None:
         match event:
@@ -163,6 +168,7 @@ class _Teller:
                 self.status.update(Text(f"{event.step}: {self.reply}"))
             case StepEnded():
                 self.reply = ""
+                self.usd += event.metrics.usd
                 if line := self.transcript.add(event):
                     _tell(self.console, line)
             case _:

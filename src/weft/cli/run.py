@@ -20,6 +20,7 @@ from weft.core.errors import InputError
 from weft.core.units import pretty_seconds
 from weft.report.bundle import write_bundle
 from weft.report.story import Passes, RunStory
+from weft.runtime.remote_spec import read_remotes
 from weft.serve.runnable import refuse_not_runnable
 
 Text = Annotated[str | None, typer.Option(help="What to ask; an agent that listens hears it spoken.")]
@@ -35,6 +36,7 @@ Memory = Annotated[
     list[str] | None,
     typer.Option(help="NAME=ADDRESS of a memory: a file, x.sqlite, lancedb:…, qdrant:…."),
 ]
+Remote = Annotated[Path | None, typer.Option(help="TOML with a [[remote]] for each model that a server runs.")]
 Answers = Annotated[list[str] | None, typer.Option(help="Of a person, where the agent waits for one; in order.")]
 Emulate = Annotated[bool, typer.Option("--emulate", help="Slow each node to the planned pace of its device.")]
 Out = Annotated[Path, typer.Option(help="Folder for the answer, plan, IR, figures and report.")]
@@ -52,6 +54,7 @@ class RunOptions:
     embed: Embed = None
     rerank: Rerank = None
     memory: Memory = None
+    remote: Remote = None
     answer: Answers = None
     emulate: Emulate = False
     out: Out = Path("out")
@@ -69,6 +72,7 @@ def run(asked: AskOptions, wanted: RunOptions) -> None:
         local_models(wanted.model, wanted.stt, wanted.corpus),
         embed_dir=wanted.embed,
         rerank_dir=wanted.rerank,
+        remotes={each.model: each for each in read_remotes(wanted.remote)} if wanted.remote else {},
         memories=named(wanted.memory or (), "--memory"),
     )
     refuse_not_runnable(deployment, models)

@@ -5,7 +5,7 @@ Blocking work goes to threads. Inputs are found by type, so a step may also take
 
 import asyncio
 import contextlib
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import msgspec
 
@@ -19,6 +19,9 @@ from weft.runtime.steps.glue import GLUE
 from weft.runtime.steps.recall import PASSAGES, embed, found, recall, remember, search_memory
 from weft.runtime.threads import in_thread, iterate_in_thread
 from weft.runtime.values import Json, KvHandle, PrefixHandle, Told, as_text, as_value, plain
+
+if TYPE_CHECKING:
+    from weft.runtime.steps.remote_chat import RemoteChat
 
 DEFAULT_MAX_TOKENS = 256
 TOKEN_PACED = (StepKind.PREFILL, StepKind.DECODE)  # their engine keeps the pace
@@ -53,6 +56,8 @@ async def prefix(job: Job) -> Done:
 async def prefill(job: Job) -> Done:
     from weft.runtime.engines.chat import TextStream
 
+    if job.call.step in job.services.remotes:
+        return await _remote_prefill(job, job.services.remotes[job.call.step])
     chat, engine = job.services.need(job.services.chat, job.call.step), job.engine
     messages = _messages(job)
     prompt = await in_thread(lambda: chat.encode(messages))
@@ -82,6 +87,8 @@ async def transfer_kv(job: Job) -> Done:
 async def decode(job: Job) -> Done:
     from weft.runtime.engines.chat import TextStream
 
+    if job.call.step in job.services.remotes:
+        return await _remote_decode(job, job.services.remotes[job.call.step])
     handle, engine = job.input(KvHandle), job.engine
     chat = job.services.need(job.services.chat, job.call.step)
     if handle.address != job.address:
@@ -108,9 +115,32 @@ async def decode(job: Job) -> Done:
     return Done((stream.text,), StepMetrics(0, count, 0, engine.emulated, late_s))
 
 
+async def _remote_prefill(job: Job, remote: "RemoteChat") -> Done:
+    limit = job.attribute("max_tokens", DEFAULT_MAX_TOKENS)
+    handle, first = await remote.begin(job.address, _messages(job), limit)
+    await job.emit_token(handle.first_token, first)
+    return Done((handle,), StepMetrics(0, 1))
+
+
+async def _remote_decode(job: Job, remote: "RemoteChat") -> Done:
+    """What the server counted is told with the decode: it comes at the end."""
+    handle = job.input(KvHandle)
+    try:
+        async with contextlib.aclosing(remote.rest(handle.sequence)) as pieces:
+            async for piece in pieces:
+                await job.emit_token(handle.first_token, piece)
+        text, usage = remote.ended(handle.sequence)
+    finally:
+        await remote.release(handle.sequence)
+    written = max(0, usage.output_tokens - 1)
+    return Done((text,), StepMetrics(usage.input_tokens, written, usd=remote.server.spec.usd(usage)))
+
+
 async def transcribe(job: Job) -> Done:
     from weft.runtime.steps.audio import Audio
 
+    if job.call.step in job.services.remotes:
+        return Done((await job.services.remotes[job.call.step].server.transcribe(job.input(bytes)),))
     transcriber = job.services.need(job.services.transcriber, job.call.step)
     wav = job.input(bytes)
     text = await in_thread(lambda: transcriber.transcribe(Audio.from_wav_bytes(wav)))
@@ -158,6 +188,11 @@ async def synthesize(job: Job) -> Done:
     from weft.runtime.steps.audio import Audio
     from weft.runtime.steps.synthesize import EspeakSynthesizer
 
+    if job.call.step in job.services.remotes:
+        spoken = str(job.call.attributes.get("voice", "alloy"))
+        wav = await job.services.remotes[job.call.step].server.speak(job.text(), spoken)
+        await job.emit_audio(wav)
+        return Done((wav,))
     voice = str(job.call.attributes.get("voice", "en-us"))
     pieces: list[Audio] = []
     sentences = EspeakSynthesizer(voice).synthesize(job.text())

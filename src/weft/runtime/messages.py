@@ -24,13 +24,14 @@ class NodeInfo(msgspec.Struct, frozen=True):
 
 
 class StepMetrics(msgspec.Struct, frozen=True):
-    """`late_s` is how far an emulated step fell behind its pace."""
+    """`late_s` is how far an emulated step fell behind its pace; `usd` what a server that is not ours charges."""
 
     input_tokens: int = 0
     output_tokens: int = 0
     bytes_moved: int = 0
     emulated: bool = False
     late_s: float = 0.0
+    usd: float = 0.0
 
 
 class Hello(msgspec.Struct, frozen=True, tag="hello"):

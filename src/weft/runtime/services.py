@@ -19,6 +19,7 @@ from weft.runtime.tools.pool import ToolPool
 if TYPE_CHECKING:
     from weft.runtime.engines.chat import Chat
     from weft.runtime.steps.embed import BatchedEmbedder, Reranker
+    from weft.runtime.steps.remote_chat import RemoteChat
     from weft.runtime.steps.search import Retriever
     from weft.runtime.steps.transcribe import Transcriber
 
@@ -43,6 +44,8 @@ class Services:
     embedder: "BatchedEmbedder | None" = None
     reranker: "Reranker | None" = None
     memories: Memories = field(default_factory=lambda: Memories({}))
+    remotes: Mapping[str, "RemoteChat"] = field(default_factory=dict[str, "RemoteChat"])
+    """By step."""
     gate: Gate = field(default_factory=Gate)
     observer: Observer = field(default_factory=Quiet)
 
@@ -68,6 +71,8 @@ class Services:
         """Ends the tools' processes, closes the memories."""
         for pool in self.tools.values():
             await pool.close()
+        for remote in self.remotes.values():
+            await remote.close()
         self.memories.close()
 
     def function(self, name: str, step: str) -> Callable[..., object]:
@@ -83,18 +88,21 @@ def not_served(step: str, spec: NodeSpec) -> StepFailedError:
 
 
 def load_services(spec: NodeSpec) -> Services:
-    engine, chat = _load_llm(spec) if _serves(spec, LLM_KINDS) else (None, None)
+    no_ear = spec.stt_dir is None and bool(spec.remotes)
+    no_model = spec.model_dir is None and bool(spec.remotes)
+    engine, chat = _load_llm(spec) if _serves(spec, LLM_KINDS) and not no_model else (None, None)
     return Services(
         spec,
         engine,
         chat,
-        transcriber=_load_transcriber(spec) if _serves(spec, (StepKind.TRANSCRIBE,)) else None,
+        transcriber=_load_transcriber(spec) if _serves(spec, (StepKind.TRANSCRIBE,)) and not no_ear else None,
         retriever=_load_retriever(spec) if _serves(spec, (StepKind.SEARCH,)) else None,
         functions=_load_functions(spec) if _serves(spec, PYTHON_KINDS) and spec.agent_source else {},
         tools=_tool_pools(spec),
         embedder=_load_embedder(spec) if spec.embed_dir is not None else None,
         reranker=_load_reranker(spec) if spec.rerank_dir is not None else None,
         memories=Memories(spec.memories),
+        remotes=_remotes(spec),
     )
 
 
@@ -143,6 +151,17 @@ def _load_transcriber(spec: NodeSpec) -> "Transcriber":
 
     torch.set_num_threads(spec.threads)
     return load_transcriber(Path(_given(spec.stt_dir, "stt_dir", spec)))
+
+
+def _remotes(spec: NodeSpec) -> "dict[str, RemoteChat]":
+    """Steps of equal servers share their connections, and their open replies."""
+    if not spec.remotes:
+        return {}
+    from weft.runtime.engines.remote import RemoteServer
+    from weft.runtime.steps.remote_chat import RemoteChat
+
+    servers = {server: RemoteChat(RemoteServer(server)) for server in spec.remotes.values()}
+    return {step: servers[server] for step, server in spec.remotes.items()}
 
 
 def _load_embedder(spec: NodeSpec) -> "BatchedEmbedder":

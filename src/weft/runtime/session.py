@@ -152,5 +152,7 @@ class Session:
 
     def _release(self, sequence: int) -> None:
         self._services.gate.drop(sequence)
+        for remote in self._services.remotes.values():
+            remote.forget(sequence)
         if self._services.engine is not None:
             self._services.engine.release(sequence)

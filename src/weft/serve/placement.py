@@ -8,9 +8,10 @@ from pathlib import Path
 from weft.core.deployment import Deployment, Pool, Route
 from weft.core.program import Step, StepKind
 from weft.runtime.engines.emulated import StepPace
+from weft.runtime.remote_spec import RemoteSpec
 from weft.runtime.services import LLM_KINDS, MEMORY_KINDS, PYTHON_KINDS
 from weft.runtime.spec import NodeSpec
-from weft.serve.tools import calls_tool, memory_of, tool_spec
+from weft.serve.tools import calls_tool, memory_of, served_model, tool_spec
 
 HERE = "this machine's CPU"
 """What a node that is not emulated runs on, whatever device the plan gives its pool."""
@@ -25,6 +26,8 @@ class LocalModels:
     corpus: Path | None = None
     embed_dir: Path | None = None
     rerank_dir: Path | None = None
+    remotes: Mapping[str, RemoteSpec] = field(default_factory=dict[str, RemoteSpec])
+    """By the model that a server runs; "synthesize" is the one that speaks."""
     memories: Mapping[str, str] = field(default_factory=dict[str, str])
     """Addresses by name."""
 
@@ -45,9 +48,11 @@ def _node_spec(
     routes = {route.step: route for route in deployment.routes if route.pool == pool.name}
     here = [step for step in steps if step.name in routes]
     kinds = {step.kind for step in here}
+    remotes = {step.name: server for step in here if (server := models.remotes.get(served_model(step)))}
+    own = {step.kind for step in here if step.name not in remotes}
 
     def if_serving(wanted: Iterable[StepKind], value: Path | str | None) -> str | None:
-        return str(value) if value is not None and kinds & set(wanted) else None
+        return str(value) if value is not None and own & set(wanted) else None
 
     return NodeSpec(
         name=pool.name,
@@ -57,6 +62,7 @@ def _node_spec(
         model=pool.model,
         model_dir=if_serving(LLM_KINDS, models.model_dir),
         stt_dir=if_serving((StepKind.TRANSCRIBE,), models.stt_dir),
+        remotes=remotes,
         corpus=if_serving((StepKind.SEARCH,), models.corpus),
         embed_dir=if_serving((StepKind.EMBED, *MEMORY_KINDS), models.embed_dir),
         rerank_dir=if_serving(MEMORY_KINDS, models.rerank_dir),

@@ -14,7 +14,7 @@ from weft.runtime.memory.memories import CONVERSATION
 from weft.runtime.services import PYTHON_KINDS
 from weft.runtime.steps.glue import GLUE
 from weft.serve.placement import LocalModels
-from weft.serve.tools import calls_tool, memory_of
+from weft.serve.tools import calls_tool, memory_of, served_model
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,13 +33,23 @@ def not_runnable(deployment: Deployment) -> tuple[NotRunnable, ...]:
 def refuse_not_runnable(deployment: Deployment, models: LocalModels) -> None:
     """Raises DeploymentError, which names the steps: also those that were given no memory or model."""
     missing = (each for step in deployment.program.steps for each in _missing(step, models))
-    found = (*not_runnable(deployment), *missing)
+    found = (*not_runnable(deployment), *missing, *_moved(deployment, models))
     if found:
         reasons = "; ".join(f"step {each.step!r} {each.reason}" for each in found)
         way_outs = ", or ".join(dict.fromkeys(each.way_out for each in found))
         raise DeploymentError(
             subject=f"agent {deployment.agent!r}", problem=f"does not run: {reasons}", way_out=way_outs
         )
+
+
+def _moved(deployment: Deployment, models: LocalModels) -> Iterator[NotRunnable]:
+    """A server's cache cannot move."""
+    steps = deployment.program.steps
+    begun = {output for step in steps if served_model(step) in models.remotes for output in step.outputs}
+    for step in steps:
+        if step.kind is StepKind.KV_TRANSFER and begun & set(step.inputs):
+            reason = "moves the cache of a model that a server runs"
+            yield NotRunnable(step.name, reason, "plan prefill and decode on one pool, or run the model here")
 
 
 def _missing(step: Step, models: LocalModels) -> Iterator[NotRunnable]:

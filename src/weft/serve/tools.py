@@ -13,6 +13,14 @@ def calls_tool(step: Step) -> bool:
     return step.kind is StepKind.TOOL and step.attributes.get(PART) != LOOKUP
 
 
+def served_model(step: Step) -> str:
+    """What a server would have to run for a step."""
+    if step.kind is StepKind.SYNTHESIZE:
+        return str(StepKind.SYNTHESIZE)
+    kinds = (StepKind.PREFILL, StepKind.DECODE, StepKind.TRANSCRIBE)
+    return str(step.attributes.get("model", "")) if step.kind in kinds else ""
+
+
 def memory_of(step: Step) -> str | None:
     """The name of the memory that a step uses."""
     return str(step.attributes.get("memory")) if step.kind in MEMORY_KINDS else None
