@@ -13,6 +13,7 @@ settings.load_profile("weft")  # machines are noisy: no test fails because one w
 
 
 SLOW = (
+    "serve/test_compiled_steps.py::*",
     "runtime/test_memory_stores.py::*lance*",
     "runtime/test_memory_stores.py::*qdrant*",
     "runtime/test_tools.py::test_mcp_over_http*",

@@ -132,7 +132,8 @@ def show_plan(deployment: Deployment, console: Console) -> None:
     console.print(pool_table(deployment))
     console.print(path_table(deployment))
     console.print(alternatives_table(deployment))
-    for each in not_runnable(deployment):
-        console.print(
-            f"Plans, but weft run cannot run step {each.step}: it {each.reason}", style="yellow", markup=False
-        )
+    lacking = not_runnable(deployment)
+    if lacking:
+        names = ", ".join(dict.fromkeys(each.step for each in lacking))
+        line = f"Plans, but weft run cannot run {names}: {lacking[0].step} {lacking[0].reason}"
+        console.print(f"{line}; {lacking[0].way_out}", style="yellow", markup=False)
