@@ -18,10 +18,11 @@ from weft.runtime.client import NodeClient
 from weft.runtime.engines.base import Engine, Prefilled
 from weft.runtime.engines.chat import Chat
 from weft.runtime.engines.torch_engine import TorchEngine
+from weft.runtime.functions import load_functions
 from weft.runtime.kv.cache import KvCache
 from weft.runtime.node import Node
 from weft.runtime.peers import Peers
-from weft.runtime.services import LLM_KINDS, Services, load_functions
+from weft.runtime.services import LLM_KINDS, Services
 from weft.runtime.spec import NodeSpec
 from weft.runtime.transport.base import Connection, Frame, Listener, OnConnection, Transport
 from weft.runtime.transport.choose import node_transport

@@ -9,10 +9,10 @@ import weft
 from weft.core.program import Step, StepKind
 from weft.runtime.client import NodeClient
 from weft.runtime.engines.emulated import StepPace
-from weft.runtime.handlers import NOTHING_FOUND
 from weft.runtime.node import Node
 from weft.runtime.services import load_services
 from weft.runtime.spec import NodeSpec
+from weft.runtime.steps.recall import NOTHING_FOUND
 from weft.runtime.transport.memory import MemoryTransport
 
 ASSETS = Path(weft.__file__).parent / "assets"

@@ -18,7 +18,7 @@ R = TypeVar("R")
 T = TypeVar("T")
 Scalar = str | int | float
 Attribute = Scalar | tuple[str, ...]
-Kind = Literal["transcribe", "llm", "search", "synthesize", "apply", "choose"]
+Kind = Literal["transcribe", "llm", "search", "tool", "synthesize", "apply", "choose"]
 
 
 @dataclass(frozen=True)
@@ -100,6 +100,51 @@ def data(function: Callable[P, R]) -> Step[P, R]:
 def choice(function: Callable[P, bool]) -> Step[P, bool]:
     """A pure Python predicate that a loop or branch turns on."""
     return _from_function("choose", function)
+
+
+@dataclass(frozen=True, slots=True)
+class ToolLimits:
+    """What one call of a tool may take; its process is ended where it takes more. Without `network` it can open no
+    socket. `env` names the variables of the node that it sees, joined by commas."""
+
+    timeout_s: float = 30.0
+    output_kib: int = 1024
+    memory_gib: float = 2.0
+    network: bool = False
+    env: str = ""
+
+    @property
+    def attributes(self) -> Mapping[str, Attribute]:
+        told = _scalars(timeout_s=self.timeout_s, output_kib=self.output_kib, memory_gib=self.memory_gib)
+        return {**told, **({"network": 1} if self.network else {}), **({"env": self.env} if self.env else {})}
+
+
+def tool(*, core_s: float, limits: ToolLimits | None = None) -> Callable[[Callable[P, R]], Step[P, R]]:
+    """A Python function of one value that acts on the world; it runs in a process of its own, under `limits`."""
+
+    def declare(function: Callable[P, R]) -> Step[P, R]:
+        step = _from_function("tool", function)
+        if len(step.takes) != 1:
+            raise ProgramError(
+                subject=f"tool {function.__name__!r}",
+                problem=f"takes {len(step.takes)} values, a tool takes 1",
+                way_out="give it one Text (a tool call as JSON, say), or join values in a @data step",
+            )
+        own = _scalars(tool=function.__name__, core_s=core_s)
+        return replace(step, attributes={**own, **(limits or ToolLimits()).attributes})
+
+    return declare
+
+
+def mcp_tool(name: str, *, server: str, core_s: float, limits: ToolLimits | None = None) -> Step[[Text], Text]:
+    """A tool of an MCP server: `server` is its address (http…) or the command that starts it. A JSON object (a tool
+    call, say) gives the tool's arguments; plain text its only one."""
+    over_http = server.startswith(("http://", "https://"))
+    allowed = limits or ToolLimits()
+    if over_http and not allowed.network:
+        allowed = replace(allowed, network=True)
+    own = _scalars(tool=name, mcp=server, core_s=core_s)
+    return Step("tool", (Text,), Text, {**own, **allowed.attributes}, name=None)
 
 
 PYTHON_STEP_CORE_S = 1e-4  # a few string operations; declared so that the planner can place them

@@ -22,6 +22,8 @@ COMMANDS = (
     "compare",
     "run",
     "serve",
+    "node",
+    "memory",
     "demo",
     "simulate",
     "opt",

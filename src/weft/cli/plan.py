@@ -33,6 +33,7 @@ from weft.report.tables import (
     pool_table,
     share_lines,
 )
+from weft.serve.runnable import not_runnable
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,3 +132,8 @@ def show_plan(deployment: Deployment, console: Console) -> None:
     console.print(pool_table(deployment))
     console.print(path_table(deployment))
     console.print(alternatives_table(deployment))
+    lacking = not_runnable(deployment)
+    if lacking:
+        names = ", ".join(dict.fromkeys(each.step for each in lacking))
+        line = f"Plans, but weft run cannot run {names}: {lacking[0].step} {lacking[0].reason}"
+        console.print(f"{line}; {lacking[0].way_out}", style="yellow", markup=False)

@@ -1,6 +1,7 @@
 """`weft run`: plan an agent and run it once on this machine."""
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -15,9 +16,12 @@ from weft.compiler.parse import print_module
 from weft.compiler.pipeline import compile_agent
 from weft.compiler.request import CompileRequest
 from weft.core.deployment import Deployment
+from weft.core.errors import InputError
 from weft.core.units import pretty_seconds
 from weft.report.bundle import write_bundle
 from weft.report.story import Passes, RunStory
+from weft.runtime.remote_spec import read_remotes
+from weft.serve.runnable import refuse_not_runnable
 
 Text = Annotated[str | None, typer.Option(help="What to ask; an agent that listens hears it spoken.")]
 Wav = Annotated[Path | None, typer.Option(help="A recorded question.")]
@@ -26,6 +30,14 @@ Model = Annotated[
 ]
 Stt = Annotated[Path | None, typer.Option(help="A Hugging Face Wav2Vec2-CTC or Whisper directory.")]
 Corpus = Annotated[Path | None, typer.Option(help="JSON lines with id, title, spoken, text.")]
+Embed = Annotated[Path | None, typer.Option(help="A Hugging Face embedding model's directory.")]
+Rerank = Annotated[Path | None, typer.Option(help="A Hugging Face reranker's directory, for memories.")]
+Memory = Annotated[
+    list[str] | None,
+    typer.Option(help="NAME=ADDRESS of a memory: a file, x.sqlite, lancedb:…, qdrant:…."),
+]
+Remote = Annotated[Path | None, typer.Option(help="TOML with a [[remote]] for each model that a server runs.")]
+Answers = Annotated[list[str] | None, typer.Option(help="Of a person, where the agent waits for one; in order.")]
 Emulate = Annotated[bool, typer.Option("--emulate", help="Slow each node to the planned pace of its device.")]
 Out = Annotated[Path, typer.Option(help="Folder for the answer, plan, IR, figures and report.")]
 
@@ -39,6 +51,11 @@ class RunOptions:
     model: Model = None
     stt: Stt = None
     corpus: Corpus = None
+    embed: Embed = None
+    rerank: Rerank = None
+    memory: Memory = None
+    remote: Remote = None
+    answer: Answers = None
     emulate: Emulate = False
     out: Out = Path("out")
 
@@ -51,9 +68,27 @@ def run(asked: AskOptions, wanted: RunOptions) -> None:
     """Plan an agent, start its nodes here as processes, ask it one question, write what happened."""
     console = wide_console()
     deployment, passes = plan_with_passes(asked.request())
-    models = local_models(wanted.model, wanted.stt, wanted.corpus)
-    job = LocalJob(deployment, models, agent_input(deployment, wanted.text, wanted.wav), wanted.emulate)
+    models = replace(
+        local_models(wanted.model, wanted.stt, wanted.corpus),
+        embed_dir=wanted.embed,
+        rerank_dir=wanted.rerank,
+        remotes={each.model: each for each in read_remotes(wanted.remote)} if wanted.remote else {},
+        memories=named(wanted.memory or (), "--memory"),
+    )
+    refuse_not_runnable(deployment, models)
+    given = agent_input(deployment, wanted.text, wanted.wav)
+    job = LocalJob(deployment, models, given, wanted.emulate, tuple(wanted.answer or ()))
     run_and_report(job, passes, wanted.text, console, wanted.out)
+
+
+def named(pairs: Iterable[str], option: str) -> dict[str, str]:
+    """`NAME=ADDRESS` each."""
+    split = [pair.partition("=") for pair in pairs]
+    for name, equals, address in split:
+        if not (name and equals and address):
+            way_out = f"write {option} NAME=ADDRESS"
+            raise InputError(subject=option, problem=f"{name + equals + address!r} is no NAME=ADDRESS", way_out=way_out)
+    return {name: address for name, _, address in split}
 
 
 def plan_with_passes(request: CompileRequest) -> tuple[Deployment, Passes]:

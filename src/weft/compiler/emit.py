@@ -1,5 +1,7 @@
 """The placed module → Program: the last reader of IR. Values are called after the step that makes them."""
 
+from collections.abc import Iterator
+
 from xdsl.dialects import func
 from xdsl.dialects.builtin import ModuleOp
 from xdsl.ir import Block, Operation, SSAValue
@@ -13,6 +15,7 @@ from weft.compiler.dialects.llm import DecodeOp, EmbedOp, ExtendOp, PrefillOp, P
 from weft.compiler.dialects.media import SynthesizeOp, TranscribeOp
 from weft.compiler.dialects.step import StepOp
 from weft.compiler.dialects.tool import ComputeOp, InvokeOp, LookupOp, ToolOp
+from weft.compiler.dialects.types import whole
 from weft.core import program
 from weft.core.errors import IRError
 from weft.core.program import Program, StepKind, Target, Terminator
@@ -74,13 +77,30 @@ def _emit_step(op: Operation, values: dict[SSAValue, str]) -> program.Step:
     kind = StepKind.SEARCH if retrieves else _KINDS.get(type(op))
     if kind is None or not isinstance(op, StepOp):
         raise IRError(subject=op.name, problem="no node can run it", way_out="run the passes that lower it first")
+    told = {key: value for key, value in scalars(op.attributes).items() if key not in _NOT_FOR_NODES}
     return program.Step(
         name=op.step_name,
         kind=kind,
         inputs=tuple(values[operand] for operand in op.operands),
         outputs=tuple(values[result] for result in op.results),
-        attributes={key: value for key, value in scalars(op.attributes).items() if key not in _NOT_FOR_NODES},
+        attributes=told | dict(_for_nodes(op)),
     )
+
+
+def _for_nodes(op: StepOp) -> Iterator[tuple[str, str]]:
+    """What a node must know and no scalar attribute says."""
+    if isinstance(op, ToolOp | mem.SearchOp):
+        gives = whole(op.results[0].type).name.removeprefix("agent.")
+        if gives != "text":
+            yield program.GIVES, gives
+    if isinstance(op, LookupOp) and any(_computes(use.operation, op) for use in op.found.uses):
+        yield program.PART, program.LOOKUP
+    if isinstance(op, ChooseOp) and op.labels is not None:
+        yield program.LABELS, program.THEN.join(label.data for label in op.labels)
+
+
+def _computes(user: Operation, lookup: LookupOp) -> bool:
+    return isinstance(user, ComputeOp) and user.tool == lookup.tool
 
 
 def _emit_terminator(block: Block, blocks: dict[Block, str], values: dict[SSAValue, str]) -> Terminator:

@@ -12,9 +12,13 @@ THEN = " | "
 """Between the functions of one data step that runs several, each on what the one before gave: `"trim | lower"`."""
 
 
-ITEM, GATHER = "item", "gather"
-"""Data steps of a map: the item `index` of a list, or of (list, gathered so far) the next one; and all results as one
-list, where one that was gathered before comes first."""
+ITEM, GATHER, NEXT = "item", "gather", "next"
+"""Data steps of a map: the item `index` of a list, or of (list, gathered so far) the next one; all results as one list,
+where one that was gathered before comes first; and whether (list, gathered so far) has more items."""
+
+GIVES, LABELS, PART, LOOKUP = "gives", "labels", "part", "lookup"
+"""Attributes of steps: the type of the result, where it is not text; a choice's labels, joined by THEN; and whether it
+is only the part of a tool that looks up what its other part works on."""
 
 
 class StepKind(StrEnum):

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from weft.core.metrics import StepRecord
 from weft.core.program import Program, StepKind
+from weft.runtime.values import as_text
 from weft.serve.events import StepEnded
 
 
@@ -47,8 +48,8 @@ class Transcript:
 def _telling(kind: StepKind, event: StepEnded) -> str | None:
     output = event.outputs[0]
     match kind:
-        case StepKind.TRANSCRIBE | StepKind.DECODE | StepKind.SEARCH:
-            return str(output)
+        case StepKind.TRANSCRIBE | StepKind.DECODE | StepKind.SEARCH | StepKind.TOOL | StepKind.MEMORY_SEARCH:
+            return as_text(output) or str(output)
         case StepKind.PREFILL:
             return f"{event.record.input_tokens} prompt tokens"
         case StepKind.KV_TRANSFER:

@@ -61,12 +61,12 @@ class NodeClient:
         assert self._info is not None, "open() sets it"
         return self._info
 
-    async def call(self, step: Step, inputs: tuple[Value, ...], on_stream: OnStream) -> CallResult:
+    async def call(self, step: Step, inputs: tuple[Value, ...], on_stream: OnStream, trace: str = "") -> CallResult:
         """Runs one visit of a step. Cancelling it cancels the step on its node."""
         header, audio = pack(inputs)
 
         def ask(id: int) -> messages.Call:
-            return messages.Call(id, step.name, step.kind, dict(step.attributes), header, len(step.outputs))
+            return messages.Call(id, step.name, step.kind, dict(step.attributes), header, len(step.outputs), trace)
 
         async with self._exchange(f"step {step.name!r}", ask, audio) as next_frame:
             while True:

@@ -5,68 +5,26 @@ Blocking work goes to threads. Inputs are found by type, so a step may also take
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from typing import TypeVar, cast
+from typing import TYPE_CHECKING, cast
 
 import msgspec
 
 from weft.core.errors import StepFailedError
 from weft.core.message import Message
-from weft.core.program import THEN, StepKind
-from weft.runtime.engines.base import Engine
-from weft.runtime.messages import Call, StepMetrics
-from weft.runtime.peers import Peers
-from weft.runtime.services import Services, not_served
+from weft.core.program import GIVES, LABELS, LOOKUP, PART, THEN, StepKind
+from weft.runtime.job import Done, Handler, Job
+from weft.runtime.messages import StepMetrics
+from weft.runtime.services import not_served
+from weft.runtime.steps.glue import GLUE
+from weft.runtime.steps.recall import PASSAGES, embed, found, recall, remember, search_memory
 from weft.runtime.threads import in_thread, iterate_in_thread
-from weft.runtime.values import KvHandle, Value, as_value
+from weft.runtime.values import Json, KvHandle, PrefixHandle, Told, as_text, as_value, plain
+
+if TYPE_CHECKING:
+    from weft.runtime.steps.remote_chat import RemoteChat
 
 DEFAULT_MAX_TOKENS = 256
-PASSAGES = 1
-NOTHING_FOUND = "nothing was found"
-NO_METRICS = StepMetrics()
 TOKEN_PACED = (StepKind.PREFILL, StepKind.DECODE)  # their engine keeps the pace
-
-T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """One visit of a step, and what its handler needs to run it."""
-
-    services: Services
-    peers: Peers
-    address: str  # of this node, for the handles it gives out
-    call: Call
-    inputs: tuple[Value, ...]
-    emit_token: Callable[[int, str], Awaitable[None]]
-    emit_audio: Callable[[bytes], Awaitable[None]]
-
-    def input(self, kind: type[T]) -> T:
-        for value in self.inputs:
-            if isinstance(value, kind):
-                return value
-        raise StepFailedError(
-            subject=f"step {self.call.step!r}",
-            problem=f"got {[type(value).__name__ for value in self.inputs]}, needs {kind.__name__}",
-            way_out="check the types that the agent passes to it",
-        )
-
-    def attribute(self, name: str, default: int) -> int:
-        return int(self.call.attributes.get(name, default))
-
-    @property
-    def engine(self) -> Engine:
-        return self.services.engine_of(self.call.step)
-
-
-@dataclass(frozen=True, slots=True)
-class Done:
-    outputs: tuple[Value, ...]
-    metrics: StepMetrics = NO_METRICS
-
-
-Handler = Callable[[Job], Awaitable[Done]]
 
 
 async def run_job(job: Job) -> Done:
@@ -85,9 +43,21 @@ async def run_job(job: Job) -> Done:
     return Done(done.outputs, metrics)
 
 
+async def take_in(job: Job) -> Done:
+    """What comes in goes on; an input has nothing else to do here."""
+    return Done(job.inputs)
+
+
+async def prefix(job: Job) -> Done:
+    """Prompts that begin alike carry their text with them: the engine's prefix cache finds what it has of it."""
+    return Done((PrefixHandle(str(job.call.attributes.get("prefix", "")), job.attribute("prefix_tokens", 0)),))
+
+
 async def prefill(job: Job) -> Done:
     from weft.runtime.engines.chat import TextStream
 
+    if job.call.step in job.services.remotes:
+        return await _remote_prefill(job, job.services.remotes[job.call.step])
     chat, engine = job.services.need(job.services.chat, job.call.step), job.engine
     messages = _messages(job)
     prompt = await in_thread(lambda: chat.encode(messages))
@@ -101,6 +71,8 @@ async def prefill(job: Job) -> Done:
 
 async def transfer_kv(job: Job) -> Done:
     """Pulls the cache from the node that has it; that node then forgets it."""
+    if isinstance(job.inputs[0], PrefixHandle):
+        return Done((job.inputs[0],))
     handle, engine = job.input(KvHandle), job.engine
     if handle.address == job.address:
         return Done((handle,))
@@ -114,6 +86,8 @@ async def transfer_kv(job: Job) -> Done:
 async def decode(job: Job) -> Done:
     from weft.runtime.engines.chat import TextStream
 
+    if job.call.step in job.services.remotes:
+        return await _remote_decode(job, job.services.remotes[job.call.step])
     handle, engine = job.input(KvHandle), job.engine
     chat = job.services.need(job.services.chat, job.call.step)
     if handle.address != job.address:
@@ -140,9 +114,32 @@ async def decode(job: Job) -> Done:
     return Done((stream.text,), StepMetrics(0, count, 0, engine.emulated, late_s))
 
 
+async def _remote_prefill(job: Job, remote: "RemoteChat") -> Done:
+    limit = job.attribute("max_tokens", DEFAULT_MAX_TOKENS)
+    handle, first = await remote.begin(job.address, _messages(job), limit)
+    await job.emit_token(handle.first_token, first)
+    return Done((handle,), StepMetrics(0, 1))
+
+
+async def _remote_decode(job: Job, remote: "RemoteChat") -> Done:
+    """What the server counted is told with the decode: it comes at the end."""
+    handle = job.input(KvHandle)
+    try:
+        async with contextlib.aclosing(remote.rest(handle.sequence)) as pieces:
+            async for piece in pieces:
+                await job.emit_token(handle.first_token, piece)
+        text, usage = remote.ended(handle.sequence)
+    finally:
+        await remote.release(handle.sequence)
+    written = max(0, usage.output_tokens - 1)
+    return Done((text,), StepMetrics(usage.input_tokens, written, usd=remote.server.spec.usd(usage)))
+
+
 async def transcribe(job: Job) -> Done:
     from weft.runtime.steps.audio import Audio
 
+    if job.call.step in job.services.remotes:
+        return Done((await job.services.remotes[job.call.step].server.transcribe(job.input(bytes)),))
     transcriber = job.services.need(job.services.transcriber, job.call.step)
     wav = job.input(bytes)
     text = await in_thread(lambda: transcriber.transcribe(Audio.from_wav_bytes(wav)))
@@ -151,9 +148,37 @@ async def transcribe(job: Job) -> Done:
 
 async def search(job: Job) -> Done:
     retriever = job.services.need(job.services.retriever, job.call.step)
-    query, count = job.input(str), job.attribute("k", PASSAGES)
+    query, count = job.text(), job.attribute("k", PASSAGES)
     passages = await in_thread(lambda: retriever.search(query, count))
-    return Done(("\n".join(f"{passage.title}: {passage.text}" for passage in passages) or NOTHING_FOUND,))
+    return Done((found(job, passages),))
+
+
+async def call_tool(job: Job) -> Done:
+    """The part that only fetches hands on what is asked; the part that computes calls the tool with it."""
+    if job.call.attributes.get(PART) == LOOKUP:
+        return Done(job.inputs[:1])
+    pool = job.services.need(job.services.tools.get(job.call.step), job.call.step)
+    value = await pool.call(job.told())
+    gives = job.call.attributes.get(GIVES, "text")
+    if gives == "text":
+        return Done((as_text(value) or "",))
+    return Done((value if gives != "json" or isinstance(value, Json) else _as_json(value),))
+
+
+def _as_json(value: Told) -> Json:
+    text = as_text(value) or ""
+    try:
+        return Json(msgspec.json.decode(text))
+    except msgspec.DecodeError:
+        return Json(text)
+
+
+async def interrupt(job: Job) -> Done:
+    raise StepFailedError(
+        subject=f"step {job.call.step!r}",
+        problem="waits for a person, and a node has none",
+        way_out="let the driver of the run ask (serve.run_agent with `ask`)",
+    )
 
 
 async def synthesize(job: Job) -> Done:
@@ -162,9 +187,14 @@ async def synthesize(job: Job) -> Done:
     from weft.runtime.steps.audio import Audio
     from weft.runtime.steps.synthesize import EspeakSynthesizer
 
+    if job.call.step in job.services.remotes:
+        spoken = str(job.call.attributes.get("voice", "alloy"))
+        wav = await job.services.remotes[job.call.step].server.speak(job.text(), spoken)
+        await job.emit_audio(wav)
+        return Done((wav,))
     voice = str(job.call.attributes.get("voice", "en-us"))
     pieces: list[Audio] = []
-    sentences = EspeakSynthesizer(voice).synthesize(job.input(str))
+    sentences = EspeakSynthesizer(voice).synthesize(job.text())
     async with contextlib.aclosing(iterate_in_thread(sentences)) as spoken:
         async for piece in spoken:
             pieces.append(piece)
@@ -180,13 +210,27 @@ async def apply(job: Job) -> Done:
 
 
 async def choose(job: Job) -> Done:
-    return Done((int(bool(await _call_function(job))),))
+    """The number of a label: of its name where the step has labels, else of True (1) or False (0)."""
+    chosen, labels = await _call_function(job), str(job.call.attributes.get(LABELS, ""))
+    if not labels:
+        return Done((int(bool(chosen)),))
+    names = labels.split(THEN)
+    if isinstance(chosen, str) and chosen in names:
+        return Done((names.index(chosen),))
+    if isinstance(chosen, int):
+        return Done((int(chosen),))
+    raise StepFailedError(
+        subject=f"step {job.call.step!r}", problem=f"chose {chosen!r}", way_out=f"return one of {', '.join(names)}"
+    )
 
 
 async def _call_function(job: Job) -> object:
     names = str(job.call.attributes.get("function")).split(THEN)
+    if names[0] in GLUE and names[0] not in job.services.functions:
+        return GLUE[names[0]](job.call.step, job.call.attributes, job.inputs)
     first, *others = [job.services.function(name, job.call.step) for name in names]
-    value = await in_thread(lambda: first(*job.inputs))
+    inputs = [plain(value) for value in job.inputs]
+    value = await in_thread(lambda: first(*inputs))
     for function in others:
         value = await in_thread(lambda function=function, value=value: function(value))
     return value
@@ -197,15 +241,23 @@ def _messages(job: Job) -> tuple[Message, ...]:
     for value in job.inputs:
         if isinstance(value, tuple):
             return value
-    return (Message("user", job.input(str)),)
+    return (Message("user", job.text()),)
 
 
 HANDLERS: dict[StepKind, Handler] = {
+    StepKind.INPUT: take_in,
     StepKind.TRANSCRIBE: transcribe,
+    StepKind.PREFIX: prefix,
     StepKind.PREFILL: prefill,
     StepKind.KV_TRANSFER: transfer_kv,
     StepKind.DECODE: decode,
     StepKind.SEARCH: search,
+    StepKind.EMBED: embed,
+    StepKind.MEMORY_SEARCH: search_memory,
+    StepKind.RECALL: recall,
+    StepKind.REMEMBER: remember,
+    StepKind.TOOL: call_tool,
+    StepKind.INTERRUPT: interrupt,
     StepKind.SYNTHESIZE: synthesize,
     StepKind.APPLY: apply,
     StepKind.CHOOSE: choose,

@@ -25,13 +25,14 @@ class NodeInfo(msgspec.Struct, frozen=True):
 
 
 class StepMetrics(msgspec.Struct, frozen=True):
-    """`late_s` is how far an emulated step fell behind its pace."""
+    """`late_s` is how far an emulated step fell behind its pace; `usd` what a server that is not ours charges."""
 
     input_tokens: int = 0
     output_tokens: int = 0
     bytes_moved: int = 0
     emulated: bool = False
     late_s: float = 0.0
+    usd: float = 0.0
 
 
 class Hello(msgspec.Struct, frozen=True, tag="hello"):
@@ -53,7 +54,8 @@ class Pong(msgspec.Struct, frozen=True, tag="pong"):
 
 
 class Call(msgspec.Struct, frozen=True, tag="call"):
-    """Run a step. The payload is the audio among `inputs`; `outputs` is how many values are due."""
+    """Run a step. The payload is the audio among `inputs`; `outputs` is how many values are due; `trace` is the run's
+    W3C traceparent."""
 
     id: int
     step: str
@@ -61,6 +63,7 @@ class Call(msgspec.Struct, frozen=True, tag="call"):
     attributes: dict[str, str | int | float]
     inputs: tuple[WireValue, ...]
     outputs: int
+    trace: str = ""
 
 
 class Cancel(msgspec.Struct, frozen=True, tag="cancel"):

@@ -43,10 +43,16 @@ class Node:
         self._listener = await self._transport.listen(self._serve)
         return self._listener.address
 
+    async def drain(self) -> None:
+        """Returns when the last step has ended and no cache waits for one; only steps that use up a cache may come."""
+        self._services.gate.draining = True
+        await self._services.gate.empty.wait()
+
     async def close(self) -> None:
         if self._listener is not None:
             await self._listener.close()
         await self._peers.close()
+        await self._services.close()
 
     async def _serve(self, connection: Connection) -> None:
         assert self._listener is not None

@@ -1,23 +1,30 @@
-"""What a node has loaded to serve its steps: engine and chat, transcriber, retriever, the agent's functions."""
+"""What a node has loaded to serve its steps: engine and chat, transcriber, retriever, tools, the agent's functions."""
 
-import importlib.util
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from weft.core.errors import ProgramError, RunError, StepFailedError
+from weft.core.errors import RunError, StepFailedError
 from weft.core.program import StepKind
 from weft.runtime.engines.base import Engine
 from weft.runtime.engines.emulated import EmulatedEngine
+from weft.runtime.functions import load_functions
+from weft.runtime.gate import Gate
+from weft.runtime.memory.memories import Memories
+from weft.runtime.observe import Observer, Quiet
 from weft.runtime.spec import NodeSpec
+from weft.runtime.tools.pool import ToolPool
 
 if TYPE_CHECKING:
     from weft.runtime.engines.chat import Chat
+    from weft.runtime.steps.embed import BatchedEmbedder, Reranker
+    from weft.runtime.steps.remote_chat import RemoteChat
     from weft.runtime.steps.search import Retriever
     from weft.runtime.steps.transcribe import Transcriber
 
-LLM_KINDS = (StepKind.PREFILL, StepKind.KV_TRANSFER, StepKind.DECODE)
+LLM_KINDS = (StepKind.PREFILL, StepKind.KV_TRANSFER, StepKind.DECODE, StepKind.PREFIX)
+MEMORY_KINDS = (StepKind.MEMORY_SEARCH, StepKind.RECALL, StepKind.REMEMBER)
 PYTHON_KINDS = (StepKind.APPLY, StepKind.CHOOSE)
 
 T = TypeVar("T")
@@ -32,6 +39,15 @@ class Services:
     transcriber: "Transcriber | None" = None
     retriever: "Retriever | None" = None
     functions: Functions = field(default_factory=dict[str, Callable[..., object]])
+    tools: Mapping[str, ToolPool] = field(default_factory=dict[str, ToolPool])
+    """By step."""
+    embedder: "BatchedEmbedder | None" = None
+    reranker: "Reranker | None" = None
+    memories: Memories = field(default_factory=lambda: Memories({}))
+    remotes: Mapping[str, "RemoteChat"] = field(default_factory=dict[str, "RemoteChat"])
+    """By step."""
+    gate: Gate = field(default_factory=Gate)
+    observer: Observer = field(default_factory=Quiet)
 
     @property
     def model_hash(self) -> str | None:
@@ -48,6 +64,17 @@ class Services:
             raise not_served(step, self.spec)
         return service
 
+    def observed_by(self, observer: Observer) -> "Services":
+        return replace(self, observer=observer)
+
+    async def close(self) -> None:
+        """Ends the tools' processes, closes the memories."""
+        for pool in self.tools.values():
+            await pool.close()
+        for remote in self.remotes.values():
+            await remote.close()
+        self.memories.close()
+
     def function(self, name: str, step: str) -> Callable[..., object]:
         return self.need(self.functions.get(name), step)
 
@@ -61,29 +88,22 @@ def not_served(step: str, spec: NodeSpec) -> StepFailedError:
 
 
 def load_services(spec: NodeSpec) -> Services:
-    engine, chat = _load_llm(spec) if _serves(spec, LLM_KINDS) else (None, None)
+    no_ear = spec.stt_dir is None and bool(spec.remotes)
+    no_model = spec.model_dir is None and bool(spec.remotes)
+    engine, chat = _load_llm(spec) if _serves(spec, LLM_KINDS) and not no_model else (None, None)
     return Services(
         spec,
         engine,
         chat,
-        transcriber=_load_transcriber(spec) if _serves(spec, (StepKind.TRANSCRIBE,)) else None,
+        transcriber=_load_transcriber(spec) if _serves(spec, (StepKind.TRANSCRIBE,)) and not no_ear else None,
         retriever=_load_retriever(spec) if _serves(spec, (StepKind.SEARCH,)) else None,
-        functions=_load_functions(spec) if _serves(spec, PYTHON_KINDS) else {},
+        functions=_load_functions(spec) if _serves(spec, PYTHON_KINDS) and spec.agent_source else {},
+        tools=_tool_pools(spec),
+        embedder=_load_embedder(spec) if spec.embed_dir is not None else None,
+        reranker=_load_reranker(spec) if spec.rerank_dir is not None else None,
+        memories=Memories(spec.memories),
+        remotes=_remotes(spec),
     )
-
-
-def load_functions(source: str) -> dict[str, Callable[..., object]]:
-    """The callables of an agent's file ("path.py:agent"), plain: a decorator's `.function` is what it decorates."""
-    path = Path(source.rsplit(":", 1)[0])
-    module_spec = importlib.util.spec_from_file_location(f"weft_agent_{path.stem}", path)
-    if module_spec is None or module_spec.loader is None or not path.is_file():
-        raise ProgramError(
-            subject=f"agent {source!r}", problem="is not a Python file", way_out='give it as "path.py:agent"'
-        )
-    module = importlib.util.module_from_spec(module_spec)
-    module_spec.loader.exec_module(module)
-    plain = {name: getattr(value, "function", value) for name, value in vars(module).items()}
-    return {name: value for name, value in plain.items() if callable(value)}
 
 
 def _serves(spec: NodeSpec, kinds: Collection[StepKind]) -> bool:
@@ -118,6 +138,12 @@ def _load_functions(spec: NodeSpec) -> Functions:
     return load_functions(_given(spec.agent_source, "agent_source", spec))
 
 
+def _tool_pools(spec: NodeSpec) -> dict[str, ToolPool]:
+    """Steps of equal tools share their processes. None is started before its first call."""
+    pools = {tool: ToolPool(tool) for tool in spec.tools.values()}
+    return {step: pools[tool] for step, tool in spec.tools.items()}
+
+
 def _load_transcriber(spec: NodeSpec) -> "Transcriber":
     import torch
 
@@ -125,6 +151,32 @@ def _load_transcriber(spec: NodeSpec) -> "Transcriber":
 
     torch.set_num_threads(spec.threads)
     return load_transcriber(Path(_given(spec.stt_dir, "stt_dir", spec)))
+
+
+def _remotes(spec: NodeSpec) -> "dict[str, RemoteChat]":
+    """Steps of equal servers share their connections, and their open replies."""
+    if not spec.remotes:
+        return {}
+    from weft.runtime.engines.remote import RemoteServer
+    from weft.runtime.steps.remote_chat import RemoteChat
+
+    servers = {server: RemoteChat(RemoteServer(server)) for server in spec.remotes.values()}
+    return {step: servers[server] for step, server in spec.remotes.items()}
+
+
+def _load_embedder(spec: NodeSpec) -> "BatchedEmbedder":
+    import torch
+
+    from weft.runtime.steps.embed import BatchedEmbedder, Embedder
+
+    torch.set_num_threads(spec.threads)
+    return BatchedEmbedder(Embedder(Path(_given(spec.embed_dir, "embed_dir", spec))))
+
+
+def _load_reranker(spec: NodeSpec) -> "Reranker":
+    from weft.runtime.steps.embed import Reranker
+
+    return Reranker(Path(_given(spec.rerank_dir, "rerank_dir", spec)))
 
 
 def _load_retriever(spec: NodeSpec) -> "Retriever":

@@ -6,6 +6,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from weft.core.errors import RunError, StepFailedError, WeftError, WireError
+from weft.core.program import StepKind
 from weft.runtime import messages
 from weft.runtime.handlers import Job, run_job
 from weft.runtime.kv.pull import encoded_ahead
@@ -15,7 +16,7 @@ from weft.runtime.peers import Peers
 from weft.runtime.services import Services
 from weft.runtime.threads import in_thread
 from weft.runtime.transport.base import Connection, Frame
-from weft.runtime.values import pack, unpack
+from weft.runtime.values import KvHandle, Value, pack, unpack
 
 _log = logging.getLogger(__name__)
 
@@ -120,9 +121,25 @@ class Session:
 
         inputs = unpack(call.inputs, payload)
         job = Job(self._services, self._peers, self._address, call, inputs, emit_token, emit_audio)
-        done = await run_job(job)
+        with self._services.gate.step(call.step, inputs), self._services.observer.step(call) as seen:
+            try:
+                done = await run_job(job)
+            except BaseException:
+                self._count_caches(inputs if call.kind is StepKind.DECODE else (), ())
+                raise
+            seen.metrics = done.metrics
+            self._count_caches(inputs, done.outputs)
         header, audio = pack(done.outputs)
         await self._connection.send(Frame(messages.Result(call.id, header, done.metrics), audio))
+
+    def _count_caches(self, used: tuple[Value, ...], given: tuple[Value, ...]) -> None:
+        """Caches that wait here for a later step."""
+        for value in used:
+            if isinstance(value, KvHandle) and value.address == self._address and value not in given:
+                self._services.gate.drop(value.sequence)
+        for value in given:
+            if isinstance(value, KvHandle) and value.address == self._address:
+                self._services.gate.hold(value.sequence)
 
     async def _send_kv(self, fetch: KvFetch) -> None:
         engine = self._services.engine
@@ -134,5 +151,8 @@ class Session:
             await self._connection.send(Frame(messages.KvLayer(fetch.id), chunk))
 
     def _release(self, sequence: int) -> None:
+        self._services.gate.drop(sequence)
+        for remote in self._services.remotes.values():
+            remote.forget(sequence)
         if self._services.engine is not None:
             self._services.engine.release(sequence)

@@ -1,15 +1,17 @@
 """Which nodes a deployment asks for on this machine: one per pool, told what its steps need."""
 
 import secrets
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from weft.core.deployment import Deployment, Pool, Route
 from weft.core.program import Step, StepKind
 from weft.runtime.engines.emulated import StepPace
-from weft.runtime.services import LLM_KINDS, PYTHON_KINDS
+from weft.runtime.remote_spec import RemoteSpec
+from weft.runtime.services import LLM_KINDS, MEMORY_KINDS, PYTHON_KINDS
 from weft.runtime.spec import NodeSpec
+from weft.serve.tools import calls_tool, memory_of, served_model, tool_spec
 
 HERE = "this machine's CPU"
 """What a node that is not emulated runs on, whatever device the plan gives its pool."""
@@ -22,6 +24,12 @@ class LocalModels:
     model_dir: Path | None = None
     stt_dir: Path | None = None
     corpus: Path | None = None
+    embed_dir: Path | None = None
+    rerank_dir: Path | None = None
+    remotes: Mapping[str, RemoteSpec] = field(default_factory=dict[str, RemoteSpec])
+    """By the model that a server runs; "synthesize" is the one that speaks."""
+    memories: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Addresses by name."""
 
 
 def node_specs(deployment: Deployment, models: LocalModels, *, emulate: bool) -> tuple[NodeSpec, ...]:
@@ -38,20 +46,31 @@ def _node_spec(
     deployment: Deployment, pool: Pool, steps: Iterable[Step], models: LocalModels, secret: str, emulate: bool
 ) -> NodeSpec:
     routes = {route.step: route for route in deployment.routes if route.pool == pool.name}
-    kinds = {step.kind for step in steps if step.name in routes}
+    here = [step for step in steps if step.name in routes]
+    kinds = {step.kind for step in here}
+    remotes = {step.name: server for step in here if (server := models.remotes.get(served_model(step)))}
+    own = {step.kind for step in here if step.name not in remotes}
 
     def if_serving(wanted: Iterable[StepKind], value: Path | str | None) -> str | None:
-        return str(value) if value is not None and kinds & set(wanted) else None
+        return str(value) if value is not None and own & set(wanted) else None
 
     return NodeSpec(
         name=pool.name,
         device=f"{pool.device} (emulated)" if emulate else HERE,
         kinds=tuple(sorted(kinds)),
         secret=secret,
+        model=pool.model,
         model_dir=if_serving(LLM_KINDS, models.model_dir),
         stt_dir=if_serving((StepKind.TRANSCRIBE,), models.stt_dir),
+        remotes=remotes,
         corpus=if_serving((StepKind.SEARCH,), models.corpus),
+        embed_dir=if_serving((StepKind.EMBED, *MEMORY_KINDS), models.embed_dir),
+        rerank_dir=if_serving(MEMORY_KINDS, models.rerank_dir),
+        memories={
+            name: models.memories[name] for step in here if (name := memory_of(step)) and name in models.memories
+        },
         agent_source=if_serving(PYTHON_KINDS, deployment.source),
+        tools={step.name: tool_spec(step, deployment.source) for step in here if calls_tool(step)},
         paces={step: _pace(route) for step, route in routes.items()} if emulate else {},
     )
 

@@ -1,6 +1,7 @@
 """Driving one agent run on live nodes: policy.AgentRun says what is ready, the plan's routes say where it runs."""
 
 import asyncio
+import secrets
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -12,12 +13,14 @@ from weft.core.metrics import RequestRecord, StepRecord
 from weft.core.program import StepKind
 from weft.policy.agent_run import AgentRun, Completed, Ready
 from weft.runtime.client import CallResult, NodeClient
-from weft.runtime.messages import Token
+from weft.runtime.messages import StepMetrics, Token
 from weft.runtime.values import KvHandle, Value
 from weft.serve.events import AudioPiece, RunEvent, StepEnded, StepStarted, TokenPiece
 from weft.serve.standins import StandIns
 
 OnEvent = Callable[[RunEvent], None]
+AskPerson = Callable[[str, Value], Awaitable[Value]]
+"""A step that waits for a person, and what it shows → what the person makes of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +33,16 @@ class RunOutcome:
 
 
 async def run_agent(
-    deployment: Deployment, clients: Mapping[str, NodeClient], inputs: Mapping[str, Value], on_event: OnEvent
+    deployment: Deployment,
+    clients: Mapping[str, NodeClient],
+    inputs: Mapping[str, Value],
+    on_event: OnEvent,
+    ask: AskPerson | None = None,
 ) -> RunOutcome:
     """Runs the agent once. Independent ready steps run side by side. The death of a node fails the run at once, unless
-    another of `clients` can do its steps: then a cache that went with it is prefilled again."""
-    return await _LiveRun(deployment, clients, inputs, on_event).finish()
+    another of `clients` can do its steps: then a cache that went with it is prefilled again. `ask` answers its
+    interrupts; without it the first one fails the run."""
+    return await _LiveRun(deployment, clients, inputs, on_event, ask).finish()
 
 
 class _LiveRun:
@@ -44,16 +52,19 @@ class _LiveRun:
         clients: Mapping[str, NodeClient],
         inputs: Mapping[str, Value],
         on_event: OnEvent,
+        ask: AskPerson | None,
     ) -> None:
         self._agent = deployment.program.name
         self._clients = {route.step: _client(clients, route.step, route.pool) for route in deployment.routes}
         self._stand_ins = StandIns(self._clients, clients.values())
         self._on_event = on_event
+        self._ask = ask
         self._run = AgentRun(deployment.program, inputs)
         self._tasks: set[asyncio.Task[Completed]] = set()
         self._records: list[StepRecord] = []
         self._late_s: dict[str, float] = {}
         self._handles: list[KvHandle] = []
+        self._trace = f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-01"  # the steps of a run are one trace
         self._began_s = time.monotonic()
 
     async def finish(self) -> RunOutcome:
@@ -96,9 +107,13 @@ class _LiveRun:
 
         def call(client: NodeClient, job: Ready) -> Awaitable[CallResult]:
             told = on_stream if job is ready else _ignore  # else a prefill again, whose token was told
-            return client.call(job.step, cast("tuple[Value, ...]", job.inputs), told)
+            return client.call(job.step, cast("tuple[Value, ...]", job.inputs), told, self._trace)
 
-        client, result = await self._stand_ins.call(ready, call)
+        if step.kind is StepKind.INTERRUPT and self._ask is not None:
+            shown = cast("tuple[Value, ...]", ready.inputs)[0]
+            result = CallResult((await self._ask(step.name, shown),), StepMetrics())
+        else:
+            client, result = await self._stand_ins.call(ready, call)
         self._record(ready, client, result, started_s, first_output_s[0] if first_output_s else None)
         return Completed(step.name, ready.visit, result.outputs)
 

@@ -26,11 +26,12 @@ _OPERATIONS: Mapping[str, Callable[..., Operation]] = {
     "transcribe": TranscribeOp.build,
     "llm": CallOp.build,
     "search": InvokeOp.build,
+    "tool": InvokeOp.build,
     "synthesize": SynthesizeOp.build,
     "apply": ApplyOp.build,
     "choose": ChooseOp.build,
 }
-_REALS = {"core_s", "variation"}
+_REALS = {"core_s", "variation", "timeout_s", "memory_gib"}
 _VARIADIC = {"apply", "choose"}
 
 

@@ -28,7 +28,7 @@ from weft.compiler.dialects.step import StepOp
 from weft.compiler.effects import Effect, Effects
 from weft.compiler.functions import callee_of, drop_unused, functions_of
 from weft.compiler.rewriting import cut_after, erase, go_on, returns_to
-from weft.core.program import GATHER, ITEM
+from weft.core.program import GATHER, ITEM, NEXT
 
 GLUE_CORE_S = 1e-4
 
@@ -131,10 +131,10 @@ def _label(op: MapOp, part: str) -> str:
 
 def _again(op: MapOp, gathered: SSAValue, after: Block, head: Block, count: int) -> list[Operation]:
     choose = ChooseOp.build(
-        operands=[[gathered]],
+        operands=[[op.items, gathered]],
         attributes={
             "step": StringAttr(f"{op.step_name}.next"),
-            "function": StringAttr("next"),
+            "function": StringAttr(NEXT),
             "core_s": FloatAttr(GLUE_CORE_S, f64),
         },
         result_types=[i1],

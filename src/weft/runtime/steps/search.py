@@ -11,17 +11,9 @@ import bm25s
 import msgspec
 
 from weft.core.errors import CorpusError
+from weft.runtime.values import Passage
 
 _NOT_A_LETTER = re.compile(r"[^a-z0-9]+")
-
-
-class Passage(msgspec.Struct, frozen=True):
-    """One article of a corpus; `spoken` is how its title is said."""
-
-    id: str
-    title: str
-    text: str
-    spoken: str = ""
 
 
 class Retriever(Protocol):

@@ -21,16 +21,17 @@ LANES = 4
 class TcpTransport:
     """`lanes` is how many sockets the connecting side opens for large payloads; 0: they travel within the frames."""
 
-    def __init__(self, secret: bytes, host: str = LOOPBACK, lanes: int = 0) -> None:
+    def __init__(self, secret: bytes, host: str = LOOPBACK, lanes: int = 0, *, port: int = 0) -> None:
         self._secret = checked(secret)
         self._host = host
+        self._port = port
         self._lanes = lanes
         self._pool = BufferPool()
 
     async def listen(self, on_connection: OnConnection) -> "TcpListener":
         acceptor = Acceptor(self._secret, self._pool, self._bulk, on_connection)
         loop = asyncio.get_running_loop()
-        return TcpListener(await loop.create_server(acceptor.protocol, self._host, 0), self._host, acceptor)
+        return TcpListener(await loop.create_server(acceptor.protocol, self._host, self._port), self._host, acceptor)
 
     async def connect(self, address: str) -> FramedConnection:
         host, _, port = address.rpartition(":")
