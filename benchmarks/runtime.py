@@ -12,10 +12,11 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from transformers import AutoModelForCausalLM, DynamicCache, LlamaConfig, LlamaForCausalLM
+from transformers import DynamicCache, LlamaConfig, LlamaForCausalLM
 
 from harness import Measurement, main
 from weft.runtime.engines.batch import Piece, build_batch
@@ -27,10 +28,10 @@ PROMPT, SHARED = 1024, 768  # tokens: of a prompt, and of its start that was see
 SOAK = 10_000
 
 
-def make_checkpoint(folder: Path, **changes: int) -> None:
+def make_checkpoint(folder: Path, **changes: Any) -> None:
     """A Llama of 34 M parameters."""
     torch.manual_seed(0)
-    sizes = {
+    sizes: dict[str, Any] = {
         "vocab_size": 8192,
         "hidden_size": 512,
         "intermediate_size": 1536,
@@ -67,7 +68,7 @@ def generate_ours(engine: TorchEngine, asked: list[Request]) -> list[list[int]]:
 
 
 @torch.inference_mode()
-def generate_theirs(model: LlamaForCausalLM, asked: list[Request]) -> None:
+def generate_theirs(model: Any, asked: list[Request]) -> None:
     """One static batch: prompts padded on the left, everybody waits for the longest reply."""
     longest = max(len(request.prompt) for request in asked)
     tokens, mask = (torch.zeros(len(asked), longest, dtype=torch.int64) for _ in range(2))
@@ -78,7 +79,7 @@ def generate_theirs(model: LlamaForCausalLM, asked: list[Request]) -> None:
     model.generate(tokens, attention_mask=mask, max_new_tokens=steps, min_new_tokens=steps, do_sample=False)
 
 
-def throughput(engine: TorchEngine, model: LlamaForCausalLM) -> list[Measurement]:
+def throughput(engine: TorchEngine, model: Any) -> list[Measurement]:
     asked = requests()
     tokens = sum(request.max_tokens for request in asked)
     generate_ours(engine, asked[:2])
@@ -97,7 +98,7 @@ def throughput(engine: TorchEngine, model: LlamaForCausalLM) -> list[Measurement
 
 
 @torch.inference_mode()
-def decode_steps(engine: TorchEngine, model: LlamaForCausalLM) -> list[Measurement]:
+def decode_steps(engine: TorchEngine, model: Any) -> list[Measurement]:
     """Steps of the whole engine, and of the bare model on the same caches, one after the other."""
     rng = random.Random(2)
     prompts = [[rng.randrange(1, 8192) for _ in range(CONTEXT)] for _ in range(CONCURRENT)]
@@ -170,10 +171,11 @@ def _resident_bytes() -> int:
 
 
 def measure() -> list[Measurement]:
+    torch.set_num_threads(1)  # on a busy machine more of them spin for each other, and CPU seconds count that
     with tempfile.TemporaryDirectory() as folder:
         make_checkpoint(Path(folder))
         engine = TorchEngine.load(Path(folder))
-        model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="sdpa").eval()
+        model = LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="sdpa").eval()
     return [*throughput(engine, model), *decode_steps(engine, model), *prefix_hits(engine), *soak()]
 
 
