@@ -29,11 +29,11 @@ class ScriptedEngine:
         self._clock = clock
         self._token_s = token_s
 
-    def prefill(self, tokens: Sequence[int]) -> Prefilled:
+    def prefill(self, tokens: Sequence[int], sampling: object = None, constraint: object = None) -> Prefilled:
         self._clock.sleep(0.1)
         return Prefilled(0, 7)
 
-    def decode(self, sequence: int, max_tokens: int, stop_tokens: Collection[int]) -> Iterator[int]:
+    def decode(self, sequence: int, max_tokens: int, stop_tokens: Collection[int], *_: object) -> Iterator[int]:
         for index, seconds in enumerate(self._token_s[:max_tokens]):
             self._clock.sleep(seconds)
             yield index

@@ -4,13 +4,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from tests.runtime import checkpoints
+from weft.runtime.engines.batch import Piece, build_batch
 from weft.runtime.engines.checkpoint import read_config, read_weights
 from weft.runtime.engines.llama import Llama, expected_tensors
-from weft.runtime.engines.sequence_kv import SequenceKv
+from weft.runtime.engines.paged_kv import PagedKv
 from weft.runtime.engines.torch_engine import TorchEngine
 
 PROMPT = [3, 17, 250, 9, 44, 120, 8, 8, 61]
@@ -55,10 +57,14 @@ def test_tokens_and_logits_are_those_of_transformers(saved: tuple[Any, Path]) ->
 
     config = read_config(directory)
     ours = Llama(config, read_weights(directory, expected_tensors(config), torch.float32, "cpu"))
-    text = torch.tensor(PROMPT + tokens)
+    text = PROMPT + tokens
+    kv, blocks = PagedKv(config, 8, 16, torch.float32, torch.device("cpu")), np.array([4, 2, 7, 1, 5])
     with torch.inference_mode():
-        logits = ours.logits(ours.forward(text, SequenceKv(config, torch.float32, torch.device("cpu"))))
-        assert torch.allclose(logits, model(text[None]).logits[0], atol=1e-4, rtol=0)
+        logits = [  # in two parts and then token by token, through every kind of attention
+            ours.logits(ours.forward(build_batch([Piece(text[a:b], a, blocks, b - a)], kv, config.window), kv))
+            for a, b in [(0, 30), (30, 60), *((at, at + 1) for at in range(60, len(text)))]
+        ]
+        assert torch.allclose(torch.cat(logits), model(torch.tensor([text])).logits[0], atol=1e-4, rtol=0)
 
 
 def test_a_sequence_goes_on_in_another_engine(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import secrets
 import threading
 from collections.abc import AsyncGenerator, Callable, Collection, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -48,13 +49,13 @@ class WatchedEngine:
         self.held: set[int] = set()
         self.may_go = threading.Semaphore(10_000)
 
-    def prefill(self, tokens: Sequence[int]) -> Prefilled:
-        prefilled = self._inner.prefill(tokens)
+    def prefill(self, tokens: Sequence[int], *how: Any) -> Prefilled:
+        prefilled = self._inner.prefill(tokens, *how)
         self.held.add(prefilled.sequence)
         return prefilled
 
-    def decode(self, sequence: int, max_tokens: int, stop_tokens: Collection[int]) -> Iterator[int]:
-        for token in self._inner.decode(sequence, max_tokens, stop_tokens):
+    def decode(self, sequence: int, max_tokens: int, stop_tokens: Collection[int], *how: Any) -> Iterator[int]:
+        for token in self._inner.decode(sequence, max_tokens, stop_tokens, *how):
             assert self.may_go.acquire(timeout=5)
             yield token
 

@@ -1,13 +1,14 @@
 """What every engine does: prefill, decode, and hand its KV cache to another engine.
 
 A sequence is a number that the engine gives out; it lives until `release`. Methods block and may be called from
-several threads, for one sequence from one thread at a time. Decoding is greedy.
+several threads, for one sequence from one thread at a time.
 """
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from weft.runtime.engines.requests import GREEDY, Constraint, Sampling
 from weft.runtime.kv.cache import KvCache
 
 
@@ -28,12 +29,22 @@ class Engine(Protocol):
         """True if times are made up to match a device that is not there."""
         ...
 
-    def prefill(self, tokens: Sequence[int]) -> Prefilled:
+    def prefill(
+        self, tokens: Sequence[int], sampling: Sampling = GREEDY, constraint: Constraint | None = None
+    ) -> Prefilled:
         """Takes a prompt in; the first token of the reply comes with it."""
         ...
 
-    def decode(self, sequence: int, max_tokens: int, stop_tokens: Collection[int]) -> Iterator[int]:
-        """The tokens after the first, at most `max_tokens`; a stop token ends them and is not given."""
+    def decode(
+        self,
+        sequence: int,
+        max_tokens: int,
+        stop_tokens: Collection[int],
+        sampling: Sampling = GREEDY,
+        constraint: Constraint | None = None,
+    ) -> Iterator[int]:
+        """The tokens after the first, at most `max_tokens`; a stop token ends them and is not given. The constraint is
+        a fresh one: it is told of the first token."""
         ...
 
     def export_kv(self, sequence: int) -> KvCache: ...

@@ -10,6 +10,7 @@ import transformers
 
 from weft.core.errors import CheckpointError
 from weft.core.message import Message
+from weft.runtime.engines.grammar import Grammars
 
 REPLACEMENT = "\ufffd"  # what a tokenizer shows for a character whose bytes are not all there yet
 
@@ -42,6 +43,10 @@ class Chat:
         conversation = [{"role": message.role, "content": message.content} for message in messages]
         text = self._tokenizer.apply_chat_template(conversation, tokenize=False, add_generation_prompt=True)
         return self._tokenizer.encode(text, add_special_tokens=False)  # the template has written them
+
+    def grammars(self, vocab: int) -> Grammars:
+        """For constraints on replies; `vocab` is the model's, perhaps larger than the tokenizer's."""
+        return Grammars(self._tokenizer, vocab, self.stop_tokens)
 
     def decode(self, tokens: Sequence[int]) -> str:
         return self._tokenizer.decode(tokens, skip_special_tokens=True)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 import msgspec
 
 from weft.runtime.engines.base import Engine, Prefilled
+from weft.runtime.engines.requests import GREEDY, Constraint, Sampling
 from weft.runtime.kv.cache import KvCache
 
 
@@ -42,15 +43,25 @@ class EmulatedEngine:
     def emulated(self) -> bool:
         return True
 
-    def prefill(self, tokens: Sequence[int]) -> Prefilled:
+    def prefill(
+        self, tokens: Sequence[int], sampling: Sampling = GREEDY, constraint: Constraint | None = None
+    ) -> Prefilled:
         started_s = self._clock()
-        prefilled = self._inner.prefill(tokens)
+        prefilled = self._inner.prefill(tokens, sampling, constraint)
         self._late_s[prefilled.sequence] = self._wait_until(started_s + len(tokens) * self._pace.s_per_input_token)
         return prefilled
 
-    def decode(self, sequence: int, max_tokens: int, stop_tokens: Collection[int]) -> Iterator[int]:
+    def decode(
+        self,
+        sequence: int,
+        max_tokens: int,
+        stop_tokens: Collection[int],
+        sampling: Sampling = GREEDY,
+        constraint: Constraint | None = None,
+    ) -> Iterator[int]:
         started_s = self._clock()
-        for count, token in enumerate(self._inner.decode(sequence, max_tokens, stop_tokens), start=1):
+        tokens = self._inner.decode(sequence, max_tokens, stop_tokens, sampling, constraint)
+        for count, token in enumerate(tokens, start=1):
             # due times count from the start, so that one slow token is caught up and the mean gap is the pace's
             self._late_s[sequence] = self._wait_until(started_s + count * self._pace.s_per_output_token)
             yield token

@@ -1,7 +1,7 @@
 # pyright: standard
-"""The Llama family (Llama, Mistral, Mixtral, Qwen2, Qwen3) on torch: one forward pass over a prompt or over one token.
+"""The Llama family (Llama, Mistral, Mixtral, Qwen2, Qwen3) on torch: one forward pass over a batch of sequences.
 
-Shapes are (tokens, …) inside a sequence; there is no batch dimension. Q, K, V and gate, up are joined into one matmul.
+Shapes are (tokens, …), of all sequences one after the other. Q, K, V and gate, up are joined into one matmul.
 """
 
 import math
@@ -12,8 +12,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from weft.runtime.engines.attention import attend
+from weft.runtime.engines.batch import Batch
 from weft.runtime.engines.config import ModelConfig, Rope
-from weft.runtime.engines.sequence_kv import SequenceKv
+from weft.runtime.engines.paged_kv import PagedKv
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,51 +77,34 @@ class Llama:
         self._head = self._embedding if config.tied_embeddings else weights["lm_head.weight"]
         self._frequencies = rope_frequencies(config.rope, config.head_dim).to(self._embedding.device)
 
-    def forward(self, tokens: Tensor, kv: SequenceKv) -> Tensor:
-        """(tokens,) after those in `kv` → hidden states (tokens, d_model); their K and V are appended to `kv`."""
-        start = kv.grow(len(tokens))
-        rotation = self._rotation(start, len(tokens))
-        mask = self._mask(start, len(tokens))
-        x = functional.embedding(tokens, self._embedding)
+    def forward(self, batch: Batch, kv: PagedKv) -> Tensor:
+        """Hidden states (wanted rows, d_model); K and V of all rows are stored in `kv`."""
+        rotation = self._rotation(batch.positions)
+        x = functional.embedding(batch.tokens, self._embedding)
         for index, layer in enumerate(self._layers):
-            x = x + self._attend(layer, index, self._normed(x, layer.input_norm), rotation, mask, kv)
+            x = x + self._attend(layer, index, self._normed(x, layer.input_norm), rotation, batch, kv)
             x = x + layer.mlp(self._normed(x, layer.mlp_norm))
-        return self._normed(x, self._norm)
+        return self._normed(x[batch.wanted], self._norm)
 
     def logits(self, hidden: Tensor) -> Tensor:
         """(…, d_model) → (…, vocab)."""
         return functional.linear(hidden, self._head)
 
     def _attend(
-        self, layer: Layer, index: int, x: Tensor, rotation: tuple[Tensor, Tensor], mask: Tensor | None, kv: SequenceKv
+        self, layer: Layer, index: int, x: Tensor, rotation: tuple[Tensor, Tensor], batch: Batch, kv: PagedKv
     ) -> Tensor:
         config = self.config
-        heads = layer.qkv(x).view(len(x), config.heads + 2 * config.kv_heads, config.head_dim).transpose(0, 1)
-        q, k, v = heads.split((config.heads, config.kv_heads, config.kv_heads))
+        heads = layer.qkv(x).view(len(x), config.heads + 2 * config.kv_heads, config.head_dim)
+        q, k, v = heads.split((config.heads, config.kv_heads, config.kv_heads), dim=1)
         if layer.q_norm is not None and layer.k_norm is not None:
             q, k = self._normed(q, layer.q_norm), self._normed(k, layer.k_norm)
-        keys, values = kv.store(index, _rotate(k, rotation), v)
-        attended = functional.scaled_dot_product_attention(
-            _rotate(q, rotation)[None], keys[None], values[None], attn_mask=mask, enable_gqa=True
-        )
-        return layer.output(attended[0].transpose(0, 1).reshape(len(x), -1))
+        attended = attend(index, _rotate(q, rotation), _rotate(k, rotation), v, batch, kv)
+        return layer.output(attended.reshape(len(x), -1))
 
-    def _rotation(self, start: int, count: int) -> tuple[Tensor, Tensor]:
-        """cos and sin (tokens, head_dim) of the positions from `start`; float32 until the last moment."""
-        positions = torch.arange(start, start + count, device=self._frequencies.device, dtype=torch.float32)
-        angles = torch.outer(positions, self._frequencies).repeat(1, 2)
+    def _rotation(self, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """cos and sin (tokens, 1, head_dim) of the positions; float32 until the last moment."""
+        angles = torch.outer(positions.float(), self._frequencies).repeat(1, 2)[:, None]
         return angles.cos().to(self._embedding.dtype), angles.sin().to(self._embedding.dtype)
-
-    def _mask(self, start: int, count: int) -> Tensor | None:
-        """(tokens, all tokens), true where one sees the other; None where all are seen."""
-        window = self.config.window
-        total = start + count
-        if count == 1 and (window is None or total <= window):
-            return None
-        rows = torch.arange(start, total, device=self._embedding.device)[:, None]
-        columns = torch.arange(total, device=self._embedding.device)[None]
-        seen = columns <= rows
-        return seen if window is None else seen & (columns > rows - window)
 
     def _normed(self, x: Tensor, weight: Tensor) -> Tensor:
         normed = functional.rms_norm(x.float(), weight.shape, eps=self.config.norm_eps)
@@ -204,7 +189,7 @@ def _mlp(config: ModelConfig, linear: Callable[..., Linear]) -> Mlp | Experts:
 
 
 def _rotate(x: Tensor, rotation: tuple[Tensor, Tensor]) -> Tensor:
-    """(heads, tokens, head_dim) turned by its positions; the two halves of a head are the axes (Hugging Face)."""
+    """(tokens, heads, head_dim) turned by its positions; the two halves of a head are the axes (Hugging Face)."""
     cos, sin = rotation
     first, second = x.chunk(2, dim=-1)
     return x * cos + torch.cat((-second, first), dim=-1) * sin

@@ -1,46 +1,77 @@
 # pyright: standard
-"""The portable engine: a Llama-family checkpoint on torch, greedy, one growing KV cache per sequence."""
+"""The portable engine: Llama-family checkpoints on torch, many sequences at once over one paged KV cache."""
 
 import itertools
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+import os
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from weft.core.errors import RunError
+from weft.core.errors import CapacityError, RunError
+from weft.policy.batcher import Limits
+from weft.policy.kv_blocks import BlockPool
 from weft.runtime.engines.base import Prefilled
 from weft.runtime.engines.checkpoint import hash_model, read_config, read_weights
 from weft.runtime.engines.config import ModelConfig
+from weft.runtime.engines.generation import Generation
 from weft.runtime.engines.llama import Llama, expected_tensors
-from weft.runtime.engines.sequence_kv import SequenceKv
+from weft.runtime.engines.paged_kv import HostKv, PagedKv, block_bytes
+from weft.runtime.engines.requests import GREEDY, Constraint, Listener, Request, Sampling
+from weft.runtime.engines.scheduler import Scheduler
+from weft.runtime.engines.step_loop import StepLoop
 from weft.runtime.kv.cache import KvCache, KvShape
 from weft.runtime.kv.convert import convert
 
+BLOCK_SIZE = 16  # tokens
+CPU_LIMITS = Limits(sequences=64, tokens=512)
+LIMITS = Limits(sequences=256, tokens=4096)
+FULL_CONTEXTS = 16  # the cache holds so many, if half of the memory does
 _NUMPY_VIEW = {torch.bfloat16: torch.uint16}  # numpy has no bfloat16
 
 
-@dataclass(slots=True)
-class _Sequence:
-    kv: SequenceKv
-    last_token: int
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What an engine is doing now: sequences, and blocks of its cache."""
+
+    waiting: int
+    running: int
+    allocated_blocks: int
+    cached_blocks: int
+    free_blocks: int
 
 
 class TorchEngine:
-    def __init__(self, model: Llama, model_hash: str, dtype: torch.dtype, device: torch.device) -> None:
-        self._model = model
+    """`generate` is for whole replies; `prefill` … `release` for replies that move between engines."""
+
+    def __init__(self, scheduler: Scheduler, config: ModelConfig, model_hash: str, kv: PagedKv) -> None:
+        self.scheduler = scheduler
+        self._config = config
         self._model_hash = model_hash
-        self._dtype = dtype
-        self._device = device
+        self._dtype = kv.keys.dtype
         self._ids = itertools.count()
-        self._sequences: dict[int, _Sequence] = {}
+        self._loop = StepLoop(torch.inference_mode()(scheduler.step))
 
     @classmethod
-    def load(cls, directory: Path, *, dtype: torch.dtype = torch.float32, device: str = "cpu") -> "TorchEngine":
+    def load(
+        cls,
+        directory: Path,
+        *,
+        dtype: torch.dtype = torch.float32,
+        device: str = "cpu",
+        cache_tokens: int | None = None,
+        limits: Limits | None = None,
+    ) -> "TorchEngine":
+        """`cache_tokens` is how many the cache holds, all sequences together; None: as many as are useful and fit."""
         config = read_config(directory)
-        weights = read_weights(directory, expected_tensors(config), dtype, device)
-        return cls(Llama(config, weights), hash_model(directory), dtype, torch.device(device))
+        model = Llama(config, read_weights(directory, expected_tensors(config), dtype, device))
+        place = torch.device(device)
+        blocks = _blocks(config, dtype, place, cache_tokens)
+        kv, pool = PagedKv(config, blocks, BLOCK_SIZE, dtype, place), BlockPool(blocks, BLOCK_SIZE)
+        scheduler = Scheduler(model, kv, pool, limits or (CPU_LIMITS if place.type == "cpu" else LIMITS))
+        return cls(scheduler, config, hash_model(directory), kv)
 
     @property
     def model_hash(self) -> str:
@@ -50,84 +81,116 @@ class TorchEngine:
     def emulated(self) -> bool:
         return False
 
-    @torch.inference_mode()
-    def prefill(self, tokens: Sequence[int]) -> Prefilled:
-        self._check_prompt(tokens)
-        kv = SequenceKv(self._model.config, self._dtype, self._device)
-        first_token = self._next_token(tokens, kv)
-        return Prefilled(self._add(kv, first_token), first_token)
+    @property
+    def load_now(self) -> Load:
+        batcher = self.scheduler.batcher
+        pool = batcher.pool
+        return Load(batcher.waiting, batcher.running, pool.allocated, pool.cached, pool.free)
 
-    def decode(self, sequence: int, max_tokens: int, stop_tokens: Collection[int]) -> Iterator[int]:
-        state = self._state(sequence)
-        room = self._model.config.context - state.kv.length
-        for _ in range(min(max_tokens, room)):
-            if state.last_token in stop_tokens:
-                return
-            # not around the loop: inference mode belongs to a thread, and a generator may change threads at a yield
-            with torch.inference_mode():
-                state.last_token = self._next_token([state.last_token], state.kv)
-            if state.last_token not in stop_tokens:
-                yield state.last_token
+    def generate(self, request: Request) -> Generation:
+        """A whole reply. It is on its way when this returns."""
+        sequence = next(self._ids)
+        generation = Generation(lambda: self.cancel(sequence))
+        self.submit(sequence, request, generation.listener)
+        return generation
+
+    def submit(self, sequence: int, request: Request, listener: Listener) -> None:
+        """`generate` for event loops: the listener is called on the engine's thread."""
+        self._check_prompt(request.prompt)
+        request = self._bounded(request, len(request.prompt))
+        self._post(lambda: self.scheduler.start(sequence, request, listener), listener)
+
+    def new_sequence(self) -> int:
+        """A number for `submit`."""
+        return next(self._ids)
+
+    def cancel(self, sequence: int) -> None:
+        """Ends a reply after the step under way; its blocks are free then."""
+        self._loop.post(lambda: self.scheduler.cancel(sequence))
+
+    def prefill(
+        self, tokens: Sequence[int], sampling: Sampling = GREEDY, constraint: Constraint | None = None
+    ) -> Prefilled:
+        self._check_prompt(tokens)
+        sequence = next(self._ids)
+        generation = Generation(lambda: self.release(sequence))
+        request = Request(tokens, 1, sampling=sampling, constraint=constraint)
+        self._post(lambda: self.scheduler.start(sequence, request, generation.listener, keep=True), generation.listener)
+        try:
+            (first,) = generation
+        except BaseException:
+            self.release(sequence)
+            raise
+        return Prefilled(sequence, first.token)
+
+    def decode(
+        self,
+        sequence: int,
+        max_tokens: int,
+        stop_tokens: Collection[int],
+        sampling: Sampling = GREEDY,
+        constraint: Constraint | None = None,
+    ) -> Iterator[int]:
+        tokens = self._loop.call(lambda: self.scheduler.get(sequence).tokens)
+        request = Request((), max_tokens, frozenset(stop_tokens), sampling, constraint)
+        request = self._bounded(request, len(tokens))
+        if request.max_tokens < 1 or tokens[-1] in stop_tokens:
+            return
+        generation = Generation(lambda: self.cancel(sequence))
+        self._post(lambda: self.scheduler.resume(sequence, request, generation.listener), generation.listener)
+        with generation:
+            for emitted in generation:
+                yield emitted.token
 
     def export_kv(self, sequence: int) -> KvCache:
-        kv, shape = self._state(sequence).kv, self._shape(sequence)
-        keys, values = (
-            tuple(self._to_numpy(layer[:, : kv.length]) for layer in tensor) for tensor in (kv.keys, kv.values)
-        )
-        return KvCache(shape, keys, values)
+        host = self._loop.call(lambda: self.scheduler.read(sequence))
+        keys, values = (tuple(_to_numpy(layer.transpose(0, 1)) for layer in each) for each in (host.keys, host.values))
+        return KvCache(self._shape(host.tokens), keys, values)
 
-    @torch.inference_mode()
-    def import_kv(self, kv: KvCache, first_token: int) -> int:
-        imported = SequenceKv(self._model.config, self._dtype, self._device)
-        imported.grow(kv.shape.tokens)
-        kv = convert(kv, self._shape_of(imported))
-        for layer, (keys, values) in enumerate(zip(kv.keys, kv.values, strict=True)):
-            imported.store(layer, self._from_numpy(keys), self._from_numpy(values))
-        return self._add(imported, first_token)
+    def import_kv(self, kv: KvCache, first_token: int, prompt: Sequence[int] = ()) -> int:
+        """Converts what it is given to what this engine holds, as far as `convert` can."""
+        self._check_prompt(prompt or [0] * kv.shape.tokens)
+        kv = convert(kv, self._shape(kv.shape.tokens))
+        keys, values = (
+            torch.stack([self._from_numpy(layer).transpose(0, 1) for layer in each]) for each in (kv.keys, kv.values)
+        )
+        sequence = next(self._ids)
+        self._loop.call(lambda: self.scheduler.take_in(sequence, HostKv(keys, values), prompt, first_token))
+        return sequence
 
     def release(self, sequence: int) -> None:
-        self._sequences.pop(sequence, None)
+        self._loop.post(lambda: self.scheduler.release(sequence))
 
     def late_s(self, sequence: int) -> float:
         return 0.0
 
-    def _next_token(self, tokens: Sequence[int], kv: SequenceKv) -> int:
-        hidden = self._model.forward(torch.tensor(tokens, device=self._device), kv)
-        return int(self._model.logits(hidden[-1]).argmax())
+    def _post(self, work: Callable[[], None], listener: Listener) -> None:
+        """What goes wrong with a request is its listener's to know."""
 
-    def _add(self, kv: SequenceKv, last_token: int) -> int:
-        sequence = next(self._ids)
-        self._sequences[sequence] = _Sequence(kv, last_token)
-        return sequence
+        def run() -> None:
+            try:
+                work()
+            except Exception as error:
+                listener(error)
 
-    def _state(self, sequence: int) -> _Sequence:
-        state = self._sequences.get(sequence)
-        if state is None:
-            raise RunError(
-                subject=f"sequence {sequence}",
-                problem="is not held by this engine",
-                way_out="prefill or transfer it first; a KV handle is used up by its transfer or its decode",
-            )
-        return state
+        self._loop.post(run)
 
-    def _shape(self, sequence: int) -> KvShape:
-        return self._shape_of(self._state(sequence).kv)
+    def _bounded(self, request: Request, length: int) -> Request:
+        """A reply ends where the model's context does."""
+        return replace(request, max_tokens=min(request.max_tokens, self._config.context - length + 1))
 
-    def _shape_of(self, kv: SequenceKv) -> KvShape:
-        layers, kv_heads, _, head_dim = kv.keys.shape
+    def _shape(self, tokens: int) -> KvShape:
+        config = self._config
         dtype = str(self._dtype).removeprefix("torch.")
-        return KvShape(self._model_hash, layers, kv_heads, head_dim, kv.length, dtype)
-
-    def _to_numpy(self, tensor: torch.Tensor) -> np.ndarray:
-        return tensor.contiguous().cpu().view(_NUMPY_VIEW.get(tensor.dtype, tensor.dtype)).numpy()
+        return KvShape(self._model_hash, config.layers, config.kv_heads, config.head_dim, tokens, dtype)
 
     def _from_numpy(self, array: np.ndarray) -> torch.Tensor:
         # a received buffer is writable, an exported array may not be: torch warns of the latter, so copy it
         writable = array if array.flags.writeable else array.copy()
-        return torch.from_numpy(writable).view(self._dtype).to(self._device)
+        return torch.from_numpy(writable).view(self._dtype)
 
     def _check_prompt(self, tokens: Sequence[int]) -> None:
-        config: ModelConfig = self._model.config
+        config = self._config
         if not 0 < len(tokens) < config.context:
             raise RunError(
                 subject="prompt",
@@ -140,3 +203,28 @@ class TorchEngine:
                 problem=f"has tokens from {min(tokens)} to {max(tokens)}, the vocabulary has {config.vocab}",
                 way_out="use the tokenizer that was saved with this model",
             )
+
+
+def _blocks(config: ModelConfig, dtype: torch.dtype, device: torch.device, cache_tokens: int | None) -> int:
+    if cache_tokens is not None:
+        return -(-cache_tokens // BLOCK_SIZE)
+    free_bytes, size_bytes = _memory_bytes(device), block_bytes(config, BLOCK_SIZE, dtype)
+    blocks = min(FULL_CONTEXTS * -(-config.context // BLOCK_SIZE), free_bytes // 2 // size_bytes)
+    if blocks < 1:
+        raise CapacityError(
+            subject=f"KV cache on {device}",
+            problem=f"{free_bytes} bytes are there, a block of {BLOCK_SIZE} tokens takes {size_bytes}",
+            way_out="free memory beside the weights, or give cache_tokens",
+        )
+    return blocks
+
+
+def _memory_bytes(device: torch.device) -> int:
+    """What is free beside the weights; of main memory all there is, since pages count as they are touched."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def _to_numpy(tensor: torch.Tensor) -> np.ndarray:
+    return tensor.contiguous().view(_NUMPY_VIEW.get(tensor.dtype, tensor.dtype)).numpy()

@@ -1,0 +1,105 @@
+"""What is asked of an engine for one reply, and what comes back for each token."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from weft.core.errors import RunError
+
+
+def _check(name: str, value: object, ok: bool, allowed: str) -> None:
+    if not ok:
+        raise RunError(subject=name, problem=f"is {value}", way_out=f"give {allowed}")
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How the next token is drawn; the default is greedy. `seed` and a token's position alone decide the draw, so a
+    reply does not depend on what else runs. `top_k` 0 and `logprobs` None mean none; `logprobs` n gives n alternatives.
+    The repetition penalty looks at prompt and reply, the other two at the reply."""
+
+    temperature: float = 0.0
+    top_p: float = 1.0
+    top_k: int = 0
+    min_p: float = 0.0
+    repetition_penalty: float = 1.0
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    seed: int = 0
+    logprobs: int | None = None
+
+    def __post_init__(self) -> None:
+        _check("temperature", self.temperature, 0.0 <= self.temperature < float("inf"), "0 or more")
+        _check("top_p", self.top_p, 0.0 < self.top_p <= 1.0, "above 0 and at most 1")
+        _check("top_k", self.top_k, self.top_k >= 0, "0 (all tokens) or more")
+        _check("min_p", self.min_p, 0.0 <= self.min_p <= 1.0, "from 0 to 1")
+        _check("repetition_penalty", self.repetition_penalty, 0.0 < self.repetition_penalty < 1e6, "above 0")
+        for name in ("presence_penalty", "frequency_penalty"):
+            value: float = getattr(self, name)
+            _check(name, value, abs(value) <= 100.0, "from -100 to 100")
+        _check("logprobs", self.logprobs, self.logprobs is None or 0 <= self.logprobs <= 100, "from 0 to 100")
+
+    @property
+    def penalises(self) -> bool:
+        return bool(self.repetition_penalty != 1.0 or self.presence_penalty or self.frequency_penalty)
+
+
+GREEDY = Sampling()
+
+
+class Constraint(Protocol):
+    """What a reply may look like, token by token. It belongs to one reply."""
+
+    def fill(self, mask: NDArray[np.int32]) -> None:
+        """Sets bit t of the mask, least significant first, for each token t that may come next; the others are 0."""
+        ...
+
+    def advance(self, token: int) -> None:
+        """This token came."""
+        ...
+
+    @property
+    def finished(self) -> bool:
+        """Nothing more may come."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A prompt and what to make of it. A stop token ends the reply and is not given. A smaller `rank` goes first;
+    prefixes are shared among requests of one `salt` (a tenant)."""
+
+    prompt: Sequence[int]
+    max_tokens: int
+    stop_tokens: frozenset[int] = frozenset()
+    sampling: Sampling = GREEDY
+    constraint: Constraint | None = None
+    rank: float = 0.0
+    salt: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Emitted:
+    """A token; with `Sampling.logprobs`, its log-probability and the best alternatives, of the model's own
+    distribution before temperature, penalties and constraint."""
+
+    token: int
+    logprob: float | None = None
+    top: tuple[tuple[int, float], ...] = ()
+
+
+class Finish(StrEnum):
+    LENGTH = "length"
+    STOP = "stop"
+    CANCELLED = "cancelled"
+
+
+Event = Emitted | Finish | Exception
+"""Any number of tokens, then a Finish or an error."""
+
+Listener = Callable[[Event], None]
+"""Called on the engine's thread: it must return at once."""
