@@ -1,10 +1,10 @@
 """Nodes tell a router which blocks they hold: numbered updates, and a snapshot where one was lost.
 
 Each node counts its updates from 1 within an epoch (one life of its process; later lives have larger epochs) and sends
-one at least every so often, empty if nothing changed: so a loss shows with the next. The router applies updates in order
-only: what it believes of a node is what the node held as of one of its updates or snapshots, never a mixture. Updates
-after a gap wait, `WINDOW` of them at most, for the missing ones or for a snapshot; then the node counts as holding
-nothing until its snapshot comes. So a block that is gone is claimed for `WINDOW` updates at most.
+one at least every so often, empty if nothing changed: so a loss shows with the next. The router applies updates in
+order only: what it believes of a node is what the node held as of one of its updates or snapshots, never a mixture.
+Updates after a gap wait, `WINDOW` of them at most, for the missing ones or for a snapshot; then the node counts as
+holding nothing until its snapshot comes. So a block that is gone is claimed for `WINDOW` updates at most.
 """
 
 from collections.abc import Sequence
