@@ -9,12 +9,14 @@ of two unused blocks never changes, and a heap of fixed keys does:
 
     key = log2(rate at its last use) + last use / half-life + log2(seconds saved / bytes)
 
+The rate of a block that went is remembered for a while, so that one which comes again and again is known as such.
 A block is of use only with all that precede it, so only leaves go: the end of a prefix before its start.
 """
 
 import heapq
 import itertools
 import math
+from collections import OrderedDict
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -26,6 +28,7 @@ K = TypeVar("K", bound=Hashable)
 HALF_LIFE_S = 300.0
 """Good at all sizes on the Mooncake conversation trace (benchmarks/cache.py)."""
 _LEAST_SAVED_S = 1e-9
+_REMEMBERED = 8  # blocks that went, for each that is here
 
 
 @dataclass(slots=True)
@@ -54,6 +57,7 @@ class EvictionOrder(Generic[K]):
         self._children: dict[K, int] = {}
         self._leaves: dict[str | None, list[tuple[float, int, K]]] = {}  # heaps: all (None), by tenant
         self._pins: list[tuple[float, int, K]] = []
+        self._gone: OrderedDict[K, float] = OrderedDict()  # the rates of blocks that went, should they come again
         self._turn = itertools.count()
 
     def __len__(self) -> int:
@@ -66,7 +70,9 @@ class EvictionOrder(Generic[K]):
         if key in self._blocks:
             self.use((key,), now_s)
             return
-        self._blocks[key] = _Block(parent, tenant, _worth(saved_s, size_bytes), now_s / self._half_life_s)
+        now = now_s / self._half_life_s
+        rate = now + math.log2(1.0 + 2.0 ** (self._gone.pop(key, -math.inf) - now))
+        self._blocks[key] = _Block(parent, tenant, _worth(saved_s, size_bytes), rate)
         if parent is not None:
             self._children[parent] = self._children.get(parent, 0) + 1
         self._offer(key)
@@ -103,7 +109,12 @@ class EvictionOrder(Generic[K]):
 
     def remove(self, key: K) -> None:
         block = self._blocks.pop(key, None)
-        if block is None or block.parent is None:
+        if block is None:
+            return
+        self._gone[key] = block.rate
+        while len(self._gone) > _REMEMBERED * (len(self._blocks) + 1):
+            self._gone.popitem(last=False)
+        if block.parent is None:
             return
         left = self._children[block.parent] - 1
         if left:

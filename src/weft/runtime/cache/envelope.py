@@ -7,17 +7,35 @@ and how it was encrypted, if it was. It is bound to its name: a block that was c
 """
 
 import struct
+from typing import NamedTuple, Protocol
 
 import msgspec
 import xxhash
 
 from weft.core.errors import CacheError
 from weft.runtime.cache.base import Buffer
-from weft.runtime.cache.keys import KeyRing, Sealing
 
 MAGIC, VERSION = b"WEFTBLK", 1
 PRELUDE = struct.Struct("<7sBIQ")
 MAX_HEADER_BYTES = 1024
+
+
+class Sealing(NamedTuple):
+    """What is needed, besides the key that it names, to open what was encrypted."""
+
+    key: str
+    salt: bytes
+    nonce: int
+
+
+class Sealer(Protocol):
+    """Encrypts at rest: weft.runtime.cache.keys."""
+
+    def seal(self, data: Buffer, bound_to: bytes) -> tuple[bytes, Sealing]: ...
+
+    def open(self, data: Buffer, bound_to: bytes, sealing: Sealing) -> bytes:
+        """CacheError if it was changed, or sealed with another key."""
+        ...
 
 
 class Header(msgspec.Struct, frozen=True):
@@ -27,14 +45,14 @@ class Header(msgspec.Struct, frozen=True):
     sealing: Sealing | None = None
 
 
-def wrap(name: str, payload: Buffer, keys: KeyRing | None = None) -> tuple[Buffer, Buffer]:
+def wrap(name: str, payload: Buffer, keys: Sealer | None = None) -> tuple[Buffer, Buffer]:
     """Head and body, to be written one after the other. Without encryption the payload is not copied."""
     body, sealing = (payload, None) if keys is None else keys.seal(payload, name.encode())
     header = msgspec.msgpack.encode(Header(name, memoryview(body).nbytes, xxhash.xxh3_64_intdigest(body), sealing))
     return PRELUDE.pack(MAGIC, VERSION, len(header), xxhash.xxh3_64_intdigest(header)) + header, body
 
 
-def unwrap(name: str, data: Buffer, keys: KeyRing | None = None) -> Buffer:
+def unwrap(name: str, data: Buffer, keys: Sealer | None = None) -> Buffer:
     """The payload, a view of `data` unless it was encrypted. CacheError if it is not what `wrap` made for this name."""
     view = memoryview(data).cast("B")
     header, start = _read_header(view)

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
-from typing import NamedTuple
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -20,19 +19,14 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from weft.core.errors import CacheError, InputError
 from weft.runtime.cache.base import Buffer
+from weft.runtime.cache.envelope import Sealing
 
 KEY_BYTES, SALT_BYTES, NONCE_BYTES = 32, 16, 12
 
 
-class Sealing(NamedTuple):
-    """What is needed, besides the key, to open it."""
-
-    key: str
-    salt: bytes
-    nonce: int
-
-
 class KeyRing:
+    """A `Sealer`."""
+
     def __init__(self, files: Sequence[Path]) -> None:
         if not files:
             raise InputError(subject="encryption", problem="names no key file", way_out="give at least one")

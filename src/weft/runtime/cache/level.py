@@ -13,8 +13,7 @@ from weft.core.errors import CacheError, CapacityError, TierFullError
 from weft.policy.block_value import HALF_LIFE_S, EvictionOrder
 from weft.policy.circuit import Circuit, CircuitConfig
 from weft.runtime.cache.base import Buffer, Tier
-from weft.runtime.cache.envelope import unwrap, wrap
-from weft.runtime.cache.keys import KeyRing
+from weft.runtime.cache.envelope import Sealer, unwrap, wrap
 from weft.runtime.cache.names import Key, Stored, parse_name
 
 T = TypeVar("T")
@@ -86,7 +85,7 @@ class Level:
         self,
         tier: Tier,
         config: LevelConfig,
-        keys: KeyRing | None = None,
+        keys: Sealer | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.tier = tier

@@ -9,8 +9,8 @@ from weft.core.errors import InputError, MissingProgramError
 from weft.core.units import GIGA
 from weft.runtime.cache.base import Tier
 from weft.runtime.cache.disk import DiskTier
+from weft.runtime.cache.envelope import Sealer
 from weft.runtime.cache.host import HostTier
-from weft.runtime.cache.keys import KeyRing
 from weft.runtime.cache.level import Level, LevelConfig
 from weft.runtime.cache.manager import CacheManager, Listener, ManagerConfig
 
@@ -22,8 +22,10 @@ OBJECT_USES = 2
 
 @dataclass(frozen=True, slots=True)
 class CacheSpec:
-    """No bytes: no such level. `key_files` encrypt what lies on disk and in the object store. `share`: of each level, that
-    one tenant may fill (`shares`: some tenants' own)."""
+    """No bytes: no such level. `key_files` encrypt what lies on disk and in the object store.
+
+    `share`: of each level, that one tenant may fill (`shares`: some tenants' own).
+    """
 
     host_bytes: int = 0
     disk_bytes: int = 0
@@ -49,7 +51,7 @@ class CacheSpec:
 def open_cache(
     spec: CacheSpec, on_changed: Listener | None = None, clock: Callable[[], float] = time.monotonic
 ) -> CacheManager:
-    keys = KeyRing(spec.key_files) if spec.key_files else None
+    keys = _sealer(spec.key_files) if spec.key_files else None
     sizes = {"host": spec.host_bytes, "disk": spec.disk_bytes, "objects": spec.objects_bytes}
     levels = list[Level]()
     for name, capacity_bytes in sizes.items():
@@ -61,6 +63,18 @@ def open_cache(
     return CacheManager(levels, spec.manager, on_changed, clock)
 
 
+def _sealer(files: tuple[Path, ...]) -> Sealer:
+    try:
+        from weft.runtime.cache.keys import KeyRing  # an extra
+    except ImportError as error:
+        raise _needs("encryption of the cache", "cryptography") from error
+    return KeyRing(files)
+
+
+def _needs(subject: str, library: str) -> MissingProgramError:
+    return MissingProgramError(subject=subject, problem=f"needs {library}", way_out="pip install 'weft[cache]'")
+
+
 def _tier(name: str, spec: CacheSpec) -> Tier:
     if name == "host":
         return HostTier(spec.host_bytes)
@@ -70,7 +84,5 @@ def _tier(name: str, spec: CacheSpec) -> Tier:
     try:
         from weft.runtime.cache.objects import ObjectTier  # an extra
     except ImportError as error:
-        raise MissingProgramError(
-            subject="cache in an object store", problem="needs obstore", way_out="pip install 'weft[cache]'"
-        ) from error
+        raise _needs("cache in an object store", "obstore") from error
     return ObjectTier.open(spec.objects_url, endpoint=spec.objects_endpoint)
