@@ -23,6 +23,9 @@ WeftError                     every refusal: subject, problem, way out
     ├── OverloadError         more work came than the fleet can do
     ├── NodeDiedError         a node process ended or stopped answering
     ├── StepFailedError       a step raised on its node
+    ├── CacheError            a place for KV blocks or conversations is full, down or holds what it should not
+    │   └── TierFullError     … is full
+    ├── QuotaError            a tenant has used up its share
     └── WireError             a frame is malformed, oversized or not authentic
 """
 
@@ -107,6 +110,15 @@ class NodeDiedError(RunError): ...
 
 
 class StepFailedError(RunError): ...
+
+
+class CacheError(RunError): ...
+
+
+class TierFullError(CacheError): ...
+
+
+class QuotaError(RunError): ...
 
 
 class WireError(RunError): ...
