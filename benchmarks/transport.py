@@ -186,7 +186,7 @@ def arrow_flight() -> Iterator[Move]:
 
 def serve_nixl(pipe: Pipe) -> None:
     """Memory of ours that the other side may read, registered beforehand."""
-    from nixl._api import nixl_agent, nixl_agent_config
+    from nixl._api import nixl_agent, nixl_agent_config  # pyright: ignore[reportMissingImports]
 
     agent = nixl_agent("receiver", nixl_agent_config(backends=["UCX"]))
     target = np.ones(LARGEST, np.uint8)
@@ -198,7 +198,7 @@ def serve_nixl(pipe: Pipe) -> None:
 @contextmanager
 def nixl() -> Iterator[Move]:
     """The bare library: one WRITE between memory that both sides registered beforehand."""
-    from nixl._api import nixl_agent, nixl_agent_config
+    from nixl._api import nixl_agent, nixl_agent_config  # pyright: ignore[reportMissingImports]
 
     ours, theirs = mp.Pipe()
     child = mp.get_context("spawn").Process(target=serve_nixl, args=(theirs,))
