@@ -12,13 +12,13 @@ import argparse
 import asyncio
 import importlib.util
 import multiprocessing as mp
-import multiprocessing.connection
 import secrets
 import socket
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from multiprocessing.connection import Connection as Pipe
 from typing import Any
 
 import numpy as np
@@ -34,7 +34,6 @@ MIB = 2**20
 LAYER_BYTES = 32 * MIB
 SIZES = (64 * MIB,) if "--quick" in sys.argv else (64 * MIB, 1024 * MIB)
 LARGEST = max(SIZES)
-Pipe = mp.connection.Connection
 Move = Callable[[int], float]
 """Moves so many bytes; returns the seconds until the receiver has them all."""
 

@@ -11,9 +11,9 @@ import sys
 import zlib
 from collections.abc import Callable
 
-import atheris  # pyright: ignore[reportMissingImports]
+import atheris  # pyright: ignore[reportMissingImports, reportMissingModuleSource]
 
-with atheris.instrument_imports(include=["weft.runtime", "weft.core.errors"]):
+with atheris.instrument_imports(include=["weft.runtime", "weft.core.errors"]):  # pyright: ignore[reportAttributeAccessIssue]
     from weft.core.errors import WireError
     from weft.runtime import messages
     from weft.runtime.kv import wire
