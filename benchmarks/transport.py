@@ -12,13 +12,13 @@ import argparse
 import asyncio
 import importlib.util
 import multiprocessing as mp
-import multiprocessing.connection
 import secrets
 import socket
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from multiprocessing.connection import Connection as Pipe
 from typing import Any
 
 import numpy as np
@@ -34,7 +34,6 @@ MIB = 2**20
 LAYER_BYTES = 32 * MIB
 SIZES = (64 * MIB,) if "--quick" in sys.argv else (64 * MIB, 1024 * MIB)
 LARGEST = max(SIZES)
-Pipe = mp.connection.Connection
 Move = Callable[[int], float]
 """Moves so many bytes; returns the seconds until the receiver has them all."""
 
@@ -186,7 +185,7 @@ def arrow_flight() -> Iterator[Move]:
 
 def serve_nixl(pipe: Pipe) -> None:
     """Memory of ours that the other side may read, registered beforehand."""
-    from nixl._api import nixl_agent, nixl_agent_config
+    from nixl._api import nixl_agent, nixl_agent_config  # pyright: ignore[reportMissingImports]
 
     agent = nixl_agent("receiver", nixl_agent_config(backends=["UCX"]))
     target = np.ones(LARGEST, np.uint8)
@@ -198,7 +197,7 @@ def serve_nixl(pipe: Pipe) -> None:
 @contextmanager
 def nixl() -> Iterator[Move]:
     """The bare library: one WRITE between memory that both sides registered beforehand."""
-    from nixl._api import nixl_agent, nixl_agent_config
+    from nixl._api import nixl_agent, nixl_agent_config  # pyright: ignore[reportMissingImports]
 
     ours, theirs = mp.Pipe()
     child = mp.get_context("spawn").Process(target=serve_nixl, args=(theirs,))

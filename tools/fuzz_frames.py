@@ -11,9 +11,9 @@ import sys
 import zlib
 from collections.abc import Callable
 
-import atheris
+import atheris  # pyright: ignore[reportMissingImports, reportMissingModuleSource]
 
-with atheris.instrument_imports(include=["weft.runtime", "weft.core.errors"]):
+with atheris.instrument_imports(include=["weft.runtime", "weft.core.errors"]):  # pyright: ignore[reportAttributeAccessIssue]
     from weft.core.errors import WireError
     from weft.runtime import messages
     from weft.runtime.kv import wire
@@ -29,7 +29,7 @@ SMALL = KvShape(MODEL, 2, 2, 4, 3, "int8", "nhd", 2)
 def _whole() -> bytes:
     numbers = np.arange(np.prod(SMALL.array_shape), dtype=np.int8).reshape(SMALL.array_shape)
     scales = np.ones((2, 3), np.float32)
-    return b"".join(wire.encode(KvCache(SMALL, *[(numbers,) * 2] * 2, *[(scales,) * 2] * 2)))
+    return b"".join(wire.encode(KvCache(SMALL, (numbers,) * 2, (numbers,) * 2, (scales,) * 2, (scales,) * 2)))
 
 
 VALID = _whole()

@@ -92,6 +92,7 @@ class Acceptor:
         task = asyncio.ensure_future(self._serve(connection))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(lambda _: connection.abort())  # a task that is cancelled before it began closes nothing
 
     async def _serve(self, connection: FramedConnection) -> None:
         try:
