@@ -24,7 +24,6 @@ SLOW = (
     "compiler/codegen/test_numerics.py::*qwen3*",
     "compiler/codegen/test_numerics.py::*mixtral*",
     "compiler/codegen/test_numerics.py::*vulkan*",
-    "compiler/codegen/test_numerics.py::*every_target*",
     "compiler/codegen/test_numerics.py::*float16*",
     "compiler/codegen/test_numerics.py::test_several_prompts_are_prefilled_at_once",
     "compiler/codegen/test_numerics.py::test_embeddings_and_hidden_states_are_those_of_transformers",

@@ -15,7 +15,7 @@ from weft.runtime.engines.torch_engine import TorchEngine
 
 PROMPTS = [[3, 17, 250, 9, 44, 120, 8, 8, 61], [7], list(range(20, 60)), [299, 0, 5, 1]]
 STEPS = 64
-ALWAYS = ("small",)
+ALWAYS = ("small", "every target")
 FAMILIES = ("llama", "qwen3", "mixtral")
 CPU = "local-sync"  # one thread: tiny models only wait for more
 

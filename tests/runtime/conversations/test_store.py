@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -28,29 +29,27 @@ SMALL = StoreConfig(quota_bytes=1000, quotas_bytes={"rich": 10_000}, message_byt
 
 
 @pytest.fixture(scope="module")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The URL of a server of our own, where one is installed."""
+def postgres() -> Iterator[str]:
+    """The URL of a server of our own, where one is installed. It runs as postgres, whom pytest's folders keep out."""
     if shutil.which("initdb") is None or shutil.which("postgres") is None:
         pytest.skip("needs a PostgreSQL server")
-    root = tmp_path_factory.mktemp("pg")
     user = "postgres" if os.geteuid() == 0 else None
-    for folder in (root, root.parent, root.parent.parent):
-        folder.chmod(folder.stat().st_mode | 0o011)
-    if user:
-        shutil.chown(root, user)
-    made = ["initdb", "-D", f"{root}/data", "-U", "weft", "-A", "trust", "--no-sync", "-E", "UTF8"]
-    subprocess.run(made, check=True, capture_output=True, user=user, cwd=root)
-    command = ["postgres", "-D", f"{root}/data", "-k", str(root), "-c", "listen_addresses=", "-c", "fsync=off"]
-    with subprocess.Popen(command, stderr=subprocess.DEVNULL, user=user, cwd=root) as server:
-        url = f"postgresql://weft@/postgres?host={root}"
-        for _ in range(200):
-            try:
-                PostgresDatabase(url).close()
-                break
-            except CacheError:
-                time.sleep(0.05)
-        yield url
-        server.send_signal(signal.SIGINT)
+    with tempfile.TemporaryDirectory(prefix="weft-pg-") as root:
+        if user:
+            shutil.chown(root, user)
+        made = ["initdb", "-D", f"{root}/data", "-U", "weft", "-A", "trust", "--no-sync", "-E", "UTF8"]
+        subprocess.run(made, check=True, capture_output=True, user=user, cwd=root)
+        command = ["postgres", "-D", f"{root}/data", "-k", root, "-c", "listen_addresses=", "-c", "fsync=off"]
+        with subprocess.Popen(command, stderr=subprocess.DEVNULL, user=user, cwd=root) as server:
+            url = f"postgresql://weft@/postgres?host={root}"
+            for _ in range(200):
+                try:
+                    PostgresDatabase(url).close()
+                    break
+                except CacheError:
+                    time.sleep(0.05)
+            yield url
+            server.send_signal(signal.SIGINT)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
