@@ -13,7 +13,8 @@ from weft.core.errors import StepFailedError
 from weft.core.message import Message
 from weft.core.program import GIVES, LABELS, LOOKUP, PART, THEN, StepKind
 from weft.runtime.job import Done, Handler, Job
-from weft.runtime.messages import StepMetrics
+from weft.runtime.messages import NO_TOKEN, StepMetrics
+from weft.runtime.reply_terms import constraint_of, sampling_of, stops_of
 from weft.runtime.services import not_served
 from weft.runtime.steps.glue import GLUE
 from weft.runtime.steps.recall import PASSAGES, embed, found, recall, remember, search_memory
@@ -21,6 +22,7 @@ from weft.runtime.threads import in_thread, iterate_in_thread
 from weft.runtime.values import Json, KvHandle, PrefixHandle, Told, as_text, as_value, plain
 
 if TYPE_CHECKING:
+    from weft.runtime.engines.base import Prefilled
     from weft.runtime.steps.remote_chat import RemoteChat
 
 DEFAULT_MAX_TOKENS = 256
@@ -60,11 +62,19 @@ async def prefill(job: Job) -> Done:
         return await _remote_prefill(job, job.services.remotes[job.call.step])
     chat, engine = job.services.need(job.services.chat, job.call.step), job.engine
     messages = _messages(job)
+    attributes, stops = job.call.attributes, stops_of(job.call.attributes)
+    sampling = sampling_of(attributes)
+
+    def read() -> "Prefilled":
+        constraint = constraint_of(attributes, chat, engine.vocab)
+        return engine.prefill(prompt, sampling, constraint)
+
     prompt = await in_thread(lambda: chat.encode(messages))
-    prefilled = await in_thread(lambda: engine.prefill(prompt), lambda late: engine.release(late.sequence))
+    prefilled = await in_thread(read, lambda late: engine.release(late.sequence))
     handle = KvHandle(job.address, prefilled.sequence, prefilled.first_token, len(prompt))
     if prefilled.first_token not in chat.stop_tokens:
-        await job.emit_token(prefilled.first_token, TextStream(chat).push(prefilled.first_token))
+        text = stops.push(TextStream(chat).push(prefilled.first_token))
+        await job.emit_token(prefilled.first_token, text)
     late_s = engine.late_s(prefilled.sequence)
     return Done((handle,), StepMetrics(len(prompt), 1, 0, engine.emulated, late_s))
 
@@ -96,22 +106,27 @@ async def decode(job: Job) -> Done:
             problem=f"its KV is on {handle.address}, not on this node",
             way_out="put a kv_transfer step before it on this pool",
         )
-    stream, count = TextStream(chat), 0
+    attributes, stream, stops = job.call.attributes, TextStream(chat), stops_of(job.call.attributes)
+    said, count = "", 0
     if handle.first_token not in chat.stop_tokens:
-        stream.push(handle.first_token)  # its text went out with the prefill
+        said = stops.push(stream.push(handle.first_token))  # it went out with the prefill
     further = job.attribute("max_tokens", DEFAULT_MAX_TOKENS) - 1
     try:
-        async with contextlib.aclosing(
-            iterate_in_thread(engine.decode(handle.sequence, further, chat.stop_tokens))
-        ) as tokens:
-            async for token in tokens:
+        constraint = await in_thread(lambda: constraint_of(attributes, chat, engine.vocab))
+        replies = engine.decode(handle.sequence, further, chat.stop_tokens, sampling_of(attributes), constraint)
+        async with contextlib.aclosing(iterate_in_thread(replies)) as tokens:
+            while not stops.stopped and (token := await anext(tokens, None)) is not None:
                 count += 1
-                await job.emit_token(token, stream.push(token))
+                piece = stops.push(stream.push(token))
+                said += piece
+                await job.emit_token(token, piece)
         late_s = engine.late_s(handle.sequence)
     finally:
         engine.release(handle.sequence)
-    stream.finish()
-    return Done((stream.text,), StepMetrics(0, count, 0, engine.emulated, late_s))
+    if rest := stops.push(stream.finish()) + stops.finish():
+        said += rest
+        await job.emit_token(NO_TOKEN, rest)
+    return Done((said,), StepMetrics(0, count, 0, engine.emulated, late_s))
 
 
 async def _remote_prefill(job: Job, remote: "RemoteChat") -> Done:

@@ -35,6 +35,9 @@ class StepMetrics(msgspec.Struct, frozen=True):
     usd: float = 0.0
 
 
+NO_TOKEN = -1
+
+
 class Hello(msgspec.Struct, frozen=True, tag="hello"):
     id: int
     version: int = PROTOCOL_VERSION
@@ -71,7 +74,8 @@ class Cancel(msgspec.Struct, frozen=True, tag="cancel"):
 
 
 class Token(msgspec.Struct, frozen=True, tag="token"):
-    """One token of a reply; `text` is empty while a character is not whole."""
+    """One token of a reply; `text` is empty while a character is not whole, or may be a stop string. NO_TOKEN brings text
+    that was held back, once the reply is over."""
 
     id: int
     token: int

@@ -9,6 +9,7 @@ from weft.core.errors import RunError
 from weft.runtime.client import NodeClient
 from weft.runtime.values import Value
 from weft.serve.cost import run_usd
+from weft.serve.replies import Terms, on_terms
 from weft.serve.run import OnEvent, RunOutcome, run_agent
 
 
@@ -29,12 +30,13 @@ class ServedAgent:
     def name(self) -> str:
         return self.deployment.program.name
 
-    async def run(self, inputs: Mapping[str, Value], on_event: OnEvent) -> RunOutcome:
+    async def run(self, inputs: Mapping[str, Value], on_event: OnEvent, terms: Terms) -> RunOutcome:
         """One run, to its end; cancelling it cancels its steps on their nodes. Raises RunError after `run_s`."""
+        deployment = on_terms(self.deployment, terms)
         self.running += 1
         try:
             async with asyncio.timeout(self.run_s):
-                outcome = await run_agent(self.deployment, self.clients, inputs, on_event)
+                outcome = await run_agent(deployment, self.clients, inputs, on_event)
         except TimeoutError:
             self.failed += 1
             raise _late(self.name, self.run_s) from None

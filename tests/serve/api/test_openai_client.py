@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import contextlib
+import json
 from collections.abc import AsyncGenerator, Callable
 
 import openai
@@ -99,9 +100,13 @@ async def test_refusals_are_the_clients_own_errors(app: App, connected: Connect)
         create = client.chat.completions.create
         with pytest.raises(openai.NotFoundError, match="there is no model 'gpt-9'; there is chat, loop, speaker, ear"):
             await create(model="gpt-9", messages=ASK)
-        with pytest.raises(openai.BadRequestError, match="temperature is not taken here") as caught:
-            await create(model="chat", messages=ASK, temperature=0.5)
-        assert caught.value.param == "temperature"
+        with pytest.raises(openai.BadRequestError, match="logit_bias is not taken here") as caught:
+            await create(model="chat", messages=ASK, logit_bias={"1": 1})
+        assert caught.value.param == "logit_bias"
+        with pytest.raises(openai.BadRequestError, match="draws them itself: leave temperature out"):
+            await create(model="loop", messages=ASK[1:], temperature=0.5)
+        with pytest.raises(openai.BadRequestError, match="top_p: is 2.0; give above 0 and at most 1"):
+            await create(model="chat", messages=ASK, top_p=2.0)
         with pytest.raises(openai.BadRequestError, match="not a conversation: got 2 messages"):
             await create(model="loop", messages=ASK)
         with pytest.raises(openai.InternalServerError, match="this text is not welcome"):
@@ -139,3 +144,36 @@ async def test_voices_and_ears(app: App, connected: Connect) -> None:
             await client.audio.transcriptions.create(model="ear", file=("a.wav", b"x"), language="en")
         with pytest.raises(openai.BadRequestError, match="it does not speak"):
             await client.audio.speech.create(model="loop", input="hello", voice="none", response_format="wav")
+
+
+async def test_a_seed_draws_the_same_reply_again(app: App, connected: Connect) -> None:
+    drawn = {"model": "chat", "messages": ASK, "temperature": 1.5, "top_p": 0.95}
+    async with connected(app) as client:
+        replies = [await client.chat.completions.create(**drawn, seed=seed) for seed in (1, 1, 2)]
+        greedy = await client.chat.completions.create(model="chat", messages=ASK)
+    first, again, other = [each.choices[0].message.content for each in replies]
+    assert first == again != other
+    assert greedy.choices[0].message.content not in (first, other)
+
+
+async def test_a_reply_ends_where_it_is_told(app: App, connected: Connect) -> None:
+    async with connected(app) as client:
+        whole = (await client.chat.completions.create(model="chat", messages=ASK)).choices[0].message.content
+        short = await client.chat.completions.create(model="chat", messages=ASK, max_tokens=5)
+        stop = whole[len(whole) // 2 : len(whole) // 2 + 3]
+        stopped = await client.chat.completions.create(model="chat", messages=ASK, stop=stop)
+        stream = await client.chat.completions.create(model="chat", messages=ASK, stop=[stop, "never"], stream=True)
+        pieces = [chunk.choices[0].delta.content or "" async for chunk in stream]
+    assert short.usage.completion_tokens == 5
+    assert short.choices[0].finish_reason == "length"
+    assert whole.startswith(short.choices[0].message.content)
+    assert stopped.choices[0].message.content == whole[: whole.index(stop)] == "".join(pieces)
+    assert stopped.choices[0].finish_reason == "stop"
+
+
+async def test_a_reply_fits_its_schema(app: App, connected: Connect) -> None:
+    schema = {"type": "object", "properties": {"ok": {"type": "boolean"}}, "required": ["ok"]}
+    wanted = {"type": "json_schema", "json_schema": {"name": "verdict", "schema": schema}}
+    async with connected(app) as client:
+        answer = await client.chat.completions.create(model="chat", messages=ASK, response_format=wanted)
+    assert json.loads(answer.choices[0].message.content)["ok"] in (True, False)

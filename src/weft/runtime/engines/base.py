@@ -25,6 +25,11 @@ class Engine(Protocol):
         ...
 
     @property
+    def vocab(self) -> int:
+        """Tokens that the model can say, which may be more than its tokenizer knows."""
+        ...
+
+    @property
     def emulated(self) -> bool:
         """True if times are made up to match a device that is not there."""
         ...

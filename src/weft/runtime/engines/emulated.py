@@ -40,6 +40,10 @@ class EmulatedEngine:
         return self._inner.model_hash
 
     @property
+    def vocab(self) -> int:
+        return self._inner.vocab
+
+    @property
     def emulated(self) -> bool:
         return True
 

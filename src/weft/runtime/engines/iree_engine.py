@@ -54,6 +54,10 @@ class IreeEngine:
         return self._artifact.model_hash
 
     @property
+    def vocab(self) -> int:
+        return self._artifact.vocab
+
+    @property
     def emulated(self) -> bool:
         return False
 

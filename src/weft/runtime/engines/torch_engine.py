@@ -78,6 +78,10 @@ class TorchEngine:
         return self._model_hash
 
     @property
+    def vocab(self) -> int:
+        return self._config.vocab
+
+    @property
     def emulated(self) -> bool:
         return False
 

@@ -19,6 +19,7 @@ from weft.serve.api.schema import (
     Delta,
     Spoken,
 )
+from weft.serve.api.terms import terms_of
 
 
 @dataclass(slots=True)
@@ -33,10 +34,12 @@ class ChatRun:
     @classmethod
     def begun(cls, agent: ServedAgent, request: ChatRequest) -> "ChatRun":
         """Raises ApiError where the agent cannot take the request."""
-        return cls(request, Reply(agent, agent_inputs(agent.deployment.program, request.messages)))
+        program = agent.deployment.program
+        return cls(request, Reply(agent, agent_inputs(program, request.messages), terms_of(program, request)))
 
     async def completion(self) -> Completion:
-        choices = [Choice(0, self._message(await self.reply.whole()), "stop")]
+        message = self._message(await self.reply.whole())
+        choices = [Choice(0, message, self.reply.finish_reason)]
         return Completion(self.id, self.created, self.reply.agent.name, choices, self.reply.usage)
 
     async def chunks(self) -> AsyncIterator[Chunk]:
@@ -49,7 +52,7 @@ class ChatRun:
                 yield self._chunk(Delta(audio=self._spoken(piece)))
         if not self._wants_sound and isinstance(self.reply.answer, bytes):
             yield self._chunk(Delta(content=self.reply.words))
-        yield self._chunk(Delta(), "stop")
+        yield self._chunk(Delta(), self.reply.finish_reason)
         if self.request.stream_options and self.request.stream_options.include_usage:
             yield Chunk(self.id, self.created, self.reply.agent.name, [], self.reply.usage)
 

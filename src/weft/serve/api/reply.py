@@ -6,18 +6,18 @@ Tokens are said as they come where a call's reply is what the agent returns. Whe
 
 import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from weft.core.deployment import Deployment
 from weft.core.errors import WeftError
 from weft.core.metrics import StepRecord
-from weft.core.program import Block, Program, StepKind
 from weft.runtime.values import Value
 from weft.serve.agents import ServedAgent
 from weft.serve.api.errors import as_api_error
 from weft.serve.api.schema import StepUsage, Usage
 from weft.serve.cost import step_usd
 from weft.serve.events import AudioPiece, RunEvent, StepEnded, TokenPiece
+from weft.serve.replies import Terms, on_terms, reply_steps
 from weft.serve.run import OnEvent, RunOutcome
 
 
@@ -27,6 +27,7 @@ class Reply:
 
     agent: ServedAgent
     inputs: dict[str, Value]
+    terms: Terms = field(default_factory=dict[str, str | int | float])
     words: str = ""
     outcome: RunOutcome | None = None
 
@@ -39,7 +40,7 @@ class Reply:
         events: asyncio.Queue[RunEvent | None] = asyncio.Queue()
         running = asyncio.create_task(self._run(events.put_nowait))
         running.add_done_callback(lambda _: events.put_nowait(None))
-        streamed, told = streamed_steps(self.agent.deployment.program), 0
+        streamed, told = reply_steps(self.agent.deployment.program), 0
         try:
             while (event := await events.get()) is not None:
                 self._note(event)
@@ -59,6 +60,18 @@ class Reply:
         return self.outcome.values[0]
 
     @property
+    def finish_reason(self) -> str:
+        """ "length" where the reply was cut at its limit, "stop" else; once the run is over."""
+        assert self.outcome is not None, "the run is over"
+        program = on_terms(self.agent.deployment, self.terms).program
+        limits = {step.name: step.attributes.get("max_tokens") for step in program.steps}
+        names = reply_steps(program)
+        for record in self.outcome.record.steps:
+            if record.step in names and record.output_tokens + 1 == limits[record.step] and record.input_tokens == 0:
+                return "length"
+        return "stop"
+
+    @property
     def usage(self) -> Usage:
         """Of the run, once it is over."""
         assert self.outcome is not None, "the run is over"
@@ -68,7 +81,7 @@ class Reply:
 
     async def _run(self, on_event: OnEvent) -> Value:
         try:
-            self.outcome = await self.agent.run(self.inputs, on_event)
+            self.outcome = await self.agent.run(self.inputs, on_event, self.terms)
         except WeftError as error:
             raise as_api_error(error) from error
         return self.answer
@@ -76,21 +89,6 @@ class Reply:
     def _note(self, event: RunEvent) -> None:
         if isinstance(event, StepEnded):
             self.words = next((each for each in event.outputs if isinstance(each, str)), self.words)
-
-
-def streamed_steps(program: Program) -> frozenset[str]:
-    """Prefills and decodes whose reply their block returns as it is."""
-    return frozenset(name for block in program.blocks for name in _returned_call(block))
-
-
-def _returned_call(block: Block) -> tuple[str, ...]:
-    made_by = {output: step for step in block.steps for output in step.outputs}
-    step = made_by.get(block.terminator.returns[0]) if len(block.terminator.returns) == 1 else None
-    names = list[str]()
-    while step is not None and step.kind in (StepKind.DECODE, StepKind.KV_TRANSFER, StepKind.PREFILL):
-        names.append(step.name)
-        step = None if step.kind is StepKind.PREFILL else made_by.get(step.inputs[0])
-    return tuple(names)
 
 
 def _piece(event: RunEvent, streamed: frozenset[str]) -> str | bytes | None:

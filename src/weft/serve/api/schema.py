@@ -1,9 +1,11 @@
 """The requests and answers of OpenAI's API that Weft speaks. What a request says and Weft does not do is refused."""
 
-from typing import Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Struct
+
+PositiveInt = Annotated[int, msgspec.Meta(ge=1)]
 
 
 class TextPart(Struct, frozen=True, tag="text"):
@@ -32,8 +34,26 @@ class StreamOptions(Struct, frozen=True, forbid_unknown_fields=True):
     include_usage: bool = False
 
 
+class JsonSchema(Struct, frozen=True, forbid_unknown_fields=True):
+    name: str
+    schema: dict[str, Any]
+    description: str | None = None
+    strict: bool | None = None
+
+
+class TextFormat(Struct, frozen=True, tag="text"): ...
+
+
+class JsonFormat(Struct, frozen=True, tag="json_object"): ...
+
+
+class SchemaFormat(Struct, frozen=True, tag="json_schema"):
+    json_schema: JsonSchema
+
+
 class ChatRequest(Struct, frozen=True, forbid_unknown_fields=True):
-    """What /v1/chat/completions takes. `modalities` is what the caller can use: text alone leaves speech out."""
+    """What /v1/chat/completions takes. `modalities` is what the caller can use: text alone leaves speech out. What
+    stands below `metadata` is for agents whose reply is a call's: others say themselves how they draw."""
 
     model: str
     messages: list[ChatMessage]
@@ -43,6 +63,18 @@ class ChatRequest(Struct, frozen=True, forbid_unknown_fields=True):
     n: Literal[1] | None = None
     user: str | None = None
     metadata: dict[str, str] | None = None
+    max_tokens: PositiveInt | None = None
+    max_completion_tokens: PositiveInt | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+    min_p: float | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    repetition_penalty: float | None = None
+    seed: int | None = None
+    stop: str | list[str] | None = None
+    response_format: TextFormat | JsonFormat | SchemaFormat | None = None
 
 
 class StepUsage(Struct, frozen=True):

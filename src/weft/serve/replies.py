@@ -1,0 +1,45 @@
+"""The calls whose reply an agent returns as it is: they may be streamed, and a caller may say how they are drawn."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from weft.core.deployment import Deployment
+from weft.core.program import Block, Program, StepKind
+
+Terms = Mapping[str, str | int | float]
+"""See runtime/reply_terms.py."""
+
+CALL_KINDS = (StepKind.DECODE, StepKind.KV_TRANSFER, StepKind.PREFILL)
+
+
+def reply_steps(program: Program) -> frozenset[str]:
+    """Prefills and decodes whose reply their block returns."""
+    return frozenset(name for block in program.blocks for name in _returned_call(block))
+
+
+def on_terms(deployment: Deployment, terms: Terms) -> Deployment:
+    """The same with `terms` above the attributes of the reply's steps."""
+    if not terms:
+        return deployment
+    names = reply_steps(deployment.program)
+    blocks = tuple(
+        replace(
+            block,
+            steps=tuple(
+                replace(step, attributes={**step.attributes, **terms}) if step.name in names else step
+                for step in block.steps
+            ),
+        )
+        for block in deployment.program.blocks
+    )
+    return replace(deployment, program=replace(deployment.program, blocks=blocks))
+
+
+def _returned_call(block: Block) -> tuple[str, ...]:
+    made_by = {output: step for step in block.steps for output in step.outputs}
+    step = made_by.get(block.terminator.returns[0]) if len(block.terminator.returns) == 1 else None
+    names = list[str]()
+    while step is not None and step.kind in CALL_KINDS:
+        names.append(step.name)
+        step = None if step.kind is StepKind.PREFILL else made_by.get(step.inputs[0])
+    return tuple(names)
