@@ -147,7 +147,7 @@ def bare_tcp() -> Iterator[Move]:
 
 
 def serve_flight(pipe: Pipe) -> None:
-    import pyarrow.flight as flight
+    import pyarrow.flight as flight  # pyright: ignore[reportMissingImports]
 
     class Server(flight.FlightServerBase):
         def do_put(self, context: object, descriptor: object, reader: Any, writer: object) -> None:
@@ -161,8 +161,8 @@ def serve_flight(pipe: Pipe) -> None:
 
 @contextmanager
 def arrow_flight() -> Iterator[Move]:
-    import pyarrow as pa
-    import pyarrow.flight as flight
+    import pyarrow as pa  # pyright: ignore[reportMissingImports]
+    import pyarrow.flight as flight  # pyright: ignore[reportMissingImports]
 
     ours, theirs = mp.Pipe()
     child = mp.get_context("spawn").Process(target=serve_flight, args=(theirs,))

@@ -11,12 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from weft.core.errors import CapacityError, RunError
 from weft.policy.kv_blocks import BlockPool, Table
 from weft.runtime.engines.artifact import DECODE, MIN_CONTEXT, PREFILL, Artifact
 from weft.runtime.engines.base import Prefilled
 from weft.runtime.engines.iree_device import Array, Device, Program, element_type, open_store
+from weft.runtime.engines.requests import GREEDY, Constraint, Emitted, Sampling
+from weft.runtime.engines.sampling import History, Row, draw
 from weft.runtime.kv.cache import NUMPY_OF_DTYPE, KvCache, KvShape
 from weft.runtime.kv.convert import convert
 
@@ -61,25 +64,50 @@ class IreeEngine:
     def emulated(self) -> bool:
         return False
 
-    def prefill(self, tokens: Sequence[int]) -> Prefilled:
+    def prefill(
+        self, tokens: Sequence[int], sampling: Sampling = GREEDY, constraint: Constraint | None = None
+    ) -> Prefilled:
         self._check_prompt(tokens)
         sequence = self.open()
+        history = self._history(sampling, tokens, ())
         try:
-            first = int(self.extend([sequence], [tokens])[0].argmax())
+            first = _draw(self.extend([sequence], [tokens]), Row(sampling, len(tokens), history, constraint))
         except BaseException:
             self.release(sequence)
             raise
         self._sequences[sequence].last_token = first
         return Prefilled(sequence, first)
 
-    def decode(self, sequence: int, max_tokens: int, stop_tokens: Collection[int]) -> Iterator[int]:
+    def decode(
+        self,
+        sequence: int,
+        max_tokens: int,
+        stop_tokens: Collection[int],
+        sampling: Sampling = GREEDY,
+        constraint: Constraint | None = None,
+    ) -> Iterator[int]:
         state = self._state(sequence)
+        if sampling.repetition_penalty != 1.0:
+            raise RunError(
+                subject="repetition penalty",
+                problem="looks at the prompt, whose tokens this engine does not keep",
+                way_out="use presence_penalty or frequency_penalty",
+            )
+        history = self._history(sampling, (), (state.last_token,))
+        if constraint is not None and state.last_token not in stop_tokens:
+            constraint.advance(state.last_token)
         for _ in range(min(max_tokens, self._artifact.context - state.length)):
-            if state.last_token in stop_tokens:
+            if state.last_token in stop_tokens or (constraint is not None and constraint.finished):
                 return
-            (token,) = self.step([sequence])
-            if token not in stop_tokens:
-                yield token
+            logits = self.extend([sequence], [[state.last_token]])
+            token = state.last_token = _draw(logits, Row(sampling, state.length, history, constraint))
+            if token in stop_tokens:
+                return
+            if history is not None:
+                history.add(token)
+            if constraint is not None:
+                constraint.advance(token)
+            yield token
 
     def step(self, sequences: Sequence[int]) -> list[int]:
         """The next token of each sequence, in batches of the compiled sizes."""
@@ -199,6 +227,9 @@ class IreeEngine:
         artifact = self._artifact
         return KvShape(self.model_hash, artifact.layers, artifact.kv_heads, artifact.head_dim, tokens, artifact.dtype)
 
+    def _history(self, sampling: Sampling, prompt: Sequence[int], reply: Sequence[int]) -> History | None:
+        return History(prompt, reply, self._artifact.vocab, torch.device("cpu")) if sampling.penalises else None
+
     def _check_prompt(self, tokens: Sequence[int]) -> None:
         if not 0 < len(tokens) < self._artifact.context:
             raise RunError(
@@ -212,3 +243,10 @@ class IreeEngine:
                 problem=f"has tokens from {min(tokens)} to {max(tokens)}, the vocabulary has {self._artifact.vocab}",
                 way_out="use the tokenizer that was saved with this model",
             )
+
+
+def _draw(logits: Array, row: Row) -> int:
+    (drawn,) = draw(torch.from_numpy(np.array(logits)), [row])
+    if not isinstance(drawn, Emitted):
+        raise drawn
+    return drawn.token
