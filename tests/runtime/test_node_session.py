@@ -46,6 +46,7 @@ class WatchedEngine:
     def __init__(self, inner: Engine) -> None:
         self._inner = inner
         self.model_hash = inner.model_hash
+        self.vocab = inner.vocab
         self.held: set[int] = set()
         self.may_go = threading.Semaphore(10_000)
 

@@ -74,7 +74,7 @@ class Cancel(msgspec.Struct, frozen=True, tag="cancel"):
 
 
 class Token(msgspec.Struct, frozen=True, tag="token"):
-    """One token of a reply; `text` is empty while a character is not whole, or may be a stop string. NO_TOKEN brings text
+    """One token of a reply; `text` is empty while a character is not whole, or may be a stop string. NO_TOKEN: text
     that was held back, once the reply is over."""
 
     id: int
