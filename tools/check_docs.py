@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-COMMAND_LIMIT_S, TOTAL_LIMIT_S = 90.0, 240.0
+COMMAND_LIMIT_S, TOTAL_LIMIT_S = 90.0, 300.0
 _BLOCK = re.compile(
     r"(?P<skip><!--\s*not run:\s*(?P<reason>[^>]*?)\s*-->\s*\n)?^```console[^\n]*\n(?P<body>.*?)^```",
     re.MULTILINE | re.DOTALL,

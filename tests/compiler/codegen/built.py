@@ -39,12 +39,12 @@ class Wanted:
     dtype: str = "float32"
 
 
+TARGETS = ("x86-64", "aarch64", "cuda-sm80", "hip-gfx942", "vulkan")
 WANTED = (
-    Wanted("small", "llama", "prefill,decode", "1"),
     Wanted("llama", "llama", "prefill,decode", "1,4"),
     Wanted("qwen3", "qwen3", "prefill,decode,embed", "4"),
     Wanted("mixtral", "mixtral", "prefill,decode", "4"),
-    Wanted("every target", "llama", "prefill,decode", "1", ("aarch64", "cuda-sm80", "hip-gfx942", "vulkan")),
+    Wanted("every target", "llama", "prefill,decode", "1", TARGETS),
     Wanted("bert", "bert", "embed,encode", "2"),
     Wanted("float16", "llama", "decode", "1", dtype="float16"),
     Wanted("bfloat16", "llama", "decode", "1", dtype="bfloat16"),

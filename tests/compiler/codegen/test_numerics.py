@@ -15,7 +15,7 @@ from weft.runtime.engines.torch_engine import TorchEngine
 
 PROMPTS = [[3, 17, 250, 9, 44, 120, 8, 8, 61], [7], list(range(20, 60)), [299, 0, 5, 1]]
 STEPS = 64
-ALWAYS = ("small", "every target")
+ALWAYS = ("every target",)
 FAMILIES = ("llama", "qwen3", "mixtral")
 CPU = "local-sync"  # one thread: tiny models only wait for more
 
@@ -38,7 +38,7 @@ def greedy(model: Any, prompt: list[int]) -> list[int]:
 
 def test_greedy_tokens_are_those_of_transformers(built: Mapping[str, Built]) -> None:
     """One small model, whole, in every test run; the rest below takes minutes of compiling."""
-    model, engine = make_model("llama"), engine_of(built["small"])
+    model, engine = make_model("llama"), engine_of(built["every target"])
     for prompt in PROMPTS:
         prefilled = engine.prefill(prompt)
         assert [prefilled.first_token, *engine.decode(prefilled.sequence, STEPS - 1, ())] == greedy(model, prompt)
@@ -128,7 +128,7 @@ def test_a_decoder_embeds_by_its_pooled_hidden_states(built: Mapping[str, Built]
 
 
 def test_a_full_cache_refuses_and_is_whole_again_after_release(built: Mapping[str, Built]) -> None:
-    engine = engine_of(built["small"], tokens=32)
+    engine = engine_of(built["every target"], tokens=32)
     first = engine.prefill(list(range(20)))
     with pytest.raises(CapacityError, match="0 of 32 tokens left"):
         engine.prefill([1, 2, 3])
@@ -136,14 +136,14 @@ def test_a_full_cache_refuses_and_is_whole_again_after_release(built: Mapping[st
     engine.release(first.sequence)
     assert (
         engine.prefill([1, 2, 3]).first_token
-        == TorchEngine.load(built["small"].checkpoint).prefill([1, 2, 3]).first_token
+        == TorchEngine.load(built["every target"].checkpoint).prefill([1, 2, 3]).first_token
     )
 
 
 @pytest.mark.parametrize("prompt", [[], [0] * 512, [300], [-1]])
 def test_a_prompt_that_cannot_be_is_refused(built: Mapping[str, Built], prompt: list[int]) -> None:
     with pytest.raises(RunError, match="prompt"):
-        engine_of(built["small"]).prefill(prompt)
+        engine_of(built["every target"]).prefill(prompt)
 
 
 def test_kv_of_another_model_is_refused(built: Mapping[str, Built]) -> None:
@@ -154,7 +154,7 @@ def test_kv_of_another_model_is_refused(built: Mapping[str, Built]) -> None:
 
 
 def test_a_batch_that_was_not_compiled_is_refused(built: Mapping[str, Built]) -> None:
-    engine = engine_of(built["small"])
+    engine = engine_of(built["every target"])
     with pytest.raises(RunError, match="prefill of 2 sequences"):
         engine.extend([engine.open(), engine.open()], [[1, 2], [3, 4]])
 
