@@ -22,7 +22,7 @@ test: setup
 	@$(BIN)/pytest -n 2
 
 test-all: setup
-	@$(BIN)/pytest -n 2 --slow
+	@$(BIN)/pytest -n 2 --slow --timeout 900
 
 # Types and documented commands take longest and use one core each: they run side by side.
 check: setup

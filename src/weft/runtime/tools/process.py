@@ -77,6 +77,8 @@ class ToolProcess:
             os.killpg(self._process.pid, signal.SIGKILL)
         self._printing.cancel()
         await asyncio.gather(self._printing, return_exceptions=True)
+        # `wait` is over only when the pipes are, and a full one that nobody reads any more stays open for ever
+        self._process._transport.close()  # pyright: ignore  # asyncio has no public way
         await asyncio.shield(self._process.wait())
 
     async def _exchange(self, message: ToolSpec | Ask, limit_s: float) -> Answer:
