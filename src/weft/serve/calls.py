@@ -216,6 +216,10 @@ class Calls:
         except OverloadError:
             self._dispatcher.failed(node)
             raise
+        except NodeDiedError:
+            if node.client.died.done():
+                self._dispatcher.lost(node)
+            raise
         node.circuit.succeeded()
         return result
 

@@ -80,7 +80,7 @@ class Dispatcher:
             for pools, group in self._groups.items():
                 if pool.name in pools:
                     group.add(node)
-        client.died.add_done_callback(lambda _: self._lost(node))
+        client.died.add_done_callback(lambda _: self.lost(node))
         self._joined.set()
         self._joined = asyncio.Event()
 
@@ -95,6 +95,11 @@ class Dispatcher:
     def members(self, pool: str) -> list[LiveNode]:
         """Of a pool, that take work."""
         return [each for each in self.nodes.values() if each.pool and each.pool.name == pool and each.takes_work]
+
+    @property
+    def empty_pools(self) -> list[str]:
+        """Nobody of them takes work now."""
+        return [pool for pool in self._pool_names if not self.members(pool)]
 
     def at(self, address: str) -> LiveNode | None:
         """Who holds what is at an address."""
@@ -138,6 +143,13 @@ class Dispatcher:
         node.circuit.failed(self._clock())
         if node.circuit.is_open:
             self._each_group(node, lambda group: group.suspend(node))
+
+    def lost(self, node: LiveNode) -> None:
+        """It is dead. Whoever sees it first may say so."""
+        if self.nodes.pop(node.client, None) is not None:
+            self.deaths += not node.draining
+            self._take_out(node)
+            self._index.remove_worker(node.number)
 
     def told(self, node: LiveNode) -> None:
         """Routers are to know its speed anew."""
@@ -208,12 +220,6 @@ class Dispatcher:
         )
         cache = AssumedCache(self._index, number, max(1, tokens // BLOCK_TOKENS))
         return LiveNode(pool, client, worker, speed, cache, tally)
-
-    def _lost(self, node: LiveNode) -> None:
-        self.deaths += not node.draining
-        self._take_out(node)
-        self.nodes.pop(node.client, None)
-        self._index.remove_worker(node.number)
 
     def _take_out(self, node: LiveNode) -> None:
         for group in self._groups.values():
