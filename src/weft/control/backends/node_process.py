@@ -7,7 +7,7 @@ from collections import deque
 
 import msgspec
 
-from weft.control.backends.supervise import STDERR_LINES, address_in, death, how_it_ended, watch
+from weft.control.backends.supervise import STDERR_LINES, Detection, address_in, death, how_it_ended, watch
 from weft.core.errors import NodeDiedError
 from weft.runtime.client import NodeClient
 from weft.runtime.spec import NodeSpec
@@ -17,19 +17,20 @@ EXIT_GRACE_S = 2.0
 
 
 class NodeProcess:
-    def __init__(self, spec: NodeSpec, process: asyncio.subprocess.Process) -> None:
+    def __init__(self, spec: NodeSpec, process: asyncio.subprocess.Process, detection: Detection) -> None:
         self.spec = spec
         self.process = process
+        self._detection = detection
         self._stderr: deque[str] = deque(maxlen=STDERR_LINES)
         self._reading = asyncio.create_task(self._read_stderr())
         self._watching: asyncio.Task[None] | None = None
         self.client: NodeClient | None = None
 
     @classmethod
-    async def spawn(cls, spec: NodeSpec) -> "NodeProcess":
+    async def spawn(cls, spec: NodeSpec, detection: Detection) -> "NodeProcess":
         threads = str(spec.threads)
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "weft.runtime.node"),
+            *(sys.executable, "-m", "weft.runtime.node", spec.name),  # the name is for who reads `ps`
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
@@ -37,7 +38,7 @@ class NodeProcess:
             # read by torch's libraries when they load, so it cannot be told later
             env={**os.environ, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, "PYTHONUNBUFFERED": "1"},
         )
-        node = cls(spec, process)
+        node = cls(spec, process, detection)
         assert process.stdin is not None
         process.stdin.write(msgspec.json.encode(spec) + b"\n")
         return node
@@ -52,7 +53,7 @@ class NodeProcess:
         if not line:
             raise self._died(await self._explain())
         self.client = await NodeClient.open(self.spec.name, transport, address_in(line, self._died), self._explain)
-        self._watching = asyncio.create_task(watch(self.client, self._died))
+        self._watching = asyncio.create_task(watch(self.client, self._detection, self._died))
         return self.client
 
     async def stop(self) -> None:

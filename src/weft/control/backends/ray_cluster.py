@@ -23,7 +23,7 @@ from ray.util.placement_group import PlacementGroup, placement_group, remove_pla
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from weft.control.backends.ray_keeper import NodeKeeper
-from weft.control.backends.supervise import address_in, death, how_it_ended, watch
+from weft.control.backends.supervise import Detection, address_in, death, how_it_ended, watch
 from weft.core.errors import InputError, NodeDiedError
 from weft.runtime.client import NodeClient
 from weft.runtime.spec import NodeSpec
@@ -79,7 +79,7 @@ class RayCluster:
                 _, writer = await asyncio.open_connection(host, int(port))
             writer.close()
 
-    async def start(self, spec: NodeSpec, devices: Devices) -> "RayNode":
+    async def start(self, spec: NodeSpec, devices: Devices, detection: Detection | None = None) -> "RayNode":
         """Waits for the place. Raises InputError when the cluster has none within 30 s."""
         wants = {name: float(count) for name, count in devices.items()}
         group = placement_group([{"CPU": float(spec.threads), **wants}], strategy="STRICT_PACK")
@@ -89,7 +89,7 @@ class RayCluster:
             remove_placement_group(group)
             raise _no_place(spec, wants) from None
         keeper = _keeper(spec, wants, group)
-        return RayNode(spec, keeper, group)
+        return RayNode(spec, keeper, group, detection or Detection())
 
 
 async def _ready(group: PlacementGroup) -> None:
@@ -122,11 +122,12 @@ def _no_place(spec: NodeSpec, wants: Devices) -> InputError:
 class RayNode:
     """One node that Ray placed: started, connected, watched by our own pings, stopped."""
 
-    def __init__(self, spec: NodeSpec, keeper: Keeper, group: PlacementGroup) -> None:
+    def __init__(self, spec: NodeSpec, keeper: Keeper, group: PlacementGroup, detection: Detection) -> None:
         self.spec = spec
         self.client: NodeClient | None = None
         self._keeper = keeper
         self._group = group
+        self._detection = detection
         self._stderr: tuple[str, ...] = ()
         self._watching: asyncio.Task[None] | None = None
 
@@ -141,7 +142,7 @@ class RayNode:
         if not line:
             raise self._died(await self._explain())
         self.client = await NodeClient.open(self.spec.name, transport, address_in(line, self._died), self._explain)
-        self._watching = asyncio.create_task(watch(self.client, self._died))
+        self._watching = asyncio.create_task(watch(self.client, self._detection, self._died))
         return self.client
 
     async def machine(self) -> str:
@@ -156,7 +157,8 @@ class RayNode:
             await self.client.close()
         with contextlib.suppress(TimeoutError, RayError):  # hung or gone: killing the keeper closes the node's stdin
             await asyncio.wait_for(_told(self._keeper.stop), ASK_TIMEOUT_S)
-        ray.kill(self._keeper)
+        with contextlib.suppress(RayError, ValueError):  # it may be stopped for the second time
+            ray.kill(self._keeper)
         remove_placement_group(self._group)
 
     async def _explain(self) -> str:

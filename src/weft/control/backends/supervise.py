@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
 import msgspec
 
@@ -10,13 +11,28 @@ from weft.core.errors import NodeDiedError, RunError, WeftError
 from weft.runtime.client import NodeClient
 from weft.runtime.spec import NotStarted, Started, StartReport
 
-PING_INTERVAL_S = 0.25
-PING_TIMEOUT_S = 0.7
-PINGS_MISSED = 2  # one may be this process's own lag; found dead after at most 0.25 + 2 × 0.7 s
 STDERR_LINES = 30
 _REPORT: msgspec.json.Decoder[Started | NotStarted] = msgspec.json.Decoder(StartReport)
 
 Died = Callable[[str], NodeDiedError]
+
+
+@dataclass(frozen=True, slots=True)
+class Detection:
+    """A node that says nothing for `silence_s` is asked; one that misses `pings` of `timeout_s` in a row hangs. More
+    than one, since the first may be this process's own lag."""
+
+    silence_s: float = 0.25
+    timeout_s: float = 0.7
+    pings: int = 2
+
+    @property
+    def longest_s(self) -> float:
+        return self.silence_s + self.pings * self.timeout_s
+
+
+FAST = Detection(0.2, 0.35)
+"""For who can go on elsewhere: at most 0.9 s."""
 
 
 def address_in(line: bytes, died: Died) -> str:
@@ -32,18 +48,21 @@ def address_in(line: bytes, died: Died) -> str:
             raise _rebuilt(report)
 
 
-async def watch(client: NodeClient, died: Died) -> None:
+async def watch(client: NodeClient, terms: Detection, died: Died) -> None:
     """Ends when the node is dead: by pings if it hangs; a lost connection the client finds by itself."""
-    missed = 0
+    loop, missed = asyncio.get_running_loop(), 0
     while not client.died.done():
+        quiet_s = loop.time() - client.heard_s
+        if not missed and quiet_s < terms.silence_s:  # what it says is as good as an answer
+            await asyncio.sleep(terms.silence_s - quiet_s)
+            continue
         try:
-            await asyncio.wait_for(client.ping(), PING_TIMEOUT_S)
+            await asyncio.wait_for(client.ping(), terms.timeout_s)
             missed = 0
-            await asyncio.sleep(PING_INTERVAL_S)
         except TimeoutError:
-            missed += 1
-            if missed == PINGS_MISSED:
-                client.fail(died(f"did not answer {missed} pings of {PING_TIMEOUT_S:g} s"))
+            missed = 0 if loop.time() - client.heard_s < terms.timeout_s else missed + 1
+            if missed == terms.pings:
+                client.fail(died(f"did not answer {missed} pings of {terms.timeout_s:g} s"))
         except RunError:
             return
 
