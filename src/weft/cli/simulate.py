@@ -19,6 +19,7 @@ from weft.compiler.request import CompileRequest
 from weft.core.deployment import Deployment
 from weft.core.errors import InputError, OverloadError
 from weft.policy.retention import Rule
+from weft.policy.scaling import ScalingConfig
 from weft.report.simulation_figures import write_figures
 from weft.report.simulation_tables import headline, latency_table, notes, overload_sentence, pools_table
 from weft.sim.faults import Trouble, parse_autoscaling, parse_failure, parse_slowdown
@@ -52,6 +53,8 @@ Spread = Annotated[float, typer.Option(help="Coefficient of variation of CPU and
 Fail = Annotated[list[str] | None, typer.Option(help="Replicas that fail: h100:1@60s, with +30s if they come back.")]
 Slow = Annotated[list[str] | None, typer.Option(help="Replicas that slow down: h100:1@60sx2.5.")]
 Autoscale = Annotated[list[str] | None, typer.Option(help="Replicas added when queues grow: h100:8,queue=4,delay=60.")]
+Control = Annotated[bool, typer.Option("--control", help="Replicas come and go by the control loop's policy.")]
+StartS = Annotated[float, typer.Option("--start-delay", help="Seconds that a replica takes to start, with --control.")]
 Exact = Annotated[bool, typer.Option("--exact", help="Every decode step an event of its own: slower, equal results.")]
 Through = Annotated[bool, typer.Option("--through-overload", help="Go on when queues grow without bound.")]
 Window = Annotated[str, typer.Option(help="Seconds FROM:TO that trace.json shows, with --out.")]
@@ -123,6 +126,8 @@ class DecisionOptions:
     fail: Fail = None
     slow: Slow = None
     autoscale: Autoscale = None
+    control: Control = False
+    start_delay: StartS = 30.0
     exact: Exact = False
     through_overload: Through = False
 
@@ -141,6 +146,7 @@ class DecisionOptions:
             troubles=self._troubles(),
             window_s=window_s,
             source=source,
+            control=ScalingConfig(start_s=self.start_delay) if self.control else None,
         )
 
     def _no_tier(self) -> None:
@@ -223,6 +229,9 @@ class _Job:
         console.print(pools_table(summary))
         for line in notes(summary):
             console.print(line, style="dim", highlight=False)
+        for moment in outcome.control:
+            for action in moment.decision.actions:
+                console.print(f"at {moment.at_s:.0f} s {action}", style="dim", highlight=False)
         if self.out is not None:
             console.print(f"\n{self.out}/: {', '.join(sorted(path.name for path in self.out.iterdir()))}")
 

@@ -7,7 +7,9 @@ from weft.core.deployment import Deployment
 from weft.core.errors import InputError
 from weft.core.summary import Summary
 from weft.policy.retention import Rule
+from weft.policy.scaling import Scaling, ScalingConfig
 from weft.sim.admitting import Door
+from weft.sim.controlling import Controller, Moment
 from weft.sim.faults import Trouble, schedule
 from weft.sim.fleet import Fleet, build_fleet
 from weft.sim.kernel import Kernel, seconds, ticks
@@ -35,7 +37,8 @@ class SimConfig:
     bounds whole runs. `admission`: runs that would miss a bound are refused at their first model call. `cv` is the
     spread of CPU steps (0: fixed, None: exponential). `exact` makes every decode step an event. `most_late`: ends the
     simulation soon after more runs than that have ended late (None: it goes on). `window_s` records all that happens
-    from a second to a second. `source` says what the load is made from."""
+    from a second to a second. `source` says what the load is made from. `control`: replicas come and go by
+    `policy.scaling` (None: they stay)."""
 
     seed: int = 0
     router: RouterKind = RouterKind.WEFT
@@ -51,6 +54,7 @@ class SimConfig:
     window_s: tuple[float, float] | None = None
     source: str = "generated"
     most_late: int | None = None
+    control: ScalingConfig | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +70,7 @@ class Outcome:
     bin_s: float
     window: Window | None
     events: int
+    control: tuple[Moment, ...] = ()
 
 
 _DEFAULT = SimConfig()
@@ -117,6 +122,10 @@ class _Simulation:
         self.monitor = Monitor(self.kernel, self.fleet, self.walk, self.recorder, self.samples, config.stop_overload)
         self.monitor.most_late = config.most_late
         schedule(config.troubles, self.kernel, self.fleet, self.walk)
+        self.controller: Controller | None = None
+        if (terms := config.control) is not None:
+            scaling = Scaling(deployment, terms)
+            self.controller = Controller(self.kernel, self.fleet, self.walk, scaling, terms.start_s)
 
     def run(self, requests: Iterator[Request], on_progress: Callable[[int, float], None] | None) -> None:
         first = next(requests, None)
@@ -141,6 +150,8 @@ class _Simulation:
 
         at(ticks(first.at_s), 0, arrive, first)
         at(ticks(first.at_s), 0, self.monitor.look)
+        if self.controller is not None:
+            at(ticks(first.at_s), 0, self.controller.look)
         if on_progress is not None:
             at(ticks(first.at_s), 0, progress)
         kernel.run()
@@ -165,6 +176,7 @@ class _Simulation:
             until=now,
             overload=self.monitor.overload,
             retention=self.retaining.summary() if self.retaining else None,
+            paid_s=self.controller.replica_s if self.controller else None,
         )
         return Outcome(
             summary=summarise(ended, self.config.source, self.config.seed),
@@ -175,6 +187,7 @@ class _Simulation:
             bin_s=seconds(width),
             window=self.window,
             events=self.kernel.events,
+            control=tuple(self.controller.moments) if self.controller else (),
         )
 
     def _on_busy(self, replica: Replica, begins: int, ends: int) -> None:

@@ -31,6 +31,8 @@ class Ended:
     overload: Overload | None
     retention: RetentionSummary | None = None
     refused: int = 0
+    paid_s: Mapping[str, float] | None = None
+    """By pool, replica-seconds where they came and went under control; None: all were paid for all the time."""
 
 
 def summarise(ended: Ended, source: str, seed: int) -> Summary:
@@ -92,6 +94,10 @@ def _ordered(pools: tuple[Pool, ...], fleet: Fleet) -> list[Pool]:
 def _pool(ended: Ended, pool: Pool, at: int, span_s: float) -> PoolSummary:
     llm, cpu = ended.fleet.llm.get(pool.name), ended.fleet.cpu.get(pool.name)
     replicas, busy = _replicas_and_busy(pool, llm, cpu, ended.busy_s, span_s)
+    paid = float(replicas)
+    if ended.paid_s is not None and pool.name in ended.paid_s:
+        paid = ended.paid_s[pool.name] / span_s
+        busy = min(1.0, busy * replicas / max(paid, 1e-12))
     samples = ended.samples
     waiting = [sample.waiting[at] for sample in samples]
     return PoolSummary(
@@ -103,8 +109,8 @@ def _pool(ended: Ended, pool: Pool, at: int, span_s: float) -> PoolSummary:
         waiting=sum(waiting) / len(waiting),
         waiting_max=max(waiting),
         kv_used=sum(sample.kv_used[at] for sample in samples) / len(samples),
-        usd_per_hour=pool.usd_per_hour * replicas,
-        kwh=_kwh(pool, replicas, busy, span_s),
+        usd_per_hour=pool.usd_per_hour * paid,
+        kwh=_kwh(pool, paid, busy, span_s),
     )
 
 
@@ -119,7 +125,7 @@ def _replicas_and_busy(
     return pool.replicas, min(1.0, seconds(cpu.busy_ticks) / (span_s * cpu.cores))
 
 
-def _kwh(pool: Pool, replicas: int, busy: float, span_s: float) -> float | None:
+def _kwh(pool: Pool, replicas: float, busy: float, span_s: float) -> float | None:
     """At the meter, idle time included; None where the device's power is not known."""
     if pool.busy_w is None or pool.idle_w is None:
         return None

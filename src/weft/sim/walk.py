@@ -143,6 +143,12 @@ class Walk:
             call.loaded = 0
             self._submit(call, pool)
 
+    def drain(self, pool: LlmPool, replica: Replica) -> None:
+        """It gets no more calls, and ends those that it has."""
+        self._routers[pool.pool.name].remove(replica)
+        for pairing in self._pairings.values():
+            pairing.remove(replica)
+
     def _begin(self, request: Request, turn: int, stay: Stay | None) -> None:
         run = Run(self.started, request, AgentRun(self._script.program, self._inputs), self._kernel.now, turn)
         run.stay = stay
