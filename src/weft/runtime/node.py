@@ -43,7 +43,11 @@ class Node:
         self.died: WeftError | None = None
         if isinstance(services.engine, Mortal):
             loop = asyncio.get_running_loop()
-            services.engine.on_death(lambda error: loop.call_soon_threadsafe(self._die, error))
+
+            def tell(error: WeftError) -> None:
+                loop.call_soon_threadsafe(self._die, error)
+
+            services.engine.on_death(tell)
 
     async def listen(self) -> str:
         """Returns the address it can be called at."""

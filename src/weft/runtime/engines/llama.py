@@ -16,6 +16,7 @@ from weft.runtime.engines.attention import attend
 from weft.runtime.engines.batch import Batch
 from weft.runtime.engines.config import ModelConfig, Rope
 from weft.runtime.engines.paged_kv import PagedKv
+from weft.runtime.engines.shards import ALONE, Ranks, local_config, vocab_part
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +68,13 @@ class Layer:
 
 
 class Llama:
-    """Weights by their checkpoint names → hidden states and logits."""
+    """Weights by their checkpoint names → hidden states and logits. Of several ranks each holds its share of the
+    weights, and all run the same pass; `config` is the whole model's."""
 
-    def __init__(self, config: ModelConfig, weights: Mapping[str, Tensor]) -> None:
+    def __init__(self, config: ModelConfig, weights: Mapping[str, Tensor], ranks: Ranks = ALONE) -> None:
         self.config = config
+        self._local = local_config(config, ranks.share)
+        self._ranks = ranks
         self._embedding = weights["model.embed_tokens.weight"]
         self._layers = [_layer(config, weights, index) for index in range(config.layers)]
         self._norm = weights["model.norm.weight"]
@@ -80,20 +84,33 @@ class Llama:
     def forward(self, batch: Batch, kv: PagedKv) -> Tensor:
         """Hidden states (wanted rows, d_model); K and V of all rows are stored in `kv`."""
         rotation = self._rotation(batch.positions)
-        x = functional.embedding(batch.tokens, self._embedding)
+        x, add = self._embed(batch.tokens), self._ranks.sum
         for index, layer in enumerate(self._layers):
-            x = x + self._attend(layer, index, self._normed(x, layer.input_norm), rotation, batch, kv)
-            x = x + layer.mlp(self._normed(x, layer.mlp_norm))
+            x = x + add(self._attend(layer, index, self._normed(x, layer.input_norm), rotation, batch, kv))
+            x = x + add(layer.mlp(self._normed(x, layer.mlp_norm)))
         return self._normed(x[batch.wanted], self._norm)
 
     def logits(self, hidden: Tensor) -> Tensor:
         """(…, d_model) → (…, vocab)."""
-        return functional.linear(hidden, self._head)
+        logits = functional.linear(hidden, self._head)
+        if self._ranks.share.size == 1:
+            return logits
+        rows = -(-self.config.vocab // self._ranks.share.size)
+        parts = self._ranks.collect(functional.pad(logits, (0, rows - logits.shape[-1])))
+        return torch.cat([*parts], dim=-1)[..., : self.config.vocab]
+
+    def _embed(self, tokens: Tensor) -> Tensor:
+        if self._ranks.share.size == 1:
+            return functional.embedding(tokens, self._embedding)
+        mine = vocab_part(self.config, self._ranks.share)
+        foreign = (tokens < mine.start) | (tokens >= mine.stop)
+        rows = functional.embedding((tokens - mine.start).masked_fill(foreign, 0), self._embedding)
+        return self._ranks.sum(rows.masked_fill(foreign[:, None], 0))
 
     def _attend(
         self, layer: Layer, index: int, x: Tensor, rotation: tuple[Tensor, Tensor], batch: Batch, kv: PagedKv
     ) -> Tensor:
-        config = self.config
+        config = self._local
         heads = layer.qkv(x).view(len(x), config.heads + 2 * config.kv_heads, config.head_dim)
         q, k, v = heads.split((config.heads, config.kv_heads, config.kv_heads), dim=1)
         if layer.q_norm is not None and layer.k_norm is not None:
@@ -163,7 +180,8 @@ def _layer(config: ModelConfig, weights: Mapping[str, Tensor], index: int) -> La
     prefix = f"model.layers.{index}."
 
     def linear(*names: str) -> Linear:
-        biases = [weights[f"{prefix}{name}.bias"] for name in names if f"{prefix}{name}.bias" in weights]
+        given = [weights.get(f"{prefix}{name}.bias") for name in names]
+        biases = [bias for bias in given if bias is not None and len(bias)]  # of another rank's there is nothing
         joined = torch.cat([weights[f"{prefix}{name}.weight"] for name in names])
         return Linear(joined, torch.cat(biases) if biases else None)
 
