@@ -4,6 +4,7 @@
 import contextlib
 import hashlib
 import json
+import re
 from collections.abc import Callable, Generator, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,11 @@ from safetensors import SafetensorError, safe_open
 from weft.core.errors import CheckpointError
 from weft.runtime.engines.artifact import Artifact
 from weft.runtime.engines.config import ModelConfig, parse_config
+from weft.runtime.engines.linear import SCALES, quantised
 from weft.runtime.engines.shards import Part
 
 CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
+_IN_8_BITS = re.compile(r"(_proj|w[123]|lm_head)\.weight$")  # neither routers, which are small and touchy, nor tables
 NAMES_LISTED = 5  # tensor names an error lists
 
 
@@ -31,14 +34,21 @@ def read_weights(
     dtype: torch.dtype,
     device: str,
     part: Callable[[str], Part | None] = lambda _: None,
+    *,
+    int8: bool = False,
 ) -> dict[str, torch.Tensor]:
-    """The tensors named in `expected`, all there and of these shapes; of each only its `part` is read."""
+    """The tensors named in `expected`, all there and of these shapes; of each only its `part` is read. With `int8` the
+    matrices of layers and head come in 8 bits, their scales beside them."""
     weights: dict[str, torch.Tensor] = {}
     for path in weight_files(directory):
         with _opened(path, device) as file:
             for name in expected.keys() & set(file.keys()):
                 _check_shape(directory, name, tuple(file.get_slice(name).get_shape()), expected[name])
-                weights[name] = _read(file, name, part(name)).to(dtype)
+                tensor = _read(file, name, part(name))
+                if int8 and _IN_8_BITS.search(name):
+                    weights[name], weights[name + SCALES] = quantised(tensor, dtype)
+                else:
+                    weights[name] = tensor.to(dtype)
     missing = [name for name in expected if name not in weights]
     if missing:
         raise _missing(directory, missing)

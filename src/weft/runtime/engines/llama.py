@@ -15,23 +15,17 @@ from torch.nn import functional
 from weft.runtime.engines.attention import attend
 from weft.runtime.engines.batch import Batch
 from weft.runtime.engines.config import ModelConfig, Rope
+from weft.runtime.engines.linear import Int8Linear, Linear, joined
 from weft.runtime.engines.paged_kv import PagedKv
 from weft.runtime.engines.shards import ALONE, Ranks, local_config, vocab_part
 
-
-@dataclass(frozen=True, slots=True)
-class Linear:
-    weight: Tensor
-    bias: Tensor | None
-
-    def __call__(self, x: Tensor) -> Tensor:
-        return functional.linear(x, self.weight, self.bias)
+Matrix = Linear | Int8Linear
 
 
 @dataclass(frozen=True, slots=True)
 class Mlp:
-    gate_up: Linear
-    down: Linear
+    gate_up: Matrix
+    down: Matrix
 
     def __call__(self, x: Tensor) -> Tensor:
         gate, up = self.gate_up(x).chunk(2, dim=-1)
@@ -42,7 +36,7 @@ class Mlp:
 class Experts:
     """Each token goes to the `per_token` experts that the router likes best, weighted by its softmax among them."""
 
-    router: Linear
+    router: Matrix
     experts: tuple[Mlp, ...]
     per_token: int
 
@@ -59,10 +53,10 @@ class Experts:
 @dataclass(frozen=True, slots=True)
 class Layer:
     input_norm: Tensor
-    qkv: Linear
+    qkv: Matrix
     q_norm: Tensor | None
     k_norm: Tensor | None
-    output: Linear
+    output: Matrix
     mlp_norm: Tensor
     mlp: Mlp | Experts
 
@@ -78,7 +72,7 @@ class Llama:
         self._embedding = weights["model.embed_tokens.weight"]
         self._layers = [_layer(config, weights, index) for index in range(config.layers)]
         self._norm = weights["model.norm.weight"]
-        self._head = self._embedding if config.tied_embeddings else weights["lm_head.weight"]
+        self._head = Linear(self._embedding) if config.tied_embeddings else joined(weights, ["lm_head"])
         self._frequencies = rope_frequencies(config.rope, config.head_dim).to(self._embedding.device)
 
     def forward(self, batch: Batch, kv: PagedKv) -> Tensor:
@@ -92,7 +86,7 @@ class Llama:
 
     def logits(self, hidden: Tensor) -> Tensor:
         """(…, d_model) → (…, vocab)."""
-        logits = functional.linear(hidden, self._head)
+        logits = self._head(hidden)
         if self._ranks.share.size == 1:
             return logits
         rows = -(-self.config.vocab // self._ranks.share.size)
@@ -179,11 +173,8 @@ def _mlp_linears(config: ModelConfig) -> dict[str, tuple[int, int, bool]]:
 def _layer(config: ModelConfig, weights: Mapping[str, Tensor], index: int) -> Layer:
     prefix = f"model.layers.{index}."
 
-    def linear(*names: str) -> Linear:
-        given = [weights.get(f"{prefix}{name}.bias") for name in names]
-        biases = [bias for bias in given if bias is not None and len(bias)]  # of another rank's there is nothing
-        joined = torch.cat([weights[f"{prefix}{name}.weight"] for name in names])
-        return Linear(joined, torch.cat(biases) if biases else None)
+    def linear(*names: str) -> Matrix:
+        return joined(weights, [f"{prefix}{name}" for name in names])
 
     return Layer(
         input_norm=weights[f"{prefix}input_layernorm.weight"],
@@ -196,7 +187,7 @@ def _layer(config: ModelConfig, weights: Mapping[str, Tensor], index: int) -> La
     )
 
 
-def _mlp(config: ModelConfig, linear: Callable[..., Linear]) -> Mlp | Experts:
+def _mlp(config: ModelConfig, linear: Callable[..., Matrix]) -> Mlp | Experts:
     if not config.experts:
         return Mlp(linear("mlp.gate_proj", "mlp.up_proj"), linear("mlp.down_proj"))
     experts = tuple(

@@ -15,7 +15,13 @@ from weft.runtime.engines.llama import Llama, expected_tensors
 from weft.runtime.engines.paged_kv import PagedKv
 from weft.runtime.engines.shards import ALONE, WHOLE, Ranks, Share, local_config, part_of
 
-PRECISIONS = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+INT8 = "int8"
+PRECISIONS = {
+    "float32": torch.float32,
+    "float16": torch.float16,
+    "bfloat16": torch.bfloat16,
+    INT8: torch.bfloat16,  # that is what its weights meet
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +41,12 @@ def load_rank(
     config, dtype = read_config(directory), dtype_of(precision)
     local = local_config(config, share)
     weights = read_weights(
-        directory, expected_tensors(config), dtype, str(device), lambda name: part_of(name, config, share)
+        directory,
+        expected_tensors(config),
+        dtype,
+        str(device),
+        lambda name: part_of(name, config, share),
+        int8=precision == INT8,
     )
     return Rank(config, weights, PagedKv(local, *store, dtype, device))
 

@@ -10,7 +10,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.distributed.distributed_c10d import FileStore, ProcessGroupGloo
+from torch.distributed import FileStore  # pyright: ignore[reportPrivateImportUsage]  # it is documented there
+from torch.distributed.distributed_c10d import ProcessGroupGloo
 
 from weft.runtime.engines.shards import Share
 
