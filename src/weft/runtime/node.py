@@ -10,13 +10,11 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 
 import msgspec
 
-from weft.core.errors import RunError, WeftError, WireError
+from weft.core.errors import WeftError, WireError
 from weft.runtime.engines.base import Mortal
 from weft.runtime.messages import NodeInfo
 from weft.runtime.peers import Peers
@@ -44,7 +42,12 @@ class Node:
         self._listener: Listener | None = None
         self.died: WeftError | None = None
         if isinstance(services.engine, Mortal):
-            services.engine.on_death(partial(_in_loop, asyncio.get_running_loop(), self._die))
+            loop = asyncio.get_running_loop()
+
+            def tell(error: WeftError) -> None:
+                loop.call_soon_threadsafe(self._die, error)
+
+            services.engine.on_death(tell)
 
     async def listen(self) -> str:
         """Returns the address it can be called at."""
@@ -71,10 +74,6 @@ class Node:
         assert self._listener is not None
         address = self._listener.address
         await Session(connection, self._services, self._peers, self._info, address, self.stopped.set).run()
-
-
-def _in_loop(loop: asyncio.AbstractEventLoop, tell: Callable[[RunError], None], error: RunError) -> None:
-    loop.call_soon_threadsafe(tell, error)
 
 
 def _info(services: Services, load_s: float) -> NodeInfo:
