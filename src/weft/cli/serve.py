@@ -20,17 +20,15 @@ from weft.cli.groups import grouped
 from weft.cli.local import local_models
 from weft.cli.options import DEFAULTS, Fleet, Rate, Slo
 from weft.cli.run import Corpus, Emulate, Model, Stt
+from weft.cli.serve_nodes import Nodes, Start, started_by
 from weft.compiler.pipeline import compile_agent
 from weft.compiler.request import CompileRequest
-from weft.control.backends.local import LocalFleet
-from weft.control.backends.supervise import FAST
 from weft.core.deployment import Deployment
 from weft.core.errors import InputError
 from weft.serve.agents import Agents, ServedAgent
 from weft.serve.api.app import App
 from weft.serve.api.keys import Keys, digest_of
 from weft.serve.dispatch import Dispatcher
-from weft.serve.placement import LocalModels, node_specs
 from weft.serve.server import Address, check_open, listening
 
 Served = Annotated[list[str] | None, typer.Argument(help="Agents (file.py, .mlir) or plans (weft plan --json).")]
@@ -39,6 +37,7 @@ Port = Annotated[int, typer.Option(help="Port to listen at; 0 takes one that is 
 KeyFile = Annotated[Path | None, typer.Option("--keys", help="File of API keys' digests; needed off loopback.")]
 NewKey = Annotated[str | None, typer.Option("--new-key", help="Make a key of this name, add it to --keys, and end.")]
 Replicas = Annotated[int | None, typer.Option(help="Nodes here for each pool [default: the plan's, if cores allow].")]
+Ray = Annotated[str | None, typer.Option(help="Start nodes on this Ray cluster: HOST:PORT, or auto.")]
 AtOnce = Annotated[int, typer.Option(help="Runs under way at once; more are refused with 429.")]
 RunLimit = Annotated[float, typer.Option("--run-limit", help="Seconds that one run may take.")]
 Grace = Annotated[float, typer.Option(help="Seconds that runs have to end when the server is stopped.")]
@@ -63,6 +62,7 @@ class HereOptions:
     corpus: Corpus = None
     emulate: Emulate = False
     replicas: Replicas = None
+    ray: Ray = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,17 +92,18 @@ def serve(what: WhatOptions, here: HereOptions, door: DoorOptions) -> None:
     check_open(wanted, keys)
     deployments = _distinct([_deployment(agent, what) for agent in what.agents])
     models = local_models(here.model, here.stt, here.corpus)
-    replicas = _replicas(deployments, here.replicas)
-    asyncio.run(_serve(deployments, Nodes(models, here.emulate, replicas), wanted.bindable(), keys, door))
+    replicas = _replicas(deployments, here)
+    asyncio.run(_serve(deployments, Nodes(models, here.emulate, replicas, here.ray), wanted.bindable(), keys, door))
 
 
-def _replicas(deployments: list[Deployment], asked: int | None) -> Mapping[str, int]:
-    """By pool. Where nobody asks: as planned, while there is a core for each node; at least one."""
+def _replicas(deployments: list[Deployment], here: HereOptions) -> Mapping[str, int]:
+    """By pool. Where nobody asks: as planned; on this machine, while there is a core for each node, at least one."""
+    asked = here.replicas
     if asked is not None and asked < 1:
         raise InputError(subject="--replicas", problem=f"is {asked}", way_out="give at least 1")
     pools = [pool for each in deployments for pool in each.pools]
     most = max(1, (os.cpu_count() or 1) // len(pools))
-    return {pool.name: asked or min(pool.replicas, most) for pool in pools}
+    return {pool.name: asked or (pool.replicas if here.ray else min(pool.replicas, most)) for pool in pools}
 
 
 def _deployment(agent: str, what: WhatOptions) -> Deployment:
@@ -121,20 +122,12 @@ def _distinct(deployments: list[Deployment]) -> list[Deployment]:
     return deployments
 
 
-@dataclass(frozen=True, slots=True)
-class Nodes:
-    """What nodes are started with here; `replicas` by pool."""
-
-    models: LocalModels
-    emulate: bool
-    replicas: Mapping[str, int]
-
-
 async def _serve(deployments: list[Deployment], nodes: Nodes, address: Address, keys: Keys, door: DoorOptions) -> None:
     console, stop = wide_console(), _stopped_by_signals()
     async with contextlib.AsyncExitStack() as stack:
         with console.status("starting node processes"):
-            served = [await _served(each, nodes, door.run_limit, stack) for each in deployments]
+            start = await stack.enter_async_context(started_by(nodes))
+            served = [await _served(each, start, door.run_limit, stack) for each in deployments]
         agents = Agents({agent.name: agent for agent in served})
         app = App(agents, keys, at_once=door.at_once)
         async with listening(app, address, door.grace):
@@ -143,11 +136,10 @@ async def _serve(deployments: list[Deployment], nodes: Nodes, address: Address, 
             console.print(f"stopping: {agents.running} runs have {door.grace:g} s to end")
 
 
-async def _served(deployment: Deployment, nodes: Nodes, run_s: float, stack: contextlib.AsyncExitStack) -> ServedAgent:
+async def _served(deployment: Deployment, start: Start, run_s: float, stack: contextlib.AsyncExitStack) -> ServedAgent:
     """Its nodes are kept up: what dies starts again, and what it was at goes on elsewhere, or there."""
-    specs = node_specs(deployment, nodes.models, emulate=nodes.emulate, replicas=nodes.replicas)
     dispatcher = Dispatcher(deployment, revival_s=REVIVAL_S)
-    await stack.enter_async_context(LocalFleet(specs, detection=FAST, on_join=dispatcher.join))
+    await stack.enter_async_context(start(deployment, dispatcher.join))
     return ServedAgent(deployment, dispatcher, run_s)
 
 
