@@ -21,6 +21,10 @@ class HostKv:
     def tokens(self) -> int:
         return self.keys.shape[1]
 
+    @property
+    def size_bytes(self) -> int:
+        return self.keys.nbytes + self.values.nbytes
+
 
 class PagedKv:
     """`keys` and `values` have shape (layers, slots, kv_heads, head_dim). Block b is the slots from b * block_size on.
