@@ -18,6 +18,11 @@ settings.load_profile("weft")  # machines are noisy: no test fails because one w
 SLOW = (
     "compiler/codegen/test_numerics.py::*[[]llama*",
     "serve/test_compiled_steps.py::*",
+    "runtime/test_engine_pairs.py::*iree*",
+    "runtime/test_engine_pairs.py::*emulated*",
+    "runtime/test_engine_pairs.py::*qwen3*",
+    "runtime/test_engine_pairs.py::*mixtral*",
+    "runtime/test_engine_pairs.py::*llama-torch-torch*",
     "runtime/test_engine_parallel.py::*qwen2*",
     "runtime/test_engine_parallel.py::*mixtral*",
     "runtime/test_engine_parallel.py::test_a_rank_that_dies_is_the_engines_death",
