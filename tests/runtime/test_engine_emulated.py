@@ -6,7 +6,8 @@ import pytest
 
 from weft.runtime.engines.base import Prefilled
 from weft.runtime.engines.emulated import EmulatedEngine, StepPace
-from weft.runtime.kv.cache import KvCache
+from weft.runtime.kv.cache import KvCache, KvShape
+from weft.runtime.kv.ports import KvSink, KvSource
 
 
 class Clock:
@@ -42,6 +43,12 @@ class ScriptedEngine:
         raise NotImplementedError
 
     def import_kv(self, kv: KvCache, first_token: int) -> int:
+        raise NotImplementedError
+
+    def open_export(self, sequence: int) -> KvSource:
+        raise NotImplementedError
+
+    def open_import(self, shape: KvShape, prompt: Sequence[int] = (), salt: str = "") -> KvSink:
         raise NotImplementedError
 
     def release(self, sequence: int) -> None: ...

@@ -14,7 +14,9 @@ from weft.core.errors import NodeDiedError
 from weft.core.program import StepKind
 from weft.runtime.client import NodeClient
 from weft.runtime.kv.cache import KvCache, KvShape
+from weft.runtime.kv.ports import KvSource
 from weft.runtime.kv.pull import KvPull
+from weft.runtime.kv.whole import WholeSink, WholeSource
 from weft.runtime.node import Node
 from weft.runtime.services import Services
 from weft.runtime.spec import NodeSpec
@@ -32,21 +34,21 @@ class HoldingEngine:
     model_hash = SHAPE.model_hash
     emulated = False
 
-    def export_kv(self, sequence: int) -> KvCache:
+    def open_export(self, sequence: int) -> KvSource:
         layers = [np.full(SHAPE.array_shape, layer, np.float32) for layer in range(SHAPE.layers)]
-        return KvCache(SHAPE, tuple(layers), tuple(layers))
+        return WholeSource(KvCache(SHAPE, tuple(layers), tuple(layers)))
 
 
 class DeadlyPull(KvPull):
     """Kills a process once it has some layers."""
 
     def __init__(self, pid: int) -> None:
-        super().__init__(0, SHAPE.model_hash)
+        super().__init__(0, SHAPE.model_hash, lambda shape, *_: WholeSink(shape, lambda *_: 0))
         self._pid = pid
 
     def add(self, chunk: Buffer) -> None:
         super().add(chunk)
-        if self.whole_layers == 3:
+        if self.place.layer == 3:
             os.kill(self._pid, signal.SIGKILL)
 
 
@@ -101,7 +103,7 @@ async def test_the_sender_is_killed() -> None:
     with pytest.raises(NodeDiedError, match="node 'holder'"):
         async with asyncio.timeout(10):
             await client.fetch_kv(pull)
-    assert 3 <= pull.whole_layers < SHAPE.layers
+    assert 3 <= pull.place.layer < SHAPE.layers
     await client.close()
     await other.wait()
     del pull
@@ -115,10 +117,13 @@ async def test_the_receiver_is_killed() -> None:
     other = await spawn("pull_and_die", address)
     assert await other.wait() == -signal.SIGKILL
     client = await NodeClient.open("holder", node_transport("auto", SECRET), address)  # the node serves on
-    pull = KvPull(0, SHAPE.model_hash)
+    got = list[KvCache]()
+    pull = KvPull(0, SHAPE.model_hash, lambda shape, *_: WholeSink(shape, lambda kv, _: got.append(kv) or 0))
     await client.fetch_kv(pull)
-    assert (pull.finish().keys[7] == 7).all()  # sent again, whole
+    pull.finish(0)
+    assert (got[0].keys[7] == 7).all()  # sent again, whole
     await client.close()
     await node.close()
     del pull
+    got.clear()
     await no_shared_maps()

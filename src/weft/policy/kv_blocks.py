@@ -233,6 +233,6 @@ class BlockPool:
         if short > 0:
             self._free += self._segments.evict(short)
         at = len(self._free) - count
-        ids = self._free[at:]
+        ids = sorted(self._free[at:])  # neighbours: whoever copies them does so at once
         del self._free[at:]
         return ids

@@ -82,19 +82,21 @@ class NodeClient:
                         raise _unexpected(self.name, other)
 
     async def fetch_kv(self, pull: KvPull) -> None:
-        """Takes in what `pull` still lacks, layer by layer."""
+        """Takes in what `pull` still lacks, chunk by chunk."""
 
         def ask(id: int) -> messages.KvFetch:
-            return messages.KvFetch(id, pull.sequence, pull.whole_layers)
+            return messages.KvFetch(id, pull.sequence, *pull.place)
 
         async with self._exchange("KV", ask) as next_frame:
             header = await asyncio.wait_for(next_frame(), KV_STALL_S)
             if not isinstance(header.message, messages.KvHeader):
                 raise _unexpected(self.name, header.message)
-            pull.begin(header.data)
+            told = header.message
+            await in_thread(lambda: pull.begin(header.data, told.prompt, told.salt))
             while not pull.complete:
                 chunk = (await asyncio.wait_for(next_frame(), KV_STALL_S)).data
                 await in_thread(lambda chunk=chunk: pull.add(chunk))
+                del chunk  # its memory is the sender's, who may use it again
 
     async def release(self, sequence: int) -> None:
         await self._send(Frame(messages.Release(next(self._ids), sequence)))

@@ -13,6 +13,7 @@ from weft.core.errors import StepFailedError
 from weft.core.message import Message
 from weft.core.program import GIVES, LABELS, LOOKUP, PART, THEN, StepKind
 from weft.runtime.job import Done, Handler, Job
+from weft.runtime.kv.pull import KvPull
 from weft.runtime.messages import NO_TOKEN, StepMetrics
 from weft.runtime.reply_terms import constraint_of, sampling_of, stops_of
 from weft.runtime.services import not_served
@@ -86,11 +87,15 @@ async def transfer_kv(job: Job) -> Done:
     handle, engine = job.input(KvHandle), job.engine
     if handle.address == job.address:
         return Done((handle,))
-    kv, moved_bytes = await job.peers.fetch_kv(handle.address, handle.sequence, engine.model_hash)
-    sequence = await in_thread(lambda: engine.import_kv(kv, handle.first_token), engine.release)
+    pull = KvPull(handle.sequence, engine.model_hash, engine.open_import)
+    try:
+        await job.peers.fetch_kv(handle.address, pull)
+        sequence = await in_thread(lambda: pull.finish(handle.first_token), engine.release)
+    finally:
+        pull.close()
     await job.peers.release(handle.address, handle.sequence)
     moved = KvHandle(job.address, sequence, handle.first_token, handle.tokens)
-    return Done((moved,), StepMetrics(bytes_moved=moved_bytes))
+    return Done((moved,), StepMetrics(bytes_moved=pull.moved_bytes))
 
 
 async def decode(job: Job) -> Done:

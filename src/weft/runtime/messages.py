@@ -1,7 +1,7 @@
 """Everything that nodes and their drivers say to each other. A frame is one of these and, for some, raw payload bytes.
 
 `id` joins an answer to its question and is the asker's choice. Whoever asks Call gets Token and Chunk frames and then
-one Result or Failure; KvFetch gets KvHeader, then a KvLayer for each layer from `first_layer` on; Ping gets Pong; Hello
+one Result or Failure; KvFetch gets KvHeader, then a KvLayer for each chunk from its place on; Ping gets Pong; Hello
 gets Ready.
 """
 
@@ -11,7 +11,7 @@ from weft.core.errors import WireError
 from weft.core.program import StepKind
 from weft.runtime.values import WireValue
 
-PROTOCOL_VERSION = 2
+PROTOCOL_VERSION = 3
 
 
 class NodeInfo(msgspec.Struct, frozen=True):
@@ -102,17 +102,22 @@ class Failure(msgspec.Struct, frozen=True, tag="failure"):
 
 
 class KvFetch(msgspec.Struct, frozen=True, tag="kv_fetch"):
-    """`first_layer`: where a transfer that was cut goes on."""
+    """`tokens`, `layer`, `end`: where a transfer that was cut goes on (kv.pull.Place)."""
 
     id: int
     sequence: int
-    first_layer: int = 0
+    tokens: int = 0
+    layer: int = 0
+    end: int = 0
 
 
 class KvHeader(msgspec.Struct, frozen=True, tag="kv_header"):
-    """The payload is the prelude of the KV wire format."""
+    """The payload is the prelude of the KV wire format. `prompt`: the tokens that the cache is of, if they are known;
+    `salt`: whose prefixes it may be shared with."""
 
     id: int
+    prompt: tuple[int, ...] = ()
+    salt: str = ""
 
 
 class KvLayer(msgspec.Struct, frozen=True, tag="kv_layer"):

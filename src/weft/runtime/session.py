@@ -1,6 +1,7 @@
 """The answering side of a connection: one peer of a node, and its questions under way."""
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -9,7 +10,7 @@ from weft.core.errors import RunError, StepFailedError, WeftError, WireError
 from weft.core.program import StepKind
 from weft.runtime import messages
 from weft.runtime.handlers import Job, run_job
-from weft.runtime.kv.pull import encoded_ahead
+from weft.runtime.kv.pull import Place, checked_place, encoded_ahead
 from weft.runtime.kv.wire import encode_prelude
 from weft.runtime.messages import Call, KvFetch, NodeInfo
 from weft.runtime.peers import Peers
@@ -145,10 +146,16 @@ class Session:
         engine = self._services.engine
         if engine is None:
             raise RunError(subject=self._info.name, problem="holds no KV", way_out="fetch it where it was prefilled")
-        kv = await in_thread(lambda: engine.export_kv(fetch.sequence))
-        await self._connection.send(Frame(messages.KvHeader(fetch.id), (encode_prelude(kv.shape),)))
-        async for chunk in encoded_ahead(kv, fetch.first_layer):
-            await self._connection.send(Frame(messages.KvLayer(fetch.id), chunk))
+        source = await in_thread(lambda: engine.open_export(fetch.sequence), lambda late: late.close())
+        try:
+            place = checked_place(Place(fetch.tokens, fetch.layer, fetch.end), source.shape)
+            header = messages.KvHeader(fetch.id, source.prompt, source.salt)
+            await self._connection.send(Frame(header, (encode_prelude(source.shape),)))
+            async with contextlib.aclosing(encoded_ahead(source, place)) as chunks:
+                async for chunk in chunks:
+                    await self._connection.send(Frame(messages.KvLayer(fetch.id), chunk))
+        finally:
+            source.close()
 
     def _release(self, sequence: int) -> None:
         self._services.gate.drop(sequence)

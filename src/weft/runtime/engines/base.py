@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from weft.runtime.engines.requests import GREEDY, Constraint, Sampling
-from weft.runtime.kv.cache import KvCache
+from weft.runtime.kv.cache import KvCache, KvShape
+from weft.runtime.kv.ports import KvSink, KvSource
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +57,14 @@ class Engine(Protocol):
 
     def import_kv(self, kv: KvCache, first_token: int) -> int:
         """A new sequence that goes on where the exported one stood."""
+        ...
+
+    def open_export(self, sequence: int) -> KvSource:
+        """`export_kv` run by run, without a copy where that can be."""
+        ...
+
+    def open_import(self, shape: KvShape, prompt: Sequence[int] = (), salt: str = "") -> KvSink:
+        """`import_kv` run by run: straight to where the engine keeps its caches, if it can."""
         ...
 
     def release(self, sequence: int) -> None:

@@ -10,7 +10,8 @@ import msgspec
 
 from weft.runtime.engines.base import Engine, Prefilled
 from weft.runtime.engines.requests import GREEDY, Constraint, Sampling
-from weft.runtime.kv.cache import KvCache
+from weft.runtime.kv.cache import KvCache, KvShape
+from weft.runtime.kv.ports import KvSink, KvSource
 
 
 class StepPace(msgspec.Struct, frozen=True):
@@ -75,6 +76,12 @@ class EmulatedEngine:
 
     def import_kv(self, kv: KvCache, first_token: int) -> int:
         return self._inner.import_kv(kv, first_token)
+
+    def open_export(self, sequence: int) -> KvSource:
+        return self._inner.open_export(sequence)
+
+    def open_import(self, shape: KvShape, prompt: Sequence[int] = (), salt: str = "") -> KvSink:
+        return self._inner.open_import(shape, prompt, salt)
 
     def release(self, sequence: int) -> None:
         self._late_s.pop(sequence, None)

@@ -18,7 +18,7 @@ from weft.policy.kv_blocks import BlockPool
 from weft.policy.sequence import Stage
 from weft.runtime.engines.batch import Batch, Piece, build_batch
 from weft.runtime.engines.llama import Llama
-from weft.runtime.engines.paged_kv import HostKv, PagedKv
+from weft.runtime.engines.paged_kv import HostKv, PagedKv, Rows
 from weft.runtime.engines.requests import Emitted, Finish, Listener, Request
 from weft.runtime.engines.sampling import Drawn, History, Row, draw
 from weft.runtime.engines.track import UNKNOWN, Track
@@ -35,6 +35,7 @@ class Scheduler:
         self._pool = pool
         self._active: dict[policy.Sequence, Track] = {}
         self._resting: dict[policy.Sequence, Track] = {}
+        self._arriving: dict[int, Track] = {}
         self._waiting: dict[Track, None] = {}  # for blocks to put their caches in
 
     @property
@@ -48,7 +49,53 @@ class Scheduler:
 
     def take_in(self, id: int, kv: HostKv, prompt: Sequence[int], first_token: int) -> None:
         """A new sequence whose prompt was computed elsewhere; without `prompt` its tokens are not known."""
-        self.tracks[id] = Track(id, [*(prompt or [UNKNOWN] * kv.tokens), first_token], host=kv)
+        self.tracks[id] = Track(id, [*(prompt or [UNKNOWN] * kv.tokens), first_token], host=kv, foreign=True)
+
+    def seat(self, id: int, tokens: int, prompt: Sequence[int], salt: str) -> Rows:
+        """Room for a cache that comes from elsewhere: in blocks, or in main memory if there are none."""
+        track = self._arriving[id] = Track(id, list(prompt or [UNKNOWN] * tokens), salt, foreign=True)
+        served = policy.Sequence(id, tokens, 1, keep=True)
+        if not self.batcher.seat(served):
+            track.host = self._kv.host(tokens)
+            return track.host.rows
+        track.kept, track.blocks = served, np.array(served.table.ids)
+        return self._kv.rows(track.blocks, tokens)
+
+    def arrive(self, id: int, first_token: int) -> None:
+        """All of it is there."""
+        track = self.tracks[id] = self._arriving.pop(id)
+        track.tokens.append(first_token)
+        if track.kept is not None:
+            self._resting[track.kept] = track
+            self.batcher.lend(track.kept, yields=True)
+
+    def unseat(self, id: int) -> None:
+        """It will not come. One that has is fine."""
+        track = self._arriving.pop(id, None)
+        if track is not None and track.kept is not None:
+            self.batcher.release(track.kept)
+
+    def borrow(self, id: int) -> Track:
+        """Its cache stays where it is, whatever happens, until `give_back`."""
+        track = self._readable(id)
+        if track.kept is None and track.host is None:  # it grows: what there is now
+            track = Track(id, list(track.tokens), track.salt, host=self._kv.read(track.blocks, track.stored))
+        track.borrowed += 1
+        if track.kept is not None:
+            self.batcher.hold(track.kept)
+        return track
+
+    def give_back(self, track: Track) -> None:
+        track.borrowed -= 1
+        if track.borrowed:
+            return
+        if self.tracks.get(track.id) is not track:
+            self._drop_cache(track)  # it was released meanwhile
+        elif track.kept is not None:
+            self.batcher.lend(track.kept, yields=True)
+
+    def rows(self, track: Track) -> Rows:
+        return track.host.rows if track.host is not None else self._kv.rows(track.blocks, track.stored)
 
     def resume(self, id: int, request: Request, listener: Listener) -> None:
         """Goes on with a sequence that rests; the request's prompt is not looked at."""
@@ -61,6 +108,8 @@ class Scheduler:
                 problem="came from elsewhere, and its cache was given up when its reply ended",
                 way_out="transfer it again, or prefill it here",
             )
+        if track.borrowed:
+            raise RunError(subject=f"sequence {id}", problem="is being sent", way_out="decode where it goes to")
         if request.constraint is not None and track.tokens[-1] not in request.stop_tokens:
             request.constraint.advance(track.tokens[-1])
         if request.sampling.repetition_penalty != 1.0 and not track.known:
@@ -81,11 +130,15 @@ class Scheduler:
     def release(self, id: int) -> None:
         self.cancel(id)
         track = self.tracks.pop(id, None)
-        if track is not None:
+        if track is not None and not track.borrowed:
             self._drop_cache(track)
 
     def read(self, id: int) -> HostKv:
         """A copy of a sequence's cache: all its tokens but the last."""
+        track = self._readable(id)
+        return track.host or self._kv.read(track.blocks, track.stored)
+
+    def _readable(self, id: int) -> Track:
         track = self.get(id)
         if not track.readable:
             raise RunError(
@@ -93,7 +146,7 @@ class Scheduler:
                 problem="has no whole cache: it is still computed, or was thrown out when its reply ended",
                 way_out="export between prefill and decode",
             )
-        return track.host or self._kv.read(track.blocks, track.stored)
+        return track
 
     def get(self, id: int) -> Track:
         track = self.tracks.get(id)
@@ -132,10 +185,11 @@ class Scheduler:
         """A sequence whose cache is somewhere comes as one transferred: blocks are found, then filled."""
         cached = track.kept is not None or track.host is not None
         prompt = len(track.tokens) - cached
-        hashes = track.hash_known(prompt, self._pool.block_size)
+        hashes = () if track.foreign else track.hash_known(prompt, self._pool.block_size)
         served = policy.Sequence(
             track.id, prompt, request.max_tokens + cached, request.rank, hashes, transferred=cached, keep=keep
         )
+        served.continues = track.kept
         self.batcher.submit(served)
         track.active, track.request, track.listener = served, request, listener
         track.waits_for_cache = cached
@@ -149,9 +203,10 @@ class Scheduler:
 
     def _move_caches(self, iteration: policy.Iteration) -> None:
         """What `plan` decided, in the store: first out, then in. The blocks that were taken are still as they were."""
-        for served in [each for each in self._resting if each.stage is Stage.ENDED]:
-            track = self._resting.pop(served)
-            track.host, track.kept = self._kv.read(track.blocks, track.stored), None
+        for served, track in [each for each in self._resting.items() if each[0].stage is Stage.ENDED]:
+            if track.active is None or track.active.continues is not served or track.active.stage is Stage.WAITING:
+                del self._resting[served]
+                track.host, track.kept = self._kv.read(track.blocks, track.stored), None
         for served in iteration.preempted:
             track = self._active[served]
             if not track.known:
@@ -164,8 +219,12 @@ class Scheduler:
                 self._fill(track, served)
 
     def _fill(self, track: Track, served: policy.Sequence) -> None:
-        """Its cache into the blocks it got; known blocks of the prefix are there already."""
+        """Its cache into the blocks it got; known blocks of the prefix are there already, or all."""
         blocks = np.array(served.table.ids)
+        if served.continues is not None:
+            del self._resting[served.continues]
+            track.blocks, track.kept, track.waits_for_cache = blocks, None, False
+            return
         known = min(served.table.hits * self._pool.block_size, track.stored)
         if track.host is not None:
             self._kv.write(blocks, known, track.host)
@@ -230,6 +289,7 @@ class Scheduler:
             self._fail(track, drawn)
             return
         track.tokens.append(drawn.token)
+        track.foreign = False
         if track.history is not None:
             track.history.add(drawn.token)
         stopped = drawn.token in request.stop_tokens

@@ -17,13 +17,14 @@ from weft.runtime.engines.base import Prefilled
 from weft.runtime.engines.checkpoint import hash_model, read_config, read_weights
 from weft.runtime.engines.config import ModelConfig
 from weft.runtime.engines.generation import Generation
+from weft.runtime.engines.kv_moves import BlockSink, BlockSource, checked
 from weft.runtime.engines.llama import Llama, expected_tensors
-from weft.runtime.engines.paged_kv import HostKv, PagedKv, block_bytes
+from weft.runtime.engines.paged_kv import PagedKv, block_bytes
 from weft.runtime.engines.requests import GREEDY, Constraint, Listener, Request, Sampling
 from weft.runtime.engines.scheduler import Scheduler
 from weft.runtime.engines.step_loop import StepLoop
 from weft.runtime.kv.cache import KvCache, KvShape
-from weft.runtime.kv.convert import convert
+from weft.runtime.kv.ports import KvSink, KvSource
 
 BLOCK_SIZE = 16  # tokens
 CPU_LIMITS = Limits(sequences=64, tokens=512)
@@ -148,19 +149,38 @@ class TorchEngine:
 
     def export_kv(self, sequence: int) -> KvCache:
         host = self._loop.call(lambda: self.scheduler.read(sequence))
-        keys, values = (tuple(_to_numpy(layer.transpose(0, 1)) for layer in each) for each in (host.keys, host.values))
+        keys, values = (tuple(map(_to_numpy, each)) for each in (host.keys, host.values))
         return KvCache(self._shape(host.tokens), keys, values)
 
     def import_kv(self, kv: KvCache, first_token: int, prompt: Sequence[int] = ()) -> int:
         """Converts what it is given to what this engine holds, as far as `convert` can."""
-        self._check_prompt(prompt or [0] * kv.shape.tokens)
-        kv = convert(kv, self._shape(kv.shape.tokens))
-        keys, values = (
-            torch.stack([self._from_numpy(layer).transpose(0, 1) for layer in each]) for each in (kv.keys, kv.values)
-        )
-        sequence = next(self._ids)
-        self._loop.call(lambda: self.scheduler.take_in(sequence, HostKv(keys, values), prompt, first_token))
-        return sequence
+        sink = self.open_import(kv.shape, prompt)
+        for layer in range(kv.shape.layers):
+            sink.write(layer, 0, kv.shape.tokens, kv.parts(layer))
+        return sink.finish(first_token)
+
+    def open_export(self, sequence: int) -> KvSource:
+        def borrow() -> BlockSource:
+            track = scheduler.borrow(sequence)
+            shape, rows = self._shape(track.stored), scheduler.rows(track)
+            return BlockSource(track, rows, shape, lambda: self._loop.post(lambda: scheduler.give_back(track)))
+
+        scheduler = self.scheduler
+        return self._loop.call(borrow)
+
+    def open_import(self, shape: KvShape, prompt: Sequence[int] = (), salt: str = "") -> KvSink:
+        def arrive(first_token: int) -> int:
+            self._check_prompt([first_token])
+            self._loop.call(lambda: self.scheduler.arrive(sequence, first_token))
+            return sequence
+
+        def give_up() -> None:
+            self._loop.post(lambda: self.scheduler.unseat(sequence))
+
+        sent, sequence = checked(shape, self._shape(shape.tokens)), next(self._ids)
+        self._check_prompt(prompt or [0] * shape.tokens)
+        rows = self._loop.call(lambda: self.scheduler.seat(sequence, shape.tokens, prompt, salt))
+        return BlockSink(rows, sent, self._shape(shape.tokens), arrive, give_up)
 
     def release(self, sequence: int) -> None:
         self._loop.post(lambda: self.scheduler.release(sequence))
@@ -186,12 +206,7 @@ class TorchEngine:
     def _shape(self, tokens: int) -> KvShape:
         config = self._config
         dtype = str(self._dtype).removeprefix("torch.")
-        return KvShape(self._model_hash, config.layers, config.kv_heads, config.head_dim, tokens, dtype)
-
-    def _from_numpy(self, array: np.ndarray) -> torch.Tensor:
-        # a received buffer is writable, an exported array may not be: torch warns of the latter, so copy it
-        writable = array if array.flags.writeable else array.copy()
-        return torch.from_numpy(writable).view(self._dtype)
+        return KvShape(self._model_hash, config.layers, config.kv_heads, config.head_dim, tokens, dtype, "nhd")
 
     def _check_prompt(self, tokens: Sequence[int]) -> None:
         config = self._config
