@@ -30,7 +30,7 @@ class ScriptedEngine:
         self._clock = clock
         self._token_s = token_s
 
-    def prefill(self, tokens: Sequence[int], sampling: object = None, constraint: object = None) -> Prefilled:
+    def prefill(self, tokens: Sequence[int], *_: object) -> Prefilled:
         self._clock.sleep(0.1)
         return Prefilled(0, 7)
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from weft.core.errors import NodeDiedError, RunError, StepFailedError, WireError
 from weft.core.program import Step
+from weft.policy.prefix_feed import Announcement, decode
 from weft.runtime import messages
 from weft.runtime.kv.pull import KvPull
 from weft.runtime.messages import NodeInfo, StepMetrics, Token
@@ -97,6 +98,15 @@ class NodeClient:
                 chunk = (await asyncio.wait_for(next_frame(), KV_STALL_S)).data
                 await in_thread(lambda chunk=chunk: pull.add(chunk))
                 del chunk  # its memory is the sender's, who may use it again
+
+    async def watch_prefixes(self) -> AsyncGenerator[Announcement, None]:
+        """Which prefixes the node holds, as it changes: for policy.prefix_feed.SharedPrefixes."""
+        async with self._exchange("prefixes", messages.KvWatch) as next_frame:
+            while True:
+                frame = await next_frame()
+                if not isinstance(frame.message, messages.KvNews):
+                    raise _unexpected(self.name, frame.message)
+                yield decode(bytes(frame.data))
 
     async def release(self, sequence: int) -> None:
         await self._send(Frame(messages.Release(next(self._ids), sequence)))

@@ -53,6 +53,8 @@ class Daemon:
         telemetry = Telemetry(self.spec, otlp_exporter(self.otlp) if self.otlp else None)
         services = await in_thread(lambda: load_services(self.spec))
         services = services.observed_by(telemetry)
+        if services.tiers is not None:
+            telemetry.watch_cache(services.tiers.stats)
         transport = TcpTransport(self.key, self.listen[0], port=self.listen[1])
         node = Node(services, transport, time.monotonic() - began_s)
         try:

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from weft.runtime.steps.remote_chat import RemoteChat
 
 DEFAULT_MAX_TOKENS = 256
+TENANT = "tenant"  # attribute of a prefill: whose prefixes it may share
+KEEP_S = "kv_keep_s"  # attribute of a decode: so long a tool may run before the conversation goes on
 TOKEN_PACED = (StepKind.PREFILL, StepKind.DECODE)  # their engine keeps the pace
 
 
@@ -68,7 +70,7 @@ async def prefill(job: Job) -> Done:
 
     def read() -> "Prefilled":
         constraint = constraint_of(attributes, chat, engine.vocab)
-        return engine.prefill(prompt, sampling, constraint)
+        return engine.prefill(prompt, sampling, constraint, str(attributes.get(TENANT, "")))
 
     prompt = await in_thread(lambda: chat.encode(messages))
     prefilled = await in_thread(read, lambda late: engine.release(late.sequence))
@@ -77,7 +79,9 @@ async def prefill(job: Job) -> Done:
         text = stops.push(TextStream(chat).push(prefilled.first_token))
         await job.emit_token(prefilled.first_token, text)
     late_s = engine.late_s(prefilled.sequence)
-    return Done((handle,), StepMetrics(len(prompt), 1, 0, engine.emulated, late_s))
+    return Done(
+        (handle,), StepMetrics(len(prompt), 1, 0, engine.emulated, late_s, cached_tokens=prefilled.cached_tokens)
+    )
 
 
 async def transfer_kv(job: Job) -> Done:
@@ -126,12 +130,21 @@ async def decode(job: Job) -> Done:
                 said += piece
                 await job.emit_token(token, piece)
         late_s = engine.late_s(handle.sequence)
+        await _keep(job, handle.sequence)
     finally:
         engine.release(handle.sequence)
     if rest := stops.push(stream.finish()) + stops.finish():
         said += rest
         await job.emit_token(NO_TOKEN, rest)
     return Done((said,), StepMetrics(0, count, 0, engine.emulated, late_s))
+
+
+async def _keep(job: Job, sequence: int) -> None:
+    """While a tool runs, the tiers keep the conversation that it belongs to."""
+    keep_s = float(job.call.attributes.get(KEEP_S, 0.0))
+    if keep_s > 0 and job.services.pin is not None:
+        pin = job.services.pin
+        await in_thread(lambda: pin(sequence, keep_s))
 
 
 async def _remote_prefill(job: Job, remote: "RemoteChat") -> Done:

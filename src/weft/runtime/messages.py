@@ -1,8 +1,8 @@
 """Everything that nodes and their drivers say to each other. A frame is one of these and, for some, raw payload bytes.
 
 `id` joins an answer to its question and is the asker's choice. Whoever asks Call gets Token and Chunk frames and then
-one Result or Failure; KvFetch gets KvHeader, then a KvLayer for each chunk from its place on; Ping gets Pong; Hello
-gets Ready.
+one Result or Failure; KvFetch gets KvHeader, then a KvLayer for each chunk from its place on; KvWatch gets KvNews
+without end; Ping gets Pong; Hello gets Ready.
 """
 
 import msgspec
@@ -22,6 +22,7 @@ class NodeInfo(msgspec.Struct, frozen=True):
     model_hash: str | None
     pid: int
     load_s: float
+    block_size: int = 0  # of its prefixes, in tokens; 0: it shares none
 
 
 class StepMetrics(msgspec.Struct, frozen=True):
@@ -33,6 +34,7 @@ class StepMetrics(msgspec.Struct, frozen=True):
     emulated: bool = False
     late_s: float = 0.0
     usd: float = 0.0
+    cached_tokens: int = 0
 
 
 NO_TOKEN = -1
@@ -126,6 +128,18 @@ class KvLayer(msgspec.Struct, frozen=True, tag="kv_layer"):
     id: int
 
 
+class KvWatch(msgspec.Struct, frozen=True, tag="kv_watch"):
+    """Tell me which prefixes you hold, until I cancel."""
+
+    id: int
+
+
+class KvNews(msgspec.Struct, frozen=True, tag="kv_news"):
+    """The payload is a policy.prefix_feed announcement: a snapshot, then updates, one a second at least."""
+
+    id: int
+
+
 class Release(msgspec.Struct, frozen=True, tag="release"):
     id: int
     sequence: int
@@ -135,8 +149,8 @@ class Shutdown(msgspec.Struct, frozen=True, tag="shutdown"):
     id: int
 
 
-Request = Hello | Ping | Call | Cancel | KvFetch | Release | Shutdown
-Reply = Ready | Pong | Token | Chunk | Result | Failure | KvHeader | KvLayer
+Request = Hello | Ping | Call | Cancel | KvFetch | KvWatch | Release | Shutdown
+Reply = Ready | Pong | Token | Chunk | Result | Failure | KvHeader | KvLayer | KvNews
 Wire = Request | Reply
 
 _decoder = msgspec.msgpack.Decoder(Wire)

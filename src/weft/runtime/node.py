@@ -61,8 +61,10 @@ class Node:
 
 
 def _info(services: Services, load_s: float) -> NodeInfo:
-    spec = services.spec
-    return NodeInfo(spec.name, spec.device, spec.kinds, bool(spec.paces), services.model_hash, os.getpid(), load_s)
+    spec, emulated = services.spec, bool(services.spec.paces)
+    block_size = 0 if services.held is None else services.held.block_size
+    model_hash = services.model_hash
+    return NodeInfo(spec.name, spec.device, spec.kinds, emulated, model_hash, os.getpid(), load_s, block_size)
 
 
 def main() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from weft.core.errors import RunError, StepFailedError, WeftError, WireError
 from weft.core.program import StepKind
+from weft.policy.prefix_feed import encode
 from weft.runtime import messages
 from weft.runtime.handlers import Job, run_job
 from weft.runtime.kv.pull import Place, checked_place, encoded_ahead
@@ -18,6 +19,8 @@ from weft.runtime.services import Services
 from weft.runtime.threads import in_thread
 from weft.runtime.transport.base import Connection, Frame
 from weft.runtime.values import KvHandle, Value, pack, unpack
+
+NEWS_S, QUIET_S = 0.1, 1.0  # between updates on prefixes: at least, and at most
 
 _log = logging.getLogger(__name__)
 
@@ -69,6 +72,8 @@ class Session:
                 self._begin(call.id, self._run_step(call, frame.data))
             case KvFetch() as fetch:
                 self._begin(fetch.id, self._send_kv(fetch))
+            case messages.KvWatch(id):
+                self._begin(id, self._tell_prefixes(id))
             case messages.Cancel(id):
                 if id in self._tasks:
                     self._tasks[id].cancel()
@@ -156,6 +161,20 @@ class Session:
                     await self._connection.send(Frame(messages.KvLayer(fetch.id), chunk))
         finally:
             source.close()
+
+    async def _tell_prefixes(self, id: int) -> None:
+        held = self._services.held
+        if held is None:
+            raise RunError(subject=self._info.name, problem="holds no prefixes", way_out="ask nodes that prefill")
+        with held.watch(self._info.name) as watch:
+            await self._connection.send(Frame(messages.KvNews(id), (encode(watch.snapshot()),)))
+            quiet_s = 0.0
+            while True:
+                await asyncio.sleep(NEWS_S)
+                quiet_s += NEWS_S
+                if watch.pending or quiet_s >= QUIET_S:
+                    quiet_s = 0.0
+                    await self._connection.send(Frame(messages.KvNews(id), (encode(watch.update()),)))
 
     def _release(self, sequence: int) -> None:
         self._services.gate.drop(sequence)

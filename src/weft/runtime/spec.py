@@ -3,6 +3,7 @@
 import msgspec
 
 from weft.core.program import StepKind
+from weft.runtime.cache.node import NodeCache
 from weft.runtime.engines.emulated import StepPace
 from weft.runtime.remote_spec import RemoteSpec
 from weft.runtime.tools.spec import ToolSpec
@@ -32,6 +33,7 @@ class NodeSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     paces: dict[str, StepPace] = {}
     tools: dict[str, ToolSpec] = {}
     threads: int = 1
+    cache: NodeCache | None = None  # tiers of KV blocks below the device
     way: Way = "auto"
 
 

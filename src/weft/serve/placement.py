@@ -7,6 +7,7 @@ from pathlib import Path
 
 from weft.core.deployment import Deployment, Pool, Route
 from weft.core.program import Step, StepKind
+from weft.runtime.cache.node import NodeCache
 from weft.runtime.engines.emulated import StepPace
 from weft.runtime.remote_spec import RemoteSpec
 from weft.runtime.services import LLM_KINDS, MEMORY_KINDS, PYTHON_KINDS
@@ -30,6 +31,8 @@ class LocalModels:
     """By the model that a server runs; "synthesize" is the one that speaks."""
     memories: Mapping[str, str] = field(default_factory=dict[str, str])
     """Addresses by name."""
+    cache: NodeCache | None = None
+    """Tiers of KV blocks, for every node that prefills."""
 
 
 def node_specs(deployment: Deployment, models: LocalModels, *, emulate: bool) -> tuple[NodeSpec, ...]:
@@ -71,6 +74,7 @@ def _node_spec(
         },
         agent_source=if_serving(PYTHON_KINDS, deployment.source),
         tools={step.name: tool_spec(step, deployment.source) for step in here if calls_tool(step)},
+        cache=models.cache if {StepKind.PREFILL, StepKind.DECODE} & own else None,
         paces={step: _pace(route) for step, route in routes.items()} if emulate else {},
     )
 

@@ -17,6 +17,8 @@ from weft.runtime.kv.ports import KvSink, KvSource
 class Prefilled:
     sequence: int
     first_token: int
+    cached_tokens: int = 0
+    """Of the prompt, that were not computed."""
 
 
 class Engine(Protocol):
@@ -36,9 +38,9 @@ class Engine(Protocol):
         ...
 
     def prefill(
-        self, tokens: Sequence[int], sampling: Sampling = GREEDY, constraint: Constraint | None = None
+        self, tokens: Sequence[int], sampling: Sampling = GREEDY, constraint: Constraint | None = None, salt: str = ""
     ) -> Prefilled:
-        """Takes a prompt in; the first token of the reply comes with it."""
+        """Takes a prompt in; the first token of the reply comes with it. Prefixes are shared within a `salt`."""
         ...
 
     def decode(

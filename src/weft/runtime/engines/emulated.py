@@ -49,10 +49,10 @@ class EmulatedEngine:
         return True
 
     def prefill(
-        self, tokens: Sequence[int], sampling: Sampling = GREEDY, constraint: Constraint | None = None
+        self, tokens: Sequence[int], sampling: Sampling = GREEDY, constraint: Constraint | None = None, salt: str = ""
     ) -> Prefilled:
         started_s = self._clock()
-        prefilled = self._inner.prefill(tokens, sampling, constraint)
+        prefilled = self._inner.prefill(tokens, sampling, constraint, salt)
         self._late_s[prefilled.sequence] = self._wait_until(started_s + len(tokens) * self._pace.s_per_input_token)
         return prefilled
 

@@ -67,7 +67,7 @@ class IreeEngine:
         return False
 
     def prefill(
-        self, tokens: Sequence[int], sampling: Sampling = GREEDY, constraint: Constraint | None = None
+        self, tokens: Sequence[int], sampling: Sampling = GREEDY, constraint: Constraint | None = None, salt: str = ""
     ) -> Prefilled:
         self._check_prompt(tokens)
         sequence = self.open()

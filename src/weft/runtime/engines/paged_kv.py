@@ -112,6 +112,24 @@ class PagedKv:
         for store, source in ((self.keys, kv.keys), (self.values, kv.values)):
             store.index_copy_(1, slots, source[:, start:].to(store.device))
 
+    def get_block(self, block: int) -> np.ndarray:
+        """A copy of K and V of all layers, as bytes."""
+        rows = slice(block * self.block_size, (block + 1) * self.block_size)
+        pieces = [store[:, rows].cpu().contiguous().view(torch.uint8).numpy() for store in (self.keys, self.values)]
+        return np.concatenate([piece.reshape(-1) for piece in pieces])
+
+    def put_block(self, block: int, data: bytes | bytearray | memoryview) -> bool:
+        """What `get_block` gave; False if it is not of the right size."""
+        rows = slice(block * self.block_size, (block + 1) * self.block_size)
+        target = self.keys[:, rows], self.values[:, rows]
+        half = target[0].numel() * self.keys.element_size()
+        if len(data) != 2 * half:
+            return False
+        for at, store in enumerate(target):
+            source = torch.from_numpy(np.array(np.frombuffer(data, np.uint8)[at * half : (at + 1) * half]))
+            store.copy_(source.view(store.dtype).view(store.shape))
+        return True
+
     def copy(self, source: np.ndarray, target: np.ndarray, start: int, end: int) -> None:
         """From one sequence's blocks to another's."""
         from_slots, to_slots = (self._index(self.slots(blocks, start, end)) for blocks in (source, target))

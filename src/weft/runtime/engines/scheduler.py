@@ -6,6 +6,7 @@ is what they do not know: tokens, tensors, and where a cache is. A cache that re
 not yet decoded) is lent to whoever needs its blocks; it then moves to main memory and back when its turn comes.
 """
 
+import time
 from collections.abc import Sequence
 
 import numpy as np
@@ -21,7 +22,10 @@ from weft.runtime.engines.llama import Llama
 from weft.runtime.engines.paged_kv import HostKv, PagedKv, Rows
 from weft.runtime.engines.requests import Emitted, Finish, Listener, Request
 from weft.runtime.engines.sampling import Drawn, History, Row, draw
+from weft.runtime.engines.tiered import PrefixTiers
 from weft.runtime.engines.track import UNKNOWN, Track
+
+RATE_WEIGHT = 0.2
 
 
 class Scheduler:
@@ -35,6 +39,8 @@ class Scheduler:
         self._pool = pool
         self._active: dict[policy.Sequence, Track] = {}
         self._resting: dict[policy.Sequence, Track] = {}
+        self.tiers: PrefixTiers | None = None
+        self.s_per_token = 0.0  # of prompts, lately
         self._arriving: dict[int, Track] = {}
         self._waiting: dict[Track, None] = {}  # for blocks to put their caches in
 
@@ -148,6 +154,12 @@ class Scheduler:
             )
         return track
 
+    def hits(self, id: int) -> int:
+        """Tokens of its prompt that were not computed when it was last admitted."""
+        track = self.tracks.get(id)
+        served = None if track is None else track.active or track.kept
+        return 0 if served is None else served.hits
+
     def get(self, id: int) -> Track:
         track = self.tracks.get(id)
         if track is None:
@@ -164,6 +176,7 @@ class Scheduler:
         self._move_caches(iteration)
         if not iteration.decodes and not iteration.chunks:
             return False
+        began_s = time.perf_counter()
         try:
             pieces, tracks = self._pieces(iteration)
             batch = build_batch(pieces, self._kv, self._model.config.window)
@@ -173,6 +186,7 @@ class Scheduler:
             self._give_up(iteration, error)
             return True
         self._clear_bad(tracks, drawn)
+        self._time(iteration, time.perf_counter() - began_s)
         self._complete(iteration)
         for track, token in zip(tracks, drawn, strict=True):
             self._emit(track, token)
@@ -281,6 +295,19 @@ class Scheduler:
             served = chunk.sequence
             if served.stage is Stage.DECODING:  # what it published may be another's block now
                 self._active[served].blocks = np.array(served.table.ids)
+            if served.stage in (Stage.DECODING, Stage.KEPT):
+                self._offer(self._active[served], served)
+
+    def _offer(self, track: Track, served: policy.Sequence) -> None:
+        if self.tiers is not None and served.table.published:
+            hashes = served.hashes[: served.table.published]
+            self.tiers.offer(hashes, served.table.ids, self.s_per_token * self._pool.block_size, track.salt)
+
+    def _time(self, iteration: policy.Iteration, took_s: float) -> None:
+        tokens = sum(chunk.tokens for chunk in iteration.chunks)
+        if tokens > iteration.decodes:
+            weight = RATE_WEIGHT if self.s_per_token else 1.0
+            self.s_per_token += weight * (took_s / (tokens + iteration.decodes) - self.s_per_token)
 
     def _emit(self, track: Track, drawn: Drawn) -> None:
         request, served = track.request, track.active
@@ -289,7 +316,9 @@ class Scheduler:
             self._fail(track, drawn)
             return
         track.tokens.append(drawn.token)
-        track.foreign = False
+        if track.foreign:
+            track.foreign = False
+            served.hashes = track.hash_known(track.stored, self._pool.block_size)
         if track.history is not None:
             track.history.add(drawn.token)
         stopped = drawn.token in request.stop_tokens
@@ -332,6 +361,7 @@ class Scheduler:
             track.kept, track.blocks = served, np.array(served.table.ids)
             self._resting[served] = track
             self.batcher.lend(served, yields=True)
+            self._offer(track, served)
         elif not served.keep:
             del self.tracks[track.id]
         listener(end)

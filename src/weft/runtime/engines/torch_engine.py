@@ -13,6 +13,9 @@ import torch
 from weft.core.errors import CapacityError, RunError
 from weft.policy.batcher import Limits
 from weft.policy.kv_blocks import BlockPool
+from weft.runtime.cache.base import BlockCache
+from weft.runtime.cache.held import HeldPrefixes
+from weft.runtime.cache.names import BlockFormat
 from weft.runtime.engines.base import Prefilled
 from weft.runtime.engines.checkpoint import hash_model, read_config, read_weights
 from weft.runtime.engines.config import ModelConfig
@@ -20,9 +23,10 @@ from weft.runtime.engines.generation import Generation
 from weft.runtime.engines.kv_moves import BlockSink, BlockSource, checked
 from weft.runtime.engines.llama import Llama, expected_tensors
 from weft.runtime.engines.paged_kv import PagedKv, block_bytes
-from weft.runtime.engines.requests import GREEDY, Constraint, Listener, Request, Sampling
+from weft.runtime.engines.requests import GREEDY, Constraint, Emitted, Event, Listener, Request, Sampling
 from weft.runtime.engines.scheduler import Scheduler
 from weft.runtime.engines.step_loop import StepLoop
+from weft.runtime.engines.tiered import PrefixTiers
 from weft.runtime.kv.cache import KvCache, KvShape
 from weft.runtime.kv.ports import KvSink, KvSource
 
@@ -47,10 +51,14 @@ class Load:
 class TorchEngine:
     """`generate` is for whole replies; `prefill` … `release` for replies that move between engines."""
 
-    def __init__(self, scheduler: Scheduler, config: ModelConfig, model_hash: str, kv: PagedKv) -> None:
+    def __init__(
+        self, scheduler: Scheduler, config: ModelConfig, model_hash: str, kv: PagedKv, held: HeldPrefixes
+    ) -> None:
         self.scheduler = scheduler
         self._config = config
         self._model_hash = model_hash
+        self.held = held
+        self._kv = kv
         self._dtype = kv.keys.dtype
         self._ids = itertools.count()
         self._loop = StepLoop(torch.inference_mode()(scheduler.step))
@@ -70,9 +78,10 @@ class TorchEngine:
         model = Llama(config, read_weights(directory, expected_tensors(config), dtype, device))
         place = torch.device(device)
         blocks = _blocks(config, dtype, place, cache_tokens)
-        kv, pool = PagedKv(config, blocks, BLOCK_SIZE, dtype, place), BlockPool(blocks, BLOCK_SIZE)
+        kv, held = PagedKv(config, blocks, BLOCK_SIZE, dtype, place), HeldPrefixes(BLOCK_SIZE)
+        pool = BlockPool(blocks, BLOCK_SIZE, held.device_gained, held.device_lost)
         scheduler = Scheduler(model, kv, pool, limits or (CPU_LIMITS if place.type == "cpu" else LIMITS))
-        return cls(scheduler, config, hash_model(directory), kv)
+        return cls(scheduler, config, hash_model(directory), kv, held)
 
     @property
     def model_hash(self) -> str:
@@ -91,6 +100,26 @@ class TorchEngine:
         batcher = self.scheduler.batcher
         pool = batcher.pool
         return Load(batcher.waiting, batcher.running, pool.allocated, pool.cached, pool.free)
+
+    def keep_below(self, cache: BlockCache) -> PrefixTiers:
+        """From now on prefixes are also looked for there, and offered to it."""
+        self.scheduler.tiers = PrefixTiers(cache, self.held, self._kv, self.scheduler.batcher.pool)
+        return self.scheduler.tiers
+
+    def pin(self, sequence: int, for_s: float) -> None:
+        """Keeps what is cached below of a sequence while a tool runs."""
+
+        def hashes() -> tuple[tuple[int, ...], str]:
+            track = self.scheduler.get(sequence)
+            return track.hash_known(track.stored, BLOCK_SIZE), track.salt
+
+        if self.scheduler.tiers is not None:
+            known, salt = self._loop.call(hashes)
+            self.scheduler.tiers.pin(known, for_s, salt)
+
+    @property
+    def block_format(self) -> BlockFormat:
+        return BlockFormat(self._model_hash, BLOCK_SIZE, f"{str(self._dtype).removeprefix('torch.')} kv lthd")
 
     def generate(self, request: Request) -> Generation:
         """A whole reply. It is on its way when this returns."""
@@ -114,19 +143,32 @@ class TorchEngine:
         self._loop.post(lambda: self.scheduler.cancel(sequence))
 
     def prefill(
-        self, tokens: Sequence[int], sampling: Sampling = GREEDY, constraint: Constraint | None = None
+        self, tokens: Sequence[int], sampling: Sampling = GREEDY, constraint: Constraint | None = None, salt: str = ""
     ) -> Prefilled:
         self._check_prompt(tokens)
-        sequence = next(self._ids)
+        sequence, hits = next(self._ids), list[int]()
         generation = Generation(lambda: self.release(sequence))
-        request = Request(tokens, 1, sampling=sampling, constraint=constraint)
-        self._post(lambda: self.scheduler.start(sequence, request, generation.listener, keep=True), generation.listener)
+        request = Request(tokens, 1, sampling=sampling, constraint=constraint, salt=salt)
+        tiers = self.scheduler.tiers
+        fetched = None if tiers is None else tiers.fetch(tokens, salt)
+
+        def start() -> None:
+            if tiers is not None and fetched is not None:
+                tiers.insert(fetched)
+            self.scheduler.start(sequence, request, listen, keep=True)
+
+        def listen(event: Event) -> None:
+            if isinstance(event, Emitted):
+                hits.append(self.scheduler.hits(sequence))
+            generation.listener(event)
+
+        self._post(start, generation.listener)
         try:
             (first,) = generation
         except BaseException:
             self.release(sequence)
             raise
-        return Prefilled(sequence, first.token)
+        return Prefilled(sequence, first.token, hits[0])
 
     def decode(
         self,
