@@ -2,9 +2,9 @@
 """How fast bytes move between two processes of this machine: Weft's transports beside memcpy, bare sockets, Arrow
 Flight and NIXL, in one run. `python benchmarks/transport.py [--quick]`
 
-A cache moves as frames of one layer each (32 MiB here), out of a window of 256 MiB and into one, the same for all ways:
-1 GiB then needs 4 GB of memory in all, and nobody gains by buffers that fit the processor's cache. Weft's receiver holds
-the last 256 MiB that came; shared memory is read where it lies. Peers run with buffers made and touched beforehand; NIXL
+A cache moves as frames of one layer each (32 MiB here), out of a window of 256 MiB and into one, for all ways: 1 GiB
+then needs 4 GB of memory in all, and nobody gains by buffers that fit the processor's cache. Weft's receiver holds the
+last 256 MiB that came; shared memory is read where it lies. Peers run with buffers made and touched beforehand; NIXL
 where it is installed (`pip install --no-deps nixl nixl-cu12`). All ways take turns in each round; rates and ratios are
 medians of the rounds, a ratio is of one round's neighbours.
 """

@@ -17,6 +17,7 @@ from weft.runtime.transport.base import Buffer, Connection, Frame, Transport
 from weft.runtime.values import Value, pack, unpack
 
 HELLO_TIMEOUT_S = 5.0
+KV_AHEAD = 4  # chunks that wait here to be taken in
 KV_STALL_S = 5.0  # a KV source that sends nothing for so long is taken for dead
 
 OnStream = Callable[[Token | bytes], None]  # a token, or a piece of speech as a wav file
@@ -30,6 +31,29 @@ class CallResult:
     metrics: StepMetrics
 
 
+class _Answers(asyncio.Queue["Frame | RunError"]):
+    """To one question. A reader that is behind with its cache holds the connection; one that has left does not."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._left = False
+        self._moved = asyncio.Event()
+
+    async def take(self) -> "Frame | RunError":
+        answer = await self.get()
+        self._moved.set()
+        return answer
+
+    def leave(self) -> None:
+        self._left = True
+        self._moved.set()
+
+    async def room(self) -> None:
+        while not self._left and self.qsize() >= KV_AHEAD:
+            self._moved.clear()
+            await self._moved.wait()
+
+
 class NodeClient:
     """`died` is done, with the error, once the node is known to be gone; all calls then raise that error."""
 
@@ -41,7 +65,7 @@ class NodeClient:
         self._connection = connection
         self._explain = explain
         self._ids = itertools.count()
-        self._answers: dict[int, asyncio.Queue[Frame | RunError]] = {}
+        self._answers: dict[int, _Answers] = {}
         self._reader = asyncio.create_task(self._read())
 
     @classmethod
@@ -140,7 +164,7 @@ class NodeClient:
     ) -> AsyncGenerator[NextFrame, None]:
         """Sends a question; gives what to await for each frame of the answer."""
         id = next(self._ids)
-        answers = self._answers[id] = asyncio.Queue()
+        answers = self._answers[id] = _Answers()
         try:
             await self._send(Frame(ask(id), payload))
             yield lambda: self._next(what, answers)
@@ -149,10 +173,10 @@ class NodeClient:
                 await self._send(Frame(messages.Cancel(id)))
             raise
         finally:
-            del self._answers[id]
+            self._answers.pop(id).leave()
 
-    async def _next(self, what: str, answers: "asyncio.Queue[Frame | RunError]") -> Frame:
-        answer = await answers.get()
+    async def _next(self, what: str, answers: _Answers) -> Frame:
+        answer = await answers.take()
         if isinstance(answer, RunError):
             raise _fresh(answer)
         if isinstance(answer.message, messages.Failure):
@@ -179,7 +203,11 @@ class NodeClient:
                 answers = self._answers.get(frame.message.id)
                 if answers is not None:  # else: the rest of an answer that nobody waits for any more
                     answers.put_nowait(frame)
-                del frame, answers  # while it waits for the next, nobody should hold this one's payload
+                is_kv = isinstance(frame.message, messages.KvLayer)
+                del frame  # while it waits for the next, nobody should hold this one's payload
+                if answers is not None and is_kv:
+                    await answers.room()
+                del answers
         except ConnectionError:
             await self._lost()
         except WireError as error:

@@ -116,7 +116,7 @@ async def _load(line: bytes) -> Node:
         secret = bytes.fromhex(spec.secret)
     except ValueError as error:
         raise WireError(subject="NodeSpec", problem=f"is malformed ({error})", way_out="send one JSON line") from error
-    transport = node_transport(spec.way, secret)
+    transport = node_transport(spec.way, secret, macs=spec.kv_macs)
     services = await in_thread(lambda: load_services(spec))
     return Node(services, transport, time.monotonic() - started_s)
 

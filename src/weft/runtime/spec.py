@@ -35,6 +35,7 @@ class NodeSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     threads: int = 1
     cache: NodeCache | None = None  # tiers of KV blocks below the device
     way: Way = "auto"
+    kv_macs: bool = False  # caches that come over TCP have MACs, not only checksums; the same on all nodes
 
 
 class Started(msgspec.Struct, frozen=True, tag="started"):

@@ -5,6 +5,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import msgspec
+
 from weft.core.deployment import Deployment, Pool, Route
 from weft.core.program import Step, StepKind
 from weft.runtime.cache.node import NodeCache
@@ -12,6 +14,7 @@ from weft.runtime.engines.emulated import StepPace
 from weft.runtime.remote_spec import RemoteSpec
 from weft.runtime.services import LLM_KINDS, MEMORY_KINDS, PYTHON_KINDS
 from weft.runtime.spec import NodeSpec
+from weft.runtime.transport.choose import way_between
 from weft.serve.tools import calls_tool, memory_of, served_model, tool_spec
 
 HERE = "this machine's CPU"
@@ -35,14 +38,19 @@ class LocalModels:
     """Tiers of KV blocks, for every node that prefills."""
 
 
-def node_specs(deployment: Deployment, models: LocalModels, *, emulate: bool) -> tuple[NodeSpec, ...]:
-    """One node per pool, named like it, whatever the pool's replicas; all share one fresh secret.
+def node_specs(
+    deployment: Deployment, models: LocalModels, *, emulate: bool, rdma: bool = False
+) -> tuple[NodeSpec, ...]:
+    """One node per pool, named like it, whatever the pool's replicas; all share one fresh secret. `rdma`: NIXL is set
+    up on their hosts, and the plan's links decide whether caches take it.
 
     With `emulate` every step keeps the pace that its route assumed, and its records say so.
     """
     secret = secrets.token_hex(32)
     steps = {step.name: step for step in deployment.program.steps}
-    return tuple(_node_spec(deployment, pool, steps.values(), models, secret, emulate) for pool in deployment.pools)
+    way = way_between((handoff.link for handoff in deployment.handoffs), rdma=rdma)
+    nodes = (_node_spec(deployment, pool, steps.values(), models, secret, emulate) for pool in deployment.pools)
+    return tuple(msgspec.structs.replace(node, way=way) for node in nodes)
 
 
 def _node_spec(
