@@ -2,10 +2,11 @@
 """How fast bytes move between two processes of this machine: Weft's transports beside memcpy, bare sockets, Arrow
 Flight and NIXL, in one run. `python benchmarks/transport.py [--quick]`
 
-A cache moves as frames of one layer each (32 MiB here). Weft's receiver holds what came until the whole has come, as a
-KV import does; shared memory is read where it lies. Peers run with buffers made and touched beforehand;
-NIXL where it is installed (`pip install --no-deps nixl nixl-cu12`). All rounds of
-all ways take turns, and the best of each counts: other work on the machine only ever slows.
+A cache moves as frames of one layer each (32 MiB here), out of a window of 256 MiB and into one, for all ways: 1 GiB
+then needs 4 GB of memory in all, and nobody gains by buffers that fit the processor's cache. Weft's receiver holds the
+last 256 MiB that came; shared memory is read where it lies. Peers run with buffers made and touched beforehand; NIXL
+where it is installed (`pip install --no-deps nixl nixl-cu12`). All ways take turns in each round; rates and ratios are
+medians of the rounds, a ratio is of one round's neighbours.
 """
 
 import argparse
@@ -14,8 +15,10 @@ import importlib.util
 import multiprocessing as mp
 import secrets
 import socket
+import statistics
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from multiprocessing.connection import Connection as Pipe
@@ -33,13 +36,20 @@ from weft.runtime.transport.tcp import LANES, TcpTransport
 MIB = 2**20
 LAYER_BYTES = 32 * MIB
 SIZES = (64 * MIB,) if "--quick" in sys.argv else (64 * MIB, 1024 * MIB)
-LARGEST = max(SIZES)
+WINDOW = 256 * MIB
 Move = Callable[[int], float]
 """Moves so many bytes; returns the seconds until the receiver has them all."""
 
 
 def payloads() -> list[np.ndarray]:
-    return [np.full(LAYER_BYTES, layer, np.uint8) for layer in range(LARGEST // LAYER_BYTES)]
+    """The window as layers, one after the other in memory."""
+    whole = np.concatenate([np.full(LAYER_BYTES, layer, np.uint8) for layer in range(WINDOW // LAYER_BYTES)])
+    return np.split(whole, WINDOW // LAYER_BYTES)
+
+
+def windows(size: int) -> list[int]:
+    """`size` in pieces of a window at most."""
+    return [min(WINDOW, size - start) for start in range(0, size, WINDOW)]
 
 
 # Weft
@@ -54,12 +64,11 @@ TRANSPORTS: dict[str, Callable[[bytes], Transport]] = {
 
 def receive_frames(kind: str, secret: bytes, pipe: Pipe) -> None:
     async def receive(connection: Connection) -> None:
-        held: list[memoryview] = []
+        held: deque[memoryview] = deque(maxlen=WINDOW // LAYER_BYTES)
         while True:
             frame = await connection.receive()
             held.append(frame.data)
             if isinstance(frame.message, messages.KvHeader):  # the last of a cache
-                held.clear()
                 del frame
                 await connection.send(Frame(messages.Pong(0)))
 
@@ -88,9 +97,9 @@ def weft(kind: str) -> Iterator[Move]:
     source = payloads()
 
     async def move(size: int) -> None:
-        layers = source[: size // LAYER_BYTES]
-        for index, layer in enumerate(layers):
-            last = index + 1 == len(layers)
+        count = size // LAYER_BYTES
+        for index in range(count):
+            layer, last = source[index % len(source)], index + 1 == count
             await connection.send(Frame(messages.KvHeader(1) if last else messages.KvLayer(1), (layer.data,)))
         await connection.receive()
 
@@ -112,18 +121,19 @@ def timed(work: Callable[[], object]) -> float:
 def memcpy() -> Iterator[Move]:
     source = np.concatenate(payloads())
     target = source.copy()
-    yield lambda size: timed(lambda: np.copyto(target[:size], source[:size]))
+    yield lambda size: timed(lambda: [np.copyto(target[:piece], source[:piece]) for piece in windows(size)])
 
 
 def receive_bytes(pipe: Pipe) -> None:
     server = socket.create_server(("127.0.0.1", 0))
     pipe.send(server.getsockname())
     connection, _ = server.accept()
-    target = memoryview(bytearray(np.ones(LARGEST, np.uint8)))
+    target = memoryview(bytearray(np.ones(WINDOW, np.uint8)))
     while prefix := connection.recv(8, socket.MSG_WAITALL):
-        view = target[: int.from_bytes(prefix, "little")]
-        while view:
-            view = view[connection.recv_into(view) :]
+        for piece in windows(int.from_bytes(prefix, "little")):
+            view = target[:piece]
+            while view:
+                view = view[connection.recv_into(view) :]
         connection.sendall(b"k")
 
 
@@ -138,7 +148,8 @@ def bare_tcp() -> Iterator[Move]:
 
     def move(size: int) -> None:
         connection.sendall(size.to_bytes(8, "little"))
-        connection.sendall(source[:size])
+        for piece in windows(size):
+            connection.sendall(source[:piece])
         connection.recv(1)
 
     yield lambda size: timed(lambda: move(size))
@@ -173,8 +184,8 @@ def arrow_flight() -> Iterator[Move]:
 
     def move(size: int) -> None:
         writer, _ = client.do_put(flight.FlightDescriptor.for_path("kv"), schema)
-        for batch in batches[: size // LAYER_BYTES]:
-            writer.write_batch(batch)
+        for index in range(size // LAYER_BYTES):
+            writer.write_batch(batches[index % len(batches)])
         writer.close()  # waits until the server has read all
 
     yield lambda size: timed(lambda: move(size))
@@ -188,7 +199,7 @@ def serve_nixl(pipe: Pipe) -> None:
     from nixl._api import nixl_agent, nixl_agent_config  # pyright: ignore[reportMissingImports]
 
     agent = nixl_agent("receiver", nixl_agent_config(backends=["UCX"]))
-    target = np.ones(LARGEST, np.uint8)
+    target = np.ones(WINDOW, np.uint8)
     agent.register_memory([(target.ctypes.data, target.nbytes, 0, "")], "DRAM")
     pipe.send((agent.get_agent_metadata(), target.ctypes.data))
     pipe.recv()
@@ -196,7 +207,7 @@ def serve_nixl(pipe: Pipe) -> None:
 
 @contextmanager
 def nixl() -> Iterator[Move]:
-    """The bare library: one WRITE between memory that both sides registered beforehand."""
+    """The bare library: a WRITE for each window, between memory that both sides registered beforehand."""
     from nixl._api import nixl_agent, nixl_agent_config  # pyright: ignore[reportMissingImports]
 
     ours, theirs = mp.Pipe()
@@ -208,7 +219,7 @@ def nixl() -> Iterator[Move]:
     metadata, target = ours.recv()
     peer = agent.add_remote_agent(metadata)
 
-    def move(size: int) -> None:
+    def write(size: int) -> None:
         here = agent.get_xfer_descs([(source.ctypes.data, size, 0)], "DRAM")
         there = agent.get_xfer_descs([(target, size, 0)], "DRAM")
         handle = agent.initialize_xfer("WRITE", here, there, peer)
@@ -219,41 +230,47 @@ def nixl() -> Iterator[Move]:
         assert state == "DONE", state
         agent.release_xfer_handle(handle)
 
-    yield lambda size: timed(lambda: move(size))
+    yield lambda size: timed(lambda: [write(piece) for piece in windows(size)])
     ours.send(None)
     child.join()
 
 
-def measure(rounds: int) -> dict[tuple[str, int], float]:
-    """GB/s of each way and size: the best of the rounds."""
+Rates = dict[tuple[str, int], list[float]]
+"""GB/s of each way and size, round by round."""
+
+
+def measure(rounds: int) -> Rates:
     ways = {"memcpy": memcpy(), "shm": weft("shm"), "tcp": weft("tcp"), "bare": bare_tcp(), "flight": arrow_flight()}
     if importlib.util.find_spec("nixl") is not None:
         ways |= {"weft over nixl": weft("nixl"), "nixl": nixl()}
-    best: dict[tuple[str, int], float] = {}
+    rates: Rates = {}
     with ExitStack() as stack:
         moves = {name: stack.enter_context(way) for name, way in ways.items()}
+        for move in moves.values():
+            move(2 * WINDOW)  # touches all the memory that it will use
         for size in SIZES:
-            for _ in range(rounds + 1):  # the first warms up: it can only be the worst
+            for _ in range(rounds):
                 for name, move in moves.items():
-                    best[name, size] = max(best.get((name, size), 0.0), size / move(size) / 1e9)
-    return best
+                    rates.setdefault((name, size), []).append(size / move(size) / 1e9)
+    return rates
 
 
-def measurements(best: dict[tuple[str, int], float]) -> list[Measurement]:
+def measurements(rates: Rates) -> list[Measurement]:
     rows: list[Measurement] = []
-    for size in sorted({size for _, size in best}):
-        of = {name: rate for (name, each), rate in best.items() if each == size}
+    for size in sorted({size for _, size in rates}):
+        of = {name: each for (name, its), each in rates.items() if its == size}
         label = f"{size // MIB} MiB"
-        rows += [Measurement(f"{label}: {name}", rate, "GB/s") for name, rate in of.items()]
+        rows += [Measurement(f"{label}: {name}", statistics.median(each), "GB/s") for name, each in of.items()]
         rows += [
-            ratio(f"{label}: shm over memcpy", of["shm"] / of["memcpy"], 0.6, "np.copyto, warm"),
-            ratio(f"{label}: tcp over bare sockets", of["tcp"] / of["bare"], 1.0, "sendall/recv_into, warm"),
-            ratio(f"{label}: tcp over Arrow Flight", of["tcp"] / of["flight"], 2.0, "do_put"),
+            ratio(f"{label}: shm over memcpy", of["shm"], of["memcpy"], 0.6, "np.copyto, warm"),
+            ratio(f"{label}: tcp over bare sockets", of["tcp"], of["bare"], 1.0, "sendall/recv_into, warm"),
+            ratio(f"{label}: tcp over Arrow Flight", of["tcp"], of["flight"], 2.0, "do_put"),
         ]
     return rows
 
 
-def ratio(name: str, value: float, goal: float, against: str) -> Measurement:
+def ratio(name: str, ours: list[float], theirs: list[float], goal: float, against: str) -> Measurement:
+    value = statistics.median(our / their for our, their in zip(ours, theirs, strict=True))
     return Measurement(name, value, "x", goal, "higher", against)
 
 

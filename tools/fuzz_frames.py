@@ -8,7 +8,6 @@ is a finding: libFuzzer then ends with the input in a file crash-*, which tests/
 import contextlib
 import struct
 import sys
-import zlib
 from collections.abc import Callable
 
 import atheris  # pyright: ignore[reportMissingImports, reportMissingModuleSource]
@@ -41,7 +40,7 @@ def raw_cache(data: bytes) -> None:
 
 def header(data: bytes) -> None:
     """Behind a checksum that is right, so that the fuzzer comes past it."""
-    prelude = wire.PRELUDE.pack(wire.MAGIC, wire.VERSION, len(data), zlib.crc32(data)) + data
+    prelude = wire.PRELUDE.pack(wire.MAGIC, wire.VERSION, len(data), wire.checksum([data])) + data
     wire.KvReader(prelude, model_hash=MODEL, limit_bytes=2**20)
 
 
@@ -52,7 +51,7 @@ def chunks(data: bytes) -> None:
         head, data = data[: wire.CHECKED_HEAD_BYTES], data[wire.CHECKED_HEAD_BYTES :]
         size = min(struct.unpack_from("<Q", head, 12)[0], 4096)
         payload = (data + bytes(size))[:size]
-        reader.add(head + struct.pack("<I", zlib.crc32(payload, zlib.crc32(head))) + payload)
+        reader.add(head + struct.pack("<Q", wire.checksum((head, payload))) + payload)
     reader.finish()
 
 

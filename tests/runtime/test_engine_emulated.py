@@ -7,7 +7,8 @@ import pytest
 from weft.runtime.engines.base import Prefilled
 from weft.runtime.engines.emulated import EmulatedEngine, StepPace
 from weft.runtime.engines.requests import PLAIN, Emitted, Terms
-from weft.runtime.kv.cache import KvCache
+from weft.runtime.kv.cache import KvCache, KvShape
+from weft.runtime.kv.ports import KvSink, KvSource
 
 
 class Clock:
@@ -30,7 +31,7 @@ class ScriptedEngine:
         self._clock = clock
         self._token_s = token_s
 
-    def prefill(self, tokens: Sequence[int], terms: Terms = PLAIN) -> Prefilled:
+    def prefill(self, tokens: Sequence[int], terms: Terms = PLAIN, salt: str = "") -> Prefilled:
         self._clock.sleep(0.1)
         return Prefilled(0, Emitted(7))
 
@@ -43,6 +44,12 @@ class ScriptedEngine:
         raise NotImplementedError
 
     def import_kv(self, kv: KvCache, first_token: int) -> int:
+        raise NotImplementedError
+
+    def open_export(self, sequence: int) -> KvSource:
+        raise NotImplementedError
+
+    def open_import(self, shape: KvShape, prompt: Sequence[int] = (), salt: str = "") -> KvSink:
         raise NotImplementedError
 
     def release(self, sequence: int) -> None: ...

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from weft.runtime.engines.iree_engine import IreeEngine
 
 from tests.compiler.codegen.built import WANTED, Wanted, build, make_model
 from tests.runtime import checkpoints
@@ -18,7 +19,6 @@ from tests.runtime.replies import reply_of, tokens_of
 from weft.core.errors import RunError
 from weft.runtime.engines.base import Engine
 from weft.runtime.engines.emulated import EmulatedEngine, StepPace
-from weft.runtime.engines.iree_engine import IreeEngine
 from weft.runtime.engines.requests import Sampling, Terms
 from weft.runtime.engines.torch_engine import TorchEngine
 from weft.runtime.kv.cache import KvCache

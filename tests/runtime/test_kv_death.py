@@ -5,6 +5,7 @@ import gc
 import os
 import signal
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -14,14 +15,17 @@ from weft.core.errors import NodeDiedError
 from weft.core.program import StepKind
 from weft.runtime.client import NodeClient
 from weft.runtime.kv.cache import KvCache, KvShape
+from weft.runtime.kv.ports import KvSource
 from weft.runtime.kv.pull import KvPull
+from weft.runtime.kv.whole import WholeSink, WholeSource
 from weft.runtime.node import Node
 from weft.runtime.services import Services
 from weft.runtime.spec import NodeSpec
 from weft.runtime.transport.base import Buffer
-from weft.runtime.transport.choose import node_transport
+from weft.runtime.transport.choose import Way, node_transport
 
-SHAPE = KvShape("m" * 64, layers=8, kv_heads=8, head_dim=64, tokens=512, dtype="float32")  # 2 MiB a layer
+SHAPE = KvShape("m" * 64, layers=32, kv_heads=8, head_dim=64, tokens=512, dtype="float32")  # 2 MiB a layer: more than
+# sockets and the queue of a reader hold
 SECRET = bytes(range(32))
 OTHER = "from tests.runtime.test_kv_death import {what}\n{what}(*{args!r})\n"
 
@@ -32,44 +36,44 @@ class HoldingEngine:
     model_hash = SHAPE.model_hash
     emulated = False
 
-    def export_kv(self, sequence: int) -> KvCache:
+    def open_export(self, sequence: int) -> KvSource:
         layers = [np.full(SHAPE.array_shape, layer, np.float32) for layer in range(SHAPE.layers)]
-        return KvCache(SHAPE, tuple(layers), tuple(layers))
+        return WholeSource(KvCache(SHAPE, tuple(layers), tuple(layers)))
 
 
 class DeadlyPull(KvPull):
     """Kills a process once it has some layers."""
 
     def __init__(self, pid: int) -> None:
-        super().__init__(0, SHAPE.model_hash)
+        super().__init__(0, SHAPE.model_hash, lambda shape, *_: WholeSink(shape, lambda *_: 0))
         self._pid = pid
 
     def add(self, chunk: Buffer) -> None:
         super().add(chunk)
-        if self.whole_layers == 3:
+        if self.place.layer == 3:
             os.kill(self._pid, signal.SIGKILL)
 
 
-def holder() -> Node:
+def holder(way: Way) -> Node:
     spec = NodeSpec("holder", "cpu", (StepKind.PREFILL,), "")
-    return Node(Services(spec, HoldingEngine()), node_transport("auto", SECRET))  # pyright: ignore[reportArgumentType]
+    return Node(Services(spec, HoldingEngine()), node_transport(way, SECRET))  # pyright: ignore[reportArgumentType]
 
 
-def serve() -> None:
+def serve(way: Way) -> None:
     """The sending process."""
 
     async def run() -> None:
-        print(await holder().listen(), flush=True)
+        print(await holder(way).listen(), flush=True)
         await asyncio.sleep(60)
 
     asyncio.run(run())
 
 
-def pull_and_die(address: str) -> None:
+def pull_and_die(way: Way, address: str) -> None:
     """The receiving process."""
 
     async def run() -> None:
-        client = await NodeClient.open("holder", node_transport("auto", SECRET), address)
+        client = await NodeClient.open("holder", node_transport(way, SECRET), address)
         await client.fetch_kv(DeadlyPull(os.getpid()))
 
     asyncio.run(run())
@@ -78,6 +82,11 @@ def pull_and_die(address: str) -> None:
 async def spawn(what: str, *args: str) -> asyncio.subprocess.Process:
     code = OTHER.format(what=what, args=args)
     return await asyncio.create_subprocess_exec(sys.executable, "-c", code, stdout=asyncio.subprocess.PIPE)
+
+
+def leftovers() -> set[Path]:
+    """What a process may leave that outlives it: named memory, and files of the temporary folder."""
+    return {*Path("/dev/shm").iterdir(), *Path(tempfile.gettempdir()).glob("weft*")}
 
 
 async def no_shared_maps() -> None:
@@ -91,34 +100,41 @@ async def no_shared_maps() -> None:
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 
 
-async def test_the_sender_is_killed() -> None:
-    before = set(Path("/dev/shm").iterdir())
-    other = await spawn("serve")
+@pytest.mark.parametrize("way", ["auto", "tcp"])
+async def test_the_sender_is_killed(way: Way) -> None:
+    before = leftovers()
+    other = await spawn("serve", way)
     assert other.stdout is not None
     address = (await other.stdout.readline()).decode().strip()
-    client = await NodeClient.open("holder", node_transport("auto", SECRET), address)
+    client = await NodeClient.open("holder", node_transport(way, SECRET), address)
     pull = DeadlyPull(other.pid)
     with pytest.raises(NodeDiedError, match="node 'holder'"):
         async with asyncio.timeout(10):
             await client.fetch_kv(pull)
-    assert 3 <= pull.whole_layers < SHAPE.layers
+    assert 3 <= pull.place.layer < SHAPE.layers
     await client.close()
     await other.wait()
     del pull
     await no_shared_maps()
-    assert set(Path("/dev/shm").iterdir()) <= before
+    assert leftovers() <= before
 
 
-async def test_the_receiver_is_killed() -> None:
-    node = holder()
+@pytest.mark.parametrize("way", ["auto", "tcp"])
+async def test_the_receiver_is_killed(way: Way) -> None:
+    before = leftovers()
+    node = holder(way)
     address = await node.listen()
-    other = await spawn("pull_and_die", address)
+    other = await spawn("pull_and_die", way, address)
     assert await other.wait() == -signal.SIGKILL
-    client = await NodeClient.open("holder", node_transport("auto", SECRET), address)  # the node serves on
-    pull = KvPull(0, SHAPE.model_hash)
+    client = await NodeClient.open("holder", node_transport(way, SECRET), address)  # the node serves on
+    got = list[KvCache]()
+    pull = KvPull(0, SHAPE.model_hash, lambda shape, *_: WholeSink(shape, lambda kv, _: got.append(kv) or 0))
     await client.fetch_kv(pull)
-    assert (pull.finish().keys[7] == 7).all()  # sent again, whole
+    pull.finish(0)
+    assert (got[0].keys[7] == 7).all()  # sent again, whole
     await client.close()
     await node.close()
     del pull
+    got.clear()
     await no_shared_maps()
+    assert leftovers() <= before

@@ -20,7 +20,10 @@ from weft.runtime.engines.chat import Chat
 from weft.runtime.engines.requests import PLAIN, Emitted, Terms
 from weft.runtime.engines.torch_engine import TorchEngine
 from weft.runtime.functions import load_functions
-from weft.runtime.kv.cache import KvCache
+from weft.runtime.kv.cache import KvCache, KvShape
+from weft.runtime.kv.ports import KvSink, KvSource
+from weft.runtime.kv.pull import KvPull, OpenSink
+from weft.runtime.kv.whole import WholeSink
 from weft.runtime.node import Node
 from weft.runtime.peers import Peers
 from weft.runtime.services import LLM_KINDS, Services
@@ -36,6 +39,21 @@ PREFILL = Step("a.prefill", StepKind.PREFILL, ("chat",), ("kv",), {})
 TRANSFER = Step("a.kv", StepKind.KV_TRANSFER, ("kv",), ("moved",), {})
 DECODE = Step("a.decode", StepKind.DECODE, ("kv",), ("text",), {"max_tokens": 400})
 SECRET = secrets.token_bytes(32)
+
+
+class Watched:
+    """A sink that tells which sequence came of it."""
+
+    def __init__(self, inner: KvSink, held: set[int]) -> None:
+        self._held = held
+        self._finish = inner.finish
+        self.write = inner.write
+        self.close = inner.close
+
+    def finish(self, first_token: int) -> int:
+        sequence = self._finish(first_token)
+        self._held.add(sequence)
+        return sequence
 
 
 class WatchedEngine:
@@ -67,6 +85,13 @@ class WatchedEngine:
         sequence = self._inner.import_kv(kv, first_token)
         self.held.add(sequence)
         return sequence
+
+    def open_export(self, sequence: int) -> KvSource:
+        return self._inner.open_export(sequence)
+
+    def open_import(self, shape: KvShape, prompt: Sequence[int] = (), salt: str = "") -> KvSink:
+        sink = self._inner.open_import(shape, prompt, salt)
+        return Watched(sink, self.held)
 
     def release(self, sequence: int) -> None:
         self.held.discard(sequence)
@@ -276,15 +301,19 @@ async def test_a_transfer_goes_on_where_it_was_cut(model_dir: Path, cuts: list[i
     transport = CutTransport(cuts)
     peers = Peers(transport)
     prefilled = engine.prefill([1, 2, 3])
-    whole = engine.export_kv(prefilled.sequence)
+    whole, got = engine.export_kv(prefilled.sequence), list[KvCache]()
+    collect: OpenSink = lambda shape, *_: WholeSink(shape, lambda kv, _: got.append(kv) or 0)  # noqa: E731
+    pull = KvPull(prefilled.sequence, engine.model_hash, collect)
     if arrives:
         dials = len(cuts) + 1
-        kv, moved_bytes = await peers.fetch_kv(address, prefilled.sequence, engine.model_hash)
+        await peers.fetch_kv(address, pull)
+        pull.finish(0)
+        (kv,) = got
         assert all((a == b).all() for a, b in zip(kv.keys + kv.values, whole.keys + whole.values, strict=True))
-        assert moved_bytes < whole.shape.total_bytes + dials * 400  # no layer travels twice
+        assert pull.moved_bytes < whole.shape.total_bytes + dials * 400  # no layer travels twice
         assert transport.dialled == dials
     else:
         with pytest.raises(NodeDiedError):
-            await peers.fetch_kv(address, prefilled.sequence, engine.model_hash)
+            await peers.fetch_kv(address, pull)
     await peers.close()
     await node.close()

@@ -18,8 +18,9 @@ from weft.core.program import StepKind
 from weft.runtime import messages
 from weft.runtime.transport import framing
 from weft.runtime.transport.base import Connection, Frame, Transport
-from weft.runtime.transport.choose import node_transport
+from weft.runtime.transport.choose import node_transport, way_between
 from weft.runtime.transport.connection import FramedConnection
+from weft.runtime.transport.lanes import Lanes
 from weft.runtime.transport.listener import GREETING
 from weft.runtime.transport.memory import FRAMES_IN_FLIGHT, MemoryTransport
 from weft.runtime.transport.shm import ShmTransport
@@ -33,6 +34,7 @@ TRANSPORTS: dict[str, Callable[[], Transport]] = {
     "memory": MemoryTransport,
     "tcp": lambda: TcpTransport(SECRET),
     "lanes": lambda: TcpTransport(SECRET, lanes=3),
+    "lanes with MACs": lambda: TcpTransport(SECRET, lanes=3, macs=True),
     "shm": lambda: ShmTransport(SECRET),
     "auto": lambda: node_transport("auto", SECRET),
 }
@@ -78,6 +80,59 @@ async def test_frames_arrive_whole_and_in_order(transport: Transport) -> None:
         answer = await client.receive()
         assert answer.message == messages.Token(9, 4, "ä")
         assert len(answer.data) == 0
+
+
+class Meddler(Lanes):
+    """Somebody on the line who changes one bit of a payload, and whatever checksum is in it."""
+
+    async def collect(self, ticket: memoryview, size: int) -> memoryview:
+        payload = await super().collect(ticket, size)
+        payload[size // 2] ^= 1
+        return payload
+
+
+async def test_a_payload_that_was_forged_on_the_line_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("weft.runtime.transport.tcp.Lanes", Meddler)
+    frame = Frame(messages.KvLayer(1), (bytes(1_000_000),))
+    async with connected(TcpTransport(SECRET, lanes=2)) as (client, server):
+        await client.send(frame)
+        assert any((await server.receive()).data), "without MACs a transport cannot see it"
+    async with connected(TcpTransport(SECRET, lanes=2, macs=True)) as (client, server):
+        await client.send(frame)
+        with pytest.raises(WireError, match="is not what this peer sent"):
+            await server.receive()
+
+
+async def test_both_sides_must_want_macs() -> None:
+    refused = asyncio.get_running_loop().create_future()
+
+    async def on_connection(connection: Connection) -> None:
+        with contextlib.suppress(ConnectionError):
+            try:
+                await connection.receive()
+            except WireError as error:
+                refused.set_result(error)
+
+    listener = await TcpTransport(SECRET).listen(on_connection)
+    client = await TcpTransport(SECRET, lanes=2, macs=True).connect(listener.address)
+    with contextlib.suppress(ConnectionError):
+        await client.send(Frame(messages.KvLayer(1), (bytes(1_000_000),)))
+    assert "not for lanes" in str(await asyncio.wait_for(refused, 5))
+    await client.close()
+    await listener.close()
+
+
+@pytest.mark.parametrize(
+    ("links", "rdma", "way"),
+    [
+        ((), True, "auto"),
+        (("roce-400g", "infiniband-ndr"), True, "nixl"),
+        (("roce-400g",), False, "auto"),
+        (("roce-400g", "ethernet-25g"), True, "auto"),
+    ],
+)
+def test_the_plans_links_choose_the_way(links: tuple[str, ...], rdma: bool, way: str) -> None:
+    assert way_between(links, rdma=rdma) == way
 
 
 async def test_a_reader_that_is_behind_holds_the_sender(transport: Transport) -> None:

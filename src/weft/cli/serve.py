@@ -6,7 +6,7 @@ import os
 import secrets
 import signal
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from weft.catalog.plans import load_plan
+from weft.cli.cache_options import CacheOptions
 from weft.cli.console import wide_console
 from weft.cli.groups import grouped
 from weft.cli.local import local_models
@@ -80,7 +81,7 @@ def register(app: typer.Typer) -> None:
     app.command("serve")(grouped(serve))
 
 
-def serve(what: WhatOptions, here: HereOptions, door: DoorOptions) -> None:
+def serve(what: WhatOptions, here: HereOptions, cache: CacheOptions, door: DoorOptions) -> None:
     """Serve agents over OpenAI's API: plan each, start its nodes here, answer until stopped (Ctrl-C, SIGTERM)."""
     if door.new_key is not None:
         _make_key(door.new_key, door.keys)
@@ -91,7 +92,7 @@ def serve(what: WhatOptions, here: HereOptions, door: DoorOptions) -> None:
     wanted = Address(door.host, door.port)
     check_open(wanted, keys)
     deployments = _distinct([_deployment(agent, what) for agent in what.agents])
-    models = local_models(here.model, here.stt, here.corpus)
+    models = replace(local_models(here.model, here.stt, here.corpus), cache=cache.tiers())
     replicas = _replicas(deployments, here)
     asyncio.run(_serve(deployments, Nodes(models, here.emulate, replicas, here.ray), wanted.bindable(), keys, door))
 

@@ -27,7 +27,7 @@ from heapq import heappop, heappush
 from itertools import chain
 
 from weft.core.errors import CapacityError
-from weft.policy.kv_blocks import BlockPool
+from weft.policy.kv_blocks import BlockPool, Table
 from weft.policy.sequence import Chunk, Iteration, Outcome, Sequence, Stage
 
 _WAITING, _PREFILLING, _DECODING, _KEPT, _ENDED = (
@@ -216,6 +216,33 @@ class Batcher:
         self._lent[sequence] = yields
         self._disturbed = True
 
+    def hold(self, sequence: Sequence) -> None:
+        """Takes back what was lent and is still there."""
+        assert sequence.stage is _KEPT, f"{sequence.name}: holds no kept blocks"
+        self._lent.pop(sequence, None)
+
+    def seat(self, sequence: Sequence) -> bool:
+        """Blocks for a prompt that is computed elsewhere, as if it had been here and were kept; False: none left."""
+        assert sequence.stage is Stage.NEW, f"{sequence.name}: is or was in a batcher"
+        table = self.pool.allocate(sequence.prompt, spare=self.limits.headroom * self.running)
+        if table is None:
+            return False
+        sequence.table, sequence.stage, sequence.stored = table, _KEPT, sequence.prompt
+        return True
+
+    def _table(self, sequence: Sequence, tokens: int, spare: int) -> Table | None:
+        """The blocks of the sequence that it continues, or new ones."""
+        pool, source = self.pool, sequence.continues
+        if source is None or source.stage is not _KEPT:
+            sequence.continues = None
+            return pool.allocate(tokens, sequence.hashes, spare)
+        fresh = max(0, pool.blocks_for(tokens) - source.table.published - len(source.table.own))
+        if fresh + spare > pool.available or pool.extend(source.table, tokens) is None:
+            return None
+        self._lent.pop(source, None)
+        source.stage = _ENDED
+        return source.table
+
     def _take_back(self, nobody_runs: bool) -> bool:
         """Blocks that are lent, if there are any to be had."""
         found = next((each for each, yields in self._lent.items() if yields or nobody_runs), None)
@@ -267,7 +294,7 @@ class Batcher:
                 heappop(queue)  # it was stopped
                 continue
             target = sequence.prompt if sequence.transferred else sequence.prompt + sequence.produced
-            table = pool.allocate(target + sequence.transferred, sequence.hashes, limits.headroom * self.running)
+            table = self._table(sequence, target + sequence.transferred, limits.headroom * self.running)
             if table is None:
                 if self._lent and self._take_back(self.running == 0):
                     continue

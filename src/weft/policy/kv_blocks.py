@@ -76,6 +76,14 @@ class BlockPool:
     def allocated(self) -> int:
         return self.blocks - self.available
 
+    def reset(self) -> None:
+        """Holds nothing any more: tables that were handed out are void, and who listens hears that all is gone."""
+        self._segments.clear()
+        self.available = self.blocks
+        self._free = list(range(self.blocks - 1, -1, -1))
+        self._reserved = 0
+        self._more = {}
+
     def blocks_for(self, tokens: int) -> int:
         return -(-tokens // self.block_size)
 
@@ -233,6 +241,6 @@ class BlockPool:
         if short > 0:
             self._free += self._segments.evict(short)
         at = len(self._free) - count
-        ids = self._free[at:]
+        ids = sorted(self._free[at:])  # neighbours: whoever copies them does so at once
         del self._free[at:]
         return ids

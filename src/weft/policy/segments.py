@@ -38,6 +38,12 @@ class Segments:
         self._on_published = on_published
         self._on_evicted = on_evicted
 
+    def clear(self) -> None:
+        known = [hash_ for segment in self._first.values() for hash_ in segment.hashes]
+        self._first, self._order, self.idle = {}, OrderedDict(), 0
+        if known:
+            self._on_evicted(known)
+
     def find(self, hashes: Sequence[int], limit: int) -> tuple[list[Segment], int]:
         """The segments of the longest known prefix of at most `limit` blocks, and how many blocks of them it is."""
         path: list[Segment] = []

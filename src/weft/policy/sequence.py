@@ -28,7 +28,8 @@ class Sequence:
     `hashes` are the chained hashes of its full blocks, prompt first; those of tokens still to be produced may be given
     if they are known (a simulated trace) or added as they become so. `transferred`: the prompt's KV and the first token
     come from elsewhere (a prefill replica); `loaded`: so does the KV of that many tokens of it. `keep`: its blocks stay
-    held after its end until `Batcher.release`.
+    held after its end until `Batcher.release`. `continues`: a kept sequence whose blocks it takes over, if that still
+    has them when it is admitted (else it is None from then on).
 
     `produced` tokens are out, and `stored` are in the KV cache: both as of step `joined` while it decodes, until step
     `finish`. `hits` prompt tokens were found in the cache when it was last admitted. `order` of submission breaks ties
@@ -36,6 +37,7 @@ class Sequence:
     """
 
     __slots__ = (
+        "continues",
         "finish",
         "hashes",
         "hits",
@@ -77,6 +79,7 @@ class Sequence:
         self.transferred = transferred
         self.keep = keep
         self.stage = _NEW
+        self.continues: Sequence | None = None
         self.produced = self.stored = self.hits = self.preemptions = self.order = self.loaded = 0
 
     def __repr__(self) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from weft.core.errors import DeadlineError, NodeDiedError, OverloadError, RunError, StepFailedError, WireError
 from weft.core.program import Step
+from weft.policy.prefix_feed import Announcement, decode
 from weft.runtime import messages
 from weft.runtime.kv.pull import KvPull
 from weft.runtime.messages import Ending, NodeInfo, StepMetrics, Token
@@ -16,6 +17,7 @@ from weft.runtime.transport.base import Buffer, Connection, Frame, Transport
 from weft.runtime.values import Value, pack, unpack
 
 HELLO_TIMEOUT_S = 5.0
+KV_AHEAD = 4  # chunks that wait here to be taken in
 KV_STALL_S = 5.0  # a KV source that sends nothing for so long is taken for dead
 
 _AS_TOLD = {error.__name__: error for error in (OverloadError, DeadlineError)}
@@ -32,6 +34,29 @@ class CallResult:
     ending: Ending | None = None
 
 
+class _Answers(asyncio.Queue["Frame | RunError"]):
+    """To one question. A reader that is behind with its cache holds the connection; one that has left does not."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._left = False
+        self._moved = asyncio.Event()
+
+    async def take(self) -> "Frame | RunError":
+        answer = await self.get()
+        self._moved.set()
+        return answer
+
+    def leave(self) -> None:
+        self._left = True
+        self._moved.set()
+
+    async def room(self) -> None:
+        while not self._left and self.qsize() >= KV_AHEAD:
+            self._moved.clear()
+            await self._moved.wait()
+
+
 class NodeClient:
     """`died` is done, with the error, once the node is known to be gone; all calls then raise that error."""
 
@@ -43,7 +68,7 @@ class NodeClient:
         self._connection = connection
         self._explain = explain
         self._ids = itertools.count()
-        self._answers: dict[int, asyncio.Queue[Frame | RunError]] = {}
+        self._answers: dict[int, _Answers] = {}
         self.heard_s = asyncio.get_running_loop().time()
         self._reader = asyncio.create_task(self._read())
 
@@ -95,19 +120,30 @@ class NodeClient:
                         raise _unexpected(self.name, other)
 
     async def fetch_kv(self, pull: KvPull) -> None:
-        """Takes in what `pull` still lacks, layer by layer."""
+        """Takes in what `pull` still lacks, chunk by chunk."""
 
         def ask(id: int) -> messages.KvFetch:
-            return messages.KvFetch(id, pull.sequence, pull.whole_layers)
+            return messages.KvFetch(id, pull.sequence, *pull.place)
 
         async with self._exchange("KV", ask) as next_frame:
             header = await asyncio.wait_for(next_frame(), KV_STALL_S)
             if not isinstance(header.message, messages.KvHeader):
                 raise _unexpected(self.name, header.message)
-            pull.begin(header.data)
+            told = header.message
+            await in_thread(lambda: pull.begin(header.data, told.prompt, told.salt))
             while not pull.complete:
                 chunk = (await asyncio.wait_for(next_frame(), KV_STALL_S)).data
                 await in_thread(lambda chunk=chunk: pull.add(chunk))
+                del chunk  # its memory is the sender's, who may use it again
+
+    async def watch_prefixes(self) -> AsyncGenerator[Announcement, None]:
+        """Which prefixes the node holds, as it changes: for policy.prefix_feed.SharedPrefixes."""
+        async with self._exchange("prefixes", messages.KvWatch) as next_frame:
+            while True:
+                frame = await next_frame()
+                if not isinstance(frame.message, messages.KvNews):
+                    raise _unexpected(self.name, frame.message)
+                yield decode(bytes(frame.data))
 
     async def release(self, sequence: int) -> None:
         await self._send(Frame(messages.Release(next(self._ids), sequence)))
@@ -141,7 +177,7 @@ class NodeClient:
     ) -> AsyncGenerator[NextFrame, None]:
         """Sends a question; gives what to await for each frame of the answer."""
         id = next(self._ids)
-        answers = self._answers[id] = asyncio.Queue()
+        answers = self._answers[id] = _Answers()
         try:
             await self._send(Frame(ask(id), payload))
             yield lambda: self._next(what, answers)
@@ -150,10 +186,10 @@ class NodeClient:
                 await self._send(Frame(messages.Cancel(id)))
             raise
         finally:
-            del self._answers[id]
+            self._answers.pop(id).leave()
 
-    async def _next(self, what: str, answers: "asyncio.Queue[Frame | RunError]") -> Frame:
-        answer = await answers.get()
+    async def _next(self, what: str, answers: _Answers) -> Frame:
+        answer = await answers.take()
         if isinstance(answer, RunError):
             raise _fresh(answer)
         if isinstance(answer.message, messages.Failure):
@@ -182,7 +218,11 @@ class NodeClient:
                 answers = self._answers.get(frame.message.id)
                 if answers is not None:  # else: the rest of an answer that nobody waits for any more
                     answers.put_nowait(frame)
-                del frame, answers  # while it waits for the next, nobody should hold this one's payload
+                is_kv = isinstance(frame.message, messages.KvLayer)
+                del frame  # while it waits for the next, nobody should hold this one's payload
+                if answers is not None and is_kv:
+                    await answers.room()
+                del answers
         except ConnectionError:
             await self._lost()
         except WireError as error:

@@ -19,7 +19,7 @@ from weft.runtime.node import THREADS, Node
 from weft.runtime.services import load_services
 from weft.runtime.spec import NodeSpec
 from weft.runtime.threads import in_thread
-from weft.runtime.transport.tcp import TcpTransport
+from weft.runtime.transport.choose import node_transport
 
 MIN_KEY_BYTES = 32
 
@@ -53,7 +53,9 @@ class Daemon:
         telemetry = Telemetry(self.spec, otlp_exporter(self.otlp) if self.otlp else None)
         services = await in_thread(lambda: load_services(self.spec))
         services = services.observed_by(telemetry)
-        transport = TcpTransport(self.key, self.listen[0], port=self.listen[1])
+        if services.tiers is not None:
+            telemetry.watch_cache(services.tiers.stats)
+        transport = node_transport(self.spec.way, self.key, self.listen[0], port=self.listen[1], macs=self.spec.kv_macs)
         node = Node(services, transport, time.monotonic() - began_s)
         try:
             address = await node.listen()

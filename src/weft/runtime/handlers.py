@@ -13,6 +13,7 @@ from weft.core.errors import StepFailedError
 from weft.core.message import Message
 from weft.core.program import GIVES, LABELS, LOOKUP, PART, THEN, StepKind
 from weft.runtime.job import Done, Handler, Job
+from weft.runtime.kv.pull import KvPull
 from weft.runtime.messages import NO_TOKEN, Ending, StepMetrics, ToolCall
 from weft.runtime.reply_terms import max_tokens_of, said_before, said_of, terms_of, tools_of
 from weft.runtime.services import not_served
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from weft.runtime.reply_text import ReplyText
     from weft.runtime.steps.remote_chat import RemoteChat
 
+TENANT = "tenant"  # attribute of a prefill: whose prefixes it may share
+KEEP_S = "kv_keep_s"  # attribute of a decode: so long a tool may run before the conversation goes on
 TOKEN_PACED = (StepKind.PREFILL, StepKind.DECODE)  # their engine keeps the pace
 
 
@@ -67,7 +70,7 @@ async def prefill(job: Job) -> Done:
         reply.push(token)
 
     def read() -> "Prefilled":
-        return engine.prefill(prompt, terms_of(attributes, chat, engine.vocab))
+        return engine.prefill(prompt, terms_of(attributes, chat, engine.vocab), str(attributes.get(TENANT, "")))
 
     prompt = await in_thread(lambda: chat.encode(messages, tools_of(attributes)))
     prefilled = await in_thread(read, lambda late: engine.release(late.sequence))
@@ -76,7 +79,8 @@ async def prefill(job: Job) -> Done:
         await job.emit_token(first.token, reply.push(first.token), reply.logprobs(first))
     late_s = engine.late_s(prefilled.sequence)
     handle = KvHandle(job.address, prefilled.sequence, first.token, tokens)
-    return Done((handle,), StepMetrics(tokens, 1, 0, engine.emulated, late_s))
+    metrics = StepMetrics(tokens, 1, 0, engine.emulated, late_s, cached_tokens=prefilled.cached_tokens)
+    return Done((handle,), metrics)
 
 
 async def transfer_kv(job: Job) -> Done:
@@ -86,11 +90,15 @@ async def transfer_kv(job: Job) -> Done:
     handle, engine = job.input(KvHandle), job.engine
     if handle.address == job.address:
         return Done((handle,))
-    kv, moved_bytes = await job.peers.fetch_kv(handle.address, handle.sequence, engine.model_hash)
-    sequence = await in_thread(lambda: engine.import_kv(kv, handle.first_token), engine.release)
+    pull = KvPull(handle.sequence, engine.model_hash, engine.open_import)
+    try:
+        await job.peers.fetch_kv(handle.address, pull)
+        sequence = await in_thread(lambda: pull.finish(handle.first_token), engine.release)
+    finally:
+        pull.close()
     await job.peers.release(handle.address, handle.sequence)
     moved = KvHandle(job.address, sequence, handle.first_token, handle.tokens)
-    return Done((moved,), StepMetrics(bytes_moved=moved_bytes))
+    return Done((moved,), StepMetrics(bytes_moved=pull.moved_bytes))
 
 
 async def decode(job: Job) -> Done:
@@ -118,6 +126,7 @@ async def decode(job: Job) -> Done:
                 count += 1
                 await job.emit_token(each.token, reply.push(each.token), reply.logprobs(each))
         late_s = engine.late_s(handle.sequence)
+        await _keep(job, handle.sequence)
     finally:
         engine.release(handle.sequence)
     if rest := reply.finish():
@@ -129,6 +138,14 @@ async def decode(job: Job) -> Done:
 def _ending(reply: "ReplyText", *, cut: bool) -> Ending:
     calls = tuple(ToolCall(each.name, msgspec.json.encode(each.arguments).decode()) for each in reply.calls)
     return Ending("tool_calls" if calls else "length" if cut else "stop", calls)
+
+
+async def _keep(job: Job, sequence: int) -> None:
+    """While a tool runs, the tiers keep the conversation that it belongs to."""
+    keep_s = float(job.call.attributes.get(KEEP_S, 0.0))
+    if keep_s > 0 and job.services.pin is not None:
+        pin = job.services.pin
+        await in_thread(lambda: pin(sequence, keep_s))
 
 
 async def _remote_prefill(job: Job, remote: "RemoteChat") -> Done:

@@ -1,8 +1,8 @@
 """Everything that nodes and their drivers say to each other. A frame is one of these and, for some, raw payload bytes.
 
 `id` joins an answer to its question and is the asker's choice. Whoever asks Call gets Token and Chunk frames and then
-one Result or Failure; KvFetch gets KvHeader, then a KvLayer for each layer from `first_layer` on; Ping gets Pong; Hello
-gets Ready.
+one Result or Failure; KvFetch gets KvHeader, then a KvLayer for each chunk from its place on; KvWatch gets KvNews
+without end; Ping gets Pong; Hello gets Ready.
 """
 
 import msgspec
@@ -11,7 +11,7 @@ from weft.core.errors import WireError
 from weft.core.program import StepKind
 from weft.runtime.values import WireValue
 
-PROTOCOL_VERSION = 2
+PROTOCOL_VERSION = 3
 
 
 class NodeInfo(msgspec.Struct, frozen=True):
@@ -22,6 +22,7 @@ class NodeInfo(msgspec.Struct, frozen=True):
     model_hash: str | None
     pid: int
     load_s: float
+    block_size: int = 0  # of its prefixes, in tokens; 0: it shares none
 
 
 class StepMetrics(msgspec.Struct, frozen=True):
@@ -33,6 +34,7 @@ class StepMetrics(msgspec.Struct, frozen=True):
     emulated: bool = False
     late_s: float = 0.0
     usd: float = 0.0
+    cached_tokens: int = 0
 
 
 NO_TOKEN = -1
@@ -132,21 +134,38 @@ class Failure(msgspec.Struct, frozen=True, tag="failure"):
 
 
 class KvFetch(msgspec.Struct, frozen=True, tag="kv_fetch"):
-    """`first_layer`: where a transfer that was cut goes on."""
+    """`tokens`, `layer`, `end`: where a transfer that was cut goes on (kv.pull.Place)."""
 
     id: int
     sequence: int
-    first_layer: int = 0
+    tokens: int = 0
+    layer: int = 0
+    end: int = 0
 
 
 class KvHeader(msgspec.Struct, frozen=True, tag="kv_header"):
-    """The payload is the prelude of the KV wire format."""
+    """The payload is the prelude of the KV wire format. `prompt`: the tokens that the cache is of, if they are known;
+    `salt`: whose prefixes it may be shared with."""
 
     id: int
+    prompt: tuple[int, ...] = ()
+    salt: str = ""
 
 
 class KvLayer(msgspec.Struct, frozen=True, tag="kv_layer"):
     """The payload is one chunk of the KV wire format."""
+
+    id: int
+
+
+class KvWatch(msgspec.Struct, frozen=True, tag="kv_watch"):
+    """Tell me which prefixes you hold, until I cancel."""
+
+    id: int
+
+
+class KvNews(msgspec.Struct, frozen=True, tag="kv_news"):
+    """The payload is a policy.prefix_feed announcement: a snapshot, then updates, one a second at least."""
 
     id: int
 
@@ -160,8 +179,8 @@ class Shutdown(msgspec.Struct, frozen=True, tag="shutdown"):
     id: int
 
 
-Request = Hello | Ping | Call | Cancel | KvFetch | Release | Shutdown
-Reply = Ready | Pong | Token | Chunk | Result | Failure | KvHeader | KvLayer
+Request = Hello | Ping | Call | Cancel | KvFetch | KvWatch | Release | Shutdown
+Reply = Ready | Pong | Token | Chunk | Result | Failure | KvHeader | KvLayer | KvNews
 Wire = Request | Reply
 
 _decoder = msgspec.msgpack.Decoder(Wire)

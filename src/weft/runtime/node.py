@@ -77,8 +77,10 @@ class Node:
 
 
 def _info(services: Services, load_s: float) -> NodeInfo:
-    spec = services.spec
-    return NodeInfo(spec.name, spec.device, spec.kinds, bool(spec.paces), services.model_hash, os.getpid(), load_s)
+    spec, emulated = services.spec, bool(services.spec.paces)
+    block_size = 0 if services.held is None else services.held.block_size
+    model_hash = services.model_hash
+    return NodeInfo(spec.name, spec.device, spec.kinds, emulated, model_hash, os.getpid(), load_s, block_size)
 
 
 def main() -> None:
@@ -133,7 +135,7 @@ async def _load(line: bytes) -> Node:
         secret = bytes.fromhex(spec.secret)
     except ValueError as error:
         raise WireError(subject="NodeSpec", problem=f"is malformed ({error})", way_out="send one JSON line") from error
-    transport = node_transport(spec.way, secret, spec.host)
+    transport = node_transport(spec.way, secret, spec.host, macs=spec.kv_macs)
     services = await in_thread(lambda: load_services(spec))
     return Node(services, transport, time.monotonic() - started_s)
 

@@ -5,12 +5,11 @@ import contextlib
 
 from weft.core.errors import NodeDiedError
 from weft.runtime.client import NodeClient
-from weft.runtime.kv.cache import KvCache
 from weft.runtime.kv.pull import KvPull
 from weft.runtime.transport.base import Transport
 
 CONNECT_TIMEOUT_S = 2.0
-CUTS_IN_VAIN = 1  # cuts in a row without one more layer, before the source is given up
+CUTS_IN_VAIN = 1  # cuts in a row without one more chunk, before the source is given up
 
 
 class Peers:
@@ -26,17 +25,15 @@ class Peers:
                 self._clients[address] = known = await self._connect(address)
             return known
 
-    async def fetch_kv(self, address: str, sequence: int, model_hash: str) -> tuple[KvCache, int]:
-        """The cache of a sequence, and how many bytes moved. A connection that is cut is made again, and goes on with
-        the first layer that is missing."""
-        pull, cuts = KvPull(sequence, model_hash), 0
+    async def fetch_kv(self, address: str, pull: KvPull) -> None:
+        """All of a cache. A connection that is cut is made again, and goes on with the first chunk that is missing."""
+        cuts = 0
         while True:
-            client, had = await self.get(address), pull.whole_layers
+            client, had = await self.get(address), pull.place
             try:
-                await client.fetch_kv(pull)
-                return pull.finish(), pull.moved_bytes
+                return await client.fetch_kv(pull)
             except NodeDiedError:
-                cuts = 0 if pull.whole_layers > had else cuts + 1
+                cuts = 0 if pull.place > had else cuts + 1
                 if cuts > CUTS_IN_VAIN:
                     raise
 

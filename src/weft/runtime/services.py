@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 from weft.core.errors import RunError, StepFailedError
 from weft.core.program import StepKind
+from weft.runtime.cache.held import HeldPrefixes
+from weft.runtime.cache.node import OpenTiers, open_tiers
 from weft.runtime.engines.base import Engine, Mortal
 from weft.runtime.engines.emulated import EmulatedEngine
 from weft.runtime.functions import load_functions
@@ -14,10 +16,12 @@ from weft.runtime.gate import Gate
 from weft.runtime.memory.memories import Memories
 from weft.runtime.observe import Observer, Quiet
 from weft.runtime.spec import NodeSpec
+from weft.runtime.threads import in_thread
 from weft.runtime.tools.pool import ToolPool
 
 if TYPE_CHECKING:
     from weft.runtime.engines.chat import Chat
+    from weft.runtime.engines.torch_engine import TorchEngine
     from weft.runtime.steps.embed import BatchedEmbedder, Reranker
     from weft.runtime.steps.remote_chat import RemoteChat
     from weft.runtime.steps.search import Retriever
@@ -46,8 +50,19 @@ class Services:
     memories: Memories = field(default_factory=lambda: Memories({}))
     remotes: Mapping[str, "RemoteChat"] = field(default_factory=dict[str, "RemoteChat"])
     """By step."""
+    tiers: OpenTiers | None = None
     gate: Gate = field(default_factory=Gate)
     observer: Observer = field(default_factory=Quiet)
+
+    @property
+    def held(self) -> HeldPrefixes | None:
+        """What a router may know; None where the engine shares no prefixes."""
+        held: object = getattr(self.engine, "held", None)
+        return held if isinstance(held, HeldPrefixes) else None
+
+    @property
+    def pin(self) -> "Callable[[int, float], None] | None":
+        return None if self.tiers is None else self.tiers.engine.pin
 
     @property
     def model_hash(self) -> str | None:
@@ -74,6 +89,8 @@ class Services:
         for remote in self.remotes.values():
             await remote.close()
         self.memories.close()
+        if self.tiers is not None:
+            await in_thread(self.tiers.close)
         if isinstance(self.engine, Mortal):
             self.engine.close()
 
@@ -97,6 +114,7 @@ def load_services(spec: NodeSpec) -> Services:
         spec,
         engine,
         chat,
+        tiers=None if spec.cache is None or engine is None else open_tiers(spec.cache, spec.name, engine),
         transcriber=_load_transcriber(spec) if _serves(spec, (StepKind.TRANSCRIBE,)) and not no_ear else None,
         retriever=_load_retriever(spec) if _serves(spec, (StepKind.SEARCH,)) else None,
         functions=_load_functions(spec) if _serves(spec, PYTHON_KINDS) and spec.agent_source else {},
@@ -125,7 +143,7 @@ def _given(value: str | None, what: str, spec: NodeSpec) -> str:
 # The loaders import inside: torch, transformers and speech take seconds, and a node pays only for what it serves.
 
 
-def _load_llm(spec: NodeSpec) -> "tuple[Engine, Chat]":
+def _load_llm(spec: NodeSpec) -> "tuple[TorchEngine, Chat]":
     import torch
 
     from weft.runtime.engines.chat import Chat

@@ -1,16 +1,18 @@
 """The answering side of a connection: one peer of a node, and its questions under way."""
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Coroutine
 from typing import Any
 
 from weft.core.errors import DeadlineError, RunError, StepFailedError, WeftError, WireError
 from weft.core.program import StepKind
+from weft.policy.prefix_feed import encode
 from weft.runtime import messages
 from weft.runtime.handlers import Job, run_job
 from weft.runtime.job import Done
-from weft.runtime.kv.pull import encoded_ahead
+from weft.runtime.kv.pull import Place, checked_place, encoded_ahead
 from weft.runtime.kv.wire import encode_prelude
 from weft.runtime.messages import Call, KvFetch, NodeInfo
 from weft.runtime.peers import Peers
@@ -18,6 +20,8 @@ from weft.runtime.services import Services
 from weft.runtime.threads import in_thread
 from weft.runtime.transport.base import Connection, Frame
 from weft.runtime.values import KvHandle, Value, pack, unpack
+
+NEWS_S, QUIET_S = 0.1, 1.0  # between updates on prefixes: at least, and at most
 
 _log = logging.getLogger(__name__)
 
@@ -69,6 +73,8 @@ class Session:
                 self._begin(call.id, self._run_step(call, frame.data))
             case KvFetch() as fetch:
                 self._begin(fetch.id, self._send_kv(fetch))
+            case messages.KvWatch(id):
+                self._begin(id, self._tell_prefixes(id))
             case messages.Cancel(id):
                 if id in self._tasks:
                     self._tasks[id].cancel()
@@ -146,10 +152,30 @@ class Session:
         engine = self._services.engine
         if engine is None:
             raise RunError(subject=self._info.name, problem="holds no KV", way_out="fetch it where it was prefilled")
-        kv = await in_thread(lambda: engine.export_kv(fetch.sequence))
-        await self._connection.send(Frame(messages.KvHeader(fetch.id), (encode_prelude(kv.shape),)))
-        async for chunk in encoded_ahead(kv, fetch.first_layer):
-            await self._connection.send(Frame(messages.KvLayer(fetch.id), chunk))
+        source = await in_thread(lambda: engine.open_export(fetch.sequence), lambda late: late.close())
+        try:
+            place = checked_place(Place(fetch.tokens, fetch.layer, fetch.end), source.shape)
+            header = messages.KvHeader(fetch.id, source.prompt, source.salt)
+            await self._connection.send(Frame(header, (encode_prelude(source.shape),)))
+            async with contextlib.aclosing(encoded_ahead(source, place)) as chunks:
+                async for chunk in chunks:
+                    await self._connection.send(Frame(messages.KvLayer(fetch.id), chunk))
+        finally:
+            source.close()
+
+    async def _tell_prefixes(self, id: int) -> None:
+        held = self._services.held
+        if held is None:
+            raise RunError(subject=self._info.name, problem="holds no prefixes", way_out="ask nodes that prefill")
+        with held.watch(self._info.name) as watch:
+            await self._connection.send(Frame(messages.KvNews(id), (encode(watch.snapshot()),)))
+            quiet_s = 0.0
+            while True:
+                await asyncio.sleep(NEWS_S)
+                quiet_s += NEWS_S
+                if watch.pending or quiet_s >= QUIET_S:
+                    quiet_s = 0.0
+                    await self._connection.send(Frame(messages.KvNews(id), (encode(watch.update()),)))
 
     def _release(self, sequence: int) -> None:
         self._services.gate.drop(sequence)

@@ -3,6 +3,7 @@
 import msgspec
 
 from weft.core.program import StepKind
+from weft.runtime.cache.node import NodeCache
 from weft.runtime.engines.emulated import StepPace
 from weft.runtime.remote_spec import RemoteSpec
 from weft.runtime.tools.spec import ToolSpec
@@ -37,8 +38,10 @@ class NodeSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     precision: str = "float32"  # or float16, bfloat16; int8: weights in 8 bits, the rest in bfloat16
     tensor_parallel: int = 1  # ranks, each a process
     kv_spill_gib: float | None = None  # main memory for caches that wait outside of the engine's; None: a quarter
+    cache: NodeCache | None = None  # tiers of KV blocks below the device
     way: Way = "auto"
     host: str = LOOPBACK  # where it listens
+    kv_macs: bool = False  # caches that come over TCP have MACs, not only checksums; the same on all nodes
 
 
 class Started(msgspec.Struct, frozen=True, tag="started"):

@@ -8,7 +8,7 @@ its call names, so that all visits of a run are one trace. Contents (prompts, re
 import asyncio
 import contextlib
 import time
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from typing import Any
 
 from weft.core.errors import MissingProgramError, WeftError
@@ -24,6 +24,8 @@ try:
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
     from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+    from prometheus_client.core import GaugeMetricFamily
+    from prometheus_client.registry import Collector
 except ImportError as error:
     raise MissingProgramError(
         subject=f"package {error.name!r}", problem="is not installed", way_out="run: pip install weft[observe]"
@@ -69,6 +71,9 @@ class Telemetry:
             "weft_tokens", "Tokens read and written.", ["step", "direction"], registry=registry
         )
         self._moved = prometheus_client.Counter("weft_kv_moved_bytes", "KV cache taken over.", registry=registry)
+        self._cached = prometheus_client.Counter(
+            "weft_cached_tokens", "Prompt tokens that were not computed.", registry=registry
+        )
         about = prometheus_client.Info("weft_node", "What this node is.", registry=registry)
         about.info({"name": spec.name, "device": spec.device, "emulated": str(bool(spec.paces)).lower()})
 
@@ -86,6 +91,10 @@ class Telemetry:
                 self._ended.labels(call.step, call.kind, outcome).inc()
                 self._seconds.labels(call.step, call.kind).observe(time.perf_counter() - began_s)
                 self._count(call, seen, span)
+
+    def watch_cache(self, stats: Callable[[], Mapping[str, float]]) -> None:
+        """The cache's own numbers, as they are when somebody asks."""
+        self.registry.register(_CacheNumbers(stats))
 
     def close(self) -> None:
         """Sends what spans are left."""
@@ -113,8 +122,26 @@ class Telemetry:
                 self._tokens.labels(call.step, direction).inc(tokens)
                 span.set_attribute(f"gen_ai.usage.{direction}_tokens", tokens)
         self._moved.inc(metrics.bytes_moved)
+        self._cached.inc(metrics.cached_tokens)
         if metrics.emulated:
             span.set_attribute("weft.emulated", True)
+
+
+class _CacheNumbers(Collector):
+    """`host.bytes` is weft_kv_cache_bytes{tier="host"}; what belongs to no tier has tier ""."""
+
+    def __init__(self, stats: Callable[[], Mapping[str, float]]) -> None:
+        self._stats = stats
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        families: dict[str, GaugeMetricFamily] = {}
+        for key, value in self._stats().items():
+            tier, _, name = key.rpartition(".")
+            family = families.setdefault(
+                name, GaugeMetricFamily(f"weft_kv_cache_{name}", f"Tiers of KV blocks: {name}.", labels=["tier"])
+            )
+            family.add_metric([tier], value)
+        yield from families.values()
 
 
 def otlp_exporter(endpoint: str) -> SpanExporter:

@@ -9,10 +9,12 @@ import msgspec
 
 from weft.core.deployment import Deployment, Pool, Route
 from weft.core.program import Step, StepKind
+from weft.runtime.cache.node import NodeCache
 from weft.runtime.engines.emulated import StepPace
 from weft.runtime.remote_spec import RemoteSpec
 from weft.runtime.services import LLM_KINDS, MEMORY_KINDS, PYTHON_KINDS
 from weft.runtime.spec import NodeSpec
+from weft.runtime.transport.choose import way_between
 from weft.serve.dispatch import replica_name
 from weft.serve.tools import calls_tool, memory_of, served_model, tool_spec
 
@@ -33,20 +35,28 @@ class LocalModels:
     """By the model that a server runs; "synthesize" is the one that speaks."""
     memories: Mapping[str, str] = field(default_factory=dict[str, str])
     """Addresses by name."""
+    cache: NodeCache | None = None
+    """Tiers of KV blocks, for every node that prefills."""
 
 
 def node_specs(
-    deployment: Deployment, models: LocalModels, *, emulate: bool, replicas: Mapping[str, int] | None = None
+    deployment: Deployment,
+    models: LocalModels,
+    *,
+    emulate: bool,
+    replicas: Mapping[str, int] | None = None,
+    rdma: bool = False,
 ) -> tuple[NodeSpec, ...]:
     """One node per pool, or as many as `replicas` says; named like it, the further ones with #1, #2, … behind. All
-    share one fresh secret.
+    share one fresh secret. `rdma`: NIXL is set up on their hosts, and the plan's links decide whether caches take it.
 
     With `emulate` every step keeps the pace that its route assumed, and its records say so.
     """
     secret = secrets.token_hex(32)
     specs = [replica_spec(deployment, pool, models, secret, emulate=emulate) for pool in deployment.pools]
+    way = way_between((handoff.link for handoff in deployment.handoffs), rdma=rdma)
     return tuple(
-        msgspec.structs.replace(spec, name=replica_name(pool.name, number))
+        msgspec.structs.replace(spec, name=replica_name(pool.name, number), way=way)
         for spec, pool in zip(specs, deployment.pools, strict=True)
         for number in range((replicas or {}).get(pool.name, 1))
     )
@@ -86,6 +96,7 @@ def _node_spec(
         },
         agent_source=if_serving(PYTHON_KINDS, deployment.source),
         tools={step.name: tool_spec(step, deployment.source) for step in here if calls_tool(step)},
+        cache=models.cache if {StepKind.PREFILL, StepKind.DECODE} & own else None,
         paces={step: _pace(route) for step, route in routes.items()} if emulate else {},
     )
 

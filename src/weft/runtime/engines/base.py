@@ -10,13 +10,16 @@ from typing import Protocol, runtime_checkable
 
 from weft.core.errors import RunError
 from weft.runtime.engines.requests import PLAIN, Emitted, Terms
-from weft.runtime.kv.cache import KvCache
+from weft.runtime.kv.cache import KvCache, KvShape
+from weft.runtime.kv.ports import KvSink, KvSource
 
 
 @dataclass(frozen=True, slots=True)
 class Prefilled:
     sequence: int
     first: Emitted
+    cached_tokens: int = 0
+    """Of the prompt, that were not computed."""
 
     @property
     def first_token(self) -> int:
@@ -39,8 +42,9 @@ class Engine(Protocol):
         """True if times are made up to match a device that is not there."""
         ...
 
-    def prefill(self, tokens: Sequence[int], terms: Terms = PLAIN) -> Prefilled:
-        """Takes in a prompt, and what of its reply `terms` has already; the next token of the reply comes with it."""
+    def prefill(self, tokens: Sequence[int], terms: Terms = PLAIN, salt: str = "") -> Prefilled:
+        """Takes in a prompt, and what of its reply `terms` has already; the next token of the reply comes with it.
+        Prefixes are shared within a `salt`."""
         ...
 
     def decode(self, sequence: int, max_tokens: int, terms: Terms = PLAIN) -> Iterator[Emitted]:
@@ -51,6 +55,14 @@ class Engine(Protocol):
 
     def import_kv(self, kv: KvCache, first_token: int) -> int:
         """A new sequence that goes on where the exported one stood."""
+        ...
+
+    def open_export(self, sequence: int) -> KvSource:
+        """`export_kv` run by run, without a copy where that can be."""
+        ...
+
+    def open_import(self, shape: KvShape, prompt: Sequence[int] = (), salt: str = "") -> KvSink:
+        """`import_kv` run by run: straight to where the engine keeps its caches, if it can."""
         ...
 
     def release(self, sequence: int) -> None:

@@ -21,6 +21,8 @@ from weft.runtime.engines.requests import PLAIN, Emitted, Sampling, Terms, check
 from weft.runtime.engines.sampling import History, Row, draw
 from weft.runtime.kv.cache import KvCache, KvShape
 from weft.runtime.kv.convert import convert
+from weft.runtime.kv.ports import KvSink, KvSource
+from weft.runtime.kv.whole import WholeSink, WholeSource
 
 BLOCK = 16  # tokens
 DEFAULT_TOKENS = 4096
@@ -58,7 +60,7 @@ class CompiledEngine:
     def emulated(self) -> bool:
         return False
 
-    def prefill(self, tokens: Sequence[int], terms: Terms = PLAIN) -> Prefilled:
+    def prefill(self, tokens: Sequence[int], terms: Terms = PLAIN, salt: str = "") -> Prefilled:
         given = [*tokens, *terms.said]
         check_prompt(given, context=self._artifact.context, vocab=self._artifact.vocab)
         terms.tell_constraint()
@@ -147,6 +149,12 @@ class CompiledEngine:
         for store, layers in ((self._keys, kv.keys), (self._values, kv.values)):
             store.fill(state.slots[: state.length], np.stack(layers).transpose(0, 2, 1, 3))
         return self._add(state)
+
+    def open_export(self, sequence: int) -> KvSource:
+        return WholeSource(self.export_kv(sequence))
+
+    def open_import(self, shape: KvShape, prompt: Sequence[int] = (), salt: str = "") -> KvSink:
+        return WholeSink(shape, self.import_kv)
 
     def release(self, sequence: int) -> None:
         state = self._sequences.pop(sequence, None)

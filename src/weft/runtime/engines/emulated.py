@@ -10,7 +10,8 @@ import msgspec
 
 from weft.runtime.engines.base import Engine, Prefilled
 from weft.runtime.engines.requests import PLAIN, Emitted, Terms
-from weft.runtime.kv.cache import KvCache
+from weft.runtime.kv.cache import KvCache, KvShape
+from weft.runtime.kv.ports import KvSink, KvSource
 
 
 class StepPace(msgspec.Struct, frozen=True):
@@ -47,9 +48,9 @@ class EmulatedEngine:
     def emulated(self) -> bool:
         return True
 
-    def prefill(self, tokens: Sequence[int], terms: Terms = PLAIN) -> Prefilled:
+    def prefill(self, tokens: Sequence[int], terms: Terms = PLAIN, salt: str = "") -> Prefilled:
         started_s = self._clock()
-        prefilled = self._inner.prefill(tokens, terms)
+        prefilled = self._inner.prefill(tokens, terms, salt)
         due_s = started_s + (len(tokens) + len(terms.said)) * self._pace.s_per_input_token
         self._late_s[prefilled.sequence] = self._wait_until(due_s)
         return prefilled
@@ -67,6 +68,12 @@ class EmulatedEngine:
 
     def import_kv(self, kv: KvCache, first_token: int) -> int:
         return self._inner.import_kv(kv, first_token)
+
+    def open_export(self, sequence: int) -> KvSource:
+        return self._inner.open_export(sequence)
+
+    def open_import(self, shape: KvShape, prompt: Sequence[int] = (), salt: str = "") -> KvSink:
+        return self._inner.open_import(shape, prompt, salt)
 
     def release(self, sequence: int) -> None:
         self._late_s.pop(sequence, None)

@@ -11,7 +11,7 @@ from torch import Tensor
 from weft.runtime.engines.batch import Piece, build_batch
 from weft.runtime.engines.config import ModelConfig
 from weft.runtime.engines.llama import Llama
-from weft.runtime.engines.paged_kv import HostKv, PagedKv
+from weft.runtime.engines.paged_kv import HostKv, PagedKv, Rows
 
 
 class Executor(Protocol):
@@ -19,6 +19,16 @@ class Executor(Protocol):
     def config(self) -> ModelConfig: ...
     @property
     def device(self) -> torch.device: ...
+    @property
+    def in_place(self) -> bool:
+        """Other threads can read and write its blocks where they are, as `rows`."""
+        ...
+
+    def rows(self, blocks: np.ndarray, tokens: int) -> Rows: ...
+    def host(self, tokens: int) -> HostKv:
+        """Room in main memory for a cache, with all KV heads of the model."""
+        ...
+
     def logits(self, pieces: Sequence[Piece]) -> Tensor:
         """(wanted rows, vocab); K and V of all the new tokens are stored."""
         ...
@@ -42,10 +52,14 @@ class Executor(Protocol):
 class LocalExecutor:
     """Everything in this process."""
 
+    in_place = True
+
     def __init__(self, model: Llama, kv: PagedKv) -> None:
         self.config = model.config
         self.device = kv.keys.device
         self.read, self.write, self.copy, self.clear = kv.read, kv.write, kv.copy, kv.clear
+        self.rows, self.host = kv.rows, kv.host
+        self.get_block, self.put_block = kv.get_block, kv.put_block
         self._model = model
         self._kv = kv
 

@@ -7,7 +7,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from weft.core.errors import RunError
 from weft.runtime.engines.config import ModelConfig
+
+LARGE_BYTES = 16 * 1024  # of a piece that is worth a call of its own
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +27,47 @@ class HostKv:
     @property
     def size_bytes(self) -> int:
         return self.keys.nbytes + self.values.nbytes
+
+    @property
+    def rows(self) -> "Rows":
+        return Rows(self.keys, self.values, np.arange(self.tokens))
+
+
+@dataclass(eq=False)
+class Rows:
+    """Where the tokens of one sequence lie: row `slots[i]` of each layer of the stores has token i. Nobody else writes
+    there meanwhile, so any thread may read and write, until they are `void`: the engine lost all that it held."""
+
+    keys: Tensor
+    values: Tensor
+    slots: np.ndarray
+    void: bool = False
+
+    def read(self, layer: int, first: int, end: int) -> tuple[memoryview, ...]:
+        """The bytes of K and then of V; in main memory they are not copied if they lie in large pieces."""
+        slots = self._valid(first, end)
+        return tuple(view for store in (self.keys, self.values) for view in _pieces(store[layer], slots))
+
+    def write(self, layer: int, first: int, keys: np.ndarray, values: np.ndarray) -> None:
+        """Rows (tokens, kv_heads, head_dim) from token `first` on."""
+        slots = self._valid(first, first + len(keys))
+        for store, rows in ((self.keys, keys), (self.values, values)):
+            if store.device.type == "cpu":
+                flat, source = (
+                    _row_bytes(store[layer]),
+                    np.ascontiguousarray(rows).view(np.uint8).reshape(len(rows), -1),
+                )
+                for begin, end in _runs(slots):
+                    flat[slots[begin] : slots[begin] + end - begin] = source[begin:end]
+            else:
+                tensor = torch.from_numpy(np.array(rows)).view(store.dtype).to(store.device)
+                store[layer].index_copy_(0, torch.from_numpy(slots).to(store.device), tensor)
+
+    def _valid(self, first: int, end: int) -> np.ndarray:
+        if self.void:
+            problem, way_out = "was lost: a step of its engine failed", "prefill again, or transfer it again"
+            raise RunError(subject="KV cache", problem=problem, way_out=way_out)
+        return self.slots[first:end]
 
 
 class PagedKv:
@@ -69,6 +113,15 @@ class PagedKv:
         )
         return keys, values
 
+    def rows(self, blocks: np.ndarray, tokens: int) -> Rows:
+        return Rows(self.keys, self.values, self.slots(blocks, 0, tokens))
+
+    def host(self, tokens: int) -> HostKv:
+        """Room in main memory."""
+        layers, _, *row = self.keys.shape
+        keys, values = (torch.empty((layers, tokens, *row), dtype=self.keys.dtype) for _ in range(2))
+        return HostKv(keys, values)
+
     def read(self, blocks: np.ndarray, tokens: int) -> HostKv:
         """A copy of a sequence's cache in main memory."""
         slots = self._index(self.slots(blocks, 0, tokens))
@@ -79,6 +132,24 @@ class PagedKv:
         slots = self._index(self.slots(blocks, start, kv.tokens))
         for store, source in ((self.keys, kv.keys), (self.values, kv.values)):
             store.index_copy_(1, slots, source[:, start:].to(store.device))
+
+    def get_block(self, block: int) -> np.ndarray:
+        """A copy of K and V of all layers, as bytes."""
+        rows = slice(block * self.block_size, (block + 1) * self.block_size)
+        pieces = [store[:, rows].cpu().contiguous().view(torch.uint8).numpy() for store in (self.keys, self.values)]
+        return np.concatenate([piece.reshape(-1) for piece in pieces])
+
+    def put_block(self, block: int, data: bytes | bytearray | memoryview) -> bool:
+        """What `get_block` gave; False if it is not of the right size."""
+        rows = slice(block * self.block_size, (block + 1) * self.block_size)
+        target = self.keys[:, rows], self.values[:, rows]
+        half = target[0].numel() * self.keys.element_size()
+        if len(data) != 2 * half:
+            return False
+        for at, store in enumerate(target):
+            source = torch.from_numpy(np.array(np.frombuffer(data, np.uint8)[at * half : (at + 1) * half]))
+            store.copy_(source.view(store.dtype).view(store.shape))
+        return True
 
     def copy(self, source: np.ndarray, target: np.ndarray, start: int, end: int) -> None:
         """From one sequence's blocks to another's."""
@@ -98,6 +169,27 @@ class PagedKv:
 
 def block_bytes(config: ModelConfig, block_size: int, dtype: torch.dtype) -> int:
     return 2 * config.layers * block_size * config.kv_heads * config.head_dim * dtype.itemsize
+
+
+def _pieces(layer: Tensor, slots: np.ndarray) -> list[memoryview]:
+    if layer.device.type != "cpu":
+        layer, slots = layer.index_select(0, torch.from_numpy(slots).to(layer.device)).cpu(), np.arange(len(slots))
+    flat, runs = _row_bytes(layer), _runs(slots)
+    if len(runs) * LARGE_BYTES > flat.shape[1] * len(slots):
+        return [flat[slots].reshape(-1).data]
+    whole, row, at = flat.reshape(-1).data, flat.shape[1], slots.tolist()
+    return [whole[at[begin] * row : (at[end - 1] + 1) * row] for begin, end in runs]
+
+
+def _row_bytes(layer: Tensor) -> np.ndarray:
+    """(slots, bytes of a token)"""
+    return layer.view(len(layer), -1).view(torch.uint8).numpy()
+
+
+def _runs(slots: np.ndarray) -> list[tuple[int, int]]:
+    """Where runs of slots that follow each other begin and end."""
+    borders = (np.flatnonzero(np.diff(slots) != 1) + 1).tolist()
+    return list(zip([0, *borders], [*borders, len(slots)], strict=True))
 
 
 def _zeros(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:

@@ -7,6 +7,8 @@ not yet decoded) is lent to whoever needs its blocks; it then moves to main memo
 """
 
 import logging
+import time
+import weakref
 from collections.abc import Sequence
 
 import numpy as np
@@ -18,12 +20,14 @@ from weft.policy.kv_blocks import BlockPool
 from weft.policy.sequence import Stage
 from weft.runtime.engines.batch import Piece
 from weft.runtime.engines.executor import Executor
-from weft.runtime.engines.paged_kv import HostKv
+from weft.runtime.engines.paged_kv import HostKv, Rows
 from weft.runtime.engines.requests import Emitted, Event, Finish, Listener, Request
 from weft.runtime.engines.sampling import Drawn, History, Row, draw
+from weft.runtime.engines.tiered import PrefixTiers
 from weft.runtime.engines.track import UNKNOWN, Track
 
 _log = logging.getLogger(__name__)
+RATE_WEIGHT = 0.2
 
 
 class Scheduler:
@@ -38,6 +42,10 @@ class Scheduler:
         self._pool = pool
         self._active: dict[policy.Sequence, Track] = {}
         self._resting: dict[policy.Sequence, Track] = {}
+        self.tiers: PrefixTiers | None = None
+        self.s_per_token = 0.0  # of prompts, lately
+        self._arriving: dict[int, Track] = {}
+        self._lent_rows: weakref.WeakSet[Rows] = weakref.WeakSet()  # blocks that other threads read or write
         self._waiting: dict[Track, None] = {}  # for blocks to put their caches in
 
     @property
@@ -52,10 +60,68 @@ class Scheduler:
 
     def take_in(self, id: int, kv: HostKv, prompt: Sequence[int], first_token: int) -> None:
         """A new sequence whose prompt was computed elsewhere; without `prompt` its tokens are not known."""
-        track = Track(id, [*(prompt or [UNKNOWN] * kv.tokens), first_token])
+        track = Track(id, [*(prompt or [UNKNOWN] * kv.tokens), first_token], foreign=True)
         if not self._spill(track, kv):
             raise self._no_room(track, kv)
         self.tracks[id] = track
+
+    def seat(self, id: int, tokens: int, prompt: Sequence[int], salt: str) -> Rows:
+        """Room for a cache that comes from elsewhere: in blocks, or in main memory if there are none."""
+        track = Track(id, list(prompt or [UNKNOWN] * tokens), salt, foreign=True)
+        served = policy.Sequence(id, tokens, 1, keep=True)
+        if self._executor.in_place and self.batcher.seat(served):
+            track.kept, track.blocks = served, np.array(served.table.ids)
+        elif not self._spill(track, kv := self._executor.host(tokens)):
+            raise self._no_room(track, kv)
+        self._arriving[id] = track
+        return self._rows(track, tokens)
+
+    def arrive(self, id: int, first_token: int) -> None:
+        """All of it is there."""
+        track = self._arriving.pop(id, None)
+        if track is None:
+            raise _failed("a step failed while a cache came in", "transfer it again")
+        self.tracks[id] = track
+        track.tokens.append(first_token)
+        if track.kept is not None:
+            self._resting[track.kept] = track
+            self.batcher.lend(track.kept, yields=True)
+
+    def unseat(self, id: int) -> None:
+        """It will not come. One that has is fine."""
+        track = self._arriving.pop(id, None)
+        if track is not None and track.kept is not None:
+            self.batcher.release(track.kept)
+
+    def borrow(self, id: int) -> Track:
+        """Its cache stays where it is, whatever happens, until `give_back`."""
+        track = self._readable(id)
+        if track.host is None and not (self._executor.in_place and track.kept is not None):
+            # it grows, or lies on several ranks: what there is now
+            track = Track(id, list(track.tokens), track.salt, host=self._executor.read(track.blocks, track.stored))
+        track.borrowed += 1
+        if track.kept is not None:
+            self.batcher.hold(track.kept)
+        return track
+
+    def give_back(self, track: Track) -> None:
+        track.borrowed -= 1
+        if track.borrowed:
+            return
+        if self.tracks.get(track.id) is not track:
+            self._drop_cache(track)  # it was released meanwhile
+        elif track.kept is not None:
+            self.batcher.lend(track.kept, yields=True)
+
+    def rows(self, track: Track) -> Rows:
+        return self._rows(track, track.stored)
+
+    def _rows(self, track: Track, tokens: int) -> Rows:
+        if track.host is not None:
+            return track.host.rows
+        rows = self._executor.rows(track.blocks, tokens)
+        self._lent_rows.add(rows)
+        return rows
 
     def resume(self, id: int, request: Request, listener: Listener) -> None:
         """Goes on with a sequence that rests; the request's prompt is not looked at."""
@@ -68,6 +134,8 @@ class Scheduler:
                 problem="came from elsewhere, and its cache is gone: its reply has ended, or had no room",
                 way_out="transfer it again, or prefill it here",
             )
+        if track.borrowed:
+            raise RunError(subject=f"sequence {id}", problem="is being sent", way_out="decode where it goes to")
         said = list(request.terms.said)
         if track.known and said != track.tokens[len(track.tokens) - 1 - len(said) : -1]:
             raise RunError(
@@ -97,11 +165,15 @@ class Scheduler:
     def release(self, id: int) -> None:
         self.cancel(id)
         track = self.tracks.pop(id, None)
-        if track is not None:
+        if track is not None and not track.borrowed:
             self._drop_cache(track)
 
     def read(self, id: int) -> HostKv:
         """A copy of a sequence's cache: all its tokens but the last."""
+        track = self._readable(id)
+        return track.host or self._executor.read(track.blocks, track.stored)
+
+    def _readable(self, id: int) -> Track:
         track = self.get(id)
         if not track.readable:
             raise RunError(
@@ -109,7 +181,13 @@ class Scheduler:
                 problem="has no whole cache: it is still computed, or was thrown out when its reply ended",
                 way_out="export between prefill and decode",
             )
-        return track.host or self._executor.read(track.blocks, track.stored)
+        return track
+
+    def hits(self, id: int) -> int:
+        """Tokens of its prompt that were not computed when it was last admitted."""
+        track = self.tracks.get(id)
+        served = None if track is None else track.active or track.kept
+        return 0 if served is None else served.hits
 
     def get(self, id: int) -> Track:
         track = self.tracks.get(id)
@@ -127,6 +205,7 @@ class Scheduler:
         self._move_caches(iteration)
         if not iteration.decodes and not iteration.chunks:
             return False
+        began_s = time.perf_counter()
         try:
             pieces, tracks = self._pieces(iteration)
             logits = self._executor.logits(pieces)
@@ -137,6 +216,7 @@ class Scheduler:
             self._give_up(iteration, error)
             return True
         self._clear_bad(tracks, drawn)
+        self._time(iteration, time.perf_counter() - began_s)
         self._complete(iteration)
         for track, token in zip(tracks, drawn, strict=True):
             self._emit(track, token)
@@ -149,7 +229,10 @@ class Scheduler:
         way_out = "ask again; the node's stderr tells more"
         failure = error if isinstance(error, NodeDiedError) else _failed(problem, way_out)
         _log.error("torch engine: %s", problem, exc_info=error)
-        self._pool = BlockPool(self._pool.blocks, self._pool.block_size)
+        for rows in [*self._lent_rows]:
+            rows.void = True
+        self._arriving.clear()
+        self._pool.reset()
         self.batcher = Batcher(self.batcher.limits, self._pool)
         active, self._active, self._resting, self._waiting = self._active, {}, {}, {}
         for track in [*self.tracks.values()]:
@@ -170,10 +253,11 @@ class Scheduler:
         with `reply`."""
         cached = track.kept is not None or track.host is not None
         prompt = len(track.tokens) - cached
-        hashes = track.hash_known(prompt, self._pool.block_size)
+        hashes = () if track.foreign else track.hash_known(prompt, self._pool.block_size)
         served = policy.Sequence(
             track.id, prompt, request.max_tokens + cached, request.rank, hashes, transferred=cached, keep=keep
         )
+        served.continues = track.kept
         self.batcher.submit(served)
         track.active, track.request, track.listener = served, request, listener
         track.waits_for_cache = cached
@@ -187,10 +271,12 @@ class Scheduler:
 
     def _move_caches(self, iteration: policy.Iteration) -> None:
         """What `plan` decided, in the store: first out, then in. The blocks that were taken are still as they were."""
-        for served in [each for each in self._resting if each.stage is Stage.ENDED]:
-            track = self._resting.pop(served)
-            track.kept = None
-            self._spill(track, self._executor.read(track.blocks, track.stored))  # or else it is computed again
+        for served, track in [each for each in self._resting.items() if each[0].stage is Stage.ENDED]:
+            if track.active is None or track.active.continues is not served or track.active.stage is Stage.WAITING:
+                del self._resting[served]
+                track.kept, kv = None, self._executor.read(track.blocks, track.stored)
+                if not self._spill(track, kv) and track.active is not None:  # nobody waits: it is computed again
+                    self._fail(track, self._no_room(track, kv))
         for served in iteration.preempted:
             track = self._active[served]
             if not track.known:
@@ -212,9 +298,10 @@ class Scheduler:
 
     def _spill(self, track: Track, kv: HostKv) -> bool:
         """Keeps a cache in main memory: if need be in place of those, oldest first, that can be computed again."""
-        held = {each: each.host.size_bytes for each in self.tracks.values() if each.host is not None}
+        tracks = [*self.tracks.values(), *self._arriving.values()]
+        held = {each: each.host.size_bytes for each in tracks if each.host is not None}
         over = sum(held.values()) + kv.size_bytes - self.spill_bytes
-        for each in [other for other in held if other.known and other.active is None]:
+        for each in [other for other in held if other.known and other.active is None and not other.borrowed]:
             if over <= 0:
                 break
             each.host = None
@@ -233,8 +320,12 @@ class Scheduler:
         )
 
     def _fill(self, track: Track, served: policy.Sequence) -> None:
-        """Its cache into the blocks it got; known blocks of the prefix are there already."""
+        """Its cache into the blocks it got; known blocks of the prefix are there already, or all."""
         blocks = np.array(served.table.ids)
+        if served.continues is not None:
+            del self._resting[served.continues]
+            track.blocks, track.kept, track.waits_for_cache = blocks, None, False
+            return
         known = min(served.table.hits * self._pool.block_size, track.stored)
         if track.host is not None:
             self._executor.write(blocks, known, track.host)
@@ -291,6 +382,19 @@ class Scheduler:
             served = chunk.sequence
             if served.stage is Stage.DECODING:  # what it published may be another's block now
                 self._active[served].blocks = np.array(served.table.ids)
+            if served.stage in (Stage.DECODING, Stage.KEPT):
+                self._offer(self._active[served], served)
+
+    def _offer(self, track: Track, served: policy.Sequence) -> None:
+        if self.tiers is not None and served.table.published:
+            hashes = served.hashes[: served.table.published]
+            self.tiers.offer(hashes, served.table.ids, self.s_per_token * self._pool.block_size, track.salt)
+
+    def _time(self, iteration: policy.Iteration, took_s: float) -> None:
+        tokens = sum(chunk.tokens for chunk in iteration.chunks)
+        if tokens > iteration.decodes:
+            weight = RATE_WEIGHT if self.s_per_token else 1.0
+            self.s_per_token += weight * (took_s / (tokens + iteration.decodes) - self.s_per_token)
 
     def _emit(self, track: Track, drawn: Drawn) -> None:
         request, served = track.request, track.active
@@ -299,6 +403,9 @@ class Scheduler:
             self._fail(track, drawn)
             return
         track.tokens.append(drawn.token)
+        if track.foreign:
+            track.foreign = False
+            served.hashes = track.hash_known(track.stored, self._pool.block_size)
         if track.history is not None:
             track.history.add(drawn.token)
         terms = request.terms
@@ -342,6 +449,7 @@ class Scheduler:
             track.kept, track.blocks = served, np.array(served.table.ids)
             self._resting[served] = track
             self.batcher.lend(served, yields=True)
+            self._offer(track, served)
         elif not served.keep:
             del self.tracks[track.id]
         _told(listener, end)

@@ -11,24 +11,29 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from weft.core.errors import CapacityError, RunError
+from weft.core.errors import CapacityError, InputError, RunError
 from weft.policy.batcher import Limits
 from weft.policy.kv_blocks import BlockPool
+from weft.runtime.cache.base import BlockCache
+from weft.runtime.cache.held import HeldPrefixes
+from weft.runtime.cache.names import BlockFormat
 from weft.runtime.engines.base import Prefilled
 from weft.runtime.engines.checkpoint import hash_model, read_config
 from weft.runtime.engines.config import ModelConfig
 from weft.runtime.engines.executor import Executor, LocalExecutor
 from weft.runtime.engines.generation import Generation
+from weft.runtime.engines.kv_moves import BlockSink, BlockSource, checked
 from weft.runtime.engines.loading import dtype_of, load_rank
-from weft.runtime.engines.paged_kv import HostKv, block_bytes
-from weft.runtime.engines.requests import PLAIN, Emitted, Listener, Request, Terms, check_prompt
+from weft.runtime.engines.paged_kv import block_bytes
+from weft.runtime.engines.requests import PLAIN, Emitted, Event, Listener, Request, Terms, check_prompt
 from weft.runtime.engines.scheduler import Scheduler
 from weft.runtime.engines.shards import Share, local_config
 from weft.runtime.engines.step_loop import StepLoop
+from weft.runtime.engines.tiered import PrefixTiers
 from weft.runtime.engines.tp_executor import TpExecutor
 from weft.runtime.engines.tp_wire import RankSpec
 from weft.runtime.kv.cache import KvCache, KvShape
-from weft.runtime.kv.convert import convert
+from weft.runtime.kv.ports import KvSink, KvSource
 
 BLOCK_SIZE = 16  # tokens
 CPU_LIMITS = Limits(sequences=64, tokens=512)
@@ -56,6 +61,7 @@ class TorchEngine:
         self,
         executor: Executor,
         pool: BlockPool,
+        held: HeldPrefixes,
         limits: Limits,
         model_hash: str,
         dtype: torch.dtype,
@@ -63,6 +69,7 @@ class TorchEngine:
     ) -> None:
         spill_bytes = _main_memory_bytes() // SPILLED if spill_bytes is None else spill_bytes
         self.scheduler = scheduler = Scheduler(executor, pool, limits, spill_bytes)
+        self.held = held
         self._executor = executor
         self._config = executor.config
         self._model_hash = model_hash
@@ -88,16 +95,18 @@ class TorchEngine:
         config, dtype, place = read_config(directory), dtype_of(precision), torch.device(device)
         local = local_config(config, Share(0, tensor_parallel))
         blocks = _blocks(local, dtype, place, cache_tokens)
-        pool, model_hash = BlockPool(blocks, BLOCK_SIZE), hash_model(directory)
+        held = HeldPrefixes(BLOCK_SIZE)
+        pool = BlockPool(blocks, BLOCK_SIZE, held.device_gained, held.device_lost)
+        model_hash = hash_model(directory)
         limits = limits or (CPU_LIMITS if place.type == "cpu" else LIMITS)
         if tensor_parallel == 1:
             rank = load_rank(directory, precision, place, store=(blocks, BLOCK_SIZE))
-            return cls(LocalExecutor(rank.model(), rank.kv), pool, limits, model_hash, dtype, spill_bytes)
+            return cls(LocalExecutor(rank.model(), rank.kv), pool, held, limits, model_hash, dtype, spill_bytes)
         spec = RankSpec(
             str(directory), precision, device, 0, tensor_parallel, blocks, BLOCK_SIZE, "", torch.get_num_threads()
         )
         dying: Future[RunError] = Future()
-        engine = cls(TpExecutor(spec, dying), pool, limits, model_hash, dtype, spill_bytes)
+        engine = cls(TpExecutor(spec, dying), pool, held, limits, model_hash, dtype, spill_bytes)
         dying.add_done_callback(lambda died: engine._loop.die(died.result()))
         return engine
 
@@ -119,6 +128,30 @@ class TorchEngine:
         pool = batcher.pool
         return Load(batcher.waiting, batcher.running, pool.allocated, pool.cached, pool.free)
 
+    def keep_below(self, cache: BlockCache) -> PrefixTiers:
+        """From now on prefixes are also looked for there, and offered to it. Raises InputError on several ranks."""
+        store = self._executor
+        if not isinstance(store, LocalExecutor):
+            problem, way_out = "tiers below a tensor-parallel engine are not built", "use one rank, or no tiers"
+            raise InputError(subject="KV cache of the node", problem=problem, way_out=way_out)
+        self.scheduler.tiers = PrefixTiers(cache, self.held, store, self.scheduler.batcher.pool)
+        return self.scheduler.tiers
+
+    def pin(self, sequence: int, for_s: float) -> None:
+        """Keeps what is cached below of a sequence while a tool runs."""
+
+        def hashes() -> tuple[tuple[int, ...], str]:
+            track = self.scheduler.get(sequence)
+            return track.hash_known(track.stored, BLOCK_SIZE), track.salt
+
+        if self.scheduler.tiers is not None:
+            known, salt = self._loop.call(hashes)
+            self.scheduler.tiers.pin(known, for_s, salt)
+
+    @property
+    def block_format(self) -> BlockFormat:
+        return BlockFormat(self._model_hash, BLOCK_SIZE, f"{str(self._dtype).removeprefix('torch.')} kv lthd")
+
     def generate(self, request: Request) -> Generation:
         """A whole reply. It is on its way when this returns."""
         sequence = next(self._ids)
@@ -139,18 +172,31 @@ class TorchEngine:
         """Ends a reply after the step under way; its blocks are free then."""
         self._loop.post(lambda: self.scheduler.cancel(sequence))
 
-    def prefill(self, tokens: Sequence[int], terms: Terms = PLAIN) -> Prefilled:
-        sequence = next(self._ids)
+    def prefill(self, tokens: Sequence[int], terms: Terms = PLAIN, salt: str = "") -> Prefilled:
+        sequence, hits = next(self._ids), list[int]()
         generation = Generation(lambda: self.release(sequence))
         whatever = replace(terms, stop_tokens=frozenset())  # one that ends the reply is the first token all the same
-        request, listener = self._checked(Request(tokens, 1, whatever)), generation.listener
-        self._loop.ask(lambda: self.scheduler.start(sequence, request, listener, keep=True), listener)
+        request = self._checked(Request(tokens, 1, whatever, salt=salt))
+        tiers = self.scheduler.tiers
+        fetched = None if tiers is None else tiers.fetch([*tokens, *terms.said], salt)
+
+        def start() -> None:
+            if tiers is not None and fetched is not None:
+                tiers.insert(fetched)
+            self.scheduler.start(sequence, request, listen, keep=True)
+
+        def listen(event: Event) -> None:
+            if isinstance(event, Emitted):
+                hits.append(self.scheduler.hits(sequence))
+            generation.listener(event)
+
+        self._loop.ask(start, generation.listener)
         try:
             (first,) = generation
         except BaseException:
             self.release(sequence)
             raise
-        return Prefilled(sequence, first)
+        return Prefilled(sequence, first, hits[0])
 
     def decode(self, sequence: int, max_tokens: int, terms: Terms = PLAIN) -> Iterator[Emitted]:
         tokens = self._loop.call(lambda: self.scheduler.get(sequence).tokens)
@@ -165,19 +211,38 @@ class TorchEngine:
 
     def export_kv(self, sequence: int) -> KvCache:
         host = self._loop.call(lambda: self.scheduler.read(sequence))
-        keys, values = (tuple(_to_numpy(layer.transpose(0, 1)) for layer in each) for each in (host.keys, host.values))
+        keys, values = (tuple(map(_to_numpy, each)) for each in (host.keys, host.values))
         return KvCache(self._shape(host.tokens), keys, values)
 
     def import_kv(self, kv: KvCache, first_token: int, prompt: Sequence[int] = ()) -> int:
         """Converts what it is given to what this engine holds, as far as `convert` can."""
-        check_prompt(prompt or [0] * kv.shape.tokens, context=self._config.context, vocab=self._config.vocab)
-        kv = convert(kv, self._shape(kv.shape.tokens))
-        keys, values = (
-            torch.stack([self._from_numpy(layer).transpose(0, 1) for layer in each]) for each in (kv.keys, kv.values)
-        )
-        sequence = next(self._ids)
-        self._loop.call(lambda: self.scheduler.take_in(sequence, HostKv(keys, values), prompt, first_token))
-        return sequence
+        sink = self.open_import(kv.shape, prompt)
+        for layer in range(kv.shape.layers):
+            sink.write(layer, 0, kv.shape.tokens, kv.parts(layer))
+        return sink.finish(first_token)
+
+    def open_export(self, sequence: int) -> KvSource:
+        def borrow() -> BlockSource:
+            track = scheduler.borrow(sequence)
+            shape, rows = self._shape(track.stored), scheduler.rows(track)
+            return BlockSource(track, rows, shape, lambda: self._loop.post(lambda: scheduler.give_back(track)))
+
+        scheduler = self.scheduler
+        return self._loop.call(borrow)
+
+    def open_import(self, shape: KvShape, prompt: Sequence[int] = (), salt: str = "") -> KvSink:
+        def arrive(first_token: int) -> int:
+            check_prompt([first_token], context=self._config.context, vocab=self._config.vocab)
+            self._loop.call(lambda: self.scheduler.arrive(sequence, first_token))
+            return sequence
+
+        def give_up() -> None:
+            self._loop.post(lambda: self.scheduler.unseat(sequence))
+
+        sent, sequence = checked(shape, self._shape(shape.tokens)), next(self._ids)
+        check_prompt(prompt or [0] * shape.tokens, context=self._config.context, vocab=self._config.vocab)
+        rows = self._loop.call(lambda: self.scheduler.seat(sequence, shape.tokens, prompt, salt))
+        return BlockSink(rows, sent, self._shape(shape.tokens), arrive, give_up)
 
     def release(self, sequence: int) -> None:
         self._loop.post(lambda: self.scheduler.release(sequence))
@@ -203,12 +268,7 @@ class TorchEngine:
     def _shape(self, tokens: int) -> KvShape:
         config = self._config
         dtype = str(self._dtype).removeprefix("torch.")
-        return KvShape(self._model_hash, config.layers, config.kv_heads, config.head_dim, tokens, dtype)
-
-    def _from_numpy(self, array: np.ndarray) -> torch.Tensor:
-        # a received buffer is writable, an exported array may not be: torch warns of the latter, so copy it
-        writable = array if array.flags.writeable else array.copy()
-        return torch.from_numpy(writable).view(self._dtype)
+        return KvShape(self._model_hash, config.layers, config.kv_heads, config.head_dim, tokens, dtype, "nhd")
 
 
 def _blocks(config: ModelConfig, dtype: torch.dtype, device: torch.device, cache_tokens: int | None) -> int:

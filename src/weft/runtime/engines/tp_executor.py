@@ -22,7 +22,7 @@ from weft.core.errors import CheckpointError, NodeDiedError, RunError
 from weft.runtime.engines import tp_wire
 from weft.runtime.engines.batch import Piece, build_batch
 from weft.runtime.engines.loading import load_rank
-from weft.runtime.engines.paged_kv import HostKv
+from weft.runtime.engines.paged_kv import HostKv, Rows
 from weft.runtime.engines.shards import Share, kv_part, whole_kv
 from weft.runtime.engines.tp_group import Group
 
@@ -32,6 +32,8 @@ LAST_WORDS = 2000  # characters of a dead rank's stderr that its error shows
 
 class TpExecutor:
     """`died` is done when a rank ends that was not asked to."""
+
+    in_place = False
 
     def __init__(self, spec: tp_wire.RankSpec, died: "Future[RunError]") -> None:
         """`spec` is that of rank 0; it says no store."""
@@ -66,6 +68,14 @@ class TpExecutor:
         )
         with self._together(tp_wire.Forward(told)):
             return self._model.logits(self._model.forward(batch, self._kv))
+
+    def rows(self, blocks: np.ndarray, tokens: int) -> Rows:
+        raise NotImplementedError("each rank has a share of the heads: `in_place` is False")
+
+    def host(self, tokens: int) -> HostKv:
+        shape = (self.config.layers, tokens, self.config.kv_heads, self.config.head_dim)
+        keys, values = (torch.empty(shape, dtype=self.dtype) for _ in range(2))
+        return HostKv(keys, values)
 
     def read(self, blocks: np.ndarray, tokens: int) -> HostKv:
         with self._together(tp_wire.Read(tp_wire.ids(blocks), tokens)):

@@ -32,6 +32,10 @@ class Track:
     listener: Listener | None = None
     history: History | None = None
     hashes: SessionHashes | None = None
+    foreign: bool = False
+    """It came from elsewhere, and nobody has seen yet that it is sound: it is not found as a prefix."""
+    borrowed: int = 0
+    """So many read its blocks."""
     waits_for_cache: bool = False
     """Its blocks are to be filled from `kept` or `host` as soon as it has them."""
 

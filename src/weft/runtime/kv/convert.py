@@ -20,9 +20,7 @@ def convert(kv: KvCache, to: KvShape) -> KvCache:
 
 def assemble(shards: Sequence[KvCache], to: KvShape) -> KvCache:
     """One cache from those of several ranks: TP2 → TP1, 4 → 2, 1 → 2. Each may have a form of its own."""
-    for shard in shards:
-        _check_same_cache(shard.shape, to)
-    sources = _sources(shards, to)
+    sources = check_convertible([shard.shape for shard in shards], to)
     layers: list[tuple[np.ndarray, ...]] = []
     for layer in range(to.layers):
         keys, values = (_formed(_joined(shards, sources, layer, which), shards, to) for which in (0, 1))
@@ -61,11 +59,11 @@ def from_blocks(array: np.ndarray, shape: KvShape) -> np.ndarray:
     return inner.transpose(1, 0, 2, 3).reshape(heads, blocks * size, dim)[:, : shape.tokens]
 
 
-def _sources(shards: Sequence[KvCache], to: KvShape) -> list[tuple[int, int, int]]:
+def check_convertible(shards: Sequence[KvShape], to: KvShape) -> list[tuple[int, int, int]]:
     """(shard, first, end): runs of heads inside the shards that together are the heads of `to`, in order."""
-    holder = {
-        head: (rank, head - shard.shape.heads.start) for rank, shard in enumerate(shards) for head in shard.shape.heads
-    }
+    for shard in shards:
+        _check_same_cache(shard, to)
+    holder = {head: (rank, head - shard.heads.start) for rank, shard in enumerate(shards) for head in shard.heads}
     missing = [head for head in to.heads if head not in holder]
     if missing:
         raise _refusal(f"lacks the heads {missing} of {to.kv_heads}", "fetch the shards of all ranks")

@@ -1,6 +1,7 @@
 """Which way frames take between two nodes: shared memory on one host, TCP to others, RDMA where it was asked for."""
 
 import hmac
+from collections.abc import Iterable
 from typing import Literal
 
 from weft.runtime.transport.base import Connection, Listener, OnConnection, Transport
@@ -11,13 +12,23 @@ Way = Literal["auto", "tcp", "nixl"]
 """auto: shared memory to peers on this host, TCP to others. nixl: RDMA or what UCX finds, to all (extra `nixl`)."""
 
 
-def node_transport(way: Way, secret: bytes, host: str = LOOPBACK) -> Transport:
+RDMA_LINKS = ("roce-", "infiniband-", "ib-")  # what ids of such links in the catalogue begin with
+
+
+def node_transport(way: Way, secret: bytes, host: str = LOOPBACK, *, port: int = 0, macs: bool = False) -> Transport:
     if way == "nixl":
         from weft.runtime.transport.nixl import NixlTransport
 
         return NixlTransport(secret, host)
-    tcp = TcpTransport(secret, host, LANES)
+    tcp = TcpTransport(secret, host, LANES, port=port, macs=macs)
     return HostTransport(secret, tcp) if way == "auto" and AVAILABLE else tcp
+
+
+def way_between(links: Iterable[str], *, rdma: bool) -> Way:
+    """How nodes reach each other that hand caches over these links of the catalogue (`Deployment.links`): RDMA where
+    `rdma` says that NIXL is set up and every link can do it; else the host decides: memory within one, TCP beyond."""
+    names = tuple(links)
+    return "nixl" if rdma and names and all(name.startswith(RDMA_LINKS) for name in names) else "auto"
 
 
 class HostTransport:

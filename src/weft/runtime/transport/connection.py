@@ -37,6 +37,7 @@ class FramedConnection(asyncio.BufferedProtocol):
 
     def __init__(self, pool: BufferPool, on_made: "Callable[[FramedConnection], None] | None" = None) -> None:
         self.bulk: Bulk | None = None
+        self.bulk_keys: tuple[bytes, ...] = ()
         self._pool = pool
         self._on_made = on_made
         self._loop = asyncio.get_running_loop()
@@ -107,6 +108,10 @@ class FramedConnection(asyncio.BufferedProtocol):
             raise WireError(
                 subject="peer", problem="does not know this run's secret", way_out="start it from the same fleet"
             )
+        self.bulk_keys = tuple(  # of payloads that go out, and that come in
+            _keyed(secret, b"bulk " + who.own, greeting, *challenges)
+            for who, challenges in ((role, (own, peers)), (Role(role.peer, role.own), (peers, own)))
+        )
         self._outgoing = framing.Sealer(_keyed(secret, b"frames " + role.own, greeting, own, peers))
         self._incoming = framing.Sealer(_keyed(secret, b"frames " + role.peer, greeting, peers, own))
 

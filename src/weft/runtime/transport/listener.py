@@ -22,7 +22,7 @@ GREETING = struct.Struct("<8s16sBB")
 MAGIC = b"weft  2\n"
 MAX_BESIDE = 16
 
-MakeBulk = Callable[[list[socket.socket]], Bulk]
+MakeBulk = Callable[[list[socket.socket], FramedConnection], Bulk]
 Dial = Callable[[Callable[[], FramedConnection]], Awaitable[FramedConnection]]
 
 _log = logging.getLogger(__name__)
@@ -52,7 +52,7 @@ async def dial(secret: bytes, pool: BufferPool, beside: int, make_bulk: MakeBulk
             each.close()
         await connection.close()
         raise
-    connection.bulk = make_bulk(joined) if joined else None
+    connection.bulk = make_bulk(joined, connection) if joined else None
     return connection
 
 
@@ -131,7 +131,7 @@ class Acceptor:
         places = self._expect(name, beside)  # before the proof goes out: what comes after it must find its place
         try:
             await connection.prove(self._secret, greeting, SERVER)
-            connection.bulk = self._make_bulk(list(await asyncio.gather(*places)))
+            connection.bulk = self._make_bulk(list(await asyncio.gather(*places)), connection)
         finally:
             del self._awaited[name]
             for place in places:
@@ -151,6 +151,19 @@ class Acceptor:
                 subject="peer", problem="joins a connection that does not wait for it", way_out="connect anew"
             )
         places[index - 1].set_result(connection.detach())
+
+
+class SocketListener:
+    """What `listen` of a transport over sockets gives."""
+
+    def __init__(self, server: asyncio.Server, address: str, acceptor: Acceptor) -> None:
+        self._server = server
+        self._acceptor = acceptor
+        self.address = address
+
+    async def close(self) -> None:
+        self._server.close()
+        await self._acceptor.close()
 
 
 @contextlib.asynccontextmanager

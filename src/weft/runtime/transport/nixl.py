@@ -26,8 +26,8 @@ from weft.runtime.transport.base import Buffer, OnConnection
 from weft.runtime.transport.buffers import KEPT_BYTES, BufferPool, class_of, fill, lent
 from weft.runtime.transport.bulk import STALL_S
 from weft.runtime.transport.connection import FramedConnection
-from weft.runtime.transport.listener import Acceptor, checked, dial
-from weft.runtime.transport.tcp import LOOPBACK, TcpListener
+from weft.runtime.transport.listener import Acceptor, SocketListener, checked, dial
+from weft.runtime.transport.tcp import LOOPBACK, address_of
 
 TICKET = struct.Struct("<QQ")  # address, then a number that the answer repeats; the agent's metadata follows
 ANSWER = struct.Struct("<Q")
@@ -156,10 +156,10 @@ class NixlTransport:
         self._pool = BufferPool()
         self._agent = Agent()
 
-    async def listen(self, on_connection: OnConnection) -> TcpListener:
+    async def listen(self, on_connection: OnConnection) -> SocketListener:
         acceptor = Acceptor(self._secret, self._pool, self._bulk, on_connection)
         server = await asyncio.get_running_loop().create_server(acceptor.protocol, self._host, 0)
-        return TcpListener(server, self._host, acceptor)
+        return SocketListener(server, address_of(server, self._host), acceptor)
 
     async def connect(self, address: str) -> FramedConnection:
         host, _, port = address.rpartition(":")
@@ -170,7 +170,7 @@ class NixlTransport:
 
         return await dial(self._secret, self._pool, 1, self._bulk, connect)
 
-    def _bulk(self, sockets: list[socket.socket]) -> NixlBulk:
+    def _bulk(self, sockets: list[socket.socket], _: FramedConnection) -> NixlBulk:
         return NixlBulk(sockets[0], self._agent)
 
 

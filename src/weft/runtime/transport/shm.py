@@ -12,7 +12,7 @@ from collections.abc import Callable
 from weft.runtime.transport.base import OnConnection
 from weft.runtime.transport.buffers import BufferPool
 from weft.runtime.transport.connection import FramedConnection
-from weft.runtime.transport.listener import Acceptor, checked, dial
+from weft.runtime.transport.listener import Acceptor, SocketListener, checked, dial
 from weft.runtime.transport.segments import LIMIT_BYTES, Segments
 
 AVAILABLE = sys.platform == "linux"
@@ -25,11 +25,11 @@ class ShmTransport:
         self._limit_bytes = limit_bytes
         self._pool = BufferPool()
 
-    async def listen(self, on_connection: OnConnection, name: str | None = None) -> "ShmListener":
+    async def listen(self, on_connection: OnConnection, name: str | None = None) -> SocketListener:
         acceptor = Acceptor(self._secret, self._pool, self._bulk, on_connection)
         name = name or f"weft-{secrets.token_hex(16)}"
         server = await asyncio.get_running_loop().create_unix_server(acceptor.protocol, f"\0{name}")
-        return ShmListener(server, PREFIX + name, acceptor)
+        return SocketListener(server, PREFIX + name, acceptor)
 
     async def connect(self, address: str) -> FramedConnection:
         async def connect(protocol: Callable[[], FramedConnection]) -> FramedConnection:
@@ -39,16 +39,5 @@ class ShmTransport:
 
         return await dial(self._secret, self._pool, 1, self._bulk, connect)
 
-    def _bulk(self, sockets: list[socket.socket]) -> Segments:
+    def _bulk(self, sockets: list[socket.socket], _: FramedConnection) -> Segments:
         return Segments(sockets[0], self._limit_bytes)
-
-
-class ShmListener:
-    def __init__(self, server: asyncio.Server, address: str, acceptor: Acceptor) -> None:
-        self._server = server
-        self._acceptor = acceptor
-        self.address = address
-
-    async def close(self) -> None:
-        self._server.close()
-        await self._acceptor.close()
