@@ -9,6 +9,7 @@ from weft.estimate.coefficients import efficiencies
 from weft.plan.alike import MOST_CALLS, alike
 from weft.plan.build import build
 from weft.plan.problem import Block
+from weft.plan.replan import replan
 from weft.plan.requests import Flow, LeafTask, PlanRequest, Serving, TaskKind
 from weft.plan.solve import solve
 
@@ -78,3 +79,12 @@ def test_steps_of_other_sizes_add_up() -> None:
     tokens = [asked.task(name).isl for name in (names[0], names[-1])]
     work = [each.option.latency_s - each.wait_s for each in (first, last)]
     assert work[1] / work[0] == pytest.approx(tokens[1] / tokens[0])
+
+
+def test_planning_again_from_the_plan_of_kinds_is_as_good_and_proven() -> None:
+    """However little time the search has, whose bound is weak here."""
+    planned = build(alike(request(20, spread=5)).small)
+    best = solve(planned.problem)
+    again = replan(planned.problem, best.choice, time_limit_s=1e-3, exact_s=60.0)
+    assert again.choice == best.choice
+    assert again.gap <= 1e-6

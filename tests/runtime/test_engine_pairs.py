@@ -11,13 +11,14 @@ from typing import Any
 
 import pytest
 import torch
-from weft.runtime.engines.iree_engine import IreeEngine
 
 from tests.compiler.codegen.built import WANTED, Wanted, build, make_model
 from tests.runtime import checkpoints
 from tests.runtime.replies import reply_of, tokens_of
 from weft.core.errors import RunError
 from weft.runtime.engines.base import Engine
+from weft.runtime.engines.compiled import open_program
+from weft.runtime.engines.compiled_engine import CompiledEngine
 from weft.runtime.engines.emulated import EmulatedEngine, StepPace
 from weft.runtime.engines.requests import Sampling, Terms
 from weft.runtime.engines.torch_engine import TorchEngine
@@ -75,7 +76,8 @@ class Makers:
             found = next(each for each in WANTED if each.name == family)
             wanted = Wanted(family, family, "prefill,decode", "1", targets) if driver == "vulkan" else found
             (built,) = build(self._folder / f"built-{family}-{driver}", [wanted]).values()
-            return IreeEngine(built.artifact, built.modules[target], driver=driver, tokens=512)
+            program = open_program(built.artifact, built.modules[target], driver=driver)
+            return CompiledEngine(built.artifact, program, tokens=512)
 
         return Engines(
             directory,

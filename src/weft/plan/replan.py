@@ -28,11 +28,15 @@ def replan(
     previous: Mapping[str, str],
     time_limit_s: float = REPLAN_S,
     relative_gap: float = REPLAN_GAP,
+    exact_s: float = 0.0,
 ) -> Placement:
     """`previous`: task → option name of the plan that is there; `relative_gap`: what ends the search where the problem
-    is large. Small problems are solved to the optimum."""
+    is large. Others are solved to the optimum, if `exact_s` or else what is left of the limit is enough: the bound of
+    the search, with fractions of replicas, says little of few tasks with many options."""
     started_s = time.perf_counter()
     large = is_large(problem)
+    if exact_s and not large and (proven := _exact(problem, exact_s, previous)):
+        return proven
     search_s = time_limit_s if large else time_limit_s * SEARCH_PART
     quick = decomposed(problem, search_s, relative_gap if large else RELATIVE_GAP, previous)
     if large and quick:
@@ -40,16 +44,16 @@ def replan(
     left_s = time_limit_s - (time.perf_counter() - started_s)
     if quick is None:
         return solve(problem, previous=previous)
-    exact = _exact(problem, left_s, quick) if left_s > 0 else None
+    exact = _exact(problem, left_s, quick.choice) if left_s > 0 else None
     best = quick if exact is None else _better(quick, exact)
     return replace(best, solve_s=time.perf_counter() - started_s)
 
 
-def _exact(problem: PlacementProblem, left_s: float, quick: Placement) -> Placement | None:
+def _exact(problem: PlacementProblem, left_s: float, begun: Mapping[str, str]) -> Placement | None:
     try:
-        return solve(problem, left_s, previous=quick.choice)
+        return solve(problem, left_s, previous=begun)
     except PlanError:
-        return None  # out of time without a placement: the search has one
+        return None  # out of time without a placement: the search may have one
 
 
 def _better(quick: Placement, exact: Placement) -> Placement:

@@ -81,7 +81,11 @@ class Place(ModulePass):
         if not self.previous:
             return decide(request, limit_s)
         plan = read_previous(self.previous, agent_graph(module).sym_name.data)
-        return decide(request, limit_s, lambda found: replan(found.problem, previous_choice(plan, request, found)))
+
+        def again(found: Planned) -> Placement:
+            return replan(found.problem, previous_choice(plan, request, found), exact_s=limit_s)
+
+        return decide(request, limit_s, again)
 
     def request(self, module: ModuleOp) -> PlanRequest:
         graph = agent_graph(module)

@@ -34,6 +34,10 @@ QUIET = {
     "MPLBACKEND": "agg",
     "ANONYMIZED_TELEMETRY": "false",
 }
+PROVIDERS = ("OPENAI", "ANTHROPIC", "GOOGLE", "GROQ", "MISTRAL", "COHERE", "TOGETHER", "FIREWORKS", "TAVILY")
+KEYS = {f"{name}_API_KEY": DUMMY for name in PROVIDERS}
+"""Libraries look for them when a model is made, whatever the program does."""
+
 _CALLS = {"socket.connect", "socket.getaddrinfo", "socket.gethostbyname", "socket.sendto"}
 _PROCESSES = {"subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.fork", "os.forkpty"}
 
@@ -83,7 +87,7 @@ class Sandbox:
     def _environment(self) -> None:
         kept = {key: os.environ[key] for key in KEPT if key in os.environ}
         os.environ.clear()
-        os.environ.update({**kept, **QUIET})
+        os.environ.update({**kept, **QUIET, **KEYS})
         os.environ.__class__ = _environment_class(self)
 
     def _network(self) -> None:

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import CodeType, FunctionType, MethodType, ModuleType
-from typing import Any
+from typing import Any, cast
 
 from weft.compiler.frontends.langgraph.stubs import is_stub
 
@@ -44,8 +44,8 @@ class Source:
     def values(self) -> dict[str, Any]:
         cells = zip(self.function.__code__.co_freevars, self.function.__closure__ or (), strict=True)
         closed = {name: cell.cell_contents for name, cell in cells if _filled(cell)}
-        globals_: dict[str, Any] = self.function.__globals__  # pyright: ignore
-        return {**vars(builtins), **globals_, **closed, **_imported(self.node, globals_)}
+        globals_ = cast("dict[str, Any]", getattr(self.function, "__globals__"))  # noqa: B009
+        return {**vars(builtins), **globals_, **closed, **_imported(self.node, str(globals_.get("__package__") or ""))}
 
     @property
     def name(self) -> str:
@@ -66,8 +66,8 @@ class Source:
             case ast.Attribute(value=base, attr=attribute):
                 owner = self.lookup(base)
                 found = MISSING if owner is MISSING else _attribute(owner, attribute)
-                of_own_class = owner is self.owner and isinstance(owner, type) and isinstance(found, FunctionType)
-                return MethodType(found, owner) if of_own_class else found
+                of_own_class = owner is self.owner and isinstance(owner, type)
+                return MethodType(found, owner) if of_own_class and isinstance(found, FunctionType) else found
             case _:
                 return MISSING
 
@@ -159,12 +159,12 @@ def _binds(name: ast.Name) -> bool:
     return isinstance(name.ctx, ast.Store | ast.Del)
 
 
-def _imported(node: FunctionNode, namespace: Mapping[str, Any]) -> dict[str, Any]:
+def _imported(node: FunctionNode, package: str) -> dict[str, Any]:
     """What the function itself imports of the program, and of what the program has loaded already."""
     found: dict[str, Any] = {}
     for each in ast.walk(node):
         if isinstance(each, ast.ImportFrom):
-            module = _module("." * each.level + (each.module or ""), str(namespace.get("__package__") or ""))
+            module = _module("." * each.level + (each.module or ""), package)
             names = {alias.asname or alias.name: getattr(module, alias.name, MISSING) for alias in each.names}
             found |= {name: value for name, value in names.items() if module is not None and value is not MISSING}
     return found
@@ -196,7 +196,8 @@ def _attribute(owner: object, attribute: str) -> Any:
     try:
         if not isinstance(owner, type):
             return getattr(owner, attribute)
-        found = inspect.getattr_static(owner, attribute)
-        return found.__get__(None, owner) if isinstance(found, classmethod | staticmethod) else found
+        found: Any = inspect.getattr_static(owner, attribute)
+        bound = isinstance(found, classmethod | staticmethod)  # pyright: ignore[reportUnknownVariableType]
+        return cast("Any", found).__get__(None, owner) if bound else found
     except Exception:  # a property of the user's object may raise anything
         return MISSING
