@@ -21,6 +21,10 @@ from weft.core.deployment import Deployment, Pool
 from weft.core.errors import CapacityError
 
 
+SLACK = 0.05
+"""Of a replica: no rate is known so well that less would count."""
+
+
 @dataclass(frozen=True, slots=True)
 class ScalingConfig:
     """`most`: replicas of any pool. `idle_s`: after so long without a run a pool may have none (None: never).
@@ -157,7 +161,7 @@ class Scaling:
         config, pool, have = self._config, self._pools[seen.name], seen.ready + seen.starting
         wanted_per_s = rate + seen.waiting / self._visits[seen.name] / config.clear_s
         load = pool.replicas * pool.utilisation / self._planned_per_s * wanted_per_s * seen.slow
-        needed = max(1, ceil(load / config.utilisation - 1e-9))
+        needed = max(1, ceil(load / config.utilisation - SLACK))
         why = f"{rate:.3g} runs/s, load {load:.2f} replicas"
         if seen.waiting:
             why += f", {seen.waiting} wait"
