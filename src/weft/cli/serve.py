@@ -24,12 +24,14 @@ from weft.compiler.pipeline import compile_agent
 from weft.compiler.request import CompileRequest
 from weft.control.backends.local import LocalFleet
 from weft.control.backends.node_process import FAST
+from weft.control.loop import Loop
 from weft.core.deployment import Deployment
 from weft.core.errors import InputError
+from weft.policy.scaling import Scaling, ScalingConfig
 from weft.serve.agents import Agents, ServedAgent
 from weft.serve.api.app import App
 from weft.serve.api.keys import Keys, digest_of
-from weft.serve.dispatch import Dispatcher
+from weft.serve.dispatch import Dispatcher, pool_of
 from weft.serve.placement import LocalModels, node_specs
 from weft.serve.server import Address, check_open, listening
 
@@ -39,11 +41,13 @@ Port = Annotated[int, typer.Option(help="Port to listen at; 0 takes one that is 
 KeyFile = Annotated[Path | None, typer.Option("--keys", help="File of API keys' digests; needed off loopback.")]
 NewKey = Annotated[str | None, typer.Option("--new-key", help="Make a key of this name, add it to --keys, and end.")]
 Replicas = Annotated[int | None, typer.Option(help="Nodes here for each pool [default: the plan's, if cores allow].")]
+Control = Annotated[int | None, typer.Option("--control", help="Scale each pool with the load, up to so many nodes.")]
 AtOnce = Annotated[int, typer.Option(help="Runs under way at once; more are refused with 429.")]
 RunLimit = Annotated[float, typer.Option("--run-limit", help="Seconds that one run may take.")]
 Grace = Annotated[float, typer.Option(help="Seconds that runs have to end when the server is stopped.")]
 
 
+LOCAL_START_S = 10.0  # of a node on this machine
 REVIVAL_S = 60.0
 """A step waits so long for a node of its pool to come back."""
 
@@ -63,6 +67,7 @@ class HereOptions:
     corpus: Corpus = None
     emulate: Emulate = False
     replicas: Replicas = None
+    control: Control = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +98,7 @@ def serve(what: WhatOptions, here: HereOptions, door: DoorOptions) -> None:
     deployments = _distinct([_deployment(agent, what) for agent in what.agents])
     models = local_models(here.model, here.stt, here.corpus)
     replicas = _replicas(deployments, here.replicas)
-    asyncio.run(_serve(deployments, Nodes(models, here.emulate, replicas), wanted.bindable(), keys, door))
+    asyncio.run(_serve(deployments, Nodes(models, here.emulate, replicas, here.control), wanted.bindable(), keys, door))
 
 
 def _replicas(deployments: list[Deployment], asked: int | None) -> Mapping[str, int]:
@@ -123,11 +128,12 @@ def _distinct(deployments: list[Deployment]) -> list[Deployment]:
 
 @dataclass(frozen=True, slots=True)
 class Nodes:
-    """What nodes are started with here; `replicas` by pool."""
+    """What nodes are started with here; `replicas` by pool. `most`: each pool is scaled with the load up to so many."""
 
     models: LocalModels
     emulate: bool
     replicas: Mapping[str, int]
+    most: int | None = None
 
 
 async def _serve(deployments: list[Deployment], nodes: Nodes, address: Address, keys: Keys, door: DoorOptions) -> None:
@@ -147,8 +153,14 @@ async def _served(deployment: Deployment, nodes: Nodes, run_s: float, stack: con
     """Its nodes are kept up: what dies starts again, and what it was at goes on elsewhere, or there."""
     specs = node_specs(deployment, nodes.models, emulate=nodes.emulate, replicas=nodes.replicas)
     dispatcher = Dispatcher(deployment, revival_s=REVIVAL_S)
-    await stack.enter_async_context(LocalFleet(specs, detection=FAST, on_join=dispatcher.join))
-    return ServedAgent(deployment, dispatcher, run_s)
+    fleet = await stack.enter_async_context(LocalFleet(specs, detection=FAST, on_join=dispatcher.join))
+    agent = ServedAgent(deployment, dispatcher, run_s)
+    if nodes.most is not None:
+        first = {spec.name: spec for spec in specs if pool_of(spec.name) == spec.name}
+        terms = ScalingConfig(most=nodes.most, start_s=LOCAL_START_S)
+        looping = asyncio.create_task(Loop(agent, fleet, first, Scaling(deployment, terms)).run())
+        stack.callback(looping.cancel)
+    return agent
 
 
 def _stopped_by_signals() -> asyncio.Event:

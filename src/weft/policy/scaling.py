@@ -20,7 +20,6 @@ from math import ceil, exp
 from weft.core.deployment import Deployment, Pool
 from weft.core.errors import CapacityError
 
-
 SLACK = 0.05
 """Of a replica: no rate is known so well that less would count."""
 
@@ -93,7 +92,7 @@ class Action:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Of one pool: what it needs and why, and what keeps it from that. `needed` is before caps."""
+    """Of one pool: what it is to have and why, and what keeps it from having more."""
 
     pool: str
     have: int

@@ -123,7 +123,7 @@ class Calls:
         finally:
             tally.queued_tokens -= request.prompt
             tally.waiting -= 1
-        self._learn(node, node.prefilled(predicted_s, time.monotonic() - began_s))
+        self._dispatcher.learned(node, news=node.prefilled(predicted_s, time.monotonic() - began_s))
         if not said:
             dispatcher.sizes.counted(prompt, result.metrics.input_tokens)
         for value in result.outputs:
@@ -159,7 +159,7 @@ class Calls:
             node.tally.running -= 1
         made = 0 if reply is None else len(reply.told) - before
         if made > 0:
-            self._learn(node, node.decoded(predicted_s, (time.monotonic() - began_s) / made))
+            self._dispatcher.learned(node, news=node.decoded(predicted_s, (time.monotonic() - began_s) / made))
         return node.client, result
 
     async def _other(self, ready: Ready, asked: "_Asked") -> tuple[NodeClient, CallResult]:
@@ -191,7 +191,7 @@ class Calls:
             tally.running -= 1
         took_s = time.monotonic() - began_s
         self._dispatcher.hedging(ready.step.name).took(took_s)
-        self._learn(node, node.prefilled(predicted_s, took_s))
+        self._dispatcher.learned(node, news=node.prefilled(predicted_s, took_s))
         return node.client, result
 
     async def _ask(
@@ -273,10 +273,6 @@ class Calls:
         fresh = number > self._sounds.get(visit, 0)
         self._sounds[visit] = max(self._sounds.get(visit, 0), number)
         return fresh
-
-    def _learn(self, node: LiveNode, changed: bool) -> None:
-        if changed:
-            self._dispatcher.told(node)
 
     def _left_s(self, step: Step) -> float | None:
         if self._until_s is None:

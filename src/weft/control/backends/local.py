@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from types import MappingProxyType, TracebackType
 
 from weft.control.backends.node_process import Detection, NodeProcess
@@ -66,6 +66,12 @@ class LocalFleet:
     @property
     def processes(self) -> Mapping[str, asyncio.subprocess.Process]:
         return MappingProxyType({name: node.process for name, node in self._nodes.items()})
+
+    @property
+    def absent(self) -> Set[str]:
+        """Nodes that died and are about to come back."""
+        gone = {name for name, node in self._nodes.items() if node.client is None or node.client.died.done()}
+        return gone & self._keeping.keys()
 
     async def add(self, spec: NodeSpec) -> NodeClient:
         """One more node, ready to be called."""
