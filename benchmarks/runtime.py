@@ -21,6 +21,7 @@ from transformers import DynamicCache, LlamaConfig, LlamaForCausalLM
 from harness import Measurement, main
 from weft.policy.batcher import Limits
 from weft.runtime.engines.batch import Piece, build_batch
+from weft.runtime.engines.executor import LocalExecutor
 from weft.runtime.engines.requests import Request
 from weft.runtime.engines.torch_engine import TorchEngine
 
@@ -108,7 +109,9 @@ def decode_steps(engine: TorchEngine, model: Any) -> list[Measurement]:
         scheduler.start(-1 - index, Request(prompt, 10 * STEPS, salt="steps"), lambda _: None)
     while scheduler.batcher.queued_tokens or scheduler.batcher.waiting:
         scheduler.step()
-    kv, llama = scheduler._kv, scheduler._model
+    executor = scheduler._executor
+    assert isinstance(executor, LocalExecutor)
+    bare = executor._model
     cache = DynamicCache()
     model(torch.tensor(prompts), past_key_values=cache)
     token = torch.ones(CONCURRENT, 1, dtype=torch.int64)
@@ -117,8 +120,8 @@ def decode_steps(engine: TorchEngine, model: Any) -> list[Measurement]:
         engine_s.append(cpu_s(scheduler.step))
         tracks = [track for track in scheduler.tracks.values() if track.active is not None]
         pieces = [Piece(track.tokens[-2:-1], track.stored - 1, track.blocks, 1) for track in tracks]
-        batch = build_batch(pieces, kv, None)
-        bare_s.append(cpu_s(lambda batch=batch: llama.logits(llama.forward(batch, kv)).argmax(-1)))
+        batch = build_batch(pieces, executor._kv, None)
+        bare_s.append(cpu_s(lambda batch=batch: bare.logits(bare.forward(batch, executor._kv)).argmax(-1)))
         theirs_s.append(cpu_s(lambda: model(token, past_key_values=cache).logits.argmax(-1)))
     for index in range(len(prompts)):
         scheduler.cancel(-1 - index)

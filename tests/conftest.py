@@ -18,6 +18,10 @@ settings.load_profile("weft")  # machines are noisy: no test fails because one w
 SLOW = (
     "compiler/codegen/test_numerics.py::*[[]llama*",
     "serve/test_compiled_steps.py::*",
+    "runtime/test_engine_parallel.py::*qwen2*",
+    "runtime/test_engine_parallel.py::*mixtral*",
+    "runtime/test_engine_parallel.py::test_a_rank_that_dies_is_the_engines_death",
+    "runtime/test_engine_parallel.py::test_the_shares_of_all_ranks_are_the_whole*4*",
     "runtime/test_memory_stores.py::*lance*",
     "runtime/test_memory_stores.py::*qdrant*",
     "runtime/test_tools.py::test_mcp_over_http*",
@@ -51,6 +55,7 @@ SLOW = (
     "compiler/langgraph/test_examples.py::test_an_imported_agent_is_planned*",
     "compiler/test_python_examples.py::*",
     "compiler/test_opt_in.py::*",
+    "control/test_ray.py::*",
     "control/test_validate.py::*",
     "compiler/test_pipeline.py::test_impossible_requests_are_refused*",
     "plan/test_decompose.py::*",

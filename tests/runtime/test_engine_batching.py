@@ -14,6 +14,7 @@ from weft.core.errors import CapacityError, RunError
 from weft.policy.batcher import Limits
 from weft.policy.kv_blocks import BlockPool
 from weft.runtime.engines.checkpoint import read_config, read_weights
+from weft.runtime.engines.executor import LocalExecutor
 from weft.runtime.engines.llama import Llama, expected_tensors
 from weft.runtime.engines.paged_kv import HostKv, PagedKv
 from weft.runtime.engines.requests import Emitted, Event, Finish, Request, Sampling, Terms
@@ -32,7 +33,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Llama:
 
 def scheduler(model: Llama, blocks: int = 64, sequences: int = 64, tokens: int = 64) -> Scheduler:
     kv = PagedKv(model.config, blocks, BLOCK_SIZE, torch.float32, torch.device("cpu"))
-    return Scheduler(model, kv, BlockPool(blocks, BLOCK_SIZE), Limits(sequences, tokens))
+    return Scheduler(LocalExecutor(model, kv), BlockPool(blocks, BLOCK_SIZE), Limits(sequences, tokens))
 
 
 @dataclass

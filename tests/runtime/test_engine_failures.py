@@ -4,6 +4,7 @@ import asyncio
 import threading
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -13,9 +14,11 @@ from weft.core.errors import NodeDiedError, RunError
 from weft.policy.batcher import Limits
 from weft.policy.kv_blocks import BlockPool
 from weft.runtime.engines.base import Mortal
+from weft.runtime.engines.executor import LocalExecutor
+from weft.runtime.engines.llama import Llama
+from weft.runtime.engines.loading import load_rank
 from weft.runtime.engines.paged_kv import HostKv, PagedKv
 from weft.runtime.engines.requests import Event, Request
-from weft.runtime.engines.scheduler import Scheduler
 from weft.runtime.engines.step_loop import StepLoop
 from weft.runtime.engines.torch_engine import TorchEngine
 from weft.runtime.node import Node
@@ -77,15 +80,20 @@ def test_a_loop_that_cannot_recover_is_dead_for_all() -> None:
     assert late[-1] is loop.dead
 
 
-class BrokenStore(PagedKv):
-    """Main memory is full: nothing can be read out of it."""
+class BrokenStore(LocalExecutor):
+    """Main memory is full: nothing can be read out of the store."""
 
-    broken = False
+    def __init__(self, model: Llama, kv: PagedKv) -> None:
+        super().__init__(model, kv)
+        self.broken = False
+        read = kv.read
 
-    def read(self, blocks: object, tokens: int) -> HostKv:
-        if self.broken:
-            raise MemoryError("no room")
-        return super().read(blocks, tokens)  # pyright: ignore[reportArgumentType]
+        def try_read(blocks: np.ndarray, tokens: int) -> HostKv:
+            if self.broken:
+                raise MemoryError("no room")
+            return read(blocks, tokens)
+
+        self.read = try_read
 
 
 @pytest.fixture(scope="module")
@@ -96,16 +104,15 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_an_engine_whose_step_failed_goes_on(saved: Path) -> None:
     good = TorchEngine.load(saved)
-    model, config = good.scheduler._model, good._config
-    store = BrokenStore(config, 8, 4, torch.float32, torch.device("cpu"))
-    scheduler = Scheduler(model, store, BlockPool(8, 4), Limits(4, 64))
-    engine = TorchEngine(scheduler, config, good.model_hash, store)
+    rank = load_rank(saved, "float32", torch.device("cpu"))
+    executor = BrokenStore(rank.model(), PagedKv(rank.config, 8, 4, torch.float32, torch.device("cpu")))
+    engine = TorchEngine(executor, BlockPool(8, 4), Limits(4, 64), good.model_hash, torch.float32)
     assert isinstance(engine, Mortal)
     rests = engine.prefill([5] * 9)
-    store.broken = True
+    executor.broken = True
     with pytest.raises(RunError, match="torch engine: a step failed"):
         engine.prefill([7] * 28)  # wants the blocks of the one that rests
-    store.broken = False
+    executor.broken = False
     assert reply_of(engine, [7] * 28, 4) == reply_of(good, [7] * 28, 4)
     expected = good.prefill([5] * 9)
     assert tokens_of(engine.decode(rests.sequence, 6)) == tokens_of(good.decode(expected.sequence, 6))

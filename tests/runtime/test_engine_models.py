@@ -83,7 +83,7 @@ def test_a_sequence_goes_on_in_another_engine(tmp_path: Path) -> None:
 
 def test_bfloat16_kv_moves_bit_for_bit(tmp_path: Path) -> None:
     directory = checkpoints.save(checkpoints.llama(), tmp_path)
-    engine = TorchEngine.load(directory, dtype=torch.bfloat16)
+    engine = TorchEngine.load(directory, precision="bfloat16")
     prefilled = engine.prefill(PROMPT)
     kv = engine.export_kv(prefilled.sequence)
     again = engine.export_kv(engine.import_kv(kv, prefilled.first_token))

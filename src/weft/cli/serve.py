@@ -23,7 +23,7 @@ from weft.cli.run import Corpus, Emulate, Model, Stt
 from weft.compiler.pipeline import compile_agent
 from weft.compiler.request import CompileRequest
 from weft.control.backends.local import LocalFleet
-from weft.control.backends.node_process import FAST
+from weft.control.backends.supervise import FAST
 from weft.control.loop import Loop
 from weft.core.deployment import Deployment
 from weft.core.errors import InputError

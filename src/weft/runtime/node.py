@@ -43,7 +43,11 @@ class Node:
         self.died: WeftError | None = None
         if isinstance(services.engine, Mortal):
             loop = asyncio.get_running_loop()
-            services.engine.on_death(lambda error: loop.call_soon_threadsafe(self._die, error))
+
+            def tell(error: WeftError) -> None:
+                loop.call_soon_threadsafe(self._die, error)
+
+            services.engine.on_death(tell)
 
     async def listen(self) -> str:
         """Returns the address it can be called at."""
@@ -129,7 +133,7 @@ async def _load(line: bytes) -> Node:
         secret = bytes.fromhex(spec.secret)
     except ValueError as error:
         raise WireError(subject="NodeSpec", problem=f"is malformed ({error})", way_out="send one JSON line") from error
-    transport = node_transport(spec.way, secret)
+    transport = node_transport(spec.way, secret, spec.host)
     services = await in_thread(lambda: load_services(spec))
     return Node(services, transport, time.monotonic() - started_s)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from weft.core.errors import RunError, StepFailedError
 from weft.core.program import StepKind
-from weft.runtime.engines.base import Engine
+from weft.runtime.engines.base import Engine, Mortal
 from weft.runtime.engines.emulated import EmulatedEngine
 from weft.runtime.functions import load_functions
 from weft.runtime.gate import Gate
@@ -74,6 +74,8 @@ class Services:
         for remote in self.remotes.values():
             await remote.close()
         self.memories.close()
+        if isinstance(self.engine, Mortal):
+            self.engine.close()
 
     def function(self, name: str, step: str) -> Callable[..., object]:
         return self.need(self.functions.get(name), step)
@@ -131,7 +133,10 @@ def _load_llm(spec: NodeSpec) -> "tuple[Engine, Chat]":
 
     torch.set_num_threads(spec.threads)
     directory = Path(_given(spec.model_dir, "model_dir", spec))
-    return TorchEngine.load(directory), Chat.load(directory)
+    engine = TorchEngine.load(
+        directory, precision=spec.precision, device=spec.torch_device, tensor_parallel=spec.tensor_parallel
+    )
+    return engine, Chat.load(directory)
 
 
 def _load_functions(spec: NodeSpec) -> Functions:

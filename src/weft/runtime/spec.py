@@ -7,6 +7,7 @@ from weft.runtime.engines.emulated import StepPace
 from weft.runtime.remote_spec import RemoteSpec
 from weft.runtime.tools.spec import ToolSpec
 from weft.runtime.transport.choose import Way
+from weft.runtime.transport.tcp import LOOPBACK
 
 MAX_SPEC_BYTES = 1024**2
 
@@ -32,7 +33,11 @@ class NodeSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     paces: dict[str, StepPace] = {}
     tools: dict[str, ToolSpec] = {}
     threads: int = 1
+    torch_device: str = "cpu"  # "cuda", "cuda:1", "xpu", …; of several ranks the first one's
+    precision: str = "float32"  # or float16, bfloat16; int8: weights in 8 bits, the rest in bfloat16
+    tensor_parallel: int = 1  # ranks, each a process
     way: Way = "auto"
+    host: str = LOOPBACK  # where it listens
 
 
 class Started(msgspec.Struct, frozen=True, tag="started"):

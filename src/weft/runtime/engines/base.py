@@ -69,3 +69,7 @@ class Mortal(Protocol):
     def on_death(self, tell: Callable[[RunError], None]) -> None:
         """`tell` is called once, from any thread; at once if it is dead already."""
         ...
+
+    def close(self) -> None:
+        """Ends its other processes, if it has any; nothing may be asked any more."""
+        ...

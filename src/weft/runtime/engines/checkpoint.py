@@ -1,9 +1,11 @@
 # pyright: standard
 """Reading a Hugging Face model directory: config.json, one or more safetensors files, a hash over both."""
 
+import contextlib
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Callable, Generator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +16,11 @@ from safetensors import SafetensorError, safe_open
 from weft.core.errors import CheckpointError
 from weft.runtime.engines.artifact import Artifact
 from weft.runtime.engines.config import ModelConfig, parse_config
+from weft.runtime.engines.linear import SCALES, quantised
+from weft.runtime.engines.shards import Part
 
 CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
+_IN_8_BITS = re.compile(r"(_proj|w[123]|lm_head)\.weight$")  # neither routers, which are small and touchy, nor tables
 NAMES_LISTED = 5  # tensor names an error lists
 
 
@@ -24,17 +29,29 @@ def read_config(directory: Path) -> ModelConfig:
 
 
 def read_weights(
-    directory: Path, expected: Mapping[str, tuple[int, ...]], dtype: torch.dtype, device: str
+    directory: Path,
+    expected: Mapping[str, tuple[int, ...]],
+    dtype: torch.dtype,
+    device: str,
+    part: Callable[[str], Part | None] = lambda _: None,
+    *,
+    int8: bool = False,
 ) -> dict[str, torch.Tensor]:
-    """The tensors named in `expected`, all there and of these shapes."""
+    """The tensors named in `expected`, all there and of these shapes; of each only its `part` is read. With `int8` the
+    matrices of layers and head come in 8 bits, their scales beside them."""
     weights: dict[str, torch.Tensor] = {}
-    for file in weight_files(directory):
-        weights |= _read_file(file, expected, dtype, device)
+    for path in weight_files(directory):
+        with _opened(path, device) as file:
+            for name in expected.keys() & set(file.keys()):
+                _check_shape(directory, name, tuple(file.get_slice(name).get_shape()), expected[name])
+                tensor = _read(file, name, part(name))
+                if int8 and _IN_8_BITS.search(name):
+                    weights[name], weights[name + SCALES] = quantised(tensor, dtype)
+                else:
+                    weights[name] = tensor.to(dtype)
     missing = [name for name in expected if name not in weights]
     if missing:
         raise _missing(directory, missing)
-    for name, shape in expected.items():
-        _check_shape(directory, name, tuple(weights[name].shape), shape)
     return weights
 
 
@@ -61,11 +78,18 @@ def bind_weights(artifact: Artifact, directory: Path) -> Artifact:
     return msgspec.structs.replace(artifact, model_hash=hash_model(directory), parameters=files)
 
 
-def _read_file(path: Path, names: Iterable[str], dtype: torch.dtype, device: str) -> dict[str, torch.Tensor]:
+def _read(file: Any, name: str, part: Part | None) -> torch.Tensor:
+    if part is None:
+        return file.get_tensor(name)
+    whole = file.get_slice(name)
+    return whole[part.start : part.end] if part.axis == 0 else whole[:, part.start : part.end]
+
+
+@contextlib.contextmanager
+def _opened(path: Path, device: str) -> Generator[Any]:
     try:
         with safe_open(path, framework="pt", device=device) as file:
-            present = set(file.keys())
-            return {name: file.get_tensor(name).to(dtype) for name in names if name in present}
+            yield file
     except (SafetensorError, OSError) as error:
         raise CheckpointError(
             subject=str(path), problem=f"is not a whole safetensors file ({error})", way_out="copy or download it again"

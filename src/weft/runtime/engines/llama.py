@@ -15,22 +15,17 @@ from torch.nn import functional
 from weft.runtime.engines.attention import attend
 from weft.runtime.engines.batch import Batch
 from weft.runtime.engines.config import ModelConfig, Rope
+from weft.runtime.engines.linear import Int8Linear, Linear, joined
 from weft.runtime.engines.paged_kv import PagedKv
+from weft.runtime.engines.shards import ALONE, Ranks, local_config, vocab_part
 
-
-@dataclass(frozen=True, slots=True)
-class Linear:
-    weight: Tensor
-    bias: Tensor | None
-
-    def __call__(self, x: Tensor) -> Tensor:
-        return functional.linear(x, self.weight, self.bias)
+Matrix = Linear | Int8Linear
 
 
 @dataclass(frozen=True, slots=True)
 class Mlp:
-    gate_up: Linear
-    down: Linear
+    gate_up: Matrix
+    down: Matrix
 
     def __call__(self, x: Tensor) -> Tensor:
         gate, up = self.gate_up(x).chunk(2, dim=-1)
@@ -41,7 +36,7 @@ class Mlp:
 class Experts:
     """Each token goes to the `per_token` experts that the router likes best, weighted by its softmax among them."""
 
-    router: Linear
+    router: Matrix
     experts: tuple[Mlp, ...]
     per_token: int
 
@@ -58,42 +53,58 @@ class Experts:
 @dataclass(frozen=True, slots=True)
 class Layer:
     input_norm: Tensor
-    qkv: Linear
+    qkv: Matrix
     q_norm: Tensor | None
     k_norm: Tensor | None
-    output: Linear
+    output: Matrix
     mlp_norm: Tensor
     mlp: Mlp | Experts
 
 
 class Llama:
-    """Weights by their checkpoint names → hidden states and logits."""
+    """Weights by their checkpoint names → hidden states and logits. Of several ranks each holds its share of the
+    weights, and all run the same pass; `config` is the whole model's."""
 
-    def __init__(self, config: ModelConfig, weights: Mapping[str, Tensor]) -> None:
+    def __init__(self, config: ModelConfig, weights: Mapping[str, Tensor], ranks: Ranks = ALONE) -> None:
         self.config = config
+        self._local = local_config(config, ranks.share)
+        self._ranks = ranks
         self._embedding = weights["model.embed_tokens.weight"]
         self._layers = [_layer(config, weights, index) for index in range(config.layers)]
         self._norm = weights["model.norm.weight"]
-        self._head = self._embedding if config.tied_embeddings else weights["lm_head.weight"]
+        self._head = Linear(self._embedding) if config.tied_embeddings else joined(weights, ["lm_head"])
         self._frequencies = rope_frequencies(config.rope, config.head_dim).to(self._embedding.device)
 
     def forward(self, batch: Batch, kv: PagedKv) -> Tensor:
         """Hidden states (wanted rows, d_model); K and V of all rows are stored in `kv`."""
         rotation = self._rotation(batch.positions)
-        x = functional.embedding(batch.tokens, self._embedding)
+        x, add = self._embed(batch.tokens), self._ranks.sum
         for index, layer in enumerate(self._layers):
-            x = x + self._attend(layer, index, self._normed(x, layer.input_norm), rotation, batch, kv)
-            x = x + layer.mlp(self._normed(x, layer.mlp_norm))
+            x = x + add(self._attend(layer, index, self._normed(x, layer.input_norm), rotation, batch, kv))
+            x = x + add(layer.mlp(self._normed(x, layer.mlp_norm)))
         return self._normed(x[batch.wanted], self._norm)
 
     def logits(self, hidden: Tensor) -> Tensor:
         """(…, d_model) → (…, vocab)."""
-        return functional.linear(hidden, self._head)
+        logits = self._head(hidden)
+        if self._ranks.share.size == 1:
+            return logits
+        rows = -(-self.config.vocab // self._ranks.share.size)
+        parts = self._ranks.collect(functional.pad(logits, (0, rows - logits.shape[-1])))
+        return torch.cat([*parts], dim=-1)[..., : self.config.vocab]
+
+    def _embed(self, tokens: Tensor) -> Tensor:
+        if self._ranks.share.size == 1:
+            return functional.embedding(tokens, self._embedding)
+        mine = vocab_part(self.config, self._ranks.share)
+        foreign = (tokens < mine.start) | (tokens >= mine.stop)
+        rows = functional.embedding((tokens - mine.start).masked_fill(foreign, 0), self._embedding)
+        return self._ranks.sum(rows.masked_fill(foreign[:, None], 0))
 
     def _attend(
         self, layer: Layer, index: int, x: Tensor, rotation: tuple[Tensor, Tensor], batch: Batch, kv: PagedKv
     ) -> Tensor:
-        config = self.config
+        config = self._local
         heads = layer.qkv(x).view(len(x), config.heads + 2 * config.kv_heads, config.head_dim)
         q, k, v = heads.split((config.heads, config.kv_heads, config.kv_heads), dim=1)
         if layer.q_norm is not None and layer.k_norm is not None:
@@ -162,10 +173,8 @@ def _mlp_linears(config: ModelConfig) -> dict[str, tuple[int, int, bool]]:
 def _layer(config: ModelConfig, weights: Mapping[str, Tensor], index: int) -> Layer:
     prefix = f"model.layers.{index}."
 
-    def linear(*names: str) -> Linear:
-        biases = [weights[f"{prefix}{name}.bias"] for name in names if f"{prefix}{name}.bias" in weights]
-        joined = torch.cat([weights[f"{prefix}{name}.weight"] for name in names])
-        return Linear(joined, torch.cat(biases) if biases else None)
+    def linear(*names: str) -> Matrix:
+        return joined(weights, [f"{prefix}{name}" for name in names])
 
     return Layer(
         input_norm=weights[f"{prefix}input_layernorm.weight"],
@@ -178,7 +187,7 @@ def _layer(config: ModelConfig, weights: Mapping[str, Tensor], index: int) -> La
     )
 
 
-def _mlp(config: ModelConfig, linear: Callable[..., Linear]) -> Mlp | Experts:
+def _mlp(config: ModelConfig, linear: Callable[..., Matrix]) -> Mlp | Experts:
     if not config.experts:
         return Mlp(linear("mlp.gate_proj", "mlp.up_proj"), linear("mlp.down_proj"))
     experts = tuple(

@@ -10,16 +10,15 @@ import logging
 from collections.abc import Sequence
 
 import numpy as np
-from torch import Tensor
 
-from weft.core.errors import RunError
+from weft.core.errors import NodeDiedError, RunError
 from weft.policy import sequence as policy
 from weft.policy.batcher import Batcher, Limits
 from weft.policy.kv_blocks import BlockPool
 from weft.policy.sequence import Stage
-from weft.runtime.engines.batch import Batch, Piece, build_batch
-from weft.runtime.engines.llama import Llama
-from weft.runtime.engines.paged_kv import HostKv, PagedKv
+from weft.runtime.engines.batch import Piece
+from weft.runtime.engines.executor import Executor
+from weft.runtime.engines.paged_kv import HostKv
 from weft.runtime.engines.requests import Emitted, Event, Finish, Listener, Request
 from weft.runtime.engines.sampling import Drawn, History, Row, draw
 from weft.runtime.engines.track import UNKNOWN, Track
@@ -30,11 +29,10 @@ _log = logging.getLogger(__name__)
 class Scheduler:
     """Not thread-safe: one thread calls it. Listeners are called from within `step`, `start`, `resume` and `cancel`."""
 
-    def __init__(self, model: Llama, kv: PagedKv, pool: BlockPool, limits: Limits) -> None:
+    def __init__(self, executor: Executor, pool: BlockPool, limits: Limits) -> None:
         self.batcher = Batcher(limits, pool)
         self.tracks: dict[int, Track] = {}
-        self._model = model
-        self._kv = kv
+        self._executor = executor
         self._pool = pool
         self._active: dict[policy.Sequence, Track] = {}
         self._resting: dict[policy.Sequence, Track] = {}
@@ -106,7 +104,7 @@ class Scheduler:
                 problem="has no whole cache: it is still computed, or was thrown out when its reply ended",
                 way_out="export between prefill and decode",
             )
-        return track.host or self._kv.read(track.blocks, track.stored)
+        return track.host or self._executor.read(track.blocks, track.stored)
 
     def get(self, id: int) -> Track:
         track = self.tracks.get(id)
@@ -126,9 +124,10 @@ class Scheduler:
             return False
         try:
             pieces, tracks = self._pieces(iteration)
-            batch = build_batch(pieces, self._kv, self._model.config.window)
-            logits = self._run(batch)
+            logits = self._executor.logits(pieces)
             drawn = draw(logits, [_row(track) for track in tracks]) if tracks else []
+        except NodeDiedError:
+            raise
         except Exception as error:
             self._give_up(iteration, error)
             return True
@@ -142,8 +141,8 @@ class Scheduler:
         """After a step that raised, when nobody knows what is where: everybody under way is told, blocks and batch
         start afresh. Caches in main memory stay, those that rested in blocks are gone."""
         problem = f"a step failed ({type(error).__name__}: {error})"
-        failure = RunError(subject="torch engine", problem=problem, way_out="ask again; the node's stderr tells more")
-        failure.__cause__ = error
+        way_out = "ask again; the node's stderr tells more"
+        failure = error if isinstance(error, NodeDiedError) else _failed(problem, way_out)
         _log.error("torch engine: %s", problem, exc_info=error)
         self._pool = BlockPool(self._pool.blocks, self._pool.block_size)
         self.batcher = Batcher(self.batcher.limits, self._pool)
@@ -158,9 +157,8 @@ class Scheduler:
             track.waits_for_cache = False
             if listener is not None:
                 _told(listener, failure)
-
-    def _run(self, batch: Batch) -> Tensor:
-        return self._model.logits(self._model.forward(batch, self._kv))
+        if isinstance(error, NodeDiedError):
+            raise error
 
     def _submit(self, track: Track, request: Request, listener: Listener, reply: Sequence[int], *, keep: bool) -> None:
         """A sequence whose cache is somewhere comes as one transferred: blocks are found, then filled. Its tokens end
@@ -176,7 +174,7 @@ class Scheduler:
         track.waits_for_cache = cached
         if request.terms.sampling.penalises and track.history is None:
             given = track.tokens[: len(track.tokens) - len(reply)] if track.known else ()
-            track.history = History(given, reply, self._model.config.vocab, self._kv.keys.device)
+            track.history = History(given, reply, self._executor.config.vocab, self._executor.device)
         self.tracks[track.id] = track
         self._active[served] = track
         if cached:
@@ -186,11 +184,11 @@ class Scheduler:
         """What `plan` decided, in the store: first out, then in. The blocks that were taken are still as they were."""
         for served in [each for each in self._resting if each.stage is Stage.ENDED]:
             track = self._resting.pop(served)
-            track.host, track.kept = self._kv.read(track.blocks, track.stored), None
+            track.host, track.kept = self._executor.read(track.blocks, track.stored), None
         for served in iteration.preempted:
             track = self._active[served]
             if not track.known:
-                track.host, track.waits_for_cache = self._kv.read(track.blocks, track.stored), True
+                track.host, track.waits_for_cache = self._executor.read(track.blocks, track.stored), True
                 served.loaded = track.stored
                 self._waiting[track] = None
         for track, served in [(each, each.active) for each in self._waiting]:
@@ -203,9 +201,9 @@ class Scheduler:
         blocks = np.array(served.table.ids)
         known = min(served.table.hits * self._pool.block_size, track.stored)
         if track.host is not None:
-            self._kv.write(blocks, known, track.host)
+            self._executor.write(blocks, known, track.host)
         else:
-            self._kv.copy(track.blocks, blocks, known, track.stored)
+            self._executor.copy(track.blocks, blocks, known, track.stored)
         track.blocks = blocks
         track.waits_for_cache = False
         self._drop_cache(track)
@@ -248,7 +246,7 @@ class Scheduler:
         """What is no number must not get into another's sums, not even times zero, nor be found as a prefix."""
         for track, token in zip(tracks, drawn, strict=True):
             if not isinstance(token, Emitted) and track.active is not None:
-                self._kv.clear(np.array(track.active.table.own, np.int64))
+                self._executor.clear(np.array(track.active.table.own, np.int64))
                 track.active.hashes = ()
 
     def _complete(self, iteration: policy.Iteration) -> None:
@@ -320,6 +318,10 @@ class Scheduler:
             self.batcher.stop(served)
             self._finish(track, error)
         self.batcher.complete(iteration)
+
+
+def _failed(problem: str, way_out: str) -> RunError:
+    return RunError(subject="torch engine", problem=problem, way_out=way_out)
 
 
 def _row(track: Track) -> Row:

@@ -95,7 +95,7 @@ class StepLoop:
                 self._recover(error)
             except Exception as worse:
                 _log.exception("%s is dead", self._name)
-                self.die(_dead(self._name, worse))
+                self.die(worse if isinstance(worse, RunError) else _dead(self._name, worse))
             return False
 
     def _next(self, busy: bool) -> list[tuple[Callable[[], object], Fail]] | None:

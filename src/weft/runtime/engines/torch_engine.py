@@ -4,6 +4,7 @@
 import itertools
 import os
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,14 +15,18 @@ from weft.core.errors import CapacityError, RunError
 from weft.policy.batcher import Limits
 from weft.policy.kv_blocks import BlockPool
 from weft.runtime.engines.base import Prefilled
-from weft.runtime.engines.checkpoint import hash_model, read_config, read_weights
+from weft.runtime.engines.checkpoint import hash_model, read_config
 from weft.runtime.engines.config import ModelConfig
+from weft.runtime.engines.executor import Executor, LocalExecutor
 from weft.runtime.engines.generation import Generation
-from weft.runtime.engines.llama import Llama, expected_tensors
-from weft.runtime.engines.paged_kv import HostKv, PagedKv, block_bytes
+from weft.runtime.engines.loading import dtype_of, load_rank
+from weft.runtime.engines.paged_kv import HostKv, block_bytes
 from weft.runtime.engines.requests import PLAIN, Emitted, Listener, Request, Terms, check_prompt
 from weft.runtime.engines.scheduler import Scheduler
+from weft.runtime.engines.shards import Share, local_config
 from weft.runtime.engines.step_loop import StepLoop
+from weft.runtime.engines.tp_executor import TpExecutor
+from weft.runtime.engines.tp_wire import RankSpec
 from weft.runtime.kv.cache import KvCache, KvShape
 from weft.runtime.kv.convert import convert
 
@@ -46,11 +51,14 @@ class Load:
 class TorchEngine:
     """`generate` is for whole replies; `prefill` … `release` for replies that move between engines."""
 
-    def __init__(self, scheduler: Scheduler, config: ModelConfig, model_hash: str, kv: PagedKv) -> None:
-        self.scheduler = scheduler
-        self._config = config
+    def __init__(
+        self, executor: Executor, pool: BlockPool, limits: Limits, model_hash: str, dtype: torch.dtype
+    ) -> None:
+        self.scheduler = scheduler = Scheduler(executor, pool, limits)
+        self._executor = executor
+        self._config = executor.config
         self._model_hash = model_hash
-        self._dtype = kv.keys.dtype
+        self._dtype = dtype
         self._ids = itertools.count()
         self._loop = StepLoop("torch engine", torch.inference_mode()(scheduler.step), scheduler.recover)
 
@@ -59,19 +67,29 @@ class TorchEngine:
         cls,
         directory: Path,
         *,
-        dtype: torch.dtype = torch.float32,
+        precision: str = "float32",
         device: str = "cpu",
         cache_tokens: int | None = None,
         limits: Limits | None = None,
+        tensor_parallel: int = 1,
     ) -> "TorchEngine":
-        """`cache_tokens` is how many the cache holds, all sequences together; None: as many as are useful and fit."""
-        config = read_config(directory)
-        model = Llama(config, read_weights(directory, expected_tensors(config), dtype, device))
-        place = torch.device(device)
-        blocks = _blocks(config, dtype, place, cache_tokens)
-        kv, pool = PagedKv(config, blocks, BLOCK_SIZE, dtype, place), BlockPool(blocks, BLOCK_SIZE)
-        scheduler = Scheduler(model, kv, pool, limits or (CPU_LIMITS if place.type == "cpu" else LIMITS))
-        return cls(scheduler, config, hash_model(directory), kv)
+        """`cache_tokens` is how many the cache holds, all sequences together; None: as many as are useful and fit.
+        With `tensor_parallel` ranks, `device` is the first one's; close the engine to end them."""
+        config, dtype, place = read_config(directory), dtype_of(precision), torch.device(device)
+        local = local_config(config, Share(0, tensor_parallel))
+        blocks = _blocks(local, dtype, place, cache_tokens)
+        pool, model_hash = BlockPool(blocks, BLOCK_SIZE), hash_model(directory)
+        limits = limits or (CPU_LIMITS if place.type == "cpu" else LIMITS)
+        if tensor_parallel == 1:
+            rank = load_rank(directory, precision, place, store=(blocks, BLOCK_SIZE))
+            return cls(LocalExecutor(rank.model(), rank.kv), pool, limits, model_hash, dtype)
+        spec = RankSpec(
+            str(directory), precision, device, 0, tensor_parallel, blocks, BLOCK_SIZE, "", torch.get_num_threads()
+        )
+        dying: Future[RunError] = Future()
+        engine = cls(TpExecutor(spec, dying), pool, limits, model_hash, dtype)
+        dying.add_done_callback(lambda died: engine._loop.die(died.result()))
+        return engine
 
     @property
     def model_hash(self) -> str:
@@ -156,6 +174,9 @@ class TorchEngine:
 
     def late_s(self, sequence: int) -> float:
         return 0.0
+
+    def close(self) -> None:
+        self._executor.close()
 
     def on_death(self, tell: Callable[[RunError], None]) -> None:
         self._loop.on_death(tell)

@@ -1,0 +1,56 @@
+# pyright: standard
+"""What the scheduler drives: passes of the model, and the store that its caches lie in. One process or several."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from weft.runtime.engines.batch import Piece, build_batch
+from weft.runtime.engines.config import ModelConfig
+from weft.runtime.engines.llama import Llama
+from weft.runtime.engines.paged_kv import HostKv, PagedKv
+
+
+class Executor(Protocol):
+    @property
+    def config(self) -> ModelConfig: ...
+    @property
+    def device(self) -> torch.device: ...
+    def logits(self, pieces: Sequence[Piece]) -> Tensor:
+        """(wanted rows, vocab); K and V of all the new tokens are stored."""
+        ...
+
+    def read(self, blocks: np.ndarray, tokens: int) -> HostKv:
+        """A copy of a sequence's cache in main memory, with all KV heads of the model."""
+        ...
+
+    def write(self, blocks: np.ndarray, start: int, kv: HostKv) -> None:
+        """Puts the tokens from `start` on where these blocks say."""
+        ...
+
+    def copy(self, source: np.ndarray, target: np.ndarray, start: int, end: int) -> None: ...
+    def clear(self, blocks: np.ndarray) -> None:
+        """Zeros: what is masked out of attention must still be a number."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class LocalExecutor:
+    """Everything in this process."""
+
+    def __init__(self, model: Llama, kv: PagedKv) -> None:
+        self.config = model.config
+        self.device = kv.keys.device
+        self.read, self.write, self.copy, self.clear = kv.read, kv.write, kv.copy, kv.clear
+        self._model = model
+        self._kv = kv
+
+    def logits(self, pieces: Sequence[Piece]) -> Tensor:
+        batch = build_batch(pieces, self._kv, self.config.window)
+        return self._model.logits(self._model.forward(batch, self._kv))
+
+    def close(self) -> None: ...
