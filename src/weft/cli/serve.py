@@ -28,6 +28,7 @@ from weft.control.loop import Loop
 from weft.core.deployment import Deployment
 from weft.core.errors import InputError
 from weft.policy.scaling import Scaling, ScalingConfig
+from weft.serve.admitting import Door
 from weft.serve.agents import Agents, ServedAgent
 from weft.serve.api.app import App
 from weft.serve.api.keys import Keys, digest_of
@@ -42,6 +43,7 @@ KeyFile = Annotated[Path | None, typer.Option("--keys", help="File of API keys' 
 NewKey = Annotated[str | None, typer.Option("--new-key", help="Make a key of this name, add it to --keys, and end.")]
 Replicas = Annotated[int | None, typer.Option(help="Nodes here for each pool [default: the plan's, if cores allow].")]
 Control = Annotated[int | None, typer.Option("--control", help="Scale each pool with the load, up to so many nodes.")]
+Admit = Annotated[bool, typer.Option("--admission", help="Refuse runs at once (429) that would miss the objective.")]
 AtOnce = Annotated[int, typer.Option(help="Runs under way at once; more are refused with 429.")]
 RunLimit = Annotated[float, typer.Option("--run-limit", help="Seconds that one run may take.")]
 Grace = Annotated[float, typer.Option(help="Seconds that runs have to end when the server is stopped.")]
@@ -68,6 +70,7 @@ class HereOptions:
     emulate: Emulate = False
     replicas: Replicas = None
     control: Control = None
+    admission: Admit = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +101,15 @@ def serve(what: WhatOptions, here: HereOptions, door: DoorOptions) -> None:
     deployments = _distinct([_deployment(agent, what) for agent in what.agents])
     models = local_models(here.model, here.stt, here.corpus)
     replicas = _replicas(deployments, here.replicas)
-    asyncio.run(_serve(deployments, Nodes(models, here.emulate, replicas, here.control), wanted.bindable(), keys, door))
+    asyncio.run(
+        _serve(
+            deployments,
+            Nodes(models, here.emulate, replicas, here.control, here.admission),
+            wanted.bindable(),
+            keys,
+            door,
+        )
+    )
 
 
 def _replicas(deployments: list[Deployment], asked: int | None) -> Mapping[str, int]:
@@ -134,6 +145,7 @@ class Nodes:
     emulate: bool
     replicas: Mapping[str, int]
     most: int | None = None
+    admission: bool = False
 
 
 async def _serve(deployments: list[Deployment], nodes: Nodes, address: Address, keys: Keys, door: DoorOptions) -> None:
@@ -155,6 +167,7 @@ async def _served(deployment: Deployment, nodes: Nodes, run_s: float, stack: con
     dispatcher = Dispatcher(deployment, revival_s=REVIVAL_S)
     fleet = await stack.enter_async_context(LocalFleet(specs, detection=FAST, on_join=dispatcher.join))
     agent = ServedAgent(deployment, dispatcher, run_s)
+    agent.door = Door(deployment, dispatcher) if nodes.admission else None
     if nodes.most is not None:
         first = {spec.name: spec for spec in specs if pool_of(spec.name) == spec.name}
         terms = ScalingConfig(most=nodes.most, start_s=LOCAL_START_S)

@@ -22,7 +22,7 @@ from weft.runtime.values import KvHandle, Value
 from weft.serve.dispatch import Dispatcher
 from weft.serve.hints import NO_HINTS, RunHints
 from weft.serve.live_node import LiveNode
-from weft.serve.prompts import hashes_of, prompt_bytes
+from weft.serve.prompts import USUAL_REPLY, model_request, prompt_bytes
 
 ATTEMPTS = 4  # of one step: the first, and as many deaths in a row as a run is expected to live through
 READ_ONLY = (
@@ -33,7 +33,6 @@ READ_ONLY = (
     StepKind.MEMORY_SEARCH,
     StepKind.RECALL,
 )
-USUAL_REPLY = 128  # tokens, where a step says nothing
 
 Piece = Token | bytes
 OnPiece = Callable[[Ready, Piece], None]
@@ -262,10 +261,10 @@ class Calls:
         return self._replies.setdefault((ready.step.name, ready.visit), _Reply(ready))
 
     def _request(self, step: Step, prompt: bytes, said: int) -> Request:
-        session, tokens = self._hints.session, self._dispatcher.sizes.tokens(prompt)
-        output = int(step.attributes.get("osl", USUAL_REPLY))
-        kv_bytes = self._dispatcher.kv_bytes_per_token(step)
-        return Request(tokens + said, max(1, output - said), hashes_of(prompt), session, kv_bytes_per_token=kv_bytes)
+        request = model_request(step, prompt, self._dispatcher.sizes, said)
+        request.session = self._hints.session
+        request.kv_bytes_per_token = self._dispatcher.kv_bytes_per_token(step)
+        return request
 
     def _is_new_sound(self, ready: Ready, number: int) -> bool:
         """Whether the piece of this number has not come from anybody yet."""
