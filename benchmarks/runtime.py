@@ -1,9 +1,11 @@
 # pyright: standard
-"""The torch engine beside transformers on one checkpoint: batched generation, one decode step, a prefix that is known.
+"""The torch engine beside transformers on one checkpoint: batched generation, one decode step, a prefix that is known,
+8-bit weights, 10,000 requests. `python benchmarks/runtime.py [--quick]`
 
 CPU seconds of this process, because wall time on a shared machine is its neighbours'. Random weights, float32.
 """
 
+import argparse
 import random
 import resource
 import statistics
@@ -16,18 +18,21 @@ from typing import Any
 
 import numpy as np
 import torch
+from rich.console import Console
+from rich.progress import Progress
 from transformers import DynamicCache, LlamaConfig, LlamaForCausalLM
 
-from harness import Measurement, main
+from harness import Measurement, report
 from weft.policy.batcher import Limits
 from weft.runtime.engines.batch import Piece, build_batch
 from weft.runtime.engines.executor import LocalExecutor
+from weft.runtime.engines.loading import load_rank
 from weft.runtime.engines.requests import Request
 from weft.runtime.engines.torch_engine import TorchEngine
 
 CONCURRENT, QUEUE, STEPS, CONTEXT = 16, 48, 16, 256
 PROMPT, SHARED = 1024, 768  # tokens: of a prompt, and of its start that was seen before
-SOAK = 10_000
+INT8_TOKENS, SOAK = 48, 10_000
 
 
 def make_checkpoint(folder: Path, **changes: Any) -> None:
@@ -79,11 +84,11 @@ def generate_theirs(model: Any, asked: list[Request]) -> None:
     model.generate(tokens, attention_mask=mask, max_new_tokens=steps, min_new_tokens=steps, do_sample=False)
 
 
-def throughput(engine: TorchEngine, model: Any) -> list[Measurement]:
+def throughput(engine: TorchEngine, model: Any, counts: tuple[int, ...]) -> list[Measurement]:
     """A queue of requests, `CONCURRENT` at a time: transformers takes the next ones when all of a batch are done."""
     measured: list[Measurement] = []
     generate_ours(engine, requests(2))
-    for count, goal in ((QUEUE, 2.0), (CONCURRENT, None)):
+    for count in counts:
         asked = requests(count)
         tokens = sum(request.max_tokens for request in asked)
         salted = [Request(each.prompt, each.max_tokens, salt=str(count)) for each in asked]  # no known prefixes
@@ -92,7 +97,7 @@ def throughput(engine: TorchEngine, model: Any) -> list[Measurement]:
         theirs = cpu_s(lambda batches=batches: [generate_theirs(model, batch) for batch in batches])
         what = f"generate of padded batches: {count} requests, {CONCURRENT} at once, {tokens} tokens"
         measured += [
-            Measurement("throughput over transformers", theirs / ours, "x", goal, "higher", what),
+            Measurement("throughput over transformers", theirs / ours, "x", 2.0, "higher", what),
             Measurement("  torch engine", tokens / ours, "tokens/CPU-s"),
             Measurement("  transformers", tokens / theirs, "tokens/CPU-s"),
         ]
@@ -151,37 +156,75 @@ def prefix_hits(engine: TorchEngine) -> list[Measurement]:
     ]
 
 
-def soak() -> list[Measurement]:
+def int8(folder: Path) -> list[Measurement]:
+    """One sequence at a time: a decode step reads all weights once, so that is where their size counts."""
+    prompt, rows = list(range(1, 33)), dict[str, tuple[float, int]]()
+    for precision in ("bfloat16", "int8"):
+        engine = TorchEngine.load(folder, precision=precision)
+        prefilled = engine.prefill(prompt)
+        spent = cpu_s(lambda engine=engine, made=prefilled: list(engine.decode(made.sequence, INT8_TOKENS)))
+        weights = load_rank(folder, precision, torch.device("cpu")).weights
+        rows[precision] = INT8_TOKENS / spent, sum(each.nbytes for each in weights.values())
+    (wide, wide_bytes), (narrow, narrow_bytes) = rows["bfloat16"], rows["int8"]
+    what = f"bfloat16 weights, batch 1, {INT8_TOKENS} tokens"
+    return [
+        Measurement("decode with int8 weights", narrow / wide, "x", 1.0, "higher", what),
+        Measurement("  tokens", narrow, "tokens/CPU-s"),
+        Measurement("  weights", narrow_bytes / wide_bytes, "of them", against="the embedding stays in bfloat16"),
+    ]
+
+
+def soak(count: int) -> list[Measurement]:
     """Many tiny requests: nothing may be left behind."""
     with tempfile.TemporaryDirectory() as folder:
         make_checkpoint(Path(folder), hidden_size=32, intermediate_size=32, num_hidden_layers=1, vocab_size=64)
         engine = TorchEngine.load(Path(folder), cache_tokens=4096)
     rng = random.Random(4)
     resident: list[int] = []
-    for start in range(0, SOAK, 50):
+    for start in range(0, count, 50):
         asked = [
             Request([rng.randrange(64) for _ in range(rng.randrange(1, 60))], rng.randrange(1, 6)) for _ in range(50)
         ]
         generate_ours(engine, asked)
-        if start >= SOAK // 5:
+        if start >= count // 5:
             resident.append(_resident_bytes())
     slope = np.polyfit(np.arange(len(resident)) * 50, resident, 1)[0]
-    what = f"{SOAK} requests, the last four fifths; {engine.load_now.allocated_blocks} blocks still held"
-    return [Measurement("resident memory a request", slope, "bytes", 64.0, against=what)]
+    what = f"{count} requests, the last four fifths; {engine.load_now.allocated_blocks} blocks still held"
+    goal = 64.0 if count == SOAK else None  # fewer do not show it
+    return [Measurement("resident memory a request", slope, "bytes", goal, against=what)]
 
 
 def _resident_bytes() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
 
 
-def measure() -> list[Measurement]:
+def measure(*, quick: bool) -> list[Measurement]:
     torch.set_num_threads(1)  # on a busy machine more of them spin for each other, and CPU seconds count that
     with tempfile.TemporaryDirectory() as folder:
         make_checkpoint(Path(folder))
         engine = TorchEngine.load(Path(folder), limits=Limits(CONCURRENT, 512))
         model = LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="sdpa").eval()
-    return [*throughput(engine, model), *decode_steps(engine, model), *prefix_hits(engine), *soak()]
+        counts = (CONCURRENT,) if quick else (QUEUE, CONCURRENT)
+        parts: dict[str, Callable[[], list[Measurement]]] = {
+            "throughput": lambda: throughput(engine, model, counts),
+            "decode steps": lambda: decode_steps(engine, model),
+            "prefix hits": lambda: prefix_hits(engine),
+            "8-bit weights": lambda: int8(Path(folder)),
+            "many requests": lambda: soak(SOAK // 10 if quick else SOAK),
+        }
+        found: list[Measurement] = []
+        with Progress(console=Console(stderr=True), transient=True) as progress:
+            task = progress.add_task("", total=len(parts))
+            for name, part in parts.items():
+                progress.update(task, description=name)
+                found += part()
+                progress.advance(task)
+    return found
 
 
 if __name__ == "__main__":
-    sys.exit(main(measure()))
+    parser = argparse.ArgumentParser(description="Weft benchmark")
+    parser.add_argument("--json", action="store_true", help="machine-readable output")
+    parser.add_argument("--quick", action="store_true", help="one batch, a tenth of the requests")
+    options = parser.parse_args()
+    sys.exit(report(measure(quick=options.quick), json_output=options.json))

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import pytest
 from xdsl.context import Context
-from xdsl.dialects.builtin import ModuleOp, StringAttr
+from xdsl.dialects.builtin import FloatAttr, ModuleOp, StringAttr, f64
 from xdsl.passes import ModulePass
 
 from weft.compiler.changes import Changes
@@ -34,15 +34,25 @@ def _steps(module: ModuleOp) -> dict[str, StepOp]:
 def test_a_step_is_new_once_and_when_it_or_what_it_takes_changes() -> None:
     module, changes = parse_module(AGENT, "a"), Changes()
 
-    def found() -> list[str]:
-        return [step.step_name for step in changes.since_last(agent_graph(module))]
+    def found() -> dict[str, set[str]]:
+        return {step.step_name: set(names) for step, names in changes.since_last(agent_graph(module))}
 
-    assert found() == ["think.prefill", "think.decode", "trim"]
-    assert found() == []
+    assert found() == {"think.prefill": set(), "think.decode": set(), "trim": set()}
+    assert found() == {}
     _steps(module)["think.prefill"].attributes["prefix"] = StringAttr("rules")
-    assert found() == ["think.prefill", "think.decode"]
+    assert found() == {"think.prefill": set(), "think.decode": set()}
     _steps(module)["trim"].step = StringAttr("cut")
-    assert found() == ["cut"]
+    assert found() == {"cut": set()}
+
+
+def test_of_what_a_step_learned_only_that_is_verified() -> None:
+    module = parse_module(AGENT, "a")
+    changes = Changes.since(module)
+    trim = _steps(module)["trim"]
+    trim.visits = FloatAttr(2.0, f64)
+    assert [(step, set(names)) for step, names in changes.since_last(agent_graph(module))] == [(trim, {"visits"})]
+    trim.visits = None
+    assert list(changes.since_last(agent_graph(module))) == []
 
 
 @dataclass(frozen=True)

@@ -31,9 +31,11 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Llama:
     return Llama(config, read_weights(directory, expected_tensors(config), torch.float32, "cpu"))
 
 
-def scheduler(model: Llama, blocks: int = 64, sequences: int = 64, tokens: int = 64) -> Scheduler:
+def scheduler(
+    model: Llama, blocks: int = 64, sequences: int = 64, tokens: int = 64, spill_bytes: int = 2**30
+) -> Scheduler:
     kv = PagedKv(model.config, blocks, BLOCK_SIZE, torch.float32, torch.device("cpu"))
-    return Scheduler(LocalExecutor(model, kv), BlockPool(blocks, BLOCK_SIZE), Limits(sequences, tokens))
+    return Scheduler(LocalExecutor(model, kv), BlockPool(blocks, BLOCK_SIZE), Limits(sequences, tokens), spill_bytes)
 
 
 @dataclass
@@ -213,6 +215,49 @@ def test_what_rests_gives_way_to_what_runs(model: Llama) -> None:
     engine.resume(0, Request((), 7), reply.events.append)
     run(engine)
     assert reply.tokens == expected
+
+
+def test_main_memory_for_caches_has_a_limit(model: Llama) -> None:
+    """Caches that can be computed again give way, oldest first; others are refused, or end their reply."""
+    engine = scheduler(model, blocks=8)
+    prompts = [[5] * 9, [6] * 9, [7] * 9]
+    for index, prompt in enumerate(prompts):
+        engine.start(index, Request(prompt, 1), Reply().events.append, keep=True)
+        run(engine)
+    caches = [engine.read(index) for index in range(3)]
+    engine.spill_bytes = 2 * caches[0].size_bytes
+    engine.start(9, Request([8] * 32, 1), Reply().events.append)  # wants all blocks
+    run(engine)
+    assert [engine.tracks[index].host is not None for index in range(3)] == [False, True, True]
+    engine.take_in(10, caches[0], (), 5)
+    engine.take_in(11, caches[1], (), 5)
+    assert all(engine.tracks[index].host is None for index in range(3))
+    with pytest.raises(RunError, match="wait until other replies have ended"):
+        engine.take_in(12, caches[2], (), 5)
+    for index, prompt in enumerate(prompts):  # what gave way is computed again
+        reply = Reply()
+        engine.resume(index, Request((), 7), reply.events.append)
+        run(engine)
+        assert reply.tokens == alone(model, Request(prompt, 8))[1:]
+
+
+def test_a_reply_whose_cache_finds_no_room_ends(model: Llama) -> None:
+    engine, replies = scheduler(model, blocks=8), [Reply(), Reply()]
+    for index in range(2):
+        engine.start(index, Request([index + 1] * 9, 1), Reply().events.append, keep=True)
+        run(engine)
+        kv = engine.read(index)
+        engine.release(index)
+        engine.take_in(10 + index, kv, (), 3)
+    for index, reply in enumerate(replies):
+        engine.resume(10 + index, Request((), 15), reply.events.append)
+    run_step(engine)
+    engine.spill_bytes = 0  # one of them will have to give up its blocks
+    run(engine)
+    assert sorted(isinstance(reply.end, RunError) for reply in replies) == [False, True]
+    for index in range(2):
+        engine.release(10 + index)
+    assert engine.batcher.pool.allocated == 0
 
 
 def test_an_error_is_its_own_requests_alone(model: Llama) -> None:

@@ -18,7 +18,8 @@ from weft.runtime.engines.loading import Rank, load_rank
 from weft.runtime.engines.torch_engine import TorchEngine
 
 CPU = torch.device("cpu")
-LOGIT_ERROR = 0.06  # of the largest logit: what docs/runtime.md states; 0.02 to 0.04 measured
+LOGIT_ERROR = 0.03  # root mean square, over that of the logits: what docs/runtime.md states; 0.018 measured
+SIZES = {"hidden_size": 128, "intermediate_size": 256, "initializer_range": 0.02}
 
 
 @settings(max_examples=40)
@@ -50,12 +51,12 @@ def logits(rank: Rank, text: list[int]) -> torch.Tensor:
 @pytest.mark.parametrize("family", ["llama", "mixtral"])
 def test_logits_and_weight_of_a_model(tmp_path: Path, family: str) -> None:
     torch.manual_seed(1)
-    directory = checkpoints.save(getattr(checkpoints, family)(hidden_size=128, intermediate_size=256), tmp_path)
+    directory = checkpoints.save(getattr(checkpoints, family)(**SIZES), tmp_path)
     exact, rounded = (load_rank(directory, each, CPU, store=(8, 16)) for each in ("float32", "int8"))
     half = load_rank(directory, "bfloat16", CPU)
     text = list(range(2, 100, 3))
     expected = logits(exact, text)
-    assert (logits(rounded, text) - expected).abs().max() <= LOGIT_ERROR * expected.abs().max()
+    assert (logits(rounded, text) - expected).norm() <= LOGIT_ERROR * expected.norm()
 
     def weigh(rank: Rank) -> int:
         return sum(each.numel() * each.element_size() for name, each in rank.weights.items() if "embed" not in name)

@@ -20,19 +20,19 @@ from weft.cli.local import ASSETS
 from weft.cli.options import AskOptions, PlaceOptions
 from weft.cli.together import is_agents_file
 from weft.compiler.codegen.bundle import BundleRequest, Tools, build_bundle
-from weft.compiler.codegen.cache import DEFAULT_FOLDER, Cache
+from weft.compiler.codegen.cache import DEFAULT_FOLDER, DEFAULT_LIMIT_BYTES, Cache
 from weft.compiler.codegen.checkpoints import read_checkpoint
 from weft.compiler.codegen.compilers import IreeCompile
 from weft.compiler.codegen.guarded import Guard, Limits
 from weft.compiler.codegen.jobs import Watch, workers_for
 from weft.compiler.codegen.manifest import Manifest, differences, read_manifest
-from weft.compiler.codegen.torch_export import TorchExport
+from weft.compiler.codegen.torch_export import TorchExport, direct_compilers
 from weft.compiler.codegen.units import given_checkpoints, models_of
 from weft.compiler.pipeline import compile_agent
 from weft.compiler.request import CompileRequest
 from weft.core.deployment import Deployment
 from weft.core.errors import BundleError, InputError
-from weft.core.units import GIGA
+from weft.core.units import GIB, GIGA
 
 STAND_IN = ASSETS / "tiny-llama"
 DIFFERENCES_TOLD = 5
@@ -66,6 +66,10 @@ class CompilerOptions:
     """How the compilers are run."""
 
     cache: Annotated[Path, typer.Option(help="Where compiled files are kept.")] = DEFAULT_FOLDER
+    cache_gib: Annotated[
+        float,
+        typer.Option(envvar="WEFT_CACHE_GIB", help="GiB that may be kept; what was used longest ago goes.", min=0),
+    ] = DEFAULT_LIMIT_BYTES / GIB
     memory: Annotated[float, typer.Option(help="GB of memory that one compiler process may take.", min=0.5)] = 8.0
     timeout: Annotated[float, typer.Option(help="Seconds that one compiler process may take.", min=1)] = 600.0
     jobs: Annotated[int | None, typer.Option(help="Compilers at once (default: by cores and free memory).", min=1)] = (
@@ -77,7 +81,8 @@ class CompilerOptions:
         limits = Limits(self.memory * GIGA, self.timeout)
         exporter, compiler = Guard(replace(limits, address_space=False)), Guard(limits)
         workers = workers_for(count, limits, self.jobs)
-        return Tools(TorchExport(exporter), IreeCompile(compiler), Cache(self.cache.expanduser()), workers, watch)
+        cache = Cache(self.cache.expanduser(), self.cache_gib * GIB)
+        return Tools(TorchExport(exporter), IreeCompile(compiler), direct_compilers(limits), cache, workers, watch)
 
 
 def register(app: typer.Typer) -> None:

@@ -18,6 +18,9 @@ def show_bundle(manifest: Manifest, request: BundleRequest, console: Console) ->
         log = f" ({request.out / failure.log})" if failure.log else ""
         console.print(f"{failure.subject}: {failure.reason}{log}", style="red", highlight=False, markup=False)
         console.print(f"  → {failure.way_out}", highlight=False, markup=False)
+    for note in manifest.notes:
+        console.print(f"{note.subject}: {note.reason}", style="yellow", highlight=False, markup=False)
+        console.print(f"  → {note.way_out}", highlight=False, markup=False)
     size = sum(entry.size_bytes for entry in manifest.files.values())
     console.print(f"{request.out}/: {len(manifest.files)} files, {size / 1e6:.1f} MB", highlight=False)
 

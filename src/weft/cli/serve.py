@@ -20,10 +20,9 @@ from weft.cli.groups import grouped
 from weft.cli.local import local_models
 from weft.cli.options import DEFAULTS, Fleet, Rate, Slo
 from weft.cli.run import Corpus, Emulate, Model, Stt
+from weft.cli.serve_nodes import Nodes, Start, started_by
 from weft.compiler.pipeline import compile_agent
 from weft.compiler.request import CompileRequest
-from weft.control.backends.local import LocalFleet
-from weft.control.backends.supervise import FAST
 from weft.control.loop import Loop
 from weft.core.deployment import Deployment
 from weft.core.errors import InputError
@@ -33,7 +32,6 @@ from weft.serve.agents import Agents, ServedAgent
 from weft.serve.api.app import App
 from weft.serve.api.keys import Keys, digest_of
 from weft.serve.dispatch import Dispatcher, pool_of
-from weft.serve.placement import LocalModels, node_specs
 from weft.serve.server import Address, check_open, listening
 
 Served = Annotated[list[str] | None, typer.Argument(help="Agents (file.py, .mlir) or plans (weft plan --json).")]
@@ -44,6 +42,7 @@ NewKey = Annotated[str | None, typer.Option("--new-key", help="Make a key of thi
 Replicas = Annotated[int | None, typer.Option(help="Nodes here for each pool [default: the plan's, if cores allow].")]
 Control = Annotated[int | None, typer.Option("--control", help="Scale each pool with the load, up to so many nodes.")]
 Admit = Annotated[bool, typer.Option("--admission", help="Refuse runs at once (429) that would miss the objective.")]
+Ray = Annotated[str | None, typer.Option(help="Start nodes on this Ray cluster: HOST:PORT, or auto.")]
 AtOnce = Annotated[int, typer.Option(help="Runs under way at once; more are refused with 429.")]
 RunLimit = Annotated[float, typer.Option("--run-limit", help="Seconds that one run may take.")]
 Grace = Annotated[float, typer.Option(help="Seconds that runs have to end when the server is stopped.")]
@@ -71,6 +70,7 @@ class HereOptions:
     replicas: Replicas = None
     control: Control = None
     admission: Admit = False
+    ray: Ray = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,25 +100,22 @@ def serve(what: WhatOptions, here: HereOptions, door: DoorOptions) -> None:
     check_open(wanted, keys)
     deployments = _distinct([_deployment(agent, what) for agent in what.agents])
     models = local_models(here.model, here.stt, here.corpus)
-    replicas = _replicas(deployments, here.replicas)
+    if here.control is not None and here.ray is not None:
+        raise InputError(subject="--control", problem="scales nodes of this machine", way_out="leave out --ray")
+    replicas = _replicas(deployments, here)
     asyncio.run(
-        _serve(
-            deployments,
-            Nodes(models, here.emulate, replicas, here.control, here.admission),
-            wanted.bindable(),
-            keys,
-            door,
-        )
+        _serve(deployments, Nodes(models, here.emulate, replicas, here.ray), wanted.bindable(), keys, door, here)
     )
 
 
-def _replicas(deployments: list[Deployment], asked: int | None) -> Mapping[str, int]:
-    """By pool. Where nobody asks: as planned, while there is a core for each node; at least one."""
+def _replicas(deployments: list[Deployment], here: HereOptions) -> Mapping[str, int]:
+    """By pool. Where nobody asks: as planned; on this machine, while there is a core for each node, at least one."""
+    asked = here.replicas
     if asked is not None and asked < 1:
         raise InputError(subject="--replicas", problem=f"is {asked}", way_out="give at least 1")
     pools = [pool for each in deployments for pool in each.pools]
     most = max(1, (os.cpu_count() or 1) // len(pools))
-    return {pool.name: asked or min(pool.replicas, most) for pool in pools}
+    return {pool.name: asked or (pool.replicas if here.ray else min(pool.replicas, most)) for pool in pools}
 
 
 def _deployment(agent: str, what: WhatOptions) -> Deployment:
@@ -137,22 +134,14 @@ def _distinct(deployments: list[Deployment]) -> list[Deployment]:
     return deployments
 
 
-@dataclass(frozen=True, slots=True)
-class Nodes:
-    """What nodes are started with here; `replicas` by pool. `most`: each pool is scaled with the load up to so many."""
-
-    models: LocalModels
-    emulate: bool
-    replicas: Mapping[str, int]
-    most: int | None = None
-    admission: bool = False
-
-
-async def _serve(deployments: list[Deployment], nodes: Nodes, address: Address, keys: Keys, door: DoorOptions) -> None:
+async def _serve(
+    deployments: list[Deployment], nodes: Nodes, address: Address, keys: Keys, door: DoorOptions, here: HereOptions
+) -> None:
     console, stop = wide_console(), _stopped_by_signals()
     async with contextlib.AsyncExitStack() as stack:
         with console.status("starting node processes"):
-            served = [await _served(each, nodes, door.run_limit, stack) for each in deployments]
+            start = await stack.enter_async_context(started_by(nodes))
+            served = [await _served(each, start, door.run_limit, here, stack) for each in deployments]
         agents = Agents({agent.name: agent for agent in served})
         app = App(agents, keys, at_once=door.at_once)
         async with listening(app, address, door.grace):
@@ -161,16 +150,17 @@ async def _serve(deployments: list[Deployment], nodes: Nodes, address: Address, 
             console.print(f"stopping: {agents.running} runs have {door.grace:g} s to end")
 
 
-async def _served(deployment: Deployment, nodes: Nodes, run_s: float, stack: contextlib.AsyncExitStack) -> ServedAgent:
+async def _served(
+    deployment: Deployment, start: Start, run_s: float, here: HereOptions, stack: contextlib.AsyncExitStack
+) -> ServedAgent:
     """Its nodes are kept up: what dies starts again, and what it was at goes on elsewhere, or there."""
-    specs = node_specs(deployment, nodes.models, emulate=nodes.emulate, replicas=nodes.replicas)
     dispatcher = Dispatcher(deployment, revival_s=REVIVAL_S)
-    fleet = await stack.enter_async_context(LocalFleet(specs, detection=FAST, on_join=dispatcher.join))
+    fleet = await stack.enter_async_context(start(deployment, dispatcher.join))
     agent = ServedAgent(deployment, dispatcher, run_s)
-    agent.door = Door(deployment, dispatcher) if nodes.admission else None
-    if nodes.most is not None:
-        first = {spec.name: spec for spec in specs if pool_of(spec.name) == spec.name}
-        terms = ScalingConfig(most=nodes.most, start_s=LOCAL_START_S)
+    agent.door = Door(deployment, dispatcher) if here.admission else None
+    if here.control is not None:
+        first = {spec.name: spec for spec in fleet.specs if pool_of(spec.name) == spec.name}
+        terms = ScalingConfig(most=here.control, start_s=LOCAL_START_S)
         looping = asyncio.create_task(Loop(agent, fleet, first, Scaling(deployment, terms)).run())
         stack.callback(looping.cancel)
     return agent

@@ -24,10 +24,14 @@ def parse_pipeline(spec: str) -> tuple[ModulePass, ...]:
 
 
 def run_passes(
-    module: ModuleOp, passes: tuple[ModulePass, ...], after_each: Callable[[ModulePass, ModuleOp], None] | None = None
+    module: ModuleOp,
+    passes: tuple[ModulePass, ...],
+    after_each: Callable[[ModulePass, ModuleOp], None] | None = None,
+    verified: Changes | None = None,
 ) -> None:
-    """Runs `passes` in place; the module is verified after each, under the pass's name."""
-    context, changes = weft_context(), Changes()
+    """Runs `passes` in place; the module is verified after each, under the pass's name. `verified`: how it looked when
+    it was verified before."""
+    context, changes = weft_context(), verified or Changes()
     for each in passes:
         each.apply(context, module)
         verify(module, f"module after {each.name}", changes)

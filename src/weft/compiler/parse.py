@@ -101,8 +101,11 @@ def _verify_graph(graph: func.FuncOp, changes: Changes) -> None:
                 op.verify_()
             elif not isinstance(op, StepOp):
                 op.verify(verify_nested_ops=True)
-    for step in changes.since_last(graph):
-        step.verify()
+    for step, learned in changes.since_last(graph):
+        if learned:
+            step.verify_learned(learned)
+        else:
+            step.verify()
 
 
 def _culprit(module: ModuleOp) -> str:

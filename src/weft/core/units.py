@@ -4,6 +4,7 @@ from enum import StrEnum
 
 KILO, MEGA, GIGA, TERA, PETA = 1e3, 1e6, 1e9, 1e12, 1e15
 KIB = 1024
+GIB = KIB**3
 HOUR_S = 3600.0
 
 

@@ -4,6 +4,7 @@
 """
 
 import math
+from typing import TypeVar
 
 import numpy as np
 
@@ -15,6 +16,9 @@ from weft.cost.arrays import Floats
 from weft.cost.attention import attention_plan
 from weft.cost.formats import Formats, default_formats
 from weft.cost.sharding import kv_bytes_per_token
+
+Count = TypeVar("Count", float, Floats)
+"""One of them, or many at once."""
 
 USABLE_MEMORY = 0.9
 """Share of a device's memory that a replica may fill."""
@@ -45,7 +49,7 @@ def weight_bytes(
     return dense / (parallelism.tp * parallelism.pp) + routed / parallelism.devices
 
 
-def kv_bytes(model: ModelSpec, precision: Precision, parallelism: Parallelism, tokens: float) -> float:
+def kv_bytes(model: ModelSpec, precision: Precision, parallelism: Parallelism, tokens: Count) -> Count:
     """KV cache of `tokens` tokens (all sequences together) on one device; every layer as if it held all tokens."""
     formats = default_formats(model, precision)
     return kv_bytes_per_token(model, formats.kv, parallelism) / (parallelism.pp * parallelism.dp) * tokens
@@ -62,7 +66,7 @@ def kv_bytes_per_sequence(model: ModelSpec, formats: Formats, parallelism: Paral
     return (kv_bytes_per_token(model, formats.kv, parallelism) * held + state) / parallelism.pp
 
 
-def activation_bytes(model: ModelSpec, precision: Precision, parallelism: Parallelism, rows: float) -> float:
+def activation_bytes(model: ModelSpec, precision: Precision, parallelism: Parallelism, rows: Count) -> Count:
     """The widest moment of a layer for `rows` tokens: residual, normed copy, gate and up."""
     experts = model.experts
     width = model.ffn if experts is None else max(model.ffn, (experts.active + experts.shared) * experts.ffn)
@@ -71,8 +75,8 @@ def activation_bytes(model: ModelSpec, precision: Precision, parallelism: Parall
 
 
 def replica_bytes(
-    model: ModelSpec, precision: Precision, parallelism: Parallelism, batch: int, tokens: int, rows: int
-) -> float:
+    model: ModelSpec, precision: Precision, parallelism: Parallelism, batch: Count, tokens: int, rows: Count
+) -> Count:
     """Needed on one device: `batch` sequences of at most `tokens` tokens, `rows` tokens in flight at once."""
     return (
         weight_bytes(model, precision, parallelism)

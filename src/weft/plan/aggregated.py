@@ -28,6 +28,7 @@ from weft.plan.options import (
     limit_of,
     offer_of,
     pool_of,
+    port_of,
     sizes_of,
     too_large,
     waiting,
@@ -73,7 +74,7 @@ def _of_call(call: Call, peers: Sequence[Sizes], request: PlanRequest) -> Asking
     found: list[Verdict] = []
     for trial in trials:
         if not trial.batches:
-            refused = too_large(trial.offer.group, trial.engine, trial.device_bytes(1))
+            refused = too_large(trial.offer.group, trial.engine, trial.device_bytes[0])
             found += [(task.name, refused) for task in (call.prefill, call.decode)]
     fitting = [trial for trial in trials if trial.batches]
     times = yield from _times(call, fitting, peers, request)
@@ -88,9 +89,8 @@ class _Trial:
     offer: Offer
     engine: Engine
     batches: tuple[int, ...]
-
-    def device_bytes(self, batch: int) -> float:
-        return _device_bytes(self.call, self.engine, batch)
+    device_bytes: tuple[float, ...]
+    """At each batch; of a trial without, at the smallest."""
 
 
 def _trials(call: Call, request: PlanRequest) -> Iterator[_Trial]:
@@ -100,15 +100,17 @@ def _trials(call: Call, request: PlanRequest) -> Iterator[_Trial]:
             continue
         for engine in engines(call.decode, offer):
             if isinstance(engine, Engine):
-                room = usable_bytes(group.device)
-                fitting = tuple(batch for batch in DECODE_BATCHES if _device_bytes(call, engine, batch) <= room)
-                yield _Trial(call, offer, engine, fitting)
+                needed = _device_bytes(call, engine)
+                fitting = int(np.sum(needed <= usable_bytes(group.device)))
+                yield _Trial(call, offer, engine, DECODE_BATCHES[:fitting], tuple(needed.tolist()))
 
 
-def _device_bytes(call: Call, engine: Engine, batch: int) -> float:
+def _device_bytes(call: Call, engine: Engine) -> Floats:
+    """At each batch."""
+    batches = np.array(DECODE_BATCHES, dtype=np.float64)
     tokens = call.decode.isl + call.decode.osl
-    rows = batch + call.prefill.isl - call.prefill.cached
-    return replica_bytes(engine.model, engine.precision, engine.parallelism, batch, tokens, rows)
+    rows = batches + call.prefill.isl - call.prefill.cached
+    return replica_bytes(engine.model, engine.precision, engine.parallelism, batches, tokens, rows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,8 +216,9 @@ def _candidates(trial: _Trial, times: _Times, at: int) -> Iterator[Verdict]:
                 waited_s,
                 own_s * band.low,
                 own_s * band.high,
-                trial.device_bytes(batch),
+                trial.device_bytes[at],
                 times.provenance,
+                trial.engine.model,
             ),
         )
 
@@ -228,7 +231,7 @@ def _option(trial: _Trial, batch: int, own_s: float, wait_s: float) -> Option:
         pool=pool,
         latency_s=own_s + wait_s,
         busy_s=own_s / batch,
-        port=f"{trial.offer.group.zone}.{trial.engine.precision}",
+        port=port_of(trial.offer.group, trial.engine),
         joules_per_visit=own_s / batch * watts,
         tie=pool.name,
     )

@@ -47,18 +47,21 @@ class Alike:
         problem = problem_of(self.request, chosen)
         decision = whole(problem, {task.name: task.options[0] for task in problem.tasks})
         rivals = {kind: _cheapest(options.values()) for kind, options in planned.candidates.items()}
-        offered = {task.name: {**self._rivals(task, rivals), **chosen[task.name]} for task in self.request.tasks}
+        scaled: dict[tuple[str, float], dict[str, Candidate]] = {}
+        for task in self.request.tasks:
+            same = self.kind_of[task.name], self._share(task)
+            if same not in scaled:
+                scaled[same] = {each.option.name: _scaled(each, task, same[1]) for each in rivals[same[0]]}
+        offered = {
+            task.name: {**scaled[self.kind_of[task.name], self._share(task)], **chosen[task.name]}
+            for task in self.request.tasks
+        }
         rejections = {name: planned.rejections[self.kind_of[name]] for name in own}
         return Planned(problem, offered, rejections), placement(problem, decision, Proof(found.gap, found.solve_s))
 
     def _own(self, task: LeafTask, planned: Planned, found: Placement) -> Candidate:
         kind = self.kind_of[task.name]
         return _scaled(planned.candidates[kind][found.choice[kind]], task, self._share(task))
-
-    def _rivals(self, task: LeafTask, rivals: Mapping[str, Sequence[Candidate]]) -> dict[str, Candidate]:
-        """The best option of each device, for those who ask why."""
-        by = self._share(task)
-        return {each.option.name: _scaled(each, task, by) for each in rivals[self.kind_of[task.name]]}
 
     def _share(self, task: LeafTask) -> float:
         return _size(task) / _size(self.small.task(self.kind_of[task.name]))

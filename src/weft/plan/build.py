@@ -68,16 +68,13 @@ def _of_model(model: ModelSpec, request: PlanRequest) -> Iterator[Asking[list[Ve
 
 
 def _named(question: Asking[list[Verdict]], names: Collection[str], model: ModelSpec) -> Asking[list[Verdict]]:
-    """Of these tasks only."""
+    """Of these tasks only. What is refused is refused to the model."""
     found = yield from question
-    return [(name, _running(verdict, model)) for name, verdict in found if name in names]
-
-
-def _running(verdict: Candidate | Rejection, model: ModelSpec) -> Candidate | Rejection:
-    """Ports name the model too: a cache fits no other."""
-    if isinstance(verdict, Rejection):
-        return replace(verdict, model=model.id)
-    return replace(verdict, model=model, option=replace(verdict.option, port=f"{verdict.option.port}.{model.id}"))
+    return [
+        (name, replace(verdict, model=model.id) if isinstance(verdict, Rejection) else verdict)
+        for name, verdict in found
+        if name in names
+    ]
 
 
 def problem_of(request: PlanRequest, candidates: Mapping[str, Mapping[str, Candidate]]) -> PlacementProblem:

@@ -321,7 +321,7 @@ def _candidate(trial: _Trial, visits: _Visits, at: int, objective_s: float) -> C
         pool=pool,
         latency_s=own_s + wait_s,
         busy_s=own_s / batch,
-        port=f"{group.zone}.{engine.precision}",
+        port=port_of(group, engine),
         joules_per_visit=own_s / batch * trial.offer.watts * pool.devices_per_replica,
     )
     return Candidate(
@@ -337,7 +337,13 @@ def _candidate(trial: _Trial, visits: _Visits, at: int, objective_s: float) -> C
         own_s * visits.band.high,
         trial.needs_bytes(batch),
         visits.provenance,
+        engine.model,
     )
+
+
+def port_of(group: DeviceGroup, engine: Engine) -> str:
+    """A cache fits its own model and number format only."""
+    return f"{group.zone}.{engine.precision}.{engine.model.id}"
 
 
 def pool_of(offer: Offer, engine: Engine, work: str, batch: int) -> PoolSpec:

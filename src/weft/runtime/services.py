@@ -134,7 +134,11 @@ def _load_llm(spec: NodeSpec) -> "tuple[Engine, Chat]":
     torch.set_num_threads(spec.threads)
     directory = Path(_given(spec.model_dir, "model_dir", spec))
     engine = TorchEngine.load(
-        directory, precision=spec.precision, device=spec.torch_device, tensor_parallel=spec.tensor_parallel
+        directory,
+        precision=spec.precision,
+        device=spec.torch_device,
+        tensor_parallel=spec.tensor_parallel,
+        spill_bytes=None if spec.kv_spill_gib is None else round(spec.kv_spill_gib * 2**30),
     )
     return engine, Chat.load(directory)
 

@@ -36,6 +36,7 @@ class NodeSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     torch_device: str = "cpu"  # "cuda", "cuda:1", "xpu", …; of several ranks the first one's
     precision: str = "float32"  # or float16, bfloat16; int8: weights in 8 bits, the rest in bfloat16
     tensor_parallel: int = 1  # ranks, each a process
+    kv_spill_gib: float | None = None  # main memory for caches that wait outside of the engine's; None: a quarter
     way: Way = "auto"
     host: str = LOOPBACK  # where it listens
 

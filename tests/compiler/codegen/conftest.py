@@ -20,7 +20,7 @@ from weft.compiler.codegen.units import models_of
 from weft.compiler.pipeline import compile_agent
 from weft.compiler.request import CompileRequest
 from weft.core.deployment import Deployment
-from weft.runtime.engines.artifact import Artifact, Entry
+from weft.runtime.engines.artifact import INDUCTOR, OPENVINO, Artifact, Entry
 
 ADD = """func.func @add(%a: tensor<4xf32>, %b: tensor<4xf32>) -> tensor<4xf32> {
   %0 = arith.addf %a, %b : tensor<4xf32>
@@ -86,11 +86,12 @@ class Bench:
     folder: Path
     exporter: HandExporter
     compiler: MemoryCompiler
+    direct: dict[str, MemoryCompiler]
     told: list[tuple[str, State, str]]
 
     def tools(self) -> Tools:
         cache = Cache(self.folder / "cache")
-        return Tools(self.exporter, self.compiler, cache, 2, lambda *said: self.told.append(said))
+        return Tools(self.exporter, self.compiler, self.direct, cache, 2, lambda *said: self.told.append(said))
 
     def request(self, plan: Deployment, *targets: str, **checkpoints: Path) -> BundleRequest:
         given = {name.replace("_", "-"): read_checkpoint(folder) for name, folder in checkpoints.items()}
@@ -101,4 +102,11 @@ class Bench:
 
 @pytest.fixture
 def bench(tmp_path: Path) -> Bench:
-    return Bench(tmp_path, HandExporter(), MemoryCompiler(), [])
+    direct = {name: MemoryCompiler(name=name) for name in (INDUCTOR, OPENVINO)}
+    return Bench(
+        tmp_path,
+        HandExporter(),
+        MemoryCompiler(),
+        direct,
+        [],
+    )

@@ -22,9 +22,8 @@ from weft.compiler.codegen.torch_export import TorchExport
 from weft.compiler.codegen.units import models_of
 from weft.core.deployment import Deployment
 from weft.core.errors import CheckpointError
-from weft.runtime.engines.artifact import read_artifact
 from weft.runtime.engines.base import Engine
-from weft.runtime.engines.iree_engine import IreeEngine
+from weft.runtime.engines.compiled import open_engine
 from weft.runtime.engines.torch_engine import TorchEngine
 
 PROMPT, TOKENS = [5, 17, 3, 250, 99, 41], 12
@@ -53,7 +52,7 @@ def make(tmp_path_factory: pytest.TempPathFactory, plans: Callable[..., Deployme
         checkpoint, batches = build(folder, [wanted])[name].checkpoint, tuple(map(int, wanted.batches.split(",")))
         states: dict[str, State] = {}
         cache = Cache(DEFAULT_FOLDER.expanduser())
-        tools = Tools(TorchExport(), IreeCompile(), cache, 2, lambda name, state, _: states.update({name: state}))
+        tools = Tools(TorchExport(), IreeCompile(), {}, cache, 2, lambda name, state, _: states.update({name: state}))
         models = models_of(plans(), {"llama-3-8b": read_checkpoint(checkpoint)}, None)
         out = folder / "-".join(targets)
         request = BundleRequest(plans(), "plan.json", models, out, targets, batches=batches)
@@ -69,7 +68,7 @@ def greedy(engine: Engine) -> list[int]:
 def test_an_artifact_of_a_bundle_loads_and_gives_torchs_tokens(make: Make) -> None:
     made = make("llama", "x86-64")
     module = made.bundle / made.manifest.artifacts[0].file
-    engine = IreeEngine(read_artifact(module.parent), module)
+    engine = open_engine(module.parent)
     torch_engine = TorchEngine.load(made.checkpoint)
     assert engine.model_hash == torch_engine.model_hash
     assert greedy(engine) == greedy(torch_engine)
@@ -100,7 +99,7 @@ def test_a_missing_tensor_is_named_and_nothing_is_written(
     (tmp_path / "config.json").write_bytes((whole / "config.json").read_bytes())
     models = models_of(plans(), {"llama-3-8b": read_checkpoint(tmp_path)}, None)
     request = BundleRequest(plans(), "plan.json", models, tmp_path / "bundle", ("x86-64",))
-    tools = Tools(TorchExport(), IreeCompile(), Cache(tmp_path / "cache"), 1, lambda *_: None)
+    tools = Tools(TorchExport(), IreeCompile(), {}, Cache(tmp_path / "cache"), 1, lambda *_: None)
     with pytest.raises(CheckpointError, match=gone):
         build_bundle(request, tools)
     assert not (tmp_path / "bundle").exists()

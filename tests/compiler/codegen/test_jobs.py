@@ -1,15 +1,16 @@
 """Jobs run side by side, from the cache where they can, and one failure leaves the others be. Bundles are whole."""
 
 import os
+import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from weft.compiler.codegen.cache import Cache
+from weft.compiler.codegen.cache import HASH, Cache
 from weft.compiler.codegen.compilers import MemoryCompiler
 from weft.compiler.codegen.guarded import Limits
-from weft.compiler.codegen.jobs import Done, Failed, Job, State, key_of, run_jobs, this_cpu, workers_for
+from weft.compiler.codegen.jobs import MADE, Done, Failed, Job, State, key_of, run_jobs, this_cpu, workers_for
 from weft.compiler.codegen.staging import staged
 from weft.core.errors import BundleError, CompilerError
 
@@ -143,3 +144,16 @@ def test_a_full_disk_is_one_error_and_leaves_nothing(tmp_path: Path) -> None:
         (making / "x").write_text("")
         Path("/dev/full").write_text("x" * 100)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_above_its_limit_the_cache_lets_go_of_what_was_used_longest_ago(jobs: list[Job], tmp_path: Path) -> None:
+    compiler, cache = MemoryCompiler(), Cache(tmp_path / "cache")
+    keys = [each.key for each in run_jobs(jobs, compiler, cache, 1, silent) if isinstance(each, Done)]
+    for age_h, key in zip((5, 9, 0), keys, strict=True):  # the third was used just now
+        then = time.time() - age_h * 3600
+        os.utime(cache.folder / key[:2] / key / HASH, (then, then))
+    assert cache.find(keys[1], MADE) is not None  # so was the second, now
+    small = replace(cache, limit_bytes=1.0)
+    (last,) = run_jobs([replace(jobs[0], name="d", identity="d")], compiler, small, 1, silent)
+    assert isinstance(last, Done)
+    assert [cache.find(key, MADE) is not None for key in (*keys, last.key)] == [False, True, True, True]

@@ -10,8 +10,9 @@ import torch
 from tests.compiler.codegen.built import WANTED, Built, build, make_model
 from tests.runtime.replies import reply_of
 from weft.core.errors import CapacityError, RunError, WireError
-from weft.runtime.engines.iree_encoder import IreeEncoder
-from weft.runtime.engines.iree_engine import IreeEngine
+from weft.runtime.engines.compiled import open_program
+from weft.runtime.engines.compiled_encoder import CompiledEncoder
+from weft.runtime.engines.compiled_engine import CompiledEngine
 from weft.runtime.engines.torch_engine import TorchEngine
 
 PROMPTS = [[3, 17, 250, 9, 44, 120, 8, 8, 61], [7], list(range(20, 60)), [299, 0, 5, 1]]
@@ -27,8 +28,13 @@ def built(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config)
     return build(tmp_path_factory.mktemp("built"), wanted)
 
 
-def engine_of(built: Built, target: str = "x86-64", driver: str = CPU, tokens: int = 4096) -> IreeEngine:
-    return IreeEngine(built.artifact, built.modules[target], driver=driver, tokens=tokens)
+def engine_of(built: Built, target: str = "x86-64", driver: str = CPU, tokens: int = 4096) -> CompiledEngine:
+    program = open_program(built.artifact, built.modules[target], driver=driver)
+    return CompiledEngine(built.artifact, program, tokens=tokens)
+
+
+def encoder_of(built: Built) -> CompiledEncoder:
+    return CompiledEncoder(built.artifact, open_program(built.artifact, built.modules["x86-64"], driver=CPU))
 
 
 def greedy(model: Any, prompt: list[int]) -> list[int]:
@@ -106,7 +112,7 @@ def test_prefill_on_vulkan_decodes_on_the_cpu(built: Mapping[str, Built]) -> Non
 
 def test_embeddings_and_hidden_states_are_those_of_transformers(built: Mapping[str, Built]) -> None:
     model, bert = make_model("bert"), built["bert"]
-    encoder = IreeEncoder(bert.artifact, bert.modules["x86-64"], driver=CPU)
+    encoder = encoder_of(bert)
     texts = PROMPTS[:3]
     vectors, hidden = encoder.embed(texts), encoder.encode(texts)
     for text, vector, states in zip(texts, vectors, hidden, strict=True):
@@ -119,7 +125,9 @@ def test_embeddings_and_hidden_states_are_those_of_transformers(built: Mapping[s
 
 def test_a_decoder_embeds_by_its_pooled_hidden_states(built: Mapping[str, Built]) -> None:
     model, qwen = make_model("qwen3"), built["qwen3"]
-    vectors = IreeEncoder(qwen.artifact, qwen.modules["x86-64"], driver=CPU).embed(PROMPTS)
+    vectors = CompiledEncoder(qwen.artifact, open_program(qwen.artifact, qwen.modules["x86-64"], driver=CPU)).embed(
+        PROMPTS
+    )
     for text, vector in zip(PROMPTS, vectors, strict=True):
         with torch.inference_mode():
             mean = model.model(torch.tensor([text])).last_hidden_state[0].mean(dim=0).numpy()

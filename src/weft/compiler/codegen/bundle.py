@@ -4,7 +4,7 @@ manifest.json            what runs where, from what each file was made, the hash
 plan.json  agent.mlir    the Deployment; the placed module
 partitions/NAME.mlir     the steps of one partition, as a function of what goes in
 modules/NAME.mlir        what the compiler read: a model's phases in one number format, weights outside
-artifacts/NAME@TARGET/   module.vmfb, and model.json for the runtime (weft.runtime.engines.artifact)
+artifacts/NAME@TARGET/   module.vmfb, .pt2 or .zip; model.json for the runtime (weft.runtime.engines.artifact)
 launch/POOL.json .sh     how the pool's engine is started (.yaml: its own config file)
 logs/NAME.log            of what failed
 """
@@ -32,9 +32,9 @@ from weft.compiler.codegen.manifest import (
 )
 from weft.compiler.codegen.partitions import write_partitions
 from weft.compiler.codegen.staging import MANIFEST, check_place, staged
-from weft.compiler.codegen.targets import OPTIMISE
+from weft.compiler.codegen.targets import INT8, OPTIMISE, converting
 from weft.compiler.codegen.torch_export import read_header
-from weft.compiler.codegen.units import Model, Unit, check_served, engines_of, units_of
+from weft.compiler.codegen.units import Model, Unit, check_served, departures, engines_of, units_of
 from weft.compiler.dialects.step import StepOp
 from weft.compiler.launch.script import script
 from weft.compiler.launch.serving import servings
@@ -45,9 +45,7 @@ from weft.compiler.placed_module import placed_module
 from weft.core.deployment import Deployment
 from weft.core.deployment_json import encode
 from weft.core.errors import CompilerError, InputError
-from weft.runtime.engines.artifact import write_artifact
-
-VMFB = "module.vmfb"
+from weft.runtime.engines.artifact import MODULES, write_artifact
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +66,11 @@ class BundleRequest:
 
 @dataclass(frozen=True, slots=True)
 class Tools:
+    """`direct`: compilers that make an artifact of a checkpoint in one go, by the runtime that runs it."""
+
     exporter: Compiler
     compiler: Compiler
+    direct: Mapping[str, Compiler]
     cache: Cache
     workers: int
     watch: Watch
@@ -77,10 +78,10 @@ class Tools:
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """A unit with what was made for it."""
+    """A unit with what was made for it, and the module it was made from if there is one."""
 
     unit: Unit
-    module: Path
+    module: Path | None
     made: Done
 
 
@@ -93,6 +94,7 @@ def build_bundle(request: BundleRequest, tools: Tools) -> Manifest:
     check_served(plan, units, engines)
     module = placed_module(plan, request.name)
     built, failed = compile_units(units, request.batches, tools)
+    failed, left = _told_apart(failed, units, engines)
     folders = {name: str(m.checkpoint.folder.resolve()) for m in request.models if not m.stands_in for name in m.serves}
     launched = list(launch_specs(servings(plan), engines, folders))
     specs = [spec for spec in launched if isinstance(spec, LaunchSpec)]
@@ -108,11 +110,12 @@ def build_bundle(request: BundleRequest, tools: Tools) -> Manifest:
             version=MANIFEST_VERSION,
             weft=metadata.version("weft"),
             agent=plan.agent,
-            tools={each.name: each.version for each in (tools.exporter, tools.compiler)} if units else {},
+            tools={each.name: each.version for each in _used(units, tools)},
             models=models,
             partitions=tuple(_partitions(module.walk(), plan, built, specs, modules)),
             artifacts=tuple(_artifact(each) for each in built),
             failures=tuple(_write_failure(folder, error, log) for error, log in failures),
+            notes=(*(_entry_of(error) for error, _ in left), *_departures(plan, built)),
             fingerprints=plan.fingerprints,
             files=files_of(folder),
         )
@@ -125,20 +128,36 @@ Failure = tuple[CompilerError | InputError, str]
 
 
 def compile_units(units: Sequence[Unit], batches: Sequence[int], tools: Tools) -> tuple[list[Built], list[Failure]]:
-    """Export, each module once, then compile it for its targets."""
-    able = [unit for unit in units if unit.model.dtype in unit.target.dtypes]
+    able = [unit for unit in units if unit.weights in unit.target.dtypes]
     failures: list[Failure] = [(_unable(unit), "") for unit in units if unit not in able]
-    first = {unit.module_name: unit for unit in able}
+    modular = [unit for unit in able if not unit.target.converts]
+    built = _build_modular(modular, batches, tools, failures)
+    for runtime, compiler in tools.direct.items():
+        wanted = [unit for unit in able if unit.target.runtime == runtime]
+        jobs = [_direct(unit, batches) for unit in wanted]
+        made = _done(run_jobs(jobs, compiler, tools.cache, tools.workers, tools.watch), failures)
+        built |= {unit.name: Built(unit, None, made[unit.name]) for unit in wanted if unit.name in made}
+    return [built[unit.name] for unit in able if unit.name in built], failures
+
+
+def _build_modular(
+    units: Sequence[Unit], batches: Sequence[int], tools: Tools, failures: list[Failure]
+) -> dict[str, Built]:
+    """Export, each module once, then compile it for its targets."""
+    first = {unit.module_name: unit for unit in units}
     exports = [_export(unit, batches) for unit in first.values()]
     modules = _done(run_jobs(exports, tools.exporter, tools.cache, tools.workers, tools.watch), failures)
     jobs: list[Job] = []
-    for unit in able:
+    for unit in units:
         if unit.module_name in modules:
             made = modules[unit.module_name].made
             jobs.append(Job(unit.name, made, hash_file(made), unit.target.flags))
     compiled = _done(_compiled(jobs, tools), failures)
-    built = [Built(unit, modules[unit.module_name].made, compiled[unit.name]) for unit in able if unit.name in compiled]
-    return built, failures
+    return {
+        unit.name: Built(unit, modules[unit.module_name].made, compiled[unit.name])
+        for unit in units
+        if unit.name in compiled
+    }
 
 
 def _compiled(jobs: Sequence[Job], tools: Tools) -> tuple[Outcome, ...]:
@@ -165,12 +184,48 @@ def write_spec(folder: Path, spec: LaunchSpec) -> None:
 
 
 def _export(unit: Unit, batches: Sequence[int]) -> Job:
-    flags = (
-        f"--phases={','.join(unit.phases)}",
-        f"--batches={','.join(map(str, batches))}",
-        f"--dtype={unit.model.dtype}",
-    )
-    return Job(unit.module_name, unit.model.checkpoint.folder, unit.model.checkpoint.identity, flags)
+    return Job(unit.module_name, unit.model.checkpoint.folder, unit.model.checkpoint.identity, _asked(unit, batches))
+
+
+def _direct(unit: Unit, batches: Sequence[int]) -> Job:
+    int8 = ("--int8",) if unit.weights == INT8 else ()
+    flags = (*unit.target.flags, *_asked(unit, batches), *int8)
+    return Job(unit.name, unit.model.checkpoint.folder, unit.model.checkpoint.identity, flags)
+
+
+def _asked(unit: Unit, batches: Sequence[int]) -> tuple[str, ...]:
+    return (f"--phases={','.join(unit.phases)}", f"--batches={','.join(map(str, batches))}", f"--dtype={unit.dtype}")
+
+
+def _used(units: Sequence[Unit], tools: Tools) -> Iterator[Compiler]:
+    if any(not unit.target.converts for unit in units):
+        yield from (tools.exporter, tools.compiler)
+    runtimes = {unit.target.runtime for unit in units}
+    yield from (compiler for runtime, compiler in tools.direct.items() if runtime in runtimes)
+
+
+def _told_apart(
+    failed: Sequence[Failure], units: Sequence[Unit], engines: Mapping[str, str]
+) -> tuple[list[Failure], list[Failure]]:
+    """Failures, and what an engine serves instead: code that only a machine with the GPU can make, and nobody asked
+    for by name."""
+    spare = {
+        unit.name
+        for unit in units
+        if unit.target.driver == "cuda" and unit.target.converts and not unit.asked and set(unit.pools) <= set(engines)
+    }
+    kept = [each for each in failed if each[0].subject not in spare]
+    return kept, [each for each in failed if each[0].subject in spare]
+
+
+def _departures(plan: Deployment, built: Sequence[Built]) -> Iterator[FailureEntry]:
+    for unit in (each.unit for each in built):
+        for departure in departures(plan, unit):
+            yield FailureEntry(
+                unit.name,
+                f"{departure}, its weights are {unit.weights}, as they are stored",
+                f"convert the checkpoint, or choose a target that has the format ({', '.join(converting())})",
+            )
 
 
 def _done(outcomes: Sequence[Outcome], failures: list[Failure]) -> Mapping[str, Done]:
@@ -185,7 +240,7 @@ def _done(outcomes: Sequence[Outcome], failures: list[Failure]) -> Mapping[str, 
 def _unable(unit: Unit) -> InputError:
     return InputError(
         subject=unit.name,
-        problem=f"{unit.target.name} compiles {', '.join(unit.target.dtypes)}, the weights are {unit.model.dtype}",
+        problem=f"{unit.target.name} compiles {', '.join(unit.target.dtypes)}, the weights are {unit.weights}",
         way_out="convert the checkpoint, or choose another --target",
     )
 
@@ -200,15 +255,16 @@ def _write_models(
         entries[model.name] = _entry(model)
         watch(f"{model.name} weights", State.DONE, f"{len(entries[model.name].weights)} files")
     for each in built:
-        place(each.module, folder / _module(each.unit))
-        place(each.made.made, folder / _vmfb(each.unit))
-        header = read_header(each.module)
+        if each.module is not None:
+            place(each.module, folder / _module(each.unit))
+        place(each.made.made, folder / _made(each.unit))
+        header = read_header(each.module or each.made.made)
         if header is not None:
             weights = tuple(str(path.resolve()) for path in each.unit.model.checkpoint.files)
             known = msgspec.structs.replace(
                 header, model_hash=entries[each.unit.model.name].model_hash, parameters=weights
             )
-            write_artifact((folder / _vmfb(each.unit)).parent, known)
+            write_artifact((folder / _made(each.unit)).parent, known)
     return tuple(entries.values())
 
 
@@ -227,11 +283,13 @@ def _entry(model: Model) -> ModelEntry:
 def _artifact(built: Built) -> ArtifactEntry:
     unit = built.unit
     return ArtifactEntry(
-        file=_vmfb(unit),
-        module=_module(unit),
+        file=_made(unit),
+        module=_module(unit) if built.module is not None else None,
         model=unit.model.name,
         phases=unit.phases,
-        dtype=unit.model.dtype,
+        dtype=unit.dtype,
+        weights=unit.weights,
+        runtime=unit.target.runtime,
         target=unit.target.name,
         flags=built.made.job.flags,
         key=built.made.key,
@@ -254,7 +312,7 @@ def _partitions(
         pool = plan.pool(step.pool.string_value())
         older = found.get(name, PartitionEntry(name, pool.name, pool.device, (), modules[name]))
         model_step = "model" in step.attributes
-        files = tuple(_vmfb(each.unit) for each in built if model_step and pool.name in each.unit.pools)
+        files = tuple(_made(each.unit) for each in built if model_step and pool.name in each.unit.pools)
         spec = f"launch/{pool.name}.json" if model_step and pool.name in launched else None
         found[name] = replace(
             older,
@@ -270,12 +328,16 @@ def _write_failure(folder: Path, error: CompilerError | InputError, log: str) ->
     if file:
         (folder / "logs").mkdir(exist_ok=True)
         (folder / file).write_text(log)
-    return FailureEntry(error.subject, error.problem, error.way_out, file)
+    return _entry_of(error, file)
+
+
+def _entry_of(error: CompilerError | InputError, log: str | None = None) -> FailureEntry:
+    return FailureEntry(error.subject, error.problem, error.way_out, log)
 
 
 def _module(unit: Unit) -> str:
     return f"modules/{unit.module_name}.mlir"
 
 
-def _vmfb(unit: Unit) -> str:
-    return f"artifacts/{unit.name}/{VMFB}"
+def _made(unit: Unit) -> str:
+    return f"artifacts/{unit.name}/{MODULES[unit.target.runtime]}"

@@ -1,10 +1,12 @@
 """Files that were made before, found again by the hash of all that they are made from.
 
 An entry is written beside its place and renamed into it, so a killed run leaves whole entries only: the next run goes
-on from them. An entry whose bytes are not those that were stored is thrown away and made again.
+on from them. An entry whose bytes are not those that were stored is thrown away and made again. Above its size limit
+the cache lets go of what was used longest ago.
 """
 
 import contextlib
+import os
 import shutil
 import tempfile
 import time
@@ -15,23 +17,29 @@ from pathlib import Path
 
 from weft.compiler.codegen.hashing import hash_file
 from weft.core.errors import CompilerError, InputError
+from weft.core.units import GIB
 
 DEFAULT_FOLDER = Path("~/.cache/weft")
 HASH = "sha256"
+DEFAULT_LIMIT_BYTES = 20 * GIB
 SCRATCH, LEFT_OVER_S = ".making-", 86_400.0
+IN_USE_S = 3_600.0
 
 
 @dataclass(frozen=True, slots=True)
 class Cache:
-    """One folder per key, with the file that was made and its hash. Several runs may use it at once."""
+    """One folder per key, with the file that was made and its hash. Several runs may use it at once. When an entry was
+    used last stands in the time of its hash file."""
 
     folder: Path
+    limit_bytes: float = DEFAULT_LIMIT_BYTES
 
     def find(self, key: str, name: str) -> Path | None:
         """The file that was stored, checked; None where there is none (any more)."""
         entry = self._entry(key)
         try:
             if hash_file(entry / name) == (entry / HASH).read_text():
+                os.utime(entry / HASH)
                 return entry / name
         except (OSError, UnicodeDecodeError):
             pass
@@ -50,7 +58,19 @@ class Cache:
         found = self.find(key, made.name)
         if found is None:
             raise CompilerError(subject=str(entry), problem="cannot be written", way_out="choose another --cache")
+        self._evict(entry)
         return found
+
+    def _evict(self, kept: Path) -> None:
+        """What was stored last stays, and what was used within the last hour: somebody may be at work on it."""
+        entries = [(time_s, size, path) for path in self.folder.glob("??/*") for time_s, size in _used(path)]
+        excess = sum(size for _, size, _ in entries) - self.limit_bytes
+        for time_s, size, path in sorted(entries):
+            if excess <= 0 or time.time() - time_s < IN_USE_S:
+                return
+            if path != kept:
+                shutil.rmtree(path, ignore_errors=True)
+                excess -= size
 
     @contextmanager
     def scratch(self) -> Generator[Path]:
@@ -79,6 +99,12 @@ class Cache:
 
     def _entry(self, key: str) -> Path:
         return self.folder / key[:2] / key
+
+
+def _used(entry: Path) -> Generator[tuple[float, int]]:
+    """When it was used last, and its bytes; nothing of an entry that is going."""
+    with contextlib.suppress(OSError):
+        yield (entry / HASH).stat().st_mtime, sum(each.stat().st_size for each in entry.iterdir())
 
 
 def place(source: Path, target: Path) -> None:

@@ -1,4 +1,4 @@
-"""Which device of the catalogue gets what: code that IREE generates, an engine's launch spec, or both. One table.
+"""Which device of the catalogue gets what: generated code, an engine's launch spec, or both. One table.
 
 `target` names a row of targets.py. Where a device has an engine, its spec goes into every bundle; where it has a
 target, an artifact does too as soon as a checkpoint (or its config.json) is given.
@@ -11,7 +11,7 @@ from types import MappingProxyType
 from weft.compiler.launch.engines import ENGINES
 from weft.core.errors import BundleError
 
-FP8_GENERATION = "IREE 3.13 knows sm_80 and sm_89 only; engines have its FP8 kernels"
+NEWER = "IREE 3.13 ends at sm_89: Triton, where weft compile runs beside the GPU; engines have FP8 kernels"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,17 +40,17 @@ WAYS: Mapping[str, Way] = MappingProxyType(
             Way("rtx-6000-ada", "cuda-sm89", "vllm", "sm_89 compiles; vLLM batches continuously"),
             Way("t4", "vulkan", "vllm", "sm_75 is below the cuda targets; Vulkan runs there"),
             Way("v100", "vulkan", None, "Volta: CUDA 13 has dropped it; Vulkan runs there"),
-            Way("h100-sxm", None, "vllm", FP8_GENERATION),
-            Way("h100-pcie", None, "vllm", FP8_GENERATION),
-            Way("h100-nvl", None, "vllm", FP8_GENERATION),
-            Way("h200", None, "vllm", FP8_GENERATION),
-            Way("gh200", None, "vllm", FP8_GENERATION),
-            Way("b200", None, "vllm", FP8_GENERATION),
-            Way("b300", None, "vllm", FP8_GENERATION),
-            Way("gb200", None, "vllm", FP8_GENERATION),
-            Way("gb300", None, "vllm", FP8_GENERATION),
-            Way("rtx-5090", None, "vllm", FP8_GENERATION),
-            Way("rtx-pro-6000", None, "vllm", FP8_GENERATION),
+            Way("h100-sxm", "inductor-cuda", "vllm", NEWER),
+            Way("h100-pcie", "inductor-cuda", "vllm", NEWER),
+            Way("h100-nvl", "inductor-cuda", "vllm", NEWER),
+            Way("h200", "inductor-cuda", "vllm", NEWER),
+            Way("gh200", "inductor-cuda", "vllm", NEWER),
+            Way("b200", "inductor-cuda", "vllm", NEWER),
+            Way("b300", "inductor-cuda", "vllm", NEWER),
+            Way("gb200", "inductor-cuda", "vllm", NEWER),
+            Way("gb300", "inductor-cuda", "vllm", NEWER),
+            Way("rtx-5090", "inductor-cuda", "vllm", NEWER),
+            Way("rtx-pro-6000", "inductor-cuda", "vllm", NEWER),
             Way("mi210", None, "vllm-rocm", "CDNA2 is no target of ours"),
             Way("mi250x", None, "vllm-rocm", "CDNA2 is no target of ours"),
             Way("mi300x", "hip-gfx942", "vllm-rocm", "gfx942 compiles; vLLM batches continuously"),
@@ -63,8 +63,8 @@ WAYS: Mapping[str, Way] = MappingProxyType(
             Way("tpu-v7", None, "vllm-tpu", "no compiler but XLA"),
             Way("trainium2", None, "vllm-neuron", "no compiler but AWS's own"),
             Way("inferentia2", None, None, "the vLLM plug-in begins with Trainium2: serve it with NxD Inference"),
-            Way("arc-b580", "vulkan", "vllm-xpu", "Vulkan compiles (f32); vLLM has XPU kernels"),
-            Way("arc-pro-b60", "vulkan", "vllm-xpu", "Vulkan compiles (f32); vLLM has XPU kernels"),
+            Way("arc-b580", "openvino", "vllm-xpu", "OpenVINO has its GPU plug-in; vLLM has XPU kernels"),
+            Way("arc-pro-b60", "openvino", "vllm-xpu", "OpenVINO has its GPU plug-in; vLLM has XPU kernels"),
             Way("m3-ultra", "metal", None, "Metal compiles (f32)"),
             Way("m4-max", "metal", None, "Metal compiles (f32)"),
         )
@@ -89,7 +89,7 @@ def engine_for(device: str, wanted: str | None) -> str | None:
 
 def as_markdown() -> str:
     """The table of docs/compile.md; devices that are alike share a row."""
-    return "\n".join(["| devices | IREE target | engine | why |", "|---|---|---|---|", *_rows()])
+    return "\n".join(["| devices | target | engine | why |", "|---|---|---|---|", *_rows()])
 
 
 def _rows() -> Iterator[str]:

@@ -14,6 +14,7 @@ from weft.core.errors import CompilerError
 
 MADE = "made"
 CPU_INFO, MEMORY_INFO = Path("/proc/cpuinfo"), Path("/proc/meminfo")
+GPU_INFO = Path("/proc/driver/nvidia/gpus")
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +97,7 @@ def key_of(compiler: Compiler, job: Job) -> str:
     """The same key, the same bytes: IREE compiles deterministically (tests/compiler/codegen/test_guarded.py). What
     is compiled for "this machine" is of its CPU too."""
     here = this_cpu() if any(flag.endswith("=host") for flag in job.flags) else ""
+    here += this_gpu() if "--device=cuda" in job.flags else ""
     return hash_parts((compiler.name, compiler.version, job.identity, here, *job.flags))
 
 
@@ -104,6 +106,12 @@ def this_cpu() -> str:
     wanted = ("vendor_id", "cpu family", "model", "stepping", "flags", "Features", "CPU implementer", "CPU part")
     lines = CPU_INFO.read_text().split("\n\n")[0].splitlines() if CPU_INFO.exists() else []
     return "\n".join(line for line in lines if line.split(":")[0].strip() in wanted)
+
+
+def this_gpu() -> str:
+    """The NVIDIA GPUs of this machine, by model; empty where there are none."""
+    said = [path.read_text() for path in sorted(GPU_INFO.glob("*/information"))] if GPU_INFO.exists() else []
+    return "\n".join(line for text in said for line in text.splitlines() if line.startswith("Model:"))
 
 
 def workers_for(jobs: int, limits: Limits, asked: int | None = None) -> int:

@@ -10,7 +10,7 @@ from weft.compiler.codegen.hashing import hash_file
 from weft.compiler.codegen.staging import MANIFEST
 from weft.core.errors import BundleError
 
-MANIFEST_VERSION = 2
+MANIFEST_VERSION = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,13 +35,17 @@ class ModelEntry:
 
 @dataclass(frozen=True, slots=True)
 class ArtifactEntry:
-    """`key` is the hash of module, flags and compiler, under which the artifact lies in the cache."""
+    """`key` is the hash of module, flags and compiler, under which the artifact lies in the cache. `module` is what
+    IREE read; other compilers go on from the checkpoint. `dtype` is the format of what is computed and of the KV,
+    `weights` that of the weights."""
 
     file: str
-    module: str
+    module: str | None
     model: str
     phases: tuple[str, ...]
     dtype: str
+    weights: str
+    runtime: str
     target: str
     flags: tuple[str, ...]
     key: str
@@ -64,7 +68,7 @@ class PartitionEntry:
 
 @dataclass(frozen=True, slots=True)
 class FailureEntry:
-    """What is missing from the bundle, and why."""
+    """What is missing from the bundle, or otherwise than planned, and why."""
 
     subject: str
     reason: str
@@ -82,6 +86,8 @@ class Manifest:
     partitions: tuple[PartitionEntry, ...]
     artifacts: tuple[ArtifactEntry, ...]
     failures: tuple[FailureEntry, ...]
+    notes: tuple[FailureEntry, ...]
+    """No failures: what an engine serves because it cannot be compiled here; weights in another format than planned."""
     fingerprints: Mapping[str, str]
     files: Mapping[str, FileEntry]
 

@@ -4,21 +4,32 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from weft.core.errors import CatalogError
+from weft.runtime.engines.artifact import INDUCTOR, IREE, OPENVINO
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """`flags` make iree-compile generate for it; `driver` runs the artifact; `dtypes` compile for it; `why` is what to
-    know before choosing it. Which device gets which target stands in devices.py."""
+    """`flags` make its compiler generate for it; `driver` runs the artifact; `dtypes` compile for it; `why` is what to
+    know before choosing it. `runtime` says whose code it is; all but IREE's are given their weights, so these may be
+    converted. Which device gets which target stands in devices.py."""
 
     name: str
     flags: tuple[str, ...]
     driver: str
     dtypes: tuple[str, ...]
     why: str
+    runtime: str = IREE
+
+    @property
+    def converts(self) -> bool:
+        return self.runtime != IREE
 
 
 ALL_DTYPES = ("float32", "float16", "bfloat16")
+INT8 = "int8"
+"""Weights only: what is computed, and the KV, stay in the checkpoint's format."""
+
+WITH_INT8 = (*ALL_DTYPES, INT8)
 OPTIMISE = "--iree-opt-level=O2"  # on CPUs only: with it, 3.13 fails to compile decode for hip and vulkan
 CPU = (OPTIMISE, "--iree-hal-target-device=local", "--iree-hal-local-target-device-backends=llvm-cpu")
 LINUX_ARM = ("--iree-llvmcpu-target-triple=aarch64-linux-gnu",)
@@ -87,6 +98,30 @@ _ROWS = (
         ("float32",),
         "compiles here, runs only on macOS",
     ),
+    Target(
+        "openvino",
+        ("--to=openvino",),
+        "CPU",
+        WITH_INT8,
+        "Intel's CPUs, GPUs and NPUs: one IR, the device is named when it is loaded",
+        OPENVINO,
+    ),
+    Target(
+        "inductor-cpu",
+        ("--to=aotinductor", "--device=host"),
+        "cpu",
+        WITH_INT8,
+        "torch's AOTInductor with g++ for the very CPU that compiles; minutes instead of seconds",
+        INDUCTOR,
+    ),
+    Target(
+        "inductor-cuda",
+        ("--to=aotinductor", "--device=cuda"),
+        "cuda",
+        ALL_DTYPES,
+        "Triton for the NVIDIA GPU of the machine that compiles, of any generation torch knows",
+        INDUCTOR,
+    ),
 )
 
 TARGETS: Mapping[str, Target] = {target.name: target for target in _ROWS}
@@ -101,3 +136,8 @@ def target(name: str) -> Target:
             problem="is not one that code is generated for",
             way_out=f"choose one of: {', '.join(TARGETS)}",
         ) from None
+
+
+def converting() -> tuple[str, ...]:
+    """The targets for which weights may be in another format than they are stored in."""
+    return tuple(name for name, each in TARGETS.items() if each.converts)

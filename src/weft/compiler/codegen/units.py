@@ -10,10 +10,11 @@ from pathlib import Path
 from weft import catalog
 from weft.compiler.codegen.checkpoints import Checkpoint
 from weft.compiler.codegen.devices import engine_for, way_of
-from weft.compiler.codegen.targets import Target, target
+from weft.compiler.codegen.targets import INT8, Target, target
 from weft.core.deployment import Deployment, Pool
 from weft.core.errors import BundleError
 from weft.core.program import StepKind
+from weft.core.units import Precision
 
 PHASES = {StepKind.PREFILL: "prefill", StepKind.DECODE: "decode"}
 STORED = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
@@ -50,17 +51,25 @@ class Model:
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """One module and artifact: the phases of a model that run on one target, for these pools."""
+    """One module and artifact: the phases of a model that run on one target, for these pools, with weights in the
+    number format `weights`. `asked`: by `--target`, not by the plan's devices."""
 
     model: Model
     phases: tuple[str, ...]
     target: Target
     pools: tuple[str, ...]
+    weights: str
+    asked: bool = False
 
     @property
     def module_name(self) -> str:
         phase = f"-{self.phases[0]}" if len(self.phases) == 1 else ""
-        return f"{self.model.name}{phase}-{self.model.dtype}"
+        return f"{self.model.name}{phase}-{self.weights}"
+
+    @property
+    def dtype(self) -> str:
+        """Of what is computed, and of the KV."""
+        return self.model.dtype if self.weights == INT8 else self.weights
 
     @property
     def name(self) -> str:
@@ -81,17 +90,41 @@ def units_of(plan: Deployment, models: Sequence[Model], targets: Sequence[str]) 
     device: generated code is. Units that would be the same are one. A stand-in is for trying out on this machine: it is
     compiled for its CPU."""
     wanted = [target(name) for name in targets]
-    merged: dict[tuple[str, tuple[str, ...], str], Unit] = {}
+    merged: dict[tuple[str, tuple[str, ...], str, str], Unit] = {}
     for model in models:
         for pool in plan.pools:
             if pool.model not in model.serves:
                 continue
             for each in wanted or _targets_for(pool, model):
                 phases = phases_of(plan, pool) if not (wanted or model.stands_in) else tuple(PHASES.values())
-                key = (model.name, phases, each.name)
+                weights = weights_for(pool, model, each)
+                key = (model.name, phases, each.name, weights)
                 older = merged[key].pools if key in merged else ()
-                merged[key] = Unit(model, phases, each, (*older, pool.name))
+                merged[key] = Unit(model, phases, each, (*older, pool.name), weights, bool(wanted))
     return tuple(merged.values())
+
+
+def weights_for(pool: Pool, model: Model, target: Target) -> str:
+    """The plan's precision, where the target's runtime is given its weights and has that format; else as they are
+    stored: IREE's code reads them so from their files. A stand-in is not what was planned."""
+    if model.stands_in or not target.converts or pool.precision is None:
+        return model.dtype
+    planned = _format(pool.precision, model.dtype)
+    return planned if planned in target.dtypes else model.dtype
+
+
+def departures(plan: Deployment, unit: Unit) -> Iterator[str]:
+    """The pools whose planned precision the unit does not have."""
+    for name in unit.pools:
+        precision = plan.pool(name).precision
+        if precision is not None and not unit.model.stands_in and _format(precision, unit.model.dtype) != unit.weights:
+            yield f"{name} was planned in {precision}"
+
+
+def _format(precision: Precision, stored: str) -> str:
+    """A plan knows 16 bits, not which: those that are stored."""
+    sixteen = stored if stored != "float32" else "float16"
+    return {Precision.FP32: "float32", Precision.FP16: sixteen, Precision.INT8: INT8}.get(precision, precision)
 
 
 def engines_of(plan: Deployment, wanted: str | None) -> Mapping[str, str]:

@@ -7,9 +7,11 @@ visit's time over its mean; `profile` is what was measured of it.
 """
 
 from abc import ABC
+from collections.abc import Iterable
 
 from xdsl.dialects.builtin import DictionaryAttr, FlatSymbolRefAttrConstr, FloatAttr, IntegerAttr, StringAttr
 from xdsl.irdl import IRDLOperation, attr_def, opt_attr_def
+from xdsl.irdl.constraints import VerificationContext
 from xdsl.utils.exceptions import VerifyException
 
 
@@ -21,6 +23,10 @@ class Refusal(VerifyException):
         self.op = op
         self.problem = problem
         self.way_out = way_out
+
+
+LEARNED = frozenset({"visits", "cost", "profile", "pool", "assumed", "handoff", "partition"})
+"""What passes note on steps: no verifier reads more of it than its type."""
 
 
 class StepOp(IRDLOperation, ABC):
@@ -41,6 +47,12 @@ class StepOp(IRDLOperation, ABC):
 
     def refusal(self, problem: str, way_out: str) -> Refusal:
         return Refusal(f'{self.name} "{self.step_name}"', problem, way_out)
+
+    def verify_learned(self, names: Iterable[str]) -> None:
+        """Of an op that verified before it learned these."""
+        known = self.get_irdl_definition().attributes
+        for name in names:
+            known[name].constr.verify(self.attributes[name], VerificationContext())
 
     def verify_(self) -> None:
         if not self.step.data:

@@ -48,7 +48,7 @@ class Fleet(Generic[N]):
         ready_timeout_s: float = READY_TIMEOUT_S,
         on_join: Callable[[NodeClient], None] | None = None,
     ) -> None:
-        self._specs = tuple(specs)
+        self.specs = tuple(specs)
         self._ready_timeout_s = ready_timeout_s
         self._spawn = spawn
         self._on_join = on_join
@@ -58,7 +58,7 @@ class Fleet(Generic[N]):
 
     async def __aenter__(self) -> Self:
         try:
-            self._nodes = {spec.name: await self._spawn(spec) for spec in self._specs}
+            self._nodes = {spec.name: await self._spawn(spec) for spec in self.specs}
             await asyncio.gather(*(self._connect(node) for node in self._nodes.values()))
         except BaseException:
             await self._stop()

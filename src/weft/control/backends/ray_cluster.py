@@ -9,6 +9,8 @@ import asyncio
 import contextlib
 import logging
 import os
+import signal
+import threading
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Any
@@ -32,6 +34,7 @@ from weft.runtime.transport.base import Transport
 NAMESPACE = "weft"
 PLACE_TIMEOUT_S = 30.0
 ASK_TIMEOUT_S = 5.0
+EXPLAIN_S = 0.4  # runs wait for the reason before they go on elsewhere; a lost machine gives none
 
 Keeper = Any
 """An actor's handle; Ray's methods of actors have no types."""
@@ -64,6 +67,10 @@ class RayCluster:
                 problem=f"cannot be reached ({said.splitlines()[0]})",
                 way_out="start it with `ray start`, and give this process its token (RAY_AUTH_TOKEN)",
             ) from error
+        for number in (signal.SIGTERM, signal.SIGINT):  # Ray's own handlers print a stack: ours again
+            handler = signal.getsignal(number)
+            if handler is not None and threading.current_thread() is threading.main_thread():
+                signal.signal(number, handler)
         return self
 
     async def __aexit__(
@@ -163,7 +170,7 @@ class RayNode:
 
     async def _explain(self) -> str:
         try:
-            code, self._stderr = await asyncio.wait_for(_told(self._keeper.ended, 0.5), ASK_TIMEOUT_S)
+            code, self._stderr = await asyncio.wait_for(_told(self._keeper.ended, EXPLAIN_S / 2), EXPLAIN_S)
         except (TimeoutError, RayError):
             return "was lost with its machine or its Ray worker"
         return how_it_ended(code)

@@ -22,6 +22,10 @@ SCOPE = "model"  # parameters are named "model"::"their name in the checkpoint"
 MIN_CONTEXT = 2  # an entry's T: exporters take sizes 0 and 1 for constants
 FILE = "model.json"
 PREFILL, DECODE, EMBED, ENCODE = "prefill", "decode", "embed", "encode"
+IREE, INDUCTOR, OPENVINO = "iree", "aotinductor", "openvino"
+MODULES = {IREE: "module.vmfb", INDUCTOR: "module.pt2", OPENVINO: "module.zip"}
+"""What runs an artifact, and the file that it reads beside `model.json`."""
+SCALE = ".scale"  # the tensor after the name of an int8 weight that its rows are multiplied by
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -29,8 +33,13 @@ class Entry(msgspec.Struct, frozen=True):
     phase: str
     batch: int
 
+    @property
+    def method(self) -> str:
+        """Of the module that is exported."""
+        return self.phase if self.phase in (EMBED, ENCODE) else "step"
 
-class Artifact(msgspec.Struct, frozen=True):
+
+class Artifact(msgspec.Struct, frozen=True, omit_defaults=True):
     """`parameters` are safetensors files, absolute or beside the file this was read from."""
 
     model_hash: str
@@ -45,6 +54,16 @@ class Artifact(msgspec.Struct, frozen=True):
     parameters: tuple[str, ...]
     width: int = 0
     """Of hidden states and embeddings."""
+    runtime: str = IREE
+    driver: str = ""
+    """The device that the code was made for, in the runtime's words."""
+    weights: tuple[str, ...] = ()
+    """The tensors that an entry takes before all else, in this order (IREE's code fetches its own by name): as
+    the checkpoint names them, in `dtype`; where the name with `.scale` follows, as int8 with a scale per row."""
+
+    @property
+    def int8(self) -> bool:
+        return any(name.endswith(SCALE) for name in self.weights)
 
     def batches(self, phase: str) -> tuple[int, ...]:
         return tuple(sorted(entry.batch for entry in self.entries if entry.phase == phase))

@@ -8,13 +8,14 @@ IREE's own array wrapper tries to.
 import itertools
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from weft.core.errors import CheckpointError, MissingProgramError, RunError
-from weft.runtime.engines.artifact import SCOPE
+from weft.runtime.engines.artifact import SCOPE, Artifact
+from weft.runtime.engines.program import Array, HostStore, Shape
+from weft.runtime.kv.cache import NUMPY_OF_DTYPE
 
 try:
     import iree.runtime as _installed
@@ -23,8 +24,6 @@ except ImportError:  # the extra is not there: `_runtime` says so when it is nee
 iree: Any = _installed
 
 MAPPABLE = ("local-sync", "local-task")  # drivers whose memory is the host's
-Array = NDArray[Any]
-Shape = tuple[int, int, int, int]
 
 
 class Device:
@@ -77,15 +76,15 @@ class Device:
         iree.HalFence.create_at(done, 1).wait()
 
 
-class Program:
+class IreeProgram:
     """A module's entry points with its weights loaded."""
 
-    def __init__(self, device: Device, module: Path, parameters: Sequence[str]) -> None:
-        self.device = device
+    def __init__(self, artifact: Artifact, module: Path, device: Device) -> None:
+        self.device, self._dtype = device, artifact.dtype
         instance = iree.VmInstance()
         index = iree.ParameterIndex()
         try:
-            for file in parameters:
+            for file in artifact.parameters:
                 index.load(file)
             self._module = iree.VmModule.mmap(instance, str(module))
             provider = iree.create_io_parameters_module(instance, index.create_provider(scope=SCOPE))
@@ -100,6 +99,15 @@ class Program:
             ) from error
         self._functions: dict[str, Any] = {}
 
+    def run(self, entry: str, integers: Sequence[Array], stores: Sequence[Any] = ()) -> tuple[Array, Sequence[Any]]:
+        given = [self.device.put(array, element_type("int64")) for array in integers]
+        first, *others = self.call(entry, [*given, *(store.view for store in stores)])
+        return self.device.get(first, np.dtype(np.float32)), others
+
+    def store(self, shape: Shape) -> "MappedStore | CopiedStore":
+        kind = MappedStore if self.device.mappable else CopiedStore
+        return kind(self.device, shape, NUMPY_OF_DTYPE[self._dtype], element_type(self._dtype))
+
     def call(self, entry: str, arguments: Sequence[Any]) -> list[Any]:
         """Buffer views in, buffer views out."""
         function = self._functions.get(entry) or self._functions.setdefault(entry, self._module.lookup_function(entry))
@@ -110,48 +118,20 @@ class Program:
         return [results.get_as_object(index, iree.HalBufferView) for index in range(results.size)]
 
 
-class Store(Protocol):
-    """Keys or values, (layers, slots, kv_heads, head_dim); `view` is what entry points read."""
-
-    @property
-    def view(self) -> Any: ...
-    def write(self, slots: Sequence[int], rows: Any, first: int) -> None:
-        """Row `first + i` of every layer of the buffer view `rows` (layers, batch, tokens, …) goes to `slots[i]`."""
-        ...
-
-    def read(self, slots: Sequence[int]) -> Array:
-        """(layers, len(slots), kv_heads, head_dim)"""
-        ...
-
-    def fill(self, slots: Sequence[int], rows: Array) -> None:
-        """The other way round."""
-        ...
-
-
-class MappedStore:
+class MappedStore(HostStore):
     """Where device memory is host memory, rows are moved by numpy."""
 
     def __init__(self, device: Device, shape: Shape, dtype: np.dtype[Any], element_type: Any) -> None:
-        self._dtype = dtype
         buffer = device.hal.allocator.allocate_buffer(
             memory_type=int(iree.MemoryType.DEVICE_LOCAL | iree.MemoryType.HOST_VISIBLE),
             allowed_usage=int(iree.BufferUsage.DEFAULT | iree.BufferUsage.MAPPING),
             allocation_size=int(np.prod(shape)) * dtype.itemsize,
         )
         self.view = iree.HalBufferView(buffer, list(shape), int(element_type))
-        self._rows: Array = buffer.map().asarray(shape, dtype)
-        self._rows[:] = 0  # what no sequence holds is read too, and masked: it must be finite
+        super().__init__(buffer.map().asarray(shape, dtype))
 
     def write(self, slots: Sequence[int], rows: Any, first: int) -> None:
-        layers, batch, tokens, *row = rows.shape
-        source = rows.get_buffer().map().asarray((layers, batch * tokens, *row), self._dtype)
-        self._rows[:, slots] = source[:, first : first + len(slots)]
-
-    def read(self, slots: Sequence[int]) -> Array:
-        return self._rows[:, slots]
-
-    def fill(self, slots: Sequence[int], rows: Array) -> None:
-        self._rows[:, slots] = rows
+        super().write(slots, rows.get_buffer().map().asarray(tuple(rows.shape), self.rows.dtype), first)
 
 
 class CopiedStore:
@@ -183,10 +163,6 @@ class CopiedStore:
             there = (buffer, (layer * per_layer + first + at) * size)
             copies.append((*there, *here, count * size) if inward else (*here, *there, count * size))
         self._device.run(copies)
-
-
-def open_store(device: Device, shape: Shape, dtype: np.dtype[Any], element_type: Any) -> Store:
-    return (MappedStore if device.mappable else CopiedStore)(device, shape, dtype, element_type)
 
 
 def runs(slots: Sequence[int]) -> list[tuple[int, int, int]]:

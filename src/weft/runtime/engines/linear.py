@@ -36,7 +36,7 @@ class Int8Linear:
 
     def __call__(self, x: Tensor) -> Tensor:
         if x.device.type == "cpu" and x.dtype == torch.bfloat16:  # in float32 that kernel is 5 to 60 times slower
-            product = torch._weight_int8pack_mm(x.contiguous(), self.weight, self.scales)
+            product = torch.ops.aten._weight_int8pack_mm(x.contiguous(), self.weight, self.scales)
         else:
             product = functional.linear(x, self.weight.to(x.dtype)) * self.scales
         return product if self.bias is None else product + self.bias

@@ -21,6 +21,10 @@ class HostKv:
     def tokens(self) -> int:
         return self.keys.shape[1]
 
+    @property
+    def size_bytes(self) -> int:
+        return self.keys.nbytes + self.values.nbytes
+
 
 class PagedKv:
     """`keys` and `values` have shape (layers, slots, kv_heads, head_dim). Block b is the slots from b * block_size on.
@@ -35,6 +39,7 @@ class PagedKv:
         self.padding = blocks
         shape = (config.layers, (blocks + 1) * block_size, config.kv_heads, config.head_dim)
         self.keys, self.values = (_zeros(shape, dtype, device) for _ in range(2))
+        self._scratch = [self.keys.new_empty(0), self.keys.new_empty(0)]
 
     def slots(self, blocks: np.ndarray, start: int, end: int) -> np.ndarray:
         """Where the tokens from `start` to `end` of a sequence with these blocks lie."""
@@ -47,12 +52,20 @@ class PagedKv:
         self.values[layer].index_copy_(0, slots, values)
 
     def gather(self, layer: int, table: Tensor) -> tuple[Tensor, Tensor]:
-        """Block ids (sequences, n) → K and V (sequences, n * block_size, kv_heads, head_dim)."""
+        """Block ids (sequences, n) → K and V (sequences, n * block_size, kv_heads, head_dim), until the next call: new
+        memory for each layer would cost half as much again in page faults."""
         _, slots, kv_heads, head_dim = self.keys.shape
-        flat, shape = table.flatten(), (len(table), -1, kv_heads, head_dim)
+        flat, width = table.flatten(), self.block_size * kv_heads * head_dim
+        if self._scratch[0].numel() < len(flat) * width:
+            self._scratch = [self.keys.new_empty(len(flat) * width) for _ in self._scratch]
         keys, values = (
-            store[layer].view(slots // self.block_size, -1).index_select(0, flat).view(shape)
-            for store in (self.keys, self.values)
+            torch.index_select(
+                store[layer].view(slots // self.block_size, width),
+                0,
+                flat,
+                out=scratch[: len(flat) * width].view(-1, width),
+            ).view(len(table), -1, kv_heads, head_dim)
+            for store, scratch in zip((self.keys, self.values), self._scratch, strict=True)
         )
         return keys, values
 

@@ -29,7 +29,9 @@ _log = logging.getLogger(__name__)
 class Scheduler:
     """Not thread-safe: one thread calls it. Listeners are called from within `step`, `start`, `resume` and `cancel`."""
 
-    def __init__(self, executor: Executor, pool: BlockPool, limits: Limits) -> None:
+    def __init__(self, executor: Executor, pool: BlockPool, limits: Limits, spill_bytes: int) -> None:
+        """`spill_bytes` is how much main memory caches may take that are not in blocks."""
+        self.spill_bytes = spill_bytes
         self.batcher = Batcher(limits, pool)
         self.tracks: dict[int, Track] = {}
         self._executor = executor
@@ -50,7 +52,10 @@ class Scheduler:
 
     def take_in(self, id: int, kv: HostKv, prompt: Sequence[int], first_token: int) -> None:
         """A new sequence whose prompt was computed elsewhere; without `prompt` its tokens are not known."""
-        self.tracks[id] = Track(id, [*(prompt or [UNKNOWN] * kv.tokens), first_token], host=kv)
+        track = Track(id, [*(prompt or [UNKNOWN] * kv.tokens), first_token])
+        if not self._spill(track, kv):
+            raise self._no_room(track, kv)
+        self.tracks[id] = track
 
     def resume(self, id: int, request: Request, listener: Listener) -> None:
         """Goes on with a sequence that rests; the request's prompt is not looked at."""
@@ -184,17 +189,48 @@ class Scheduler:
         """What `plan` decided, in the store: first out, then in. The blocks that were taken are still as they were."""
         for served in [each for each in self._resting if each.stage is Stage.ENDED]:
             track = self._resting.pop(served)
-            track.host, track.kept = self._executor.read(track.blocks, track.stored), None
+            track.kept = None
+            self._spill(track, self._executor.read(track.blocks, track.stored))  # or else it is computed again
         for served in iteration.preempted:
             track = self._active[served]
             if not track.known:
-                track.host, track.waits_for_cache = self._executor.read(track.blocks, track.stored), True
-                served.loaded = track.stored
-                self._waiting[track] = None
+                self._set_aside(track, served)
         for track, served in [(each, each.active) for each in self._waiting]:
             if served is not None and served.stage is not Stage.WAITING:
                 del self._waiting[track]
                 self._fill(track, served)
+
+    def _set_aside(self, track: Track, served: policy.Sequence) -> None:
+        """The cache of a preempted sequence that cannot be computed again."""
+        kv = self._executor.read(track.blocks, track.stored)
+        if not self._spill(track, kv):
+            self._fail(track, self._no_room(track, kv))
+            return
+        track.waits_for_cache = True
+        served.loaded = track.stored
+        self._waiting[track] = None
+
+    def _spill(self, track: Track, kv: HostKv) -> bool:
+        """Keeps a cache in main memory: if need be in place of those, oldest first, that can be computed again."""
+        held = {each: each.host.size_bytes for each in self.tracks.values() if each.host is not None}
+        over = sum(held.values()) + kv.size_bytes - self.spill_bytes
+        for each in [other for other in held if other.known and other.active is None]:
+            if over <= 0:
+                break
+            each.host = None
+            over -= held[each]
+        if over > 0:
+            return False
+        track.host = kv
+        return True
+
+    def _no_room(self, track: Track, kv: HostKv) -> RunError:
+        held = sum(each.host.size_bytes for each in self.tracks.values() if each.host is not None)
+        return RunError(
+            subject=f"KV cache of sequence {track.id}",
+            problem=f"has {kv.size_bytes:,} bytes, of {self.spill_bytes:,} in main memory {held:,} are taken",
+            way_out="wait until other replies have ended, or give the node more (kv_spill_gib)",
+        )
 
     def _fill(self, track: Track, served: policy.Sequence) -> None:
         """Its cache into the blocks it got; known blocks of the prefix are there already."""

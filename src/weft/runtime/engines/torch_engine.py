@@ -34,6 +34,7 @@ BLOCK_SIZE = 16  # tokens
 CPU_LIMITS = Limits(sequences=64, tokens=512)
 LIMITS = Limits(sequences=256, tokens=4096)
 FULL_CONTEXTS = 16  # the cache holds so many, if half of the memory does
+SPILLED = 4  # a quarter of main memory
 _NUMPY_VIEW = {torch.bfloat16: torch.uint16}  # numpy has no bfloat16
 
 
@@ -52,9 +53,16 @@ class TorchEngine:
     """`generate` is for whole replies; `prefill` … `release` for replies that move between engines."""
 
     def __init__(
-        self, executor: Executor, pool: BlockPool, limits: Limits, model_hash: str, dtype: torch.dtype
+        self,
+        executor: Executor,
+        pool: BlockPool,
+        limits: Limits,
+        model_hash: str,
+        dtype: torch.dtype,
+        spill_bytes: int | None = None,
     ) -> None:
-        self.scheduler = scheduler = Scheduler(executor, pool, limits)
+        spill_bytes = _main_memory_bytes() // SPILLED if spill_bytes is None else spill_bytes
+        self.scheduler = scheduler = Scheduler(executor, pool, limits, spill_bytes)
         self._executor = executor
         self._config = executor.config
         self._model_hash = model_hash
@@ -72,8 +80,10 @@ class TorchEngine:
         cache_tokens: int | None = None,
         limits: Limits | None = None,
         tensor_parallel: int = 1,
+        spill_bytes: int | None = None,
     ) -> "TorchEngine":
         """`cache_tokens` is how many the cache holds, all sequences together; None: as many as are useful and fit.
+        Caches that have no place in it may take `spill_bytes` of main memory; None: a quarter of it.
         With `tensor_parallel` ranks, `device` is the first one's; close the engine to end them."""
         config, dtype, place = read_config(directory), dtype_of(precision), torch.device(device)
         local = local_config(config, Share(0, tensor_parallel))
@@ -82,12 +92,12 @@ class TorchEngine:
         limits = limits or (CPU_LIMITS if place.type == "cpu" else LIMITS)
         if tensor_parallel == 1:
             rank = load_rank(directory, precision, place, store=(blocks, BLOCK_SIZE))
-            return cls(LocalExecutor(rank.model(), rank.kv), pool, limits, model_hash, dtype)
+            return cls(LocalExecutor(rank.model(), rank.kv), pool, limits, model_hash, dtype, spill_bytes)
         spec = RankSpec(
             str(directory), precision, device, 0, tensor_parallel, blocks, BLOCK_SIZE, "", torch.get_num_threads()
         )
         dying: Future[RunError] = Future()
-        engine = cls(TpExecutor(spec, dying), pool, limits, model_hash, dtype)
+        engine = cls(TpExecutor(spec, dying), pool, limits, model_hash, dtype, spill_bytes)
         dying.add_done_callback(lambda died: engine._loop.die(died.result()))
         return engine
 
@@ -219,6 +229,10 @@ def _memory_bytes(device: torch.device) -> int:
     """What is free beside the weights; of main memory all there is, since pages count as they are touched."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
+    return _main_memory_bytes()
+
+
+def _main_memory_bytes() -> int:
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 

@@ -24,7 +24,7 @@ class Group:
 
     def __init__(self, share: Share, store: str, device: torch.device) -> None:
         self.share = share
-        self._group = _group(share, FileStore(store, share.size), device)
+        self._group: Any = _group(share, FileStore(store, share.size), device)
 
     def sum(self, x: Tensor) -> Tensor:
         x = x.contiguous()
@@ -37,7 +37,7 @@ class Group:
         return parts
 
 
-def _group(share: Share, store: FileStore, device: torch.device):  # torch names no common type
+def _group(share: Share, store: FileStore, device: torch.device) -> Any:
     if device.type == "cuda":
         from torch.distributed.distributed_c10d import ProcessGroupNCCL
 

@@ -11,6 +11,7 @@ from weft.compiler.frontends.langgraph import stubs
 from weft.core.errors import ProgramError
 
 _STAND_IN = "weft_stand_in"
+_SEVERAL = r"(typing\.|collections\.abc\.)?(list|List|tuple|Tuple|Sequence|Iterable)\b"
 
 
 def required(factory: Callable[..., Any]) -> list[inspect.Parameter]:
@@ -20,8 +21,10 @@ def required(factory: Callable[..., Any]) -> list[inspect.Parameter]:
 
 
 def call_of(name: str, factory: Callable[..., Any], method: bool = False) -> str:
-    """`make_graph(...)`, with as many stand-ins as it asks for."""
-    return f"{name}({', '.join(['...'] * (len(required(factory)) - method))})"
+    """`make_graph(..., model=...)`, with as many stand-ins as it asks for."""
+    asked = required(factory)[int(method) :]
+    words = (f"{each.name}=..." if each.kind is inspect.Parameter.KEYWORD_ONLY else "..." for each in asked)
+    return f"{name}({', '.join(words)})"
 
 
 def evaluated(call: str, namespace: Mapping[str, Any], subject: str) -> Any:
@@ -50,7 +53,8 @@ def _replaced(function: ast.expr, argument: ast.expr, key: int | str | None) -> 
 
 
 def _stand_in(callee: Any, key: int | str) -> Any:
-    """A chat model or a graph where the parameter is one by name or annotation, else an ordinary stand-in."""
+    """A chat model, a graph or a list of one where the parameter is that by name or annotation, else an ordinary
+    stand-in."""
     from langchain_core.runnables import RunnableLambda
     from langgraph.graph import START, MessagesState, StateGraph
 
@@ -63,7 +67,12 @@ def _stand_in(callee: Any, key: int | str) -> Any:
         return StubChatModel()
     if re.search("Compiled|Pregel|StateGraph", annotation):
         opaque = StateGraph(MessagesState).add_node(name, RunnableLambda(stubs.value(name)))
-        return opaque.add_edge(START, name).compile(name=name)
+        graph = opaque.add_edge(START, name).compile(name=name)
+        return (
+            [graph]
+            if re.match(r"(typing\.)?(list|List|tuple|Tuple|Sequence|Iterable|collections)\b", annotation)
+            else graph
+        )
     return stubs.value(name)
 
 

@@ -7,6 +7,7 @@ at, helpers of the program are followed, and what is only made at run time is no
 
 import ast
 import functools
+import inspect
 import types
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -31,6 +32,7 @@ from langgraph.pregel import Pregel
 
 from weft.compiler.frontends.graphs.graph import Model, Tool
 from weft.compiler.frontends.langgraph import stubs
+from weft.compiler.frontends.langgraph.alternatives import alternative
 from weft.compiler.frontends.langgraph.factories import Factories
 from weft.compiler.frontends.langgraph.models import bound_tools, constructed, is_model, model_of, tool_name
 from weft.compiler.frontends.langgraph.runnables import parts_of
@@ -91,15 +93,17 @@ class Examiner:
         self._is_program = is_program
         self._name_of = name_of
         self._factories = factories
-        self._seen: set[int] = set()
+        self._seen: set[object] = set()
         self._made: set[object] = set()
+        self._makers: list[ast.Call] = []
         self.runs_tools = True
         self.contents = Contents()
 
     def examine(self, thing: Any, depth: int = 0) -> None:
-        if id(thing) in self._seen or depth > DEPTH or thing is None:
+        key = (thing.__func__, id(thing.__self__)) if isinstance(thing, types.MethodType) else id(thing)
+        if key in self._seen or depth > DEPTH or thing is None:
             return
-        self._seen.add(id(thing))
+        self._seen.add(key)
         if isinstance(thing, type | types.ModuleType | str | int | float):
             return
         for kinds, visit in _VISITS:
@@ -114,8 +118,16 @@ class Examiner:
             self._stub(thing, depth)
         elif callable(thing):
             self._function(thing, depth)
+        elif isinstance(thing, Runnable):
+            self._own_runnable(thing, depth)
 
     # --- objects
+
+    def _own_runnable(self, thing: Any, depth: int) -> None:
+        """A class of the program that runs by code of its own."""
+        for method in (thing.invoke, thing.ainvoke):
+            if self._is_program(_unwrapped(method.__func__).__code__.co_filename):
+                self.examine(method, depth + 1)
 
     def _stub(self, thing: Any, depth: int) -> None:
         """What a stand-in was made from is still worth a look: `AgentExecutor(agent=agent, tools=tools)`."""
@@ -180,12 +192,24 @@ class Examiner:
         tools, before = tuple(sorted(_tool_names(source, bound))), len(self.contents.models)
         for call in [each for each in ast.walk(source.node) if isinstance(each, ast.Call)]:
             self._call(source, call)
+            self._object(source, call, depth)
         for expression in _names(source.node, skip=bound):
             value = source.lookup(expression)
             inner = stubs.is_stub(value) and isinstance(expression, ast.Attribute)  # its base tells as much
             if value is not MISSING and not inner and self._follows(source, value):
                 self.examine(value, depth + 1)
         self._bind(before, tools)
+
+    def _object(self, source: Source, call: ast.Call, depth: int) -> None:
+        """An object of the program that the code makes: what making it does, and the methods whose names are read."""
+        made = source.lookup(call.func)
+        if not isinstance(made, type):
+            return
+        read = {each.attr for each in ast.walk(source.node) if isinstance(each, ast.Attribute)}
+        for name in sorted({"__init__", "__call__", *read}):
+            method = inspect.getattr_static(made, name, None)
+            if isinstance(method, types.FunctionType) and self._is_program(inspect.unwrap(method).__code__.co_filename):
+                self.examine(types.MethodType(method, made), depth + 1)
 
     def _arguments_of_partial(self, thing: Any, depth: int) -> None:
         """`functools.partial(node, agent=research_agent)`: the arguments are what the node works with."""
@@ -196,14 +220,15 @@ class Examiner:
 
     def _follows(self, source: Source, value: Any) -> bool:
         """Functions are followed inside the program, and inside the file of a library that this one comes from."""
-        if isinstance(getattr(value, "__self__", None), Runnable):  # `model.invoke`: the model itself is looked at
+        code = getattr(_unwrapped(getattr(value, "__func__", value)), "__code__", None)
+        own = code is not None and self._is_program(code.co_filename)
+        if isinstance(getattr(value, "__self__", None), Runnable) and not own:  # `model.invoke`: the model is looked at
             return False
-        code = getattr(getattr(value, "__func__", value), "__code__", None)
         if code in self._made:  # the graph that it makes was read
             return False
         if code is None:
             return not isinstance(value, type)
-        return self._is_program(code.co_filename) or code.co_filename == source.function.__code__.co_filename
+        return own or code.co_filename == source.function.__code__.co_filename
 
     def _bind(self, first: int, tools: tuple[str, ...]) -> None:
         """The models found since `first` are called with these tools, if they have none of their own."""
@@ -223,7 +248,12 @@ class Examiner:
         elif name == "StateGraph" or self._factories.is_factory(callee):
             self._made_graph(source, call, callee, "a graph")
         reader = Reader(source, self._known, self._state)
-        for model in constructed(reader, call, callee, name):
+        models = constructed(reader, call, callee, name)
+        if models and (rival := alternative(source.node, call, self._makers)):
+            self.contents.add_opaque(f"{' or '.join(each.expression for each in models)} instead of {rival}")
+            return
+        self._makers += [call] if models else []
+        for model in models:
             self.contents.add_model(model)
 
     def _made_graph(self, source: Source, call: ast.Call, callee: Any, what: str) -> None:
@@ -246,6 +276,11 @@ class Examiner:
         values = Reader(source, self._known, self._state).read(words["goto"])
         to_parent = "graph" in words and "PARENT" in ast.unparse(words["graph"])
         (self.contents.parent_gotos if to_parent else self.contents.gotos).append(values)
+
+
+def _unwrapped(function: Any) -> Any:
+    """What a decorator hides, `@traceable` and the like."""
+    return inspect.unwrap(function) if isinstance(function, types.FunctionType) else function
 
 
 def _is_langgraph(callee: Any) -> bool:

@@ -25,6 +25,13 @@ HIDDEN_CHECKPOINTER = "weft_checkpointer"
 BUILDERS = {"StateGraph", "MessageGraph", "create_react_agent", "create_agent", "create_supervisor", "create_swarm"}
 
 
+WRITE_THE_CALL = "write the call, ... for a stand-in: "
+
+
+class _NeedsArgumentsError(ProgramError):
+    """Of a factory."""
+
+
 @dataclass(frozen=True)
 class Found:
     """A graph under the name that the program has for it."""
@@ -88,8 +95,19 @@ def graphs_of(module: types.ModuleType, variable: str, compiled: Compiled, chain
         return _distinct([*found, *made])
     made = made or _from_classes(module, compiled)
     if not made and failures:
-        raise failures[0]
+        raise _one_of(failures, module)
     return made
+
+
+def _one_of(failures: list[WeftError], module: types.ModuleType) -> WeftError:
+    """The first refusal, with the calls that the others would take."""
+    first, *others = failures
+    certain = {name for name, value in vars(module).items() if _constructs(value)}
+    if not others or not all(isinstance(each, _NeedsArgumentsError) for each in failures):
+        return first
+    likely = [each for each in failures if each.subject.rpartition(":")[2] in certain] or failures
+    calls = " or ".join(each.way_out.removeprefix(WRITE_THE_CALL) for each in likely)
+    return ProgramError(subject=likely[0].subject, problem=likely[0].problem, way_out=WRITE_THE_CALL + calls)
 
 
 def _from_call(module: types.ModuleType, call: str, compiled: Compiled) -> list[Found]:
@@ -157,12 +175,18 @@ def makers(module: types.ModuleType) -> list[str]:
         elif isinstance(value, type):
             own = {key: each for key, each in vars(value).items() if isinstance(each, types.FunctionType)}
             made = call_of(name, value)
+            building = [key for key, each in own.items() if set(each.__code__.co_names) & BUILDERS]
             calls += [
-                made if key == "__init__" else f"{made}.{call_of(key, each, method=True)}"
-                for key, each in own.items()
-                if set(each.__code__.co_names) & BUILDERS
+                made if key == "__init__" else f"{made}.{call_of(key, own[key], method=True)}"
+                for key in dict.fromkeys(_easiest(each, own) for each in building)
             ]
     return calls
+
+
+def _easiest(method: str, own: Mapping[str, types.FunctionType]) -> str:
+    """The method, or one that calls it and asks for less."""
+    callers = (key for key, each in own.items() if method in each.__code__.co_names)
+    return min((method, *callers), key=lambda key: len(required(own[key])))
 
 
 def graph_in(value: Any) -> Any:
@@ -245,7 +269,11 @@ def builds_graph(value: Any) -> bool:
         return False
     inner = (name for const in value.__code__.co_consts for name in getattr(const, "co_names", ()))
     words = {*value.__code__.co_names, *inner}
-    builds = bool(words & {*BUILDERS, "compile"}) or "Graph" in str(value.__annotations__.get("return", ""))
+    builds = (
+        bool(words & BUILDERS)
+        or ("compile" in words and "re" not in words)
+        or "Graph" in str(value.__annotations__.get("return", ""))
+    )
     return builds or bool(re.search("graph|workflow|^(make|create|build|get)_.*(agent|app)$", value.__name__))
 
 
@@ -272,10 +300,10 @@ def make(factory: Callable[..., Any], subject: str) -> Any:
     if len(parameters) > len(config):
         names = ", ".join(each.name for each in parameters)
         path, _, name = Path(subject).name.rpartition(":")
-        raise ProgramError(
+        raise _NeedsArgumentsError(
             subject=subject,
             problem=f"this graph factory needs arguments: {names}",
-            way_out=f"write the call, ... for a stand-in: '{path}:{call_of(name, factory)}'",
+            way_out=f"{WRITE_THE_CALL}'{path}:{call_of(name, factory)}'",
         )
     try:
         result = factory(*({"configurable": {}} for _ in config))

@@ -113,9 +113,13 @@ def today_name(owner: str, attribute: str) -> Any:
 
 
 def accept_old_arguments() -> None:
-    """`StateGraph` could once do without a state beside input and output; `create_react_agent` called its prompt
-    state_modifier and messages_modifier."""
+    """`StateGraph` could once do without a state beside input and output, and called its schemas schema, input and
+    output; `create_react_agent` called its prompt state_modifier and messages_modifier."""
     _accept_graph_without_state()
+    for key in ("schema", "input", "output"):
+        if not hasattr(StateGraph, key):
+            today_key = "state_schema" if key == "schema" else f"{key}_schema"
+            setattr(StateGraph, key, property(operator.attrgetter(today_key)))
     today = prebuilt.create_react_agent
     known = set(inspect.signature(today).parameters)
 

@@ -3,7 +3,6 @@
 
 import ast
 import asyncio
-import functools
 import importlib.util
 import inspect
 import json
@@ -11,36 +10,11 @@ import sys
 import types
 from pathlib import Path
 
+from weft.compiler.frontends.langgraph.layout import base_of
 from weft.core.errors import ProgramError
 
 _TAKEN = {*sys.stdlib_module_names, "langgraph", "langchain", "weft"}
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
-MARKERS = ("langgraph.json", "pyproject.toml", "setup.py", ".git", "requirements.txt")
-
-
-def repository_of(path: Path) -> Path:
-    """The nearest folder above that looks like a project; the file's own folder where none does."""
-    package = package_root(path)
-    for folder in (path.parent, *path.parents[1:6]):
-        if any((folder / marker).exists() for marker in MARKERS):
-            return folder
-    return package
-
-
-def package_root(path: Path) -> Path:
-    """The folder that holds the outermost package of a file."""
-    folder = path.parent
-    while (folder / "__init__.py").exists() and folder.parent != folder:
-        folder = folder.parent
-    return folder
-
-
-def import_folders(path: Path) -> list[Path]:
-    """Where the program's own imports may be: as installed, from the repository, from src, from its own folder."""
-    repository = repository_of(path)
-    folders = [package_root(path), path.parent, repository / "src", repository, *_sources(repository)]
-    folders.append(_base(path))
-    return [each for each in dict.fromkeys(folders) if each.is_dir()]
 
 
 def run(path: Path, folder: Path, as_main: bool = False) -> types.ModuleType:
@@ -82,7 +56,7 @@ def _run_notebook(path: Path, folder: Path) -> types.ModuleType:
 
 
 def module_name(path: Path) -> str:
-    parts = list(path.relative_to(_base(path)).with_suffix("").parts)
+    parts = list(path.relative_to(base_of(path)).with_suffix("").parts)
     if parts[-1] == "__init__":
         parts.pop()
     name = ".".join(parts) if len(parts) > 1 else parts[0].replace("-", "_").replace(" ", "_").replace(".", "_")
@@ -104,56 +78,6 @@ def check_syntax(path: Path) -> None:
         raise ProgramError(
             subject=str(path), problem=f"cannot be read: {error}", way_out="give a Python file or a notebook"
         ) from error
-
-
-@functools.lru_cache(maxsize=4096)
-def _relative(path: Path) -> tuple[tuple[int, str], ...]:
-    """The relative imports of a file: how many folders up, and which module from there."""
-    if path.suffix == ".ipynb":
-        return ()
-    try:
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-    except (SyntaxError, OSError, UnicodeDecodeError, ValueError):
-        return ()
-    imports = (node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.level)
-    return tuple((node.level, module) for node in imports for module in _modules(node))
-
-
-def _modules(node: ast.ImportFrom) -> list[str]:
-    names = [f"{node.module}.{alias.name}" if node.module else alias.name for alias in node.names]
-    return [*([node.module] if node.module else []), *names]
-
-
-@functools.lru_cache(maxsize=256)
-def _base(path: Path) -> Path:
-    """The folder that module names count from: above the outermost package, which an __init__.py makes, or a relative
-    import out of this file or out of one that it imports so."""
-    highest, todo, seen = package_root(path), [path], {path}
-    while todo:
-        file = todo.pop()
-        for level, module in _relative(file):
-            if level > len(file.parents) - 1:
-                continue
-            highest = min(highest, file.parents[level], key=lambda folder: len(folder.parts))
-            inner = file.parents[level - 1] / module.replace(".", "/")
-            for each in (inner.with_suffix(".py"), inner / "__init__.py"):
-                if each not in seen and each.is_file():
-                    seen.add(each)
-                    todo.append(each)
-    return highest
-
-
-def _sources(repository: Path) -> list[Path]:
-    """`dependencies` of langgraph.json that are folders of the repository."""
-    config = repository / "langgraph.json"
-    if not config.exists():
-        return []
-    try:
-        entries = json.loads(config.read_text(encoding="utf-8")).get("dependencies", [])
-    except (ValueError, OSError):
-        return []
-    folders = [repository / entry for entry in entries if isinstance(entry, str) and entry.startswith(".")]
-    return [*folders, *(folder / "src" for folder in folders)]
 
 
 def _parents(name: str) -> list[str]:

@@ -12,7 +12,7 @@ from langchain_core.runnables import Runnable
 
 from weft.compiler.frontends.graphs.graph import Graph, Imported, Job
 from weft.compiler.frontends.graphs.observed import merge
-from weft.compiler.frontends.langgraph import program
+from weft.compiler.frontends.langgraph import layout, program
 from weft.compiler.frontends.langgraph.discover import Compiled, Found, chains_of, graphs_of, makers
 from weft.compiler.frontends.langgraph.finder import StubFinder, program_files
 from weft.compiler.frontends.langgraph.legacy import accept_old_arguments
@@ -29,12 +29,12 @@ class Session:
     def __init__(self, job: Job, files: list[Path]) -> None:
         limit(job)
         self._job = job
-        self._root = program.repository_of(files[0])
+        self._root = layout.repository_of(files[0])
         self._found: list[Found] = []
         self._module: types.ModuleType | None = None
         self._roots: list[str] = []
         outputs = Path(tempfile.mkdtemp(prefix="weft-import-"))
-        self._is_program = program_files([self._root, *(program.package_root(each) for each in files), outputs])
+        self._is_program = program_files([self._root, *(layout.top_of(each) for each in files), outputs])
         self.sandbox = Sandbox(self._is_program, outputs, self._root)
         self._finder = StubFinder(self._is_program, job.stub_in_try)
         self._compiled = Compiled(self._is_program)
@@ -52,7 +52,7 @@ class Session:
 
         builtins.__import__ = self._finder.importer()
         for path in files:
-            sys.path.extend(str(folder) for folder in program.import_folders(path) if str(folder) not in sys.path)
+            sys.path.extend(str(folder) for folder in layout.import_folders(path) if str(folder) not in sys.path)
 
     def read(self, path: Path, variable: str) -> None:
         sys.argv = [str(path)]

@@ -3,11 +3,14 @@
 import ast
 import builtins
 import functools
+import importlib
+import importlib.util
 import inspect
 import linecache
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from types import CodeType, FunctionType
+from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 from weft.compiler.frontends.langgraph.stubs import is_stub
@@ -19,8 +22,8 @@ Passed = tuple[tuple[object, ...], Mapping[str, object]]
 
 @dataclass(frozen=True)
 class Source:
-    """One function: `node` is its tree, `values` the names that its code can see, `owner` the object of a method,
-    `passed` the arguments that a partial gives it."""
+    """One function: `node` is its tree, `values` the names that its code can see, `owner` the object of a method
+    (its class where the object is made at run time), `passed` the arguments that a partial gives it."""
 
     node: FunctionNode
     function: FunctionType
@@ -42,7 +45,7 @@ class Source:
         cells = zip(self.function.__code__.co_freevars, self.function.__closure__ or (), strict=True)
         closed = {name: cell.cell_contents for name, cell in cells if _filled(cell)}
         globals_: dict[str, Any] = self.function.__globals__  # pyright: ignore
-        return {**vars(builtins), **globals_, **closed}
+        return {**vars(builtins), **globals_, **closed, **_imported(self.node, globals_)}
 
     @property
     def name(self) -> str:
@@ -62,7 +65,9 @@ class Source:
                 return self.values.get(name, MISSING)
             case ast.Attribute(value=base, attr=attribute):
                 owner = self.lookup(base)
-                return MISSING if owner is MISSING else _attribute(owner, attribute)
+                found = MISSING if owner is MISSING else _attribute(owner, attribute)
+                of_own_class = owner is self.owner and isinstance(owner, type) and isinstance(found, FunctionType)
+                return MethodType(found, owner) if of_own_class else found
             case _:
                 return MISSING
 
@@ -154,6 +159,31 @@ def _binds(name: ast.Name) -> bool:
     return isinstance(name.ctx, ast.Store | ast.Del)
 
 
+def _imported(node: FunctionNode, namespace: Mapping[str, Any]) -> dict[str, Any]:
+    """What the function itself imports of the program, and of what the program has loaded already."""
+    found: dict[str, Any] = {}
+    for each in ast.walk(node):
+        if isinstance(each, ast.ImportFrom):
+            module = _module("." * each.level + (each.module or ""), str(namespace.get("__package__") or ""))
+            names = {alias.asname or alias.name: getattr(module, alias.name, MISSING) for alias in each.names}
+            found |= {name: value for name, value in names.items() if module is not None and value is not MISSING}
+    return found
+
+
+@functools.lru_cache(maxsize=1024)
+def _module(name: str, package: str) -> ModuleType | None:
+    """Libraries that are not loaded stay so; a part of the program that fails has no names."""
+    try:
+        name = importlib.util.resolve_name(name, package)
+        if name in sys.modules:
+            return sys.modules[name]
+        spec = importlib.util.find_spec(name)
+        own = spec is not None and spec.origin is not None and "site-packages" not in spec.origin
+        return importlib.import_module(name) if own else None
+    except Exception:
+        return None
+
+
 def _filled(cell: Any) -> bool:
     try:
         _ = cell.cell_contents
@@ -164,6 +194,9 @@ def _filled(cell: Any) -> bool:
 
 def _attribute(owner: object, attribute: str) -> Any:
     try:
-        return inspect.getattr_static(owner, attribute) if isinstance(owner, type) else getattr(owner, attribute)
+        if not isinstance(owner, type):
+            return getattr(owner, attribute)
+        found = inspect.getattr_static(owner, attribute)
+        return found.__get__(None, owner) if isinstance(found, classmethod | staticmethod) else found
     except Exception:  # a property of the user's object may raise anything
         return MISSING

@@ -2,19 +2,18 @@
 """Runs compiled embedding models and encoders."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 
 from weft.core.errors import RunError
 from weft.runtime.engines.artifact import EMBED, ENCODE, Artifact
-from weft.runtime.engines.iree_device import Array, Device, Program, element_type
+from weft.runtime.engines.program import Array, Program
 
 
-class IreeEncoder:
-    def __init__(self, artifact: Artifact, module: Path, *, driver: str = "local-task") -> None:
+class CompiledEncoder:
+    def __init__(self, artifact: Artifact, program: Program) -> None:
         self._artifact = artifact
-        self._program = Program(Device(driver), module, artifact.parameters)
+        self._program = program
 
     def embed(self, texts: Sequence[Sequence[int]]) -> Array:
         """(texts, width), each of length 1."""
@@ -45,10 +44,8 @@ class IreeEncoder:
         counts = np.ones(batch, np.int64)
         for row, text in enumerate(texts):
             tokens[row, : len(text)], counts[row] = text, len(text)
-        device = self._program.device
-        given = [device.put(array, element_type("int64")) for array in (tokens, counts)]
-        (out,) = self._program.call(f"{phase}_b{batch}", given)
-        return device.get(out, np.dtype(np.float32))[: len(texts)]
+        out, _ = self._program.run(f"{phase}_b{batch}", (tokens, counts))
+        return out[: len(texts)]
 
     def _check(self, text: Sequence[int]) -> None:
         artifact = self._artifact

@@ -1,5 +1,5 @@
 # pyright: standard
-"""The engine that runs what the compiler generated: one module, on any driver that IREE has a device for.
+"""The engine that runs what the compiler generated, whichever runtime its code is for.
 
 The cache is a store of token rows, handed out in blocks; which rows a sequence holds goes into every call.
 """
@@ -7,7 +7,6 @@ The cache is a store of token rows, handed out in blocks; which rows a sequence 
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,10 +16,10 @@ from weft.core.errors import CapacityError, RunError
 from weft.policy.kv_blocks import BlockPool, Table
 from weft.runtime.engines.artifact import DECODE, MIN_CONTEXT, PREFILL, Artifact
 from weft.runtime.engines.base import Prefilled
-from weft.runtime.engines.iree_device import Array, Device, Program, element_type, open_store
+from weft.runtime.engines.program import Array, Program
 from weft.runtime.engines.requests import PLAIN, Emitted, Sampling, Terms, check_prompt
 from weft.runtime.engines.sampling import History, Row, draw
-from weft.runtime.kv.cache import NUMPY_OF_DTYPE, KvCache, KvShape
+from weft.runtime.kv.cache import KvCache, KvShape
 from weft.runtime.kv.convert import convert
 
 BLOCK = 16  # tokens
@@ -35,20 +34,15 @@ class _Sequence:
     slots: list[int] = field(default_factory=list)
 
 
-class IreeEngine:
+class CompiledEngine:
     """`tokens` is how many the cache holds, of all sequences together."""
 
-    def __init__(
-        self, artifact: Artifact, module: Path, *, driver: str = "local-task", tokens: int = DEFAULT_TOKENS
-    ) -> None:
+    def __init__(self, artifact: Artifact, program: Program, *, tokens: int = DEFAULT_TOKENS) -> None:
         self._artifact = artifact
-        self._program = Program(Device(driver), module, artifact.parameters)
-        self._dtype = NUMPY_OF_DTYPE[artifact.dtype]
+        self._program = program
         self._pool = BlockPool(-(-tokens // BLOCK), BLOCK)
         shape = (artifact.layers, self._pool.blocks * BLOCK, artifact.kv_heads, artifact.head_dim)
-        self._keys, self._values = (
-            open_store(self._program.device, shape, self._dtype, element_type(artifact.dtype)) for _ in range(2)
-        )
+        self._keys, self._values = (program.store(shape) for _ in range(2))
         self._ids = itertools.count()
         self._sequences: dict[int, _Sequence] = {}
 
@@ -130,13 +124,13 @@ class IreeEngine:
         for state, tokens in zip(states, new, strict=True):
             self._grow(state, state.length + len(tokens))
         width = 1 if phase == DECODE else max(2, max(len(tokens) for tokens in new))
-        logits, keys, values = self._call(f"{phase}_b{batch}", states, new, (batch, width))
+        logits, (keys, values) = self._call(f"{phase}_b{batch}", states, new, (batch, width))
         for row, (state, tokens) in enumerate(zip(states, new, strict=True)):
             slots = state.slots[state.length : state.length + len(tokens)]
             self._keys.write(slots, keys, row * width)
             self._values.write(slots, values, row * width)
             state.length += len(tokens)
-        return self._program.device.get(logits, np.dtype(np.float32))[: len(states)]
+        return logits[: len(states)]
 
     def export_kv(self, sequence: int) -> KvCache:
         state = self._state(sequence)
@@ -164,7 +158,7 @@ class IreeEngine:
 
     def _call(
         self, entry: str, states: Sequence[_Sequence], new: Sequence[Sequence[int]], shape: tuple[int, int]
-    ) -> list[Any]:
+    ) -> tuple[Array, Sequence[Any]]:
         """Rows beyond the sequences are padding: they see nothing, and nobody looks at what comes out."""
         batch, _ = shape
         before = max(MIN_CONTEXT, max(-(-state.length // BLOCK) * BLOCK for state in states))
@@ -174,9 +168,7 @@ class IreeEngine:
             tokens[row, : len(given)] = given
             starts[row], counts[row] = state.length, len(given)
             context[row, : state.length] = state.slots[: state.length]
-        device = self._program.device
-        integers = [device.put(array, element_type("int64")) for array in (tokens, starts, counts, context)]
-        return self._program.call(entry, [*integers, self._keys.view, self._values.view])
+        return self._program.run(entry, (tokens, starts, counts, context), (self._keys, self._values))
 
     def _batch(self, phase: str, count: int) -> int:
         """The smallest compiled batch that holds so many sequences."""

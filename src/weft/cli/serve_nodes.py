@@ -1,0 +1,58 @@
+"""Where `weft serve` starts nodes: on this machine, or on a Ray cluster."""
+
+import contextlib
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from weft.control.backends.fleet import Fleet
+from weft.control.backends.local import LocalFleet
+from weft.control.backends.supervise import FAST
+from weft.core.deployment import Deployment
+from weft.core.errors import MissingProgramError
+from weft.runtime.client import NodeClient
+from weft.runtime.spec import NodeSpec
+from weft.serve.dispatch import pool_of
+from weft.serve.placement import LocalModels, node_specs
+
+
+@dataclass(frozen=True, slots=True)
+class Nodes:
+    """What nodes are started with; `replicas` by pool. They are this machine's, or those of the Ray cluster `ray`."""
+
+    models: LocalModels
+    emulate: bool
+    replicas: Mapping[str, int]
+    ray: str | None = None
+
+    def specs(self, deployment: Deployment) -> Sequence[NodeSpec]:
+        return node_specs(deployment, self.models, emulate=self.emulate, replicas=self.replicas)
+
+
+OnJoin = Callable[[NodeClient], None]
+Start = Callable[[Deployment, OnJoin], Fleet[Any]]
+"""Makes the fleet of one agent, which tells who can be called."""
+
+
+@contextlib.asynccontextmanager
+async def started_by(nodes: Nodes) -> AsyncGenerator[Start, None]:
+    if nodes.ray is None:
+        yield lambda deployment, on_join: LocalFleet(nodes.specs(deployment), detection=FAST, on_join=on_join)
+        return
+    try:
+        from weft.control.backends.ray_cluster import RayCluster
+        from weft.control.backends.ray_fleet import RayFleet, on_its_device
+    except ModuleNotFoundError as error:
+        raise MissingProgramError(
+            subject=f"--ray {nodes.ray}", problem=f"needs {error.name}", way_out="pip install 'weft[ray]'"
+        ) from error
+    async with RayCluster(nodes.ray) as cluster:
+
+        def start(deployment: Deployment, on_join: OnJoin) -> RayFleet:
+            pools = {pool.name: pool for pool in deployment.pools}
+            placed = [(spec, pools[pool_of(spec.name)]) for spec in nodes.specs(deployment)]
+            if not nodes.emulate:
+                placed = [(on_its_device(spec, pool), pool) for spec, pool in placed]
+            return RayFleet(placed, cluster, detection=FAST, on_join=on_join)
+
+        yield start
