@@ -304,6 +304,7 @@ async def hit(server: Server | Routed, fault: str, run: int, expected: list[str]
         await _begun(streams)
     doing = asyncio.create_task(FAULTS[fault](victim))
     if fault == "gateway":
+        await doing
         server.wait()
         await server.up()
     after = await _after(server.port)

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.runtime import checkpoints
+from tests.runtime.replies import tokens_of
 from weft.core.errors import RunError, WireError
 from weft.runtime.engines.requests import Request
 from weft.runtime.engines.torch_engine import TorchEngine
@@ -29,7 +30,7 @@ def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def expected(model_dir: Path) -> list[int]:
     engine = TorchEngine.load(model_dir)
     prefilled = engine.prefill(PROMPT)
-    return [prefilled.first_token, *engine.decode(prefilled.sequence, STEPS, ())]
+    return [prefilled.first_token, *tokens_of(engine.decode(prefilled.sequence, STEPS))]
 
 
 def moved(source: KvSource, there: TorchEngine, first_token: int, run: int = 16) -> int:
@@ -62,7 +63,7 @@ def test_a_cache_enters_in_any_form(model_dir: Path, expected: list[int], form: 
     sequence = moved(source, there, prefilled.first_token)
     source.close()
     before = there.load_now
-    assert [prefilled.first_token, *there.decode(sequence, STEPS, ())] == expected
+    assert [prefilled.first_token, *tokens_of(there.decode(sequence, STEPS))] == expected
     assert before.allocated_blocks == 3  # its own, which the decode took over: nothing was copied
     there.release(sequence)
     here.release(prefilled.sequence)
@@ -80,7 +81,7 @@ def test_without_blocks_it_waits_in_main_memory(model_dir: Path, expected: list[
     assert there.load_now.allocated_blocks == 3
     there.release(held.sequence)
     kept.close()
-    assert [prefilled.first_token, *there.decode(sequence, STEPS, ())] == expected
+    assert [prefilled.first_token, *tokens_of(there.decode(sequence, STEPS))] == expected
 
 
 def test_what_is_read_stays_until_it_is_given_back(model_dir: Path) -> None:
@@ -89,7 +90,7 @@ def test_what_is_read_stays_until_it_is_given_back(model_dir: Path) -> None:
     source = engine.open_export(prefilled.sequence)
     before = [bytes(piece) for piece in source.read(0, 0, len(PROMPT))]
     with pytest.raises(RunError, match="is being sent"):
-        list(engine.decode(prefilled.sequence, 2, ()))
+        list(engine.decode(prefilled.sequence, 2))
     engine.release(prefilled.sequence)
     engine.release(engine.prefill([7] * 15).sequence)  # takes what is free, not what is lent to the reader
     assert [bytes(piece) for piece in source.read(0, 0, len(PROMPT))] == before

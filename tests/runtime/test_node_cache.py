@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.runtime import checkpoints
+from tests.runtime.replies import tokens_of
 from weft.core.errors import InputError
 from weft.core.program import StepKind
 from weft.policy.block_hash import block_hashes
@@ -41,7 +42,7 @@ def expected(model_dir: Path) -> list[int]:
 def reply(engine: TorchEngine, prompt: list[int] = PROMPT, salt: str = "") -> tuple[list[int], int]:
     """Its tokens, and how many of the prompt were not computed."""
     prefilled = engine.prefill(prompt, salt=salt)
-    tokens = [prefilled.first_token, *engine.decode(prefilled.sequence, STEPS, ())]
+    tokens = [prefilled.first_token, *tokens_of(engine.decode(prefilled.sequence, STEPS))]
     engine.release(prefilled.sequence)
     return tokens, prefilled.cached_tokens
 

@@ -26,6 +26,7 @@ COMMANDS = (
     "memory",
     "demo",
     "simulate",
+    "control",
     "opt",
     "interpret",
     "catalog",

@@ -24,12 +24,15 @@ from weft.cli.run import Corpus, Emulate, Model, Stt
 from weft.cli.serve_nodes import Nodes, Start, started_by
 from weft.compiler.pipeline import compile_agent
 from weft.compiler.request import CompileRequest
+from weft.control.loop import Loop
 from weft.core.deployment import Deployment
 from weft.core.errors import InputError
+from weft.policy.scaling import Scaling, ScalingConfig
+from weft.serve.admitting import Door
 from weft.serve.agents import Agents, ServedAgent
 from weft.serve.api.app import App
 from weft.serve.api.keys import Keys, digest_of
-from weft.serve.dispatch import Dispatcher
+from weft.serve.dispatch import Dispatcher, pool_of
 from weft.serve.server import Address, check_open, listening
 
 Served = Annotated[list[str] | None, typer.Argument(help="Agents (file.py, .mlir) or plans (weft plan --json).")]
@@ -38,12 +41,15 @@ Port = Annotated[int, typer.Option(help="Port to listen at; 0 takes one that is 
 KeyFile = Annotated[Path | None, typer.Option("--keys", help="File of API keys' digests; needed off loopback.")]
 NewKey = Annotated[str | None, typer.Option("--new-key", help="Make a key of this name, add it to --keys, and end.")]
 Replicas = Annotated[int | None, typer.Option(help="Nodes here for each pool [default: the plan's, if cores allow].")]
+Control = Annotated[int | None, typer.Option("--control", help="Scale each pool with the load, up to so many nodes.")]
+Admit = Annotated[bool, typer.Option("--admission", help="Refuse runs at once (429) that would miss the objective.")]
 Ray = Annotated[str | None, typer.Option(help="Start nodes on this Ray cluster: HOST:PORT, or auto.")]
 AtOnce = Annotated[int, typer.Option(help="Runs under way at once; more are refused with 429.")]
 RunLimit = Annotated[float, typer.Option("--run-limit", help="Seconds that one run may take.")]
 Grace = Annotated[float, typer.Option(help="Seconds that runs have to end when the server is stopped.")]
 
 
+LOCAL_START_S = 10.0  # of a node on this machine
 REVIVAL_S = 60.0
 """A step waits so long for a node of its pool to come back."""
 
@@ -63,6 +69,8 @@ class HereOptions:
     corpus: Corpus = None
     emulate: Emulate = False
     replicas: Replicas = None
+    control: Control = None
+    admission: Admit = False
     ray: Ray = None
 
 
@@ -93,8 +101,12 @@ def serve(what: WhatOptions, here: HereOptions, cache: CacheOptions, door: DoorO
     check_open(wanted, keys)
     deployments = _distinct([_deployment(agent, what) for agent in what.agents])
     models = replace(local_models(here.model, here.stt, here.corpus), cache=cache.tiers())
+    if here.control is not None and here.ray is not None:
+        raise InputError(subject="--control", problem="scales nodes of this machine", way_out="leave out --ray")
     replicas = _replicas(deployments, here)
-    asyncio.run(_serve(deployments, Nodes(models, here.emulate, replicas, here.ray), wanted.bindable(), keys, door))
+    asyncio.run(
+        _serve(deployments, Nodes(models, here.emulate, replicas, here.ray), wanted.bindable(), keys, door, here)
+    )
 
 
 def _replicas(deployments: list[Deployment], here: HereOptions) -> Mapping[str, int]:
@@ -123,12 +135,14 @@ def _distinct(deployments: list[Deployment]) -> list[Deployment]:
     return deployments
 
 
-async def _serve(deployments: list[Deployment], nodes: Nodes, address: Address, keys: Keys, door: DoorOptions) -> None:
+async def _serve(
+    deployments: list[Deployment], nodes: Nodes, address: Address, keys: Keys, door: DoorOptions, here: HereOptions
+) -> None:
     console, stop = wide_console(), _stopped_by_signals()
     async with contextlib.AsyncExitStack() as stack:
         with console.status("starting node processes"):
             start = await stack.enter_async_context(started_by(nodes))
-            served = [await _served(each, start, door.run_limit, stack) for each in deployments]
+            served = [await _served(each, start, door.run_limit, here, stack) for each in deployments]
         agents = Agents({agent.name: agent for agent in served})
         app = App(agents, keys, at_once=door.at_once)
         async with listening(app, address, door.grace):
@@ -137,11 +151,20 @@ async def _serve(deployments: list[Deployment], nodes: Nodes, address: Address, 
             console.print(f"stopping: {agents.running} runs have {door.grace:g} s to end")
 
 
-async def _served(deployment: Deployment, start: Start, run_s: float, stack: contextlib.AsyncExitStack) -> ServedAgent:
+async def _served(
+    deployment: Deployment, start: Start, run_s: float, here: HereOptions, stack: contextlib.AsyncExitStack
+) -> ServedAgent:
     """Its nodes are kept up: what dies starts again, and what it was at goes on elsewhere, or there."""
     dispatcher = Dispatcher(deployment, revival_s=REVIVAL_S)
-    await stack.enter_async_context(start(deployment, dispatcher.join))
-    return ServedAgent(deployment, dispatcher, run_s)
+    fleet = await stack.enter_async_context(start(deployment, dispatcher.join))
+    agent = ServedAgent(deployment, dispatcher, run_s)
+    agent.door = Door(deployment, dispatcher) if here.admission else None
+    if here.control is not None:
+        first = {spec.name: spec for spec in fleet.specs if pool_of(spec.name) == spec.name}
+        terms = ScalingConfig(most=here.control, start_s=LOCAL_START_S)
+        looping = asyncio.create_task(Loop(agent, fleet, first, Scaling(deployment, terms)).run())
+        stack.callback(looping.cancel)
+    return agent
 
 
 def _stopped_by_signals() -> asyncio.Event:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from weft.core.deployment import Deployment
 from weft.core.errors import CapacityError, ProgramError
 from weft.core.program import Block, Program, Step
 
@@ -67,6 +68,15 @@ class Priority:
     def rank(self, step: str, run_started_s: float, ready_s: float) -> float:
         latest_start_s = run_started_s + self._allowance_s - self._path.remaining_s[step]
         return min(max(latest_start_s, ready_s - self._patience_s), ready_s + self._patience_s)
+
+
+def critical_path(deployment: Deployment) -> CriticalPath:
+    """With the times that the plan assumed; the declared one of a step of which the plan says none."""
+    steps = deployment.program.steps
+    times = {step.name: deployment.route(step.name).latency_s for step in steps}
+    for step in steps:
+        times[step.name] = times[step.name] or float(step.attributes.get("core_s", 0.0))
+    return CriticalPath(deployment.program, times)
 
 
 def _longest_paths(block: Block, step_s: Mapping[str, float]) -> dict[str, float]:

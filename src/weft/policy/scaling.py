@@ -20,6 +20,9 @@ from math import ceil, exp
 from weft.core.deployment import Deployment, Pool
 from weft.core.errors import CapacityError
 
+SLACK = 0.05
+"""Of a replica: no rate is known so well that less would count."""
+
 
 @dataclass(frozen=True, slots=True)
 class ScalingConfig:
@@ -89,7 +92,7 @@ class Action:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Of one pool: what it needs and why, and what keeps it from that. `needed` is before caps."""
+    """Of one pool: what it is to have and why, and what keeps it from having more."""
 
     pool: str
     have: int
@@ -157,7 +160,7 @@ class Scaling:
         config, pool, have = self._config, self._pools[seen.name], seen.ready + seen.starting
         wanted_per_s = rate + seen.waiting / self._visits[seen.name] / config.clear_s
         load = pool.replicas * pool.utilisation / self._planned_per_s * wanted_per_s * seen.slow
-        needed = max(1, ceil(load / config.utilisation - 1e-9))
+        needed = max(1, ceil(load / config.utilisation - SLACK))
         why = f"{rate:.3g} runs/s, load {load:.2f} replicas"
         if seen.waiting:
             why += f", {seen.waiting} wait"

@@ -8,6 +8,7 @@ from weft.core.deployment import Deployment
 from weft.core.errors import RunError
 from weft.runtime.client import NodeClient
 from weft.runtime.values import Value
+from weft.serve.admitting import Door
 from weft.serve.cost import run_usd
 from weft.serve.dispatch import Dispatcher
 from weft.serve.hints import NO_HINTS, RunHints
@@ -27,6 +28,8 @@ class ServedAgent:
     failed: int = 0
     cancelled: int = 0
     usd: float = 0.0
+    door: Door | None = None
+    """Refuses runs that would miss the objective; None: takes all."""
     dispatcher: Dispatcher = field(init=False)
 
     def __post_init__(self) -> None:
@@ -37,11 +40,17 @@ class ServedAgent:
     def name(self) -> str:
         return self.deployment.program.name
 
+    def admit(self, inputs: Mapping[str, Value]) -> None:
+        """Raises OverloadError, with the time after which to try again. To be asked before a run begins."""
+        if self.door is not None:
+            self.door.admit(inputs)
+
     async def run(
         self, inputs: Mapping[str, Value], on_event: OnEvent, terms: Terms, hints: RunHints = NO_HINTS
     ) -> RunOutcome:
         """One run, to its end; cancelling it cancels its steps on their nodes. Raises RunError after `run_s`."""
         deployment = on_terms(self.deployment, terms)
+        promised = None if self.door is None else self.door.promised_s(inputs)
         self.running += 1
         try:
             async with asyncio.timeout(self.run_s):
@@ -57,6 +66,8 @@ class ServedAgent:
             raise
         finally:
             self.running -= 1
+        if self.door is not None and promised is not None:
+            self.door.turned_out(promised[0], outcome.record)
         self.ended += 1
         self.usd += run_usd(self.deployment, outcome.record)
         return outcome

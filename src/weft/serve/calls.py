@@ -22,7 +22,7 @@ from weft.runtime.values import KvHandle, Value
 from weft.serve.dispatch import Dispatcher
 from weft.serve.hints import NO_HINTS, RunHints
 from weft.serve.live_node import LiveNode
-from weft.serve.prompts import hashes_of, prompt_bytes
+from weft.serve.prompts import USUAL_REPLY, model_request, prompt_bytes
 
 ATTEMPTS = 4  # of one step: the first, and as many deaths in a row as a run is expected to live through
 READ_ONLY = (
@@ -33,7 +33,6 @@ READ_ONLY = (
     StepKind.MEMORY_SEARCH,
     StepKind.RECALL,
 )
-USUAL_REPLY = 128  # tokens, where a step says nothing
 
 Piece = Token | bytes
 OnPiece = Callable[[Ready, Piece], None]
@@ -123,7 +122,7 @@ class Calls:
         finally:
             tally.queued_tokens -= request.prompt
             tally.waiting -= 1
-        self._learn(node, node.prefilled(predicted_s, time.monotonic() - began_s))
+        self._dispatcher.learned(node, news=node.prefilled(predicted_s, time.monotonic() - began_s))
         if not said:
             dispatcher.sizes.counted(prompt, result.metrics.input_tokens)
         for value in result.outputs:
@@ -159,7 +158,7 @@ class Calls:
             node.tally.running -= 1
         made = 0 if reply is None else len(reply.told) - before
         if made > 0:
-            self._learn(node, node.decoded(predicted_s, (time.monotonic() - began_s) / made))
+            self._dispatcher.learned(node, news=node.decoded(predicted_s, (time.monotonic() - began_s) / made))
         return node.client, result
 
     async def _other(self, ready: Ready, asked: "_Asked") -> tuple[NodeClient, CallResult]:
@@ -191,7 +190,7 @@ class Calls:
             tally.running -= 1
         took_s = time.monotonic() - began_s
         self._dispatcher.hedging(ready.step.name).took(took_s)
-        self._learn(node, node.prefilled(predicted_s, took_s))
+        self._dispatcher.learned(node, news=node.prefilled(predicted_s, took_s))
         return node.client, result
 
     async def _ask(
@@ -262,10 +261,10 @@ class Calls:
         return self._replies.setdefault((ready.step.name, ready.visit), _Reply(ready))
 
     def _request(self, step: Step, prompt: bytes, said: int) -> Request:
-        session, tokens = self._hints.session, self._dispatcher.sizes.tokens(prompt)
-        output = int(step.attributes.get("osl", USUAL_REPLY))
-        kv_bytes = self._dispatcher.kv_bytes_per_token(step)
-        return Request(tokens + said, max(1, output - said), hashes_of(prompt), session, kv_bytes_per_token=kv_bytes)
+        request = model_request(step, prompt, self._dispatcher.sizes, said)
+        request.session = self._hints.session
+        request.kv_bytes_per_token = self._dispatcher.kv_bytes_per_token(step)
+        return request
 
     def _is_new_sound(self, ready: Ready, number: int) -> bool:
         """Whether the piece of this number has not come from anybody yet."""
@@ -273,10 +272,6 @@ class Calls:
         fresh = number > self._sounds.get(visit, 0)
         self._sounds[visit] = max(self._sounds.get(visit, 0), number)
         return fresh
-
-    def _learn(self, node: LiveNode, changed: bool) -> None:
-        if changed:
-            self._dispatcher.told(node)
 
     def _left_s(self, step: Step) -> float | None:
         if self._until_s is None:

@@ -151,9 +151,13 @@ class Dispatcher:
             self._take_out(node)
             self._index.remove_worker(node.number)
 
-    def told(self, node: LiveNode) -> None:
-        """Routers are to know its speed anew."""
-        self._each_group(node, lambda group: group.renew(node))
+    def learned(self, node: LiveNode, *, news: bool) -> None:
+        """A call of it ended; `news`: routers should know its speed anew."""
+        if news:
+            self._each_group(node, lambda group: group.renew(node))
+        for other in () if node.pool is None else self.members(node.pool.name):
+            if other is not node and other.relax(node):
+                self._each_group(other, lambda group, other=other: group.renew(other))
 
     # inside
 

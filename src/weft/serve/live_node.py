@@ -10,7 +10,7 @@ from weft.policy.workers import Tally, Worker
 from weft.runtime.client import NodeClient
 
 LEAST_S = 1e-4  # of anything that the plan gives no time
-LEARN, LIMIT = 0.2, math.log(1000.0)
+LEARN, FORGET, LIMIT = 0.2, 0.01, math.log(1000.0)
 NEWS = math.log(1.1)  # a router is told when a node's speed has changed by so much
 
 
@@ -50,6 +50,11 @@ class LiveNode:
     def takes_work(self) -> bool:
         return not self.draining and not self.client.died.done()
 
+    @property
+    def slow(self) -> float:
+        """How much longer than planned its steps take; at least 1."""
+        return max(1.0, math.exp(self._prefill_log), math.exp(self._step_log))
+
     def prefilled(self, predicted_s: float, actual_s: float) -> bool:
         """How a prediction of a prefill, or of a step without tokens, turned out. Whether routers should be told."""
         self._prefill_log = _nearer(self._prefill_log, predicted_s, actual_s)
@@ -58,6 +63,12 @@ class LiveNode:
     def decoded(self, predicted_s: float, actual_s: float) -> bool:
         """The same of the time between two tokens."""
         self._step_log = _nearer(self._step_log, predicted_s, actual_s)
+        return self._tell()
+
+    def relax(self, towards: "LiveNode") -> bool:
+        """What was learned of a node that is not asked fades, else it would never be asked again."""
+        self._prefill_log += FORGET * (towards._prefill_log - self._prefill_log)
+        self._step_log += FORGET * (towards._step_log - self._step_log)
         return self._tell()
 
     def _tell(self) -> bool:

@@ -6,11 +6,14 @@ beginnings are found whatever the tokenizer; one block stands for `BLOCK_TOKENS`
 
 from collections.abc import Iterable
 
+from weft.core.program import Step
 from weft.policy.block_hash import block_hashes
+from weft.policy.workers import Request
 
 BLOCK_BYTES, BLOCK_TOKENS = 64, 16
 WORD_BYTES = 4  # block hashes are of 32-bit ids
 LEARN = 0.1
+USUAL_REPLY = 128  # tokens, where a step says nothing
 
 
 def prompt_bytes(inputs: Iterable[object]) -> bytes:
@@ -34,6 +37,12 @@ class PromptSizes:
         """What a node found a prompt to be."""
         if tokens > 0 and prompt:
             self._bytes_per_token += LEARN * (len(prompt) / tokens - self._bytes_per_token)
+
+
+def model_request(step: Step, prompt: bytes, sizes: PromptSizes, said: int = 0) -> Request:
+    """A model call as a router sees it; `said` tokens of its reply are there already."""
+    output = int(step.attributes.get("osl", USUAL_REPLY))
+    return Request(sizes.tokens(prompt) + said, max(1, output - said), hashes_of(prompt))
 
 
 def hashes_of(prompt: bytes) -> tuple[int, ...]:

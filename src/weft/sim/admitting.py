@@ -2,10 +2,10 @@
 
 from weft.core.deployment import Deployment
 from weft.policy.admission import Admission
+from weft.policy.priority import critical_path
 from weft.sim.calls import LlmCall
 from weft.sim.kernel import Kernel, seconds
 from weft.sim.routing import PoolRouter
-from weft.sim.urgency import critical_path
 
 
 class Door:

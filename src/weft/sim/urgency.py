@@ -3,7 +3,7 @@
 from enum import StrEnum
 
 from weft.core.deployment import Deployment
-from weft.policy.priority import CriticalPath, Priority
+from weft.policy.priority import Priority, critical_path
 from weft.sim.calls import LlmCall
 from weft.sim.kernel import seconds
 
@@ -33,11 +33,3 @@ def urgency_of(deployment: Deployment, kind: PriorityKind | None) -> Urgency | N
     if kind is None:
         kind = PriorityKind.SLACK if deployment.slo.e2e_s is not None else PriorityKind.ARRIVAL
     return Urgency(deployment) if kind is PriorityKind.SLACK else None
-
-
-def critical_path(deployment: Deployment) -> CriticalPath:
-    steps = deployment.program.steps
-    times = {step.name: deployment.route(step.name).latency_s for step in steps}
-    for step in steps:
-        times[step.name] = times[step.name] or float(step.attributes.get("core_s", 0.0))
-    return CriticalPath(deployment.program, times)

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence, Set
 from types import MappingProxyType, TracebackType
 from typing import Generic, Protocol, Self, TypeVar
 
@@ -48,7 +48,7 @@ class Fleet(Generic[N]):
         ready_timeout_s: float = READY_TIMEOUT_S,
         on_join: Callable[[NodeClient], None] | None = None,
     ) -> None:
-        self._specs = tuple(specs)
+        self.specs = tuple(specs)
         self._ready_timeout_s = ready_timeout_s
         self._spawn = spawn
         self._on_join = on_join
@@ -58,7 +58,7 @@ class Fleet(Generic[N]):
 
     async def __aenter__(self) -> Self:
         try:
-            self._nodes = {spec.name: await self._spawn(spec) for spec in self._specs}
+            self._nodes = {spec.name: await self._spawn(spec) for spec in self.specs}
             await asyncio.gather(*(self._connect(node) for node in self._nodes.values()))
         except BaseException:
             await self._stop()
@@ -77,6 +77,12 @@ class Fleet(Generic[N]):
         """By node name: the pool's, with #1, #2, … behind it for its further replicas."""
         named = {name: node.client for name, node in self._nodes.items()}
         return MappingProxyType({name: client for name, client in named.items() if client is not None})
+
+    @property
+    def absent(self) -> Set[str]:
+        """Nodes that died and are about to come back."""
+        gone = {name for name, node in self._nodes.items() if node.client is None or node.client.died.done()}
+        return gone & self._keeping.keys()
 
     async def add(self, spec: NodeSpec) -> NodeClient:
         """One more node, ready to be called."""

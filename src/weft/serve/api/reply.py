@@ -31,6 +31,13 @@ class Reply:
     words: str = ""
     outcome: RunOutcome | None = None
 
+    def __post_init__(self) -> None:
+        """Raises ApiError 429 where the run would miss its objective: before anything is said."""
+        try:
+            self.agent.admit(self.inputs)
+        except WeftError as error:
+            raise as_api_error(error) from error
+
     async def whole(self) -> Value:
         """What the agent returns. Raises ApiError."""
         return await self._run(self._note)

@@ -1,0 +1,62 @@
+"""What the control loop would do now: at a given rate of runs, or at that of a server that is watched for a while."""
+
+import re
+import time
+import urllib.request
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.error import URLError
+
+from weft.core.deployment import Deployment
+from weft.core.errors import InputError
+from weft.policy.scaling import Decision, PoolSeen, Scaling, ScalingConfig, Snapshot
+
+LONG_S = 1e5  # after so long at one rate every mean is that rate
+_LINE = re.compile(r"^(?P<name>\w+?)(?:_total)?(?:\{(?P<labels>.*)\})? (?P<value>\S+)$", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """What a server's /metrics say of one agent."""
+
+    runs: float
+    nodes: Mapping[str, int]
+
+
+def decide_at(deployment: Deployment, config: ScalingConfig, rate_per_s: float, nodes: Mapping[str, int]) -> Decision:
+    """With so many nodes a pool (the planned replicas where nothing is said), after a long time at this rate."""
+    scaling = Scaling(deployment, config)
+    pools = tuple(PoolSeen(pool.name, nodes.get(pool.name, pool.replicas)) for pool in deployment.pools)
+    scaling.decide(Snapshot(0.0, 0, ()))
+    return scaling.decide(Snapshot(LONG_S, round(rate_per_s * LONG_S), pools))
+
+
+def watch(url: str, agent: str, over_s: float) -> tuple[float, Mapping[str, int]]:
+    """Runs a second over so long, and nodes by pool."""
+    before, began_s = _look(url, agent), time.monotonic()
+    time.sleep(over_s)
+    after = _look(url, agent)
+    return max(0.0, after.runs - before.runs) / (time.monotonic() - began_s), after.nodes
+
+
+def _look(url: str, agent: str) -> Watched:
+    try:
+        with urllib.request.urlopen(f"{url.rstrip('/')}/metrics", timeout=10) as answer:
+            text = answer.read().decode()
+    except (URLError, OSError, ValueError) as error:
+        problem, way_out = f"does not answer at /metrics ({error})", "give the address that `weft serve` prints"
+        raise InputError(subject=f"--url {url}", problem=problem, way_out=way_out) from error
+    runs, nodes = 0.0, dict[str, int]()
+    for found in _LINE.finditer(text):
+        labels = dict(re.findall(r'(\w+)="([^"]*)"', found["labels"] or ""))
+        if labels.get("agent") != agent:
+            continue
+        if found["name"] in ("weft_runs", "weft_runs_running"):
+            runs += float(found["value"])
+        if found["name"] == "weft_nodes":
+            nodes[labels["pool"]] = round(float(found["value"]))
+    if not nodes:
+        raise InputError(
+            subject=f"--url {url}", problem=f"serves no agent {agent!r}", way_out="give the plan that it serves"
+        )
+    return Watched(runs, nodes)

@@ -1,0 +1,130 @@
+"""The control loop on live nodes: `policy.scaling`, shown what a Dispatcher sees, and its actions done to a fleet."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine, Set
+from dataclasses import dataclass, field
+from itertools import count
+from typing import Any, Protocol
+
+import msgspec
+
+from weft.core.errors import WeftError
+from weft.policy.scaling import Action, Change, Decision, PoolSeen, Scaling, Snapshot
+from weft.runtime.client import NodeClient
+from weft.runtime.spec import NodeSpec
+from weft.serve.agents import ServedAgent
+from weft.serve.dispatch import pool_of, replica_name
+
+_log = logging.getLogger(__name__)
+
+
+class Fleet(Protocol):
+    """Where nodes come from and go to: LocalFleet, or Ray."""
+
+    @property
+    def absent(self) -> Set[str]:
+        """Nodes that died and are about to come back."""
+        ...
+
+    async def add(self, spec: NodeSpec) -> NodeClient: ...
+    async def remove(self, name: str) -> None: ...
+
+
+@dataclass(slots=True)
+class Loop:
+    """`specs` are of the first replica of each pool, by name. What is busy `drain_s` after it was drained is ended: its
+    calls go on elsewhere."""
+
+    agent: ServedAgent
+    fleet: Fleet
+    specs: dict[str, NodeSpec]
+    scaling: Scaling
+    every_s: float = 1.0
+    drain_s: float = 60.0
+    on_decision: Callable[[Decision], None] = field(default=lambda _: None)
+    _starting: dict[str, set[str]] = field(default_factory=dict[str, set[str]])
+    _draining: dict[str, set[str]] = field(default_factory=dict[str, set[str]])
+    _work: set[asyncio.Task[None]] = field(default_factory=set[asyncio.Task[None]])
+
+    async def run(self) -> None:
+        """Until it is cancelled."""
+        try:
+            while True:
+                self.look()
+                await asyncio.sleep(self.every_s)
+        finally:
+            for task in self._work:
+                task.cancel()
+            await asyncio.gather(*self._work, return_exceptions=True)
+
+    def look(self) -> Decision:
+        decision = self.scaling.decide(self.snapshot())
+        for action in decision.actions:
+            _log.warning("%s", action)
+            self._do(action)
+        self.on_decision(decision)
+        return decision
+
+    def snapshot(self) -> Snapshot:
+        agent = self.agent
+        arrived = agent.running + agent.ended + agent.failed + agent.cancelled
+        pools = tuple(self._seen(pool.name) for pool in agent.deployment.pools)
+        return Snapshot(asyncio.get_running_loop().time(), arrived, pools)
+
+    def _seen(self, pool: str) -> PoolSeen:
+        members = self.agent.dispatcher.members(pool)
+        waiting = sum(max(0, each.under_way - each.told.places) for each in members)
+        coming = {name for name in self.fleet.absent if pool_of(name) == pool} | self._of(self._starting, pool)
+        starting = len(coming - {each.client.name for each in members})
+        model = self.agent.deployment.pool(pool).model is not None  # the plan knows no time of its own of CPU steps
+        slow = max((each.slow for each in members), default=1.0) if model else 1.0
+        return PoolSeen(pool, len(members), starting, len(self._of(self._draining, pool)), waiting, slow)
+
+    def _do(self, action: Action) -> None:
+        for _ in range(action.count):
+            work = self._start(action.pool) if action.change is Change.START else self._drain(action.pool)
+            if work is not None:
+                task = asyncio.create_task(work)
+                self._work.add(task)
+                task.add_done_callback(self._work.discard)
+
+    def _start(self, pool: str) -> Coroutine[Any, Any, None]:
+        """One more replica, under a name that nobody has."""
+        taken = self._of(self._starting, pool) | self._of(self._draining, pool) | self.fleet.absent
+        taken |= {node.client.name for node in self.agent.dispatcher.nodes.values()}
+        name = next(each for number in count() if (each := replica_name(pool, number)) not in taken)
+        self._of(self._starting, pool).add(name)
+        return self._started(pool, name)
+
+    async def _started(self, pool: str, name: str) -> None:
+        try:
+            await self.fleet.add(msgspec.structs.replace(self.specs[pool], name=name))
+        except WeftError as error:
+            _log.warning("%s did not start: %s", name, error)  # the next look decides again
+        finally:
+            self._of(self._starting, pool).discard(name)
+
+    def _drain(self, pool: str) -> Coroutine[Any, Any, None] | None:
+        """The replica with the least to do gets nothing new, and ends when it has nothing left."""
+        members = self.agent.dispatcher.members(pool)
+        if not members:
+            return None
+        least = min(members, key=lambda each: each.under_way)
+        name = least.client.name
+        self.agent.dispatcher.drain(name)
+        self._of(self._draining, pool).add(name)
+        return self._drained(pool, name, lambda: least.under_way)
+
+    async def _drained(self, pool: str, name: str, under_way: Callable[[], int]) -> None:
+        try:
+            async with asyncio.timeout(self.drain_s):
+                while under_way():
+                    await asyncio.sleep(0.05)
+        except TimeoutError:
+            _log.warning("%s is ended with %d calls under way: they go on elsewhere", name, under_way())
+        await self.fleet.remove(name)
+        self._of(self._draining, pool).discard(name)
+
+    def _of(self, names: dict[str, set[str]], pool: str) -> set[str]:
+        return names.setdefault(pool, set())
