@@ -25,7 +25,7 @@ from weft.runtime.node import Node
 from weft.runtime.peers import Peers
 from weft.runtime.services import LLM_KINDS, Services
 from weft.runtime.spec import NodeSpec
-from weft.runtime.transport.base import Connection, Frame, Listener, OnConnection, Transport
+from weft.runtime.transport.base import Connection, Frame, Listener, OnConnection, OnEnd, OnFrame, Transport
 from weft.runtime.transport.choose import node_transport
 from weft.runtime.transport.memory import MemoryTransport
 from weft.runtime.transport.tcp import TcpTransport
@@ -194,7 +194,7 @@ async def test_malformed_frames_end_the_peer_and_not_the_node(model_dir: Path) -
     async with running(transport, services) as (client,):
         for nonsense in (b"\xff" * 32, b"\x03" + bytes(31) + b"\xc1\xc1\xc1", b"\x01" + bytes(31) + b"\x80"):
             peer = await transport.connect(client.address)
-            peer.write(nonsense)
+            peer.write_bytes(nonsense)
             with pytest.raises(ConnectionError):
                 await asyncio.wait_for(peer.receive(), 2)
             await peer.close()
@@ -259,12 +259,20 @@ class CutConnection:
         self.send = inner.send
         self.close = inner.close
 
-    async def receive(self) -> Frame:
-        if self._frames == 0:
-            await self._inner.close()
-            raise ConnectionResetError("cut")
-        self._frames -= 1
-        return await self._inner.receive()
+        self.write = inner.write
+        self.receive = inner.receive
+
+    def deliver_to(self, on_frame: OnFrame, on_end: OnEnd) -> None:
+        def take(frame: Frame) -> None:
+            if self._frames > 0:
+                self._frames -= 1
+                on_frame(frame)
+            if self._frames == 0:
+                self._frames = -1
+                self._closing = asyncio.create_task(self._inner.close())
+                on_end(ConnectionResetError("cut"))
+
+        self._inner.deliver_to(take, lambda error: on_end(error) if self._frames >= 0 else None)
 
 
 @pytest.mark.parametrize(("cuts", "arrives"), [([3], True), ([2, 3, 2], True), ([4, 1, 1], False)])

@@ -21,7 +21,8 @@ from weft.runtime.transport.base import Connection, Frame, Transport
 from weft.runtime.transport.choose import node_transport
 from weft.runtime.transport.connection import FramedConnection
 from weft.runtime.transport.listener import GREETING
-from weft.runtime.transport.memory import FRAMES_IN_FLIGHT, MemoryTransport
+from weft.runtime.transport.inbox import FRAMES_AHEAD
+from weft.runtime.transport.memory import MemoryTransport
 from weft.runtime.transport.shm import ShmTransport
 from weft.runtime.transport.tcp import TcpTransport
 from weft.runtime.values import KvHandle, Value, as_value, pack, unpack
@@ -74,9 +75,9 @@ async def test_frames_arrive_whole_and_in_order(transport: Transport) -> None:
             assert frame.message == messages.Chunk(id)
             assert frame.data == b"".join(parts)
         await sending
-        await server.send(Frame(messages.Token(9, 4, "ä")))
+        await server.send(Frame(messages.Tokens((messages.Token(9, 4, "ä"),))))
         answer = await client.receive()
-        assert answer.message == messages.Token(9, 4, "ä")
+        assert answer.message == messages.Tokens((messages.Token(9, 4, "ä"),))
         assert len(answer.data) == 0
 
 
@@ -92,7 +93,7 @@ async def test_a_reader_that_is_behind_holds_the_sender(transport: Transport) ->
 
         flooding = asyncio.create_task(flood())
         await asyncio.sleep(0.2)
-        assert sent <= FRAMES_IN_FLIGHT + 1
+        assert sent <= FRAMES_AHEAD + 1
         for _ in range(100):
             await server.receive()
         await flooding
@@ -179,7 +180,7 @@ async def test_a_peer_that_mirrors_our_proof_is_refused() -> None:
 async def test_malformed_frames_are_wire_errors(data: bytes) -> None:
     async with connected(TcpTransport(SECRET)) as (client, server):
         assert isinstance(client, FramedConnection)
-        client.write(data)
+        client.write_bytes(data)
         with pytest.raises(WireError):
             await server.receive()
 

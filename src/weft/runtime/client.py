@@ -13,7 +13,7 @@ from weft.runtime.kv.pull import KvPull
 from weft.runtime.messages import NodeInfo, StepMetrics, Token
 from weft.runtime.threads import in_thread
 from weft.runtime.transport.base import Buffer, Connection, Frame, Transport
-from weft.runtime.values import Value, pack, unpack
+from weft.runtime.values import Value, WireValue, pack, unpack
 
 HELLO_TIMEOUT_S = 5.0
 KV_STALL_S = 5.0  # a KV source that sends nothing for so long is taken for dead
@@ -25,8 +25,67 @@ Explain = Callable[[], Awaitable[str]]
 
 @dataclass(frozen=True, slots=True)
 class CallResult:
+    """`begun`: the call that its node went on with by itself, to be joined or given up."""
+
     outputs: tuple[Value, ...]
     metrics: StepMetrics
+    begun: "Begun | None" = None
+
+
+class _Visit:
+    """A call under way: what is done with each frame of its answer. Nothing here waits, and no task stands between."""
+
+    def __init__(self, what: str, on_stream: OnStream | None) -> None:
+        self.what = what
+        self.over: asyncio.Future[Frame | RunError] = asyncio.get_running_loop().create_future()
+        self._on_stream = on_stream
+        self._early: list[Token | bytes] = []
+
+    def take(self, frame: Frame) -> None:
+        if isinstance(frame.message, messages.Chunk):
+            self.piece(bytes(frame.data))
+        else:
+            self.end(frame)
+
+    def piece(self, piece: Token | bytes) -> None:
+        if self._on_stream is None:
+            self._early.append(piece)
+            return
+        try:
+            self._on_stream(piece)
+        except Exception as error:  # the caller's to know, and no other's
+            if not self.over.done():
+                self.over.set_exception(error)
+
+    def end(self, how: Frame | RunError) -> None:
+        if not self.over.done():
+            self.over.set_result(how)
+
+    def join(self, on_stream: OnStream) -> None:
+        """What came before somebody listened comes first."""
+        self._on_stream, early = on_stream, self._early
+        self._early = []
+        for piece in early:
+            self.piece(piece)
+
+
+class _Queued:
+    """An answer of many frames, for a task that asks for one after the other."""
+
+    def __init__(self) -> None:
+        self.frames: asyncio.Queue[Frame | RunError] = asyncio.Queue()
+        self.take = self.end = self.frames.put_nowait
+
+    def piece(self, piece: Token | bytes) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """A call that was begun with the one before it; NodeClient.join waits for it."""
+
+    id: int
+    step: Step
+    visit: _Visit
 
 
 class NodeClient:
@@ -40,8 +99,9 @@ class NodeClient:
         self._connection = connection
         self._explain = explain
         self._ids = itertools.count()
-        self._answers: dict[int, asyncio.Queue[Frame | RunError]] = {}
-        self._reader = asyncio.create_task(self._read())
+        self._answers: dict[int, _Visit | _Queued] = {}
+        self._losing: asyncio.Task[None] | None = None
+        connection.deliver_to(self._on_frame, self._on_end)
 
     @classmethod
     async def open(cls, name: str, transport: Transport, address: str, explain: Explain | None = None) -> "NodeClient":
@@ -61,25 +121,58 @@ class NodeClient:
         assert self._info is not None, "open() sets it"
         return self._info
 
-    async def call(self, step: Step, inputs: tuple[Value, ...], on_stream: OnStream, trace: str = "") -> CallResult:
-        """Runs one visit of a step. Cancelling it cancels the step on its node."""
+    async def call(
+        self,
+        step: Step,
+        inputs: tuple[Value, ...],
+        on_stream: OnStream,
+        trace: str = "",
+        *,
+        then: Step | None = None,
+        stream: bool = True,
+    ) -> CallResult:
+        """Runs one visit of a step. Cancelling it cancels the step on its node. `then` takes what this step gives: the
+        node begins it at once, and `join` waits for it. Without `stream` tokens are not told."""
         header, audio = pack(inputs)
+        begun = None if then is None else Begun(next(self._ids), then, _Visit(_of(then), None))
+        second = None if begun is None else _call(begun.id, begun.step, (), trace, stream, None)
+        visit, id = _Visit(_of(step), on_stream), next(self._ids)
+        if begun is not None:
+            self._answers[begun.id] = begun.visit
+        try:
+            result = await self._finish(id, visit, Frame(_call(id, step, header, trace, stream, second), audio))
+        except BaseException:
+            if begun is not None:
+                self._answers.pop(begun.id, None)
+            raise
+        return CallResult(result.outputs, result.metrics, begun)
 
-        def ask(id: int) -> messages.Call:
-            return messages.Call(id, step.name, step.kind, dict(step.attributes), header, len(step.outputs), trace)
+    async def join(self, begun: Begun, on_stream: OnStream) -> CallResult:
+        """Waits for a call that its node began by itself."""
+        begun.visit.join(on_stream)
+        return await self._finish(begun.id, begun.visit)
 
-        async with self._exchange(f"step {step.name!r}", ask, audio) as next_frame:
-            while True:
-                frame = await next_frame()
-                match frame.message:
-                    case Token() as token:
-                        on_stream(token)
-                    case messages.Chunk():
-                        on_stream(bytes(frame.data))
-                    case messages.Result() as result:
-                        return CallResult(unpack(result.outputs, frame.data), result.metrics)
-                    case other:
-                        raise _unexpected(self.name, other)
+    async def give_up(self, begun: Begun) -> None:
+        """Ends a call that nobody will join."""
+        if self._answers.pop(begun.id, None) is not None:
+            with contextlib.suppress(RunError):
+                await self._send(Frame(messages.Cancel(begun.id)))
+
+    async def _finish(self, id: int, visit: _Visit, question: Frame | None = None) -> CallResult:
+        self._answers[id] = visit
+        try:
+            if question is not None:
+                await self._send(question)
+            frame = self._checked(visit.what, await visit.over)
+            if not isinstance(frame.message, messages.Result):
+                raise _unexpected(self.name, frame.message)
+            return CallResult(unpack(frame.message.outputs, frame.data), frame.message.metrics)
+        except BaseException:
+            with contextlib.suppress(RunError):
+                await self._send(Frame(messages.Cancel(id)))
+            raise
+        finally:
+            self._answers.pop(id, None)
 
     async def fetch_kv(self, pull: KvPull) -> None:
         """Takes in what `pull` still lacks, layer by layer."""
@@ -106,17 +199,17 @@ class NodeClient:
         await self._send(Frame(messages.Shutdown(next(self._ids))))
 
     async def close(self) -> None:
-        self._reader.cancel()
-        await asyncio.gather(self._reader, return_exceptions=True)
-        await self._connection.close()
+        if self._losing is None:
+            self._losing = asyncio.create_task(self._connection.close())  # what ends now was not lost
+        await asyncio.gather(self._losing, self._connection.close(), return_exceptions=True)
         self.fail(_died(self.name, "connection was closed"))
 
     def fail(self, error: RunError) -> None:
         """The node is gone: whoever waits for it, or asks it from now on, gets `error`."""
         if not self.died.done():
             self.died.set_result(error)
-            for answers in self._answers.values():
-                answers.put_nowait(error)
+            for answer in list(self._answers.values()):
+                answer.end(error)
 
     async def _ask(self, ask: Callable[[int], messages.Wire]) -> messages.Wire:
         async with self._exchange("greeting", ask) as next_frame:
@@ -128,10 +221,10 @@ class NodeClient:
     ) -> AsyncGenerator[NextFrame, None]:
         """Sends a question; gives what to await for each frame of the answer."""
         id = next(self._ids)
-        answers = self._answers[id] = asyncio.Queue()
+        answer = self._answers[id] = _Queued()
         try:
             await self._send(Frame(ask(id), payload))
-            yield lambda: self._next(what, answers)
+            yield lambda: self._next(what, answer.frames)
         except BaseException:
             with contextlib.suppress(RunError):
                 await self._send(Frame(messages.Cancel(id)))
@@ -140,7 +233,9 @@ class NodeClient:
             del self._answers[id]
 
     async def _next(self, what: str, answers: "asyncio.Queue[Frame | RunError]") -> Frame:
-        answer = await answers.get()
+        return self._checked(what, await answers.get())
+
+    def _checked(self, what: str, answer: Frame | RunError) -> Frame:
         if isinstance(answer, RunError):
             raise _fresh(answer)
         if isinstance(answer.message, messages.Failure):
@@ -160,18 +255,24 @@ class NodeClient:
         except ConnectionError as error:
             raise _fresh(await self._lost()) from error
 
-    async def _read(self) -> None:
-        try:
-            while True:
-                frame = await self._connection.receive()
-                answers = self._answers.get(frame.message.id)
-                if answers is not None:  # else: the rest of an answer that nobody waits for any more
-                    answers.put_nowait(frame)
-                del frame, answers  # while it waits for the next, nobody should hold this one's payload
-        except ConnectionError:
-            await self._lost()
-        except WireError as error:
-            self.fail(error)
+    def _on_frame(self, frame: Frame) -> None:
+        """An answer that nobody waits for any more is dropped."""
+        message, answers = frame.message, self._answers
+        if isinstance(message, messages.Tokens):
+            for token in message.tokens:
+                if (answer := answers.get(token.id)) is not None:
+                    answer.piece(token)
+        elif (answer := answers.get(message.id)) is not None:
+            answer.take(frame)
+
+    def _on_end(self, why: Exception) -> None:
+        if isinstance(why, RunError):
+            self.fail(why)
+        elif self._losing is None:
+            self._losing = asyncio.create_task(self._tell_loss())
+
+    async def _tell_loss(self) -> None:
+        await self._lost()
 
     async def _lost(self) -> RunError:
         if not self.died.done():
@@ -194,4 +295,16 @@ def _unexpected(name: str, message: messages.Wire) -> WireError:
         subject=f"node {name!r}",
         problem=f"answered with {type(message).__name__}",
         way_out="both sides must run the same version of weft",
+    )
+
+
+def _of(step: Step) -> str:
+    return f"step {step.name!r}"
+
+
+def _call(
+    id: int, step: Step, inputs: tuple[WireValue, ...], trace: str, stream: bool, then: messages.Call | None
+) -> messages.Call:
+    return messages.Call(
+        id, step.name, step.kind, dict(step.attributes), inputs, len(step.outputs), trace, stream, then
     )

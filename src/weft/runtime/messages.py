@@ -1,6 +1,6 @@
 """Everything that nodes and their drivers say to each other. A frame is one of these and, for some, raw payload bytes.
 
-`id` joins an answer to its question and is the asker's choice. Whoever asks Call gets Token and Chunk frames and then
+`id` joins an answer to its question and is the asker's choice. Whoever asks Call gets Tokens and Chunk frames and then
 one Result or Failure; KvFetch gets KvHeader, then a KvLayer for each layer from `first_layer` on; Ping gets Pong; Hello
 gets Ready.
 """
@@ -11,7 +11,7 @@ from weft.core.errors import WireError
 from weft.core.program import StepKind
 from weft.runtime.values import WireValue
 
-PROTOCOL_VERSION = 2
+PROTOCOL_VERSION = 3
 
 
 class NodeInfo(msgspec.Struct, frozen=True):
@@ -58,7 +58,8 @@ class Pong(msgspec.Struct, frozen=True, tag="pong"):
 
 class Call(msgspec.Struct, frozen=True, tag="call"):
     """Run a step. The payload is the audio among `inputs`; `outputs` is how many values are due; `trace` is the run's
-    W3C traceparent."""
+    W3C traceparent. Without `stream` no tokens are told, the result alone. `then`: a call that the node goes on with by
+    itself, on what this one gave; it is answered under its own id, and not at all if this one fails."""
 
     id: int
     step: str
@@ -67,19 +68,28 @@ class Call(msgspec.Struct, frozen=True, tag="call"):
     inputs: tuple[WireValue, ...]
     outputs: int
     trace: str = ""
+    stream: bool = True
+    then: "Call | None" = None
 
 
 class Cancel(msgspec.Struct, frozen=True, tag="cancel"):
     id: int
 
 
-class Token(msgspec.Struct, frozen=True, tag="token"):
+class Token(msgspec.Struct, frozen=True, array_like=True):
     """One token of a reply; `text` is empty while a character is not whole, or may be a stop string. NO_TOKEN: text
     that was held back, once the reply is over."""
 
     id: int
     token: int
     text: str
+
+
+class Tokens(msgspec.Struct, frozen=True, tag="tokens"):
+    """What came in one turn of the node's loop, of all replies that this peer waits for; each has its call's id."""
+
+    tokens: tuple[Token, ...]
+    id: int = -1
 
 
 class Chunk(msgspec.Struct, frozen=True, tag="chunk"):
@@ -131,7 +141,7 @@ class Shutdown(msgspec.Struct, frozen=True, tag="shutdown"):
 
 
 Request = Hello | Ping | Call | Cancel | KvFetch | Release | Shutdown
-Reply = Ready | Pong | Token | Chunk | Result | Failure | KvHeader | KvLayer
+Reply = Ready | Pong | Tokens | Chunk | Result | Failure | KvHeader | KvLayer
 Wire = Request | Reply
 
 _decoder = msgspec.msgpack.Decoder(Wire)

@@ -19,7 +19,7 @@ HANDSHAKE_TIMEOUT_S = 5.0
 MAX_PEERS = 1024
 GREETING = struct.Struct("<8s16sBB")
 """Magic; the connection's name; how many sockets it has beside it; which of them this is (0: the connection itself)."""
-MAGIC = b"weft  2\n"
+MAGIC = b"weft  3\n"
 MAX_BESIDE = 16
 
 MakeBulk = Callable[[list[socket.socket]], Bulk]
@@ -59,7 +59,7 @@ async def dial(secret: bytes, pool: BufferPool, beside: int, make_bulk: MakeBulk
 async def _dial_one(secret: bytes, pool: BufferPool, greeting: bytes, connect: Dial) -> FramedConnection:
     connection = await connect(lambda: FramedConnection(pool))
     async with _closing_on_failure(connection):
-        connection.write(greeting)
+        connection.write_bytes(greeting)
         await asyncio.wait_for(connection.prove(secret, greeting, CLIENT), HANDSHAKE_TIMEOUT_S)
     return connection
 
