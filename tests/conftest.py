@@ -62,7 +62,7 @@ SLOW = (
     "sim/test_memory.py::*little*",
     "sim/test_memory.py::*split*",
     "study/test_command.py::*",
-    "serve/test_standins.py::test_killed_processes_lose_no_request",
+    "serve/test_never_lose.py::test_killed_processes_lose_no_request",
     "study/test_fidelity.py::test_the_goals_are_met_on_kept_out_configurations",
     "study/test_never_loses.py::*",
     "study/test_retention.py::*",

@@ -20,8 +20,8 @@ from weft.runtime.transport import framing
 from weft.runtime.transport.base import Connection, Frame, Transport
 from weft.runtime.transport.choose import node_transport
 from weft.runtime.transport.connection import FramedConnection
-from weft.runtime.transport.listener import GREETING
 from weft.runtime.transport.inbox import FRAMES_AHEAD
+from weft.runtime.transport.listener import GREETING
 from weft.runtime.transport.memory import MemoryTransport
 from weft.runtime.transport.shm import ShmTransport
 from weft.runtime.transport.tcp import TcpTransport

@@ -2,9 +2,9 @@
 
 import asyncio
 import contextlib
+import os
 import secrets
 import signal
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -22,12 +22,13 @@ from weft.cli.run import Corpus, Emulate, Model, Stt
 from weft.compiler.pipeline import compile_agent
 from weft.compiler.request import CompileRequest
 from weft.control.backends.local import LocalFleet
+from weft.control.backends.node_process import FAST
 from weft.core.deployment import Deployment
 from weft.core.errors import InputError
-from weft.runtime.client import NodeClient
 from weft.serve.agents import Agents, ServedAgent
 from weft.serve.api.app import App
 from weft.serve.api.keys import Keys, digest_of
+from weft.serve.dispatch import Dispatcher
 from weft.serve.placement import LocalModels, node_specs
 from weft.serve.server import Address, check_open, listening
 
@@ -36,9 +37,16 @@ Host = Annotated[str, typer.Option(help="Address to listen at.")]
 Port = Annotated[int, typer.Option(help="Port to listen at; 0 takes one that is free.")]
 KeyFile = Annotated[Path | None, typer.Option("--keys", help="File of API keys' digests; needed off loopback.")]
 NewKey = Annotated[str | None, typer.Option("--new-key", help="Make a key of this name, add it to --keys, and end.")]
+Replicas = Annotated[
+    int | None, typer.Option(help="Nodes here for a pool, at most [default: the plan's, while there are cores].")
+]
 AtOnce = Annotated[int, typer.Option(help="Runs under way at once; more are refused with 429.")]
 RunLimit = Annotated[float, typer.Option("--run-limit", help="Seconds that one run may take.")]
 Grace = Annotated[float, typer.Option(help="Seconds that runs have to end when the server is stopped.")]
+
+
+REVIVAL_S = 60.0
+"""A step waits so long for a node of its pool to come back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +63,7 @@ class HereOptions:
     stt: Stt = None
     corpus: Corpus = None
     emulate: Emulate = False
+    replicas: Replicas = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +93,16 @@ def serve(what: WhatOptions, here: HereOptions, door: DoorOptions) -> None:
     check_open(wanted, keys)
     deployments = _distinct([_deployment(agent, what) for agent in what.agents])
     models = local_models(here.model, here.stt, here.corpus)
-    asyncio.run(_serve(deployments, models, here.emulate, wanted.bindable(), keys, door))
+    most = _replicas(deployments, here.replicas)
+    asyncio.run(_serve(deployments, Nodes(models, here.emulate, most), wanted.bindable(), keys, door))
+
+
+def _replicas(deployments: list[Deployment], asked: int | None) -> int:
+    """Of one pool. Where nobody asks: as many as leave a core to each node, at least one."""
+    if asked is not None and asked < 1:
+        raise InputError(subject="--replicas", problem=f"is {asked}", way_out="give at least 1")
+    pools = sum(len(each.pools) for each in deployments)
+    return asked or max(1, (os.cpu_count() or 1) // pools)
 
 
 def _deployment(agent: str, what: WhatOptions) -> Deployment:
@@ -103,28 +121,34 @@ def _distinct(deployments: list[Deployment]) -> list[Deployment]:
     return deployments
 
 
-async def _serve(
-    deployments: list[Deployment], models: LocalModels, emulate: bool, address: Address, keys: Keys, door: DoorOptions
-) -> None:
+@dataclass(frozen=True, slots=True)
+class Nodes:
+    """What nodes are started with here; `most` replicas of a pool."""
+
+    models: LocalModels
+    emulate: bool
+    most: int
+
+
+async def _serve(deployments: list[Deployment], nodes: Nodes, address: Address, keys: Keys, door: DoorOptions) -> None:
     console, stop = wide_console(), _stopped_by_signals()
     async with contextlib.AsyncExitStack() as stack:
         with console.status("starting node processes"):
-            served = [
-                ServedAgent(each, await _nodes(each, models, emulate, stack), door.run_limit) for each in deployments
-            ]
+            served = [await _served(each, nodes, door.run_limit, stack) for each in deployments]
         agents = Agents({agent.name: agent for agent in served})
         app = App(agents, keys, at_once=door.at_once)
         async with listening(app, address, door.grace):
-            _banner(console, app, address, emulate)
+            _banner(console, app, address, nodes)
             await stop.wait()
             console.print(f"stopping: {agents.running} runs have {door.grace:g} s to end")
 
 
-async def _nodes(
-    deployment: Deployment, models: LocalModels, emulate: bool, stack: contextlib.AsyncExitStack
-) -> Mapping[str, NodeClient]:
-    fleet = await stack.enter_async_context(LocalFleet(node_specs(deployment, models, emulate=emulate)))
-    return fleet.clients
+async def _served(deployment: Deployment, nodes: Nodes, run_s: float, stack: contextlib.AsyncExitStack) -> ServedAgent:
+    """Its nodes are kept up: what dies starts again, and what it was at goes on elsewhere, or there."""
+    specs = node_specs(deployment, nodes.models, emulate=nodes.emulate, replicas=nodes.most)
+    dispatcher = Dispatcher(deployment, revival_s=REVIVAL_S)
+    await stack.enter_async_context(LocalFleet(specs, detection=FAST, on_join=dispatcher.join))
+    return ServedAgent(deployment, dispatcher, run_s)
 
 
 def _stopped_by_signals() -> asyncio.Event:
@@ -134,16 +158,19 @@ def _stopped_by_signals() -> asyncio.Event:
     return stop
 
 
-def _banner(console: Console, app: App, address: Address, emulate: bool) -> None:
+def _banner(console: Console, app: App, address: Address, nodes: Nodes) -> None:
     table = Table(box=None, pad_edge=False)
-    for name in ("model", "takes", "nodes here", "planned devices", "planned $/h"):
+    for name in ("model", "takes", "nodes here, of planned", "planned devices", "planned $/h"):
         table.add_column(name)
     for name, agent in app.agents.by_name.items():
         deployment = agent.deployment
         devices = ", ".join(sorted({f"{pool.replicas} × {pool.device}" for pool in deployment.pools}))
         takes = ", ".join(deployment.program.input_types)
-        table.add_row(name, takes, str(len(agent.clients)), devices, f"{deployment.answer.usd_per_hour:.2f}")
-    pace = "emulated, at the planned pace" if emulate else "not here, not emulated: times are this CPU's"
+        planned = sum(pool.replicas for pool in deployment.pools)
+        table.add_row(
+            name, takes, f"{len(agent.dispatcher.nodes)} of {planned}", devices, f"{deployment.answer.usd_per_hour:.2f}"
+        )
+    pace = "emulated, at the planned pace" if nodes.emulate else "not here, not emulated: times are this CPU's"
     who = "API keys" if app.keys.names else "no key (loopback only)"
     console.print(f"[bold]Weft serves {address.url}/v1[/] ({who}); planned devices are {pace}")
     console.print(table)

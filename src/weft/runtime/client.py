@@ -6,7 +6,7 @@ import itertools
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass
 
-from weft.core.errors import NodeDiedError, RunError, StepFailedError, WireError
+from weft.core.errors import DeadlineError, NodeDiedError, OverloadError, RunError, StepFailedError, WireError
 from weft.core.program import Step
 from weft.runtime import messages
 from weft.runtime.kv.pull import KvPull
@@ -17,6 +17,8 @@ from weft.runtime.values import Value, WireValue, pack, unpack
 
 HELLO_TIMEOUT_S = 5.0
 KV_STALL_S = 5.0  # a KV source that sends nothing for so long is taken for dead
+
+_AS_TOLD = {error.__name__: error for error in (OverloadError, DeadlineError)}
 
 OnStream = Callable[[Token | bytes], None]  # a token, or a piece of speech as a wav file
 NextFrame = Callable[[], Awaitable[Frame]]
@@ -99,6 +101,8 @@ class NodeClient:
         self._connection = connection
         self._explain = explain
         self._ids = itertools.count()
+        self._loop = asyncio.get_running_loop()
+        self.heard_s = self._loop.time()
         self._answers: dict[int, _Visit | _Queued] = {}
         self._losing: asyncio.Task[None] | None = None
         connection.deliver_to(self._on_frame, self._on_end)
@@ -127,20 +131,21 @@ class NodeClient:
         inputs: tuple[Value, ...],
         on_stream: OnStream,
         trace: str = "",
+        within_s: float | None = None,
         *,
         then: Step | None = None,
         stream: bool = True,
     ) -> CallResult:
-        """Runs one visit of a step. Cancelling it cancels the step on its node. `then` takes what this step gives: the
-        node begins it at once, and `join` waits for it. Without `stream` tokens are not told."""
+        """Runs one visit of a step. Cancelling it cancels the step on its node, and so does the node after `within_s`.
+        OverloadError: it was refused before it began. `then` takes what this step gives: the node begins it at once,
+        and `join` waits for it. Without `stream` tokens are not told."""
         header, audio = pack(inputs)
-        begun = None if then is None else Begun(next(self._ids), then, _Visit(_of(then), None))
-        second = None if begun is None else _call(begun.id, begun.step, (), trace, stream, None)
+        begun = None if then is None else self._begin(then)
         visit, id = _Visit(_of(step), on_stream), next(self._ids)
-        if begun is not None:
-            self._answers[begun.id] = begun.visit
+        second = None if begun is None else _call(begun.id, begun.step, (), trace, within_s, stream=stream)
+        question = _call(id, step, header, trace, within_s, stream=stream, then=second)
         try:
-            result = await self._finish(id, visit, Frame(_call(id, step, header, trace, stream, second), audio))
+            result = await self._finish(id, visit, Frame(question, audio))
         except BaseException:
             if begun is not None:
                 self._answers.pop(begun.id, None)
@@ -157,6 +162,11 @@ class NodeClient:
         if self._answers.pop(begun.id, None) is not None:
             with contextlib.suppress(RunError):
                 await self._send(Frame(messages.Cancel(begun.id)))
+
+    def _begin(self, step: Step) -> Begun:
+        begun = Begun(next(self._ids), step, _Visit(_of(step), None))
+        self._answers[begun.id] = begun.visit
+        return begun
 
     async def _finish(self, id: int, visit: _Visit, question: Frame | None = None) -> CallResult:
         self._answers[id] = visit
@@ -240,7 +250,7 @@ class NodeClient:
             raise _fresh(answer)
         if isinstance(answer.message, messages.Failure):
             failure = answer.message
-            raise StepFailedError(
+            raise _AS_TOLD.get(failure.error, StepFailedError)(
                 subject=f"{what} on node {self.name!r}",
                 problem=f"{failure.subject}: {failure.problem}",
                 way_out=failure.way_out,
@@ -258,6 +268,7 @@ class NodeClient:
     def _on_frame(self, frame: Frame) -> None:
         """An answer that nobody waits for any more is dropped."""
         message, answers = frame.message, self._answers
+        self.heard_s = self._loop.time()
         if isinstance(message, messages.Tokens):
             for token in message.tokens:
                 if (answer := answers.get(token.id)) is not None:
@@ -303,8 +314,14 @@ def _of(step: Step) -> str:
 
 
 def _call(
-    id: int, step: Step, inputs: tuple[WireValue, ...], trace: str, stream: bool, then: messages.Call | None
+    id: int,
+    step: Step,
+    inputs: tuple[WireValue, ...],
+    trace: str,
+    within_s: float | None,
+    *,
+    stream: bool,
+    then: messages.Call | None = None,
 ) -> messages.Call:
-    return messages.Call(
-        id, step.name, step.kind, dict(step.attributes), inputs, len(step.outputs), trace, stream, then
-    )
+    told, outputs = dict(step.attributes), len(step.outputs)
+    return messages.Call(id, step.name, step.kind, told, inputs, outputs, trace, within_s, stream, then)

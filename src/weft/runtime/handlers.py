@@ -14,7 +14,7 @@ from weft.core.message import Message
 from weft.core.program import GIVES, LABELS, LOOKUP, PART, THEN, StepKind
 from weft.runtime.job import Done, Handler, Job
 from weft.runtime.messages import NO_TOKEN, StepMetrics
-from weft.runtime.reply_terms import constraint_of, sampling_of, stops_of
+from weft.runtime.reply_terms import DEFAULT_MAX_TOKENS, constraint_of, said_before, sampling_of, stops_of
 from weft.runtime.services import not_served
 from weft.runtime.steps.glue import GLUE
 from weft.runtime.steps.recall import PASSAGES, embed, found, recall, remember, search_memory
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from weft.runtime.engines.base import Prefilled
     from weft.runtime.steps.remote_chat import RemoteChat
 
-DEFAULT_MAX_TOKENS = 256
 TOKEN_PACED = (StepKind.PREFILL, StepKind.DECODE)  # their engine keeps the pace
 
 
@@ -65,15 +64,22 @@ async def prefill(job: Job) -> Done:
     attributes, stops = job.call.attributes, stops_of(job.call.attributes)
     sampling = sampling_of(attributes)
 
+    said, stream = said_before(attributes), TextStream(chat)
+    for token in said:
+        stops.push(stream.push(token))
+
     def read() -> "Prefilled":
         constraint = constraint_of(attributes, chat, engine.vocab)
-        return engine.prefill(prompt, sampling, constraint)
+        for token in said if constraint is not None else ():
+            constraint.advance(token)
+        return engine.prefill([*prompt, *said], sampling, constraint)
 
     prompt = await in_thread(lambda: chat.encode(messages))
     prefilled = await in_thread(read, lambda late: engine.release(late.sequence))
-    handle = KvHandle(job.address, prefilled.sequence, prefilled.first_token, len(prompt))
-    if prefilled.first_token not in chat.stop_tokens:
-        text = stops.push(TextStream(chat).push(prefilled.first_token))
+    handle = KvHandle(job.address, prefilled.sequence, prefilled.first_token, len(prompt) + len(said))
+    told = str(list(said)) != str(attributes.get("said", "[]")).replace(",", ", ")
+    if prefilled.first_token not in chat.stop_tokens and not told and not stops.stopped:
+        text = stops.push(stream.push(prefilled.first_token))
         await job.emit_token(prefilled.first_token, text)
     late_s = engine.late_s(prefilled.sequence)
     return Done((handle,), StepMetrics(len(prompt), 1, 0, engine.emulated, late_s))
@@ -107,12 +113,16 @@ async def decode(job: Job) -> Done:
             way_out="put a kv_transfer step before it on this pool",
         )
     attributes, stream, stops = job.call.attributes, TextStream(chat), stops_of(job.call.attributes)
-    said, count = "", 0
-    if handle.first_token not in chat.stop_tokens:
-        said = stops.push(stream.push(handle.first_token))  # it went out with the prefill
-    further = job.attribute("max_tokens", DEFAULT_MAX_TOKENS) - 1
+    before = said_before(attributes)
+    said, count = "", len(before)
+    for token in (*before, handle.first_token):
+        if token not in chat.stop_tokens:
+            said += stops.push(stream.push(token))  # it went out before
+    further = job.attribute("max_tokens", DEFAULT_MAX_TOKENS) - 1 - len(before)
     try:
         constraint = await in_thread(lambda: constraint_of(attributes, chat, engine.vocab))
+        for token in before if constraint is not None else ():
+            constraint.advance(token)
         replies = engine.decode(handle.sequence, further, chat.stop_tokens, sampling_of(attributes), constraint)
         async with contextlib.aclosing(iterate_in_thread(replies)) as tokens:
             while not stops.stopped and (token := await anext(tokens, None)) is not None:

@@ -58,8 +58,9 @@ class Pong(msgspec.Struct, frozen=True, tag="pong"):
 
 class Call(msgspec.Struct, frozen=True, tag="call"):
     """Run a step. The payload is the audio among `inputs`; `outputs` is how many values are due; `trace` is the run's
-    W3C traceparent. Without `stream` no tokens are told, the result alone. `then`: a call that the node goes on with by
-    itself, on what this one gave; it is answered under its own id, and not at all if this one fails."""
+    W3C traceparent; nobody waits for it longer than `within_s` (None: for ever). Without `stream` no tokens are told,
+    the result alone. `then`: a call that the node goes on with by itself, on what this one gave; it is answered under
+    its own id, and not at all if this one fails."""
 
     id: int
     step: str
@@ -68,6 +69,7 @@ class Call(msgspec.Struct, frozen=True, tag="call"):
     inputs: tuple[WireValue, ...]
     outputs: int
     trace: str = ""
+    within_s: float | None = None
     stream: bool = True
     then: "Call | None" = None
 
@@ -105,10 +107,13 @@ class Result(msgspec.Struct, frozen=True, tag="result"):
 
 
 class Failure(msgspec.Struct, frozen=True, tag="failure"):
+    """`error` is a class of weft.core.errors: OverloadError says that the step was refused before it began."""
+
     id: int
     subject: str
     problem: str
     way_out: str
+    error: str = "StepFailedError"
 
 
 class KvFetch(msgspec.Struct, frozen=True, tag="kv_fetch"):

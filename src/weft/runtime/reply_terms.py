@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 Attributes = Mapping[str, str | int | float]
 
+DEFAULT_MAX_TOKENS = 256
 DRAWN = tuple(each.name for each in fields(Sampling) if each.name != "logprobs")
 TERMS = (*DRAWN, "max_tokens", "stop", "json_schema")
 """What a caller may say of a reply."""
@@ -37,6 +38,13 @@ def stops_of(attributes: Attributes) -> StopText:
         return StopText(msgspec.json.decode(str(attributes.get("stop", "[]")), type=list[str]))
     except msgspec.DecodeError as error:
         raise RunError(subject="stop", problem=str(error), way_out="give a JSON list of strings") from error
+
+
+def said_before(attributes: Attributes) -> tuple[int, ...]:
+    """What the reply has already, and goes on after: of one that is at its limit all but the last token, which is drawn
+    again."""
+    said = msgspec.json.decode(str(attributes.get("said", "[]")), type=tuple[int, ...])
+    return said[: max(1, int(attributes.get("max_tokens", DEFAULT_MAX_TOKENS))) - 1]
 
 
 def constraint_of(attributes: Attributes, chat: "Chat", vocab: int) -> Constraint | None:

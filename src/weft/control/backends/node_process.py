@@ -4,6 +4,7 @@ import asyncio
 import os
 import sys
 from collections import deque
+from dataclasses import dataclass
 
 import msgspec
 
@@ -13,28 +14,44 @@ from weft.runtime.client import NodeClient
 from weft.runtime.spec import NodeSpec, NotStarted, Started, StartReport
 from weft.runtime.transport.base import Transport
 
-PING_INTERVAL_S = 0.25
-PING_TIMEOUT_S = 0.7
-PINGS_MISSED = 2  # one may be this process's own lag; found dead after at most 0.25 + 2 × 0.7 s
 EXIT_GRACE_S = 2.0
 STDERR_LINES = 30
 _REPORT = msgspec.json.Decoder(StartReport)
 
 
+@dataclass(frozen=True, slots=True)
+class Detection:
+    """A node that says nothing for `silence_s` is asked; one that misses `pings` of `timeout_s` in a row hangs. More
+    than one, since the first may be this process's own lag."""
+
+    silence_s: float = 0.25
+    timeout_s: float = 0.7
+    pings: int = 2
+
+    @property
+    def longest_s(self) -> float:
+        return self.silence_s + self.pings * self.timeout_s
+
+
+FAST = Detection(0.2, 0.35)
+"""For who can go on elsewhere: at most 0.9 s."""
+
+
 class NodeProcess:
-    def __init__(self, spec: NodeSpec, process: asyncio.subprocess.Process) -> None:
+    def __init__(self, spec: NodeSpec, process: asyncio.subprocess.Process, detection: Detection) -> None:
         self.spec = spec
         self.process = process
+        self._detection = detection
         self._stderr: deque[str] = deque(maxlen=STDERR_LINES)
         self._reading = asyncio.create_task(self._read_stderr())
         self._watching: asyncio.Task[None] | None = None
         self.client: NodeClient | None = None
 
     @classmethod
-    async def spawn(cls, spec: NodeSpec) -> "NodeProcess":
+    async def spawn(cls, spec: NodeSpec, detection: Detection) -> "NodeProcess":
         threads = str(spec.threads)
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "weft.runtime.node"),
+            *(sys.executable, "-m", "weft.runtime.node", spec.name),  # the name is for who reads `ps`
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
@@ -42,7 +59,7 @@ class NodeProcess:
             # read by torch's libraries when they load, so it cannot be told later
             env={**os.environ, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, "PYTHONUNBUFFERED": "1"},
         )
-        node = cls(spec, process)
+        node = cls(spec, process, detection)
         assert process.stdin is not None
         process.stdin.write(msgspec.json.encode(spec) + b"\n")
         return node
@@ -83,16 +100,19 @@ class NodeProcess:
 
     async def _watch(self, client: NodeClient) -> None:
         """Ends when the node is dead: by pings if it hangs; a lost connection the client finds by itself."""
-        missed = 0
+        terms, loop, missed = self._detection, asyncio.get_running_loop(), 0
         while not client.died.done():
+            quiet_s = loop.time() - client.heard_s
+            if not missed and quiet_s < terms.silence_s:  # what it says is as good as an answer
+                await asyncio.sleep(terms.silence_s - quiet_s)
+                continue
             try:
-                await asyncio.wait_for(client.ping(), PING_TIMEOUT_S)
+                await asyncio.wait_for(client.ping(), terms.timeout_s)
                 missed = 0
-                await asyncio.sleep(PING_INTERVAL_S)
             except TimeoutError:
-                missed += 1
-                if missed == PINGS_MISSED:
-                    client.fail(self._died(f"did not answer {missed} pings of {PING_TIMEOUT_S:g} s"))
+                missed = 0 if loop.time() - client.heard_s < terms.timeout_s else missed + 1
+                if missed == terms.pings:
+                    client.fail(self._died(f"did not answer {missed} pings of {terms.timeout_s:g} s"))
             except RunError:
                 return
 
