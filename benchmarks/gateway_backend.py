@@ -9,6 +9,7 @@ beside the gateway that is measured.
 import asyncio
 import json
 import sys
+from typing import cast
 
 import uvloop
 
@@ -57,8 +58,7 @@ class Connection(asyncio.Protocol):
         self._server, self._data = server, b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's is no subclass of it
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._server.streams.pop(self._transport, None)

@@ -11,7 +11,7 @@ import socket
 from collections import deque
 from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Protocol
+from typing import Protocol, cast
 
 from weft.serve.api.errors import ApiError
 from weft.serve.api.http import Answers, Limits, Stream, Whole, refused, told, too_slow
@@ -51,8 +51,7 @@ class HttpConnection(asyncio.Protocol):
     # what asyncio calls
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's is no subclass of it
         bare = transport.get_extra_info("socket")
         if bare is not None and bare.family != socket.AF_UNIX:
             bare.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -9,7 +9,7 @@ import socket
 from asyncio.trsock import TransportSocket
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from weft.core.errors import WireError
 from weft.runtime.transport import framing
@@ -38,15 +38,16 @@ CLIENT, SERVER = Role(b"client", b"server"), Role(b"server", b"client")
 class FramedConnection(asyncio.BufferedProtocol):
     """While it is proven, exactly what is asked for is read; from the first frame on, whatever comes."""
 
-    def __init__(self, pool: BufferPool, on_made: "Callable[[FramedConnection], None] | None" = None) -> None:
+    def __init__(
+        self, pool: BufferPool, first_bytes: int, on_made: "Callable[[FramedConnection], None] | None" = None
+    ) -> None:
+        """`first_bytes` is what the first `read` will ask for: a loop may read as soon as there is a connection."""
         self.bulk: Bulk | None = None
         self._pool = pool
         self._on_made = on_made
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
-        self._exact = memoryview(b"")
-        self._filled = 0
-        self._full: asyncio.Future[None] | None = None
+        self._full: asyncio.Future[None] | None = self._expect(first_bytes)
         self._may_write = asyncio.Event()
         self._may_write.set()
         self._lost = False
@@ -128,15 +129,18 @@ class FramedConnection(asyncio.BufferedProtocol):
         """Before the first frame."""
         if self._lost or self._transport is None:
             raise ConnectionResetError("the peer has gone")
-        whole = self._exact = memoryview(bytearray(size))
-        self._filled = 0
-        self._full = self._loop.create_future()
-        self._transport.resume_reading()
+        if self._full is None:
+            self._full = self._expect(size)
+            self._transport.resume_reading()
         try:
             await self._full
         finally:
             self._full = None
-        return whole
+        return self._exact
+
+    def _expect(self, size: int) -> "asyncio.Future[None]":
+        self._exact, self._filled = memoryview(bytearray(size)), 0
+        return self._loop.create_future()
 
     def detach(self) -> socket.socket:
         """The bare socket. Nothing that the peer sent after its proof is lost: nothing was read ahead."""
@@ -214,11 +218,9 @@ class FramedConnection(asyncio.BufferedProtocol):
     # what asyncio calls
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's is no subclass of it
         if self.bare_socket.family != socket.AF_UNIX:
             self.bare_socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        transport.pause_reading()  # until someone reads
         if self._on_made is not None:
             self._on_made(self)
 
