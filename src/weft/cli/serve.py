@@ -5,6 +5,7 @@ import contextlib
 import os
 import secrets
 import signal
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -37,9 +38,7 @@ Host = Annotated[str, typer.Option(help="Address to listen at.")]
 Port = Annotated[int, typer.Option(help="Port to listen at; 0 takes one that is free.")]
 KeyFile = Annotated[Path | None, typer.Option("--keys", help="File of API keys' digests; needed off loopback.")]
 NewKey = Annotated[str | None, typer.Option("--new-key", help="Make a key of this name, add it to --keys, and end.")]
-Replicas = Annotated[
-    int | None, typer.Option(help="Nodes here for a pool, at most [default: the plan's, while there are cores].")
-]
+Replicas = Annotated[int | None, typer.Option(help="Nodes here for each pool [default: the plan's, if cores allow].")]
 AtOnce = Annotated[int, typer.Option(help="Runs under way at once; more are refused with 429.")]
 RunLimit = Annotated[float, typer.Option("--run-limit", help="Seconds that one run may take.")]
 Grace = Annotated[float, typer.Option(help="Seconds that runs have to end when the server is stopped.")]
@@ -93,16 +92,17 @@ def serve(what: WhatOptions, here: HereOptions, door: DoorOptions) -> None:
     check_open(wanted, keys)
     deployments = _distinct([_deployment(agent, what) for agent in what.agents])
     models = local_models(here.model, here.stt, here.corpus)
-    most = _replicas(deployments, here.replicas)
-    asyncio.run(_serve(deployments, Nodes(models, here.emulate, most), wanted.bindable(), keys, door))
+    replicas = _replicas(deployments, here.replicas)
+    asyncio.run(_serve(deployments, Nodes(models, here.emulate, replicas), wanted.bindable(), keys, door))
 
 
-def _replicas(deployments: list[Deployment], asked: int | None) -> int:
-    """Of one pool. Where nobody asks: as many as leave a core to each node, at least one."""
+def _replicas(deployments: list[Deployment], asked: int | None) -> Mapping[str, int]:
+    """By pool. Where nobody asks: as planned, while there is a core for each node; at least one."""
     if asked is not None and asked < 1:
         raise InputError(subject="--replicas", problem=f"is {asked}", way_out="give at least 1")
-    pools = sum(len(each.pools) for each in deployments)
-    return asked or max(1, (os.cpu_count() or 1) // pools)
+    pools = [pool for each in deployments for pool in each.pools]
+    most = max(1, (os.cpu_count() or 1) // len(pools))
+    return {pool.name: asked or min(pool.replicas, most) for pool in pools}
 
 
 def _deployment(agent: str, what: WhatOptions) -> Deployment:
@@ -123,11 +123,11 @@ def _distinct(deployments: list[Deployment]) -> list[Deployment]:
 
 @dataclass(frozen=True, slots=True)
 class Nodes:
-    """What nodes are started with here; `most` replicas of a pool."""
+    """What nodes are started with here; `replicas` by pool."""
 
     models: LocalModels
     emulate: bool
-    most: int
+    replicas: Mapping[str, int]
 
 
 async def _serve(deployments: list[Deployment], nodes: Nodes, address: Address, keys: Keys, door: DoorOptions) -> None:
@@ -145,7 +145,7 @@ async def _serve(deployments: list[Deployment], nodes: Nodes, address: Address, 
 
 async def _served(deployment: Deployment, nodes: Nodes, run_s: float, stack: contextlib.AsyncExitStack) -> ServedAgent:
     """Its nodes are kept up: what dies starts again, and what it was at goes on elsewhere, or there."""
-    specs = node_specs(deployment, nodes.models, emulate=nodes.emulate, replicas=nodes.most)
+    specs = node_specs(deployment, nodes.models, emulate=nodes.emulate, replicas=nodes.replicas)
     dispatcher = Dispatcher(deployment, revival_s=REVIVAL_S)
     await stack.enter_async_context(LocalFleet(specs, detection=FAST, on_join=dispatcher.join))
     return ServedAgent(deployment, dispatcher, run_s)
@@ -160,7 +160,7 @@ def _stopped_by_signals() -> asyncio.Event:
 
 def _banner(console: Console, app: App, address: Address, nodes: Nodes) -> None:
     table = Table(box=None, pad_edge=False)
-    for name in ("model", "takes", "nodes here, of planned", "planned devices", "planned $/h"):
+    for name in ("model", "takes", "nodes here (planned)", "planned devices", "planned $/h"):
         table.add_column(name)
     for name, agent in app.agents.by_name.items():
         deployment = agent.deployment
@@ -168,7 +168,7 @@ def _banner(console: Console, app: App, address: Address, nodes: Nodes) -> None:
         takes = ", ".join(deployment.program.input_types)
         planned = sum(pool.replicas for pool in deployment.pools)
         table.add_row(
-            name, takes, f"{len(agent.dispatcher.nodes)} of {planned}", devices, f"{deployment.answer.usd_per_hour:.2f}"
+            name, takes, f"{len(agent.dispatcher.nodes)} ({planned})", devices, f"{deployment.answer.usd_per_hour:.2f}"
         )
     pace = "emulated, at the planned pace" if nodes.emulate else "not here, not emulated: times are this CPU's"
     who = "API keys" if app.keys.names else "no key (loopback only)"

@@ -36,10 +36,10 @@ class LocalModels:
 
 
 def node_specs(
-    deployment: Deployment, models: LocalModels, *, emulate: bool, replicas: int = 1
+    deployment: Deployment, models: LocalModels, *, emulate: bool, replicas: Mapping[str, int] | None = None
 ) -> tuple[NodeSpec, ...]:
-    """As many nodes per pool as the plan says, at most `replicas`; named like it, the further ones with #1, #2, …
-    behind. All share one fresh secret.
+    """One node per pool, or as many as `replicas` says; named like it, the further ones with #1, #2, … behind. All
+    share one fresh secret.
 
     With `emulate` every step keeps the pace that its route assumed, and its records say so.
     """
@@ -48,7 +48,7 @@ def node_specs(
     return tuple(
         msgspec.structs.replace(spec, name=replica_name(pool.name, number))
         for spec, pool in zip(specs, deployment.pools, strict=True)
-        for number in range(min(pool.replicas, replicas))
+        for number in range((replicas or {}).get(pool.name, 1))
     )
 
 
