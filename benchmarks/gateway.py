@@ -41,7 +41,7 @@ class Size:
     rounds: int
 
 
-QUICK, FULL = Size(300, 40, 1), Size(3000, 300, 3)
+QUICK, FULL = Size(1000, 60, 1), Size(3000, 300, 3)
 
 
 @dataclass(frozen=True, slots=True)

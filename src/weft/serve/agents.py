@@ -11,7 +11,7 @@ from weft.runtime.values import Value
 from weft.serve.cost import run_usd
 from weft.serve.dispatch import Dispatcher
 from weft.serve.hints import NO_HINTS, RunHints
-from weft.serve.replies import Terms, on_terms
+from weft.serve.replies import Terms, on_terms, reply_limits
 from weft.serve.run import OnEvent, RunOutcome, run_agent
 
 
@@ -28,8 +28,11 @@ class ServedAgent:
     cancelled: int = 0
     usd: float = 0.0
     dispatcher: Dispatcher = field(init=False)
+    reply_limits: Mapping[str, int | None] = field(init=False)
+    """Of the steps whose reply is the agent's."""
 
     def __post_init__(self) -> None:
+        self.reply_limits = reply_limits(self.deployment.program)
         clients = self.clients
         self.dispatcher = clients if isinstance(clients, Dispatcher) else Dispatcher(self.deployment, clients.values())
 
@@ -38,14 +41,21 @@ class ServedAgent:
         return self.deployment.program.name
 
     async def run(
-        self, inputs: Mapping[str, Value], on_event: OnEvent, terms: Terms, hints: RunHints = NO_HINTS
+        self,
+        inputs: Mapping[str, Value],
+        on_event: OnEvent,
+        terms: Terms,
+        hints: RunHints = NO_HINTS,
+        *,
+        stream: bool = True,
     ) -> RunOutcome:
-        """One run, to its end; cancelling it cancels its steps on their nodes. Raises RunError after `run_s`."""
+        """One run, to its end; cancelling it cancels its steps on their nodes. Raises RunError after `run_s`. Without
+        `stream` `on_event` hears no tokens."""
         deployment = on_terms(self.deployment, terms)
         self.running += 1
         try:
             async with asyncio.timeout(self.run_s):
-                outcome = await run_agent(deployment, self.dispatcher, inputs, on_event, hints=hints)
+                outcome = await run_agent(deployment, self.dispatcher, inputs, on_event, hints=hints, stream=stream)
         except TimeoutError:
             self.failed += 1
             raise _late(self.name, self.run_s) from None

@@ -1,14 +1,13 @@
 """What a live run tells while it goes."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from weft.core.metrics import StepRecord
 from weft.runtime.messages import StepMetrics
 from weft.runtime.values import Value
 
 
-@dataclass(frozen=True, slots=True)
-class StepStarted:
+class StepStarted(NamedTuple):
     step: str
     visit: int
     node: str
@@ -16,16 +15,14 @@ class StepStarted:
     started_s: float
 
 
-@dataclass(frozen=True, slots=True)
-class TokenPiece:
+class TokenPiece(NamedTuple):
     step: str
     visit: int
     token: int
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class AudioPiece:
+class AudioPiece(NamedTuple):
     """`wav` is a wav file of its own: one sentence."""
 
     step: str
@@ -33,8 +30,7 @@ class AudioPiece:
     wav: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class StepEnded:
+class StepEnded(NamedTuple):
     record: StepRecord
     metrics: StepMetrics
     outputs: tuple[Value, ...]

@@ -8,7 +8,7 @@ import httptools
 
 from weft.serve.api.errors import ApiError
 from weft.serve.api.http import Limits, Request, too_large
-from weft.serve.api.ids import request_id
+from weft.serve.ids import request_id
 
 CHUNK_OVERHEAD = 8
 """Bytes around one of a chunked body that are in order: a client that sends it byte by byte needs five."""

@@ -1,7 +1,6 @@
 """Driving one agent run on live nodes: policy.AgentRun says what is ready, the plan's routes say where it runs."""
 
 import asyncio
-import secrets
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -9,7 +8,7 @@ from typing import cast
 
 from weft.core.deployment import Deployment
 from weft.core.metrics import RequestRecord, StepRecord
-from weft.core.program import StepKind
+from weft.core.program import Program, StepKind
 from weft.policy.agent_run import AgentRun, Completed, Ready
 from weft.runtime.client import CallResult, NodeClient
 from weft.runtime.messages import StepMetrics, Token
@@ -18,6 +17,7 @@ from weft.serve.calls import Calls
 from weft.serve.dispatch import Dispatcher
 from weft.serve.events import AudioPiece, RunEvent, StepEnded, StepStarted, TokenPiece
 from weft.serve.hints import NO_HINTS, RunHints
+from weft.serve.ids import fresh
 
 OnEvent = Callable[[RunEvent], None]
 AskPerson = Callable[[str, Value], Awaitable[Value]]
@@ -41,42 +41,49 @@ async def run_agent(
     ask: AskPerson | None = None,
     *,
     hints: RunHints = NO_HINTS,
+    stream: bool = True,
 ) -> RunOutcome:
     """Runs the agent once. Independent ready steps run side by side. What a node has under way when it dies goes on at
     another that can do it; without one the run fails at once, with the node's name. A Dispatcher remembers from run to
-    run; nodes alone get one for this run. `ask` answers its interrupts; without it the first one fails the run."""
+    run; nodes alone get one for this run. `ask` answers its interrupts; without it the first one fails the run. Without
+    `stream` no tokens are told while a reply is drawn."""
     dispatcher = clients if isinstance(clients, Dispatcher) else Dispatcher(deployment, clients.values())
-    return await _LiveRun(deployment, dispatcher, inputs, on_event, ask, hints).finish()
+    live = _LiveRun(deployment.program, inputs, on_event, ask)
+    trace = f"00-{fresh()}-{fresh()[:16]}-01"  # the steps of a run are one trace
+    return await live.finish(
+        Calls(dispatcher, live.tell, trace, hints, dispatcher.followers(deployment.program), stream)
+    )
 
 
 class _LiveRun:
     def __init__(
         self,
-        deployment: Deployment,
-        dispatcher: Dispatcher,
+        program: Program,
         inputs: Mapping[str, Value],
         on_event: OnEvent,
         ask: AskPerson | None,
-        hints: RunHints,
     ) -> None:
-        self._agent = deployment.program.name
+        self._agent = program.name
         self._on_event = on_event
         self._ask = ask
-        self._run = AgentRun(deployment.program, inputs)
-        trace = f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-01"  # the steps of a run are one trace
-        self._calls = Calls(dispatcher, self._tell, trace, hints)
+        self._run = AgentRun(program, inputs)
         self._tasks: set[asyncio.Task[Completed]] = set()
         self._records: list[StepRecord] = []
         self._late_s: dict[str, float] = {}
         self._first_s: dict[tuple[str, int], float] = {}
         self._began_s = time.monotonic()
 
-    async def finish(self) -> RunOutcome:
+    async def finish(self, calls: Calls) -> RunOutcome:
+        self._calls = calls
         try:
-            self._start(self._run.start())
+            ready = self._run.start()
             while self._run.result is None:
-                for completed in await self._next_completions():
-                    self._start(self._run.complete(completed))
+                if len(ready) == 1 and not self._tasks:  # alone: it needs no task of its own
+                    ready = self._run.complete(await self._run_step(ready[0]))
+                    continue
+                self._start(ready)
+                completions = await self._next_completions()
+                ready = [step for completed in completions for step in self._run.complete(completed)]
         except BaseException:
             await self._clean_up()
             raise
@@ -114,7 +121,7 @@ class _LiveRun:
         self._record(ready, client, CallResult((answer,), StepMetrics()), started_s, None)
         return Completed(step.name, ready.visit, (answer,))
 
-    def _tell(self, ready: Ready, piece: Token | bytes) -> None:
+    def tell(self, ready: Ready, piece: Token | bytes) -> None:
         step, visit = ready.step.name, ready.visit
         self._first_s.setdefault((step, visit), self._now_s())
         if isinstance(piece, Token):

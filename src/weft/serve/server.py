@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import ipaddress
 import resource
 import socket
@@ -60,6 +61,8 @@ def check_open(address: Address, keys: Keys) -> None:
 async def listening(app: App, address: Address, grace_s: float) -> AsyncGenerator[None]:
     """Inside, `app` answers at `address`. On the way out new runs are refused, those under way get `grace_s`."""
     _allow_many_sockets()
+    gc.collect()
+    gc.freeze()  # what is loaded by now stays: looking it through again and again costs milliseconds each time
     door = Door(app, app.limits)
     loop = asyncio.get_running_loop()
     server = await loop.create_server(door.protocol, address.host, address.port, backlog=BACKLOG)
@@ -73,6 +76,7 @@ async def listening(app: App, address: Address, grace_s: float) -> AsyncGenerato
         door.close()
         await asyncio.sleep(0)  # what is written has left when the loop turns
     finally:
+        gc.unfreeze()
         server.close()
         door.abort()
         await server.wait_closed()

@@ -65,7 +65,7 @@ class FramedConnection(asyncio.BufferedProtocol):
         return self._transport.get_extra_info("socket")
 
     async def send(self, frame: Frame) -> None:
-        size = sum(map(len, frame.payload))
+        size = sum(map(len, frame.payload)) if frame.payload else 0
         if self.bulk is not None and BULK_BYTES <= size <= framing.MAX_PAYLOAD_BYTES:
             # not cancelled with its waiter: half a payload would make nonsense of what comes after it
             await asyncio.shield(self._spawn(self._send_bulk(self.bulk, frame, size)))

@@ -45,7 +45,7 @@ class Sealer:
 def encode(frame: Frame, sealer: Sealer, ticket: bytes = b"") -> tuple[Buffer, ...]:
     """Buffers to be written one after the other; the payload is not copied, and left out where there is a ticket."""
     header = messages.encode(frame.message)
-    payload_bytes = sum(map(len, frame.payload))
+    payload_bytes = sum(map(len, frame.payload)) if frame.payload else 0
     _check_sizes(len(header), len(ticket), payload_bytes)
     sizes = SIZES.pack(len(header), len(ticket), payload_bytes)
     payload = () if ticket else frame.payload

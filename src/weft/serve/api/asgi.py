@@ -7,7 +7,7 @@ from typing import Any
 
 from weft.serve.api.errors import ApiError
 from weft.serve.api.http import Answers, Limits, Reply, Request, Stream, Whole, refused, told, too_large, too_slow
-from weft.serve.api.ids import request_id
+from weft.serve.ids import request_id
 
 Scope = MutableMapping[str, Any]
 Event = MutableMapping[str, Any]

@@ -9,7 +9,6 @@ import msgspec
 from weft.serve.agents import ServedAgent
 from weft.serve.api.conversation import agent_inputs
 from weft.serve.api.http import DONE, Sink, event
-from weft.serve.api.ids import fresh
 from weft.serve.api.reply import Reply
 from weft.serve.api.schema import (
     AnswerMessage,
@@ -22,6 +21,7 @@ from weft.serve.api.schema import (
     Spoken,
 )
 from weft.serve.api.terms import terms_of
+from weft.serve.ids import fresh
 
 encode = msgspec.json.Encoder().encode
 

@@ -41,6 +41,8 @@ def _role(message: ChatMessage) -> str:
 
 
 def _text(message: ChatMessage, at: int) -> str:
+    if isinstance(message.content, str) and message.content:
+        return message.content
     parts = message.content if isinstance(message.content, list) else [TextPart(message.content or "")]
     if any(isinstance(part, AudioPart) for part in parts):
         raise invalid("this agent reads text: it does not listen", f"messages[{at}].content")

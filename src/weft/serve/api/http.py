@@ -4,6 +4,7 @@ An endpoint is one function from `Request` to `Reply`. It knows neither sockets 
 protocol on a socket) and asgi.py (any ASGI server) both call `Answers.answer` (docs/decisions/0016-the-door.md).
 """
 
+import functools
 import logging
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -107,7 +108,7 @@ def header(request: Request, name: bytes) -> str | None:
 def parsed(body: bytes, kind: type[T]) -> T:
     """Raises ApiError 400 that names the field."""
     try:
-        return msgspec.json.decode(body, type=kind)
+        return _decoder(kind).decode(body)
     except msgspec.ValidationError as error:
         raise _invalid(str(error)) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -161,6 +162,11 @@ def too_large(limits: Limits) -> ApiError:
 
 def too_slow(limit_s: float) -> ApiError:
     return ApiError(408, f"the request was not there after {limit_s:g} s", code="request_timeout")
+
+
+@functools.cache
+def _decoder(kind: type[T]) -> "msgspec.json.Decoder[T]":
+    return msgspec.json.Decoder(kind)
 
 
 def _invalid(message: str) -> ApiError:

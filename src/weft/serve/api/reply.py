@@ -17,7 +17,7 @@ from weft.serve.api.errors import as_api_error
 from weft.serve.api.schema import StepUsage, Usage
 from weft.serve.cost import step_usd
 from weft.serve.events import AudioPiece, RunEvent, StepEnded, TokenPiece
-from weft.serve.replies import Terms, on_terms, reply_steps
+from weft.serve.replies import Terms
 from weft.serve.run import OnEvent, RunOutcome
 
 OnPiece = Callable[[str | bytes], None]
@@ -32,23 +32,30 @@ class Reply:
     terms: Terms = field(default_factory=dict[str, str | int | float])
     words: str = ""
     outcome: RunOutcome | None = None
+    _usage: Usage | None = None
 
     async def whole(self) -> Value:
         """What the agent returns. Raises ApiError."""
-        return await self._run(self._note)
+        return await self._run(self._note, stream=False)
 
     async def say(self, on_piece: OnPiece) -> None:
         """Runs the agent: text as it is said, sentences as wav files; at least one piece. Raises ApiError."""
-        streamed, told = reply_steps(self.agent.deployment.program), 0
+        streamed, told = self.agent.reply_limits, False
 
         def on_event(event: RunEvent) -> None:
             nonlocal told
-            self._note(event)
-            if piece := _piece(event, streamed):
-                told += 1
+            if isinstance(event, TokenPiece):
+                piece = event.text if event.step in streamed else ""
+            elif isinstance(event, AudioPiece):
+                piece = event.wav
+            else:
+                self._note(event)
+                return
+            if piece:
+                told = True
                 on_piece(piece)
 
-        answer = await self._run(on_event)
+        answer = await self._run(on_event, stream=True)
         if not told:
             on_piece(answer if isinstance(answer, bytes) else str(answer))
 
@@ -74,25 +81,30 @@ class Reply:
     def finish_reason(self) -> str:
         """ "length" where the reply was cut at its limit, "stop" else; once the run is over."""
         assert self.outcome is not None, "the run is over"
-        program = on_terms(self.agent.deployment, self.terms).program
-        limits = {step.name: step.attributes.get("max_tokens") for step in program.steps}
-        names = reply_steps(program)
+        limits, asked = self.agent.reply_limits, self.terms.get("max_tokens")
         for record in self.outcome.record.steps:
-            if record.step in names and record.output_tokens + 1 == limits[record.step] and record.input_tokens == 0:
-                return "length"
+            if record.input_tokens == 0 and record.step in limits:
+                limit = limits[record.step] if asked is None else asked
+                if record.output_tokens + 1 == limit:
+                    return "length"
         return "stop"
 
     @property
     def usage(self) -> Usage:
         """Of the run, once it is over."""
+        if self._usage is not None:
+            return self._usage
         assert self.outcome is not None, "the run is over"
         steps = [_step_usage(self.agent.deployment, each) for each in self.outcome.record.steps]
-        prompt, said = sum(each.input_tokens for each in steps), sum(each.output_tokens for each in steps)
-        return Usage(prompt, said, prompt + said, sum(each.usd for each in steps), steps)
+        prompt, said, usd = 0, 0, 0.0
+        for each in steps:
+            prompt, said, usd = prompt + each.input_tokens, said + each.output_tokens, usd + each.usd
+        self._usage = usage = Usage(prompt, said, prompt + said, usd, steps)
+        return usage
 
-    async def _run(self, on_event: OnEvent) -> Value:
+    async def _run(self, on_event: OnEvent, *, stream: bool) -> Value:
         try:
-            self.outcome = await self.agent.run(self.inputs, on_event, self.terms)
+            self.outcome = await self.agent.run(self.inputs, on_event, self.terms, stream=stream)
         except WeftError as error:
             raise as_api_error(error) from error
         return self.answer
@@ -100,16 +112,6 @@ class Reply:
     def _note(self, event: RunEvent) -> None:
         if isinstance(event, StepEnded):
             self.words = next((each for each in event.outputs if isinstance(each, str)), self.words)
-
-
-def _piece(event: RunEvent, streamed: frozenset[str]) -> str | bytes | None:
-    match event:
-        case TokenPiece() if event.step in streamed:
-            return event.text
-        case AudioPiece():
-            return event.wav
-        case _:
-            return None
 
 
 def _step_usage(deployment: Deployment, of: StepRecord) -> StepUsage:

@@ -10,9 +10,9 @@ from msgspec import Struct
 
 from weft.serve.agents import ServedAgent
 from weft.serve.api.conversation import agent_inputs
-from weft.serve.api.ids import fresh
 from weft.serve.api.reply import Reply
 from weft.serve.api.schema import ChatMessage, TextPart
+from weft.serve.ids import fresh
 
 
 class InputText(Struct, frozen=True, tag="input_text"):

@@ -33,7 +33,8 @@ def terms_of(program: Program, request: ChatRequest) -> Terms:
     if terms and not reply_steps(program):
         name = next(iter(terms))
         raise invalid(f"agent {program.name!r} looks at its replies and draws them itself: leave {name} out", name)
-    _check(terms)
+    if terms:
+        _check(terms)
     return terms
 
 
