@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+import uvloop
 from rich.console import Console
 from rich.table import Table
 
@@ -93,7 +94,7 @@ def serve(what: WhatOptions, here: HereOptions, door: DoorOptions) -> None:
     deployments = _distinct([_deployment(agent, what) for agent in what.agents])
     models = local_models(here.model, here.stt, here.corpus)
     replicas = _replicas(deployments, here.replicas)
-    asyncio.run(_serve(deployments, Nodes(models, here.emulate, replicas), wanted.bindable(), keys, door))
+    uvloop.run(_serve(deployments, Nodes(models, here.emulate, replicas), wanted.bindable(), keys, door))
 
 
 def _replicas(deployments: list[Deployment], asked: int | None) -> Mapping[str, int]:

@@ -226,16 +226,18 @@ class Calls:
     ) -> CallResult:
         asked.of(node)
         self._dispatcher.retries.called()
-        pieces = 0
+        on_piece, pieces = self._on_piece, 0
 
         def tell(piece: Piece) -> None:
             nonlocal pieces
-            pieces += 1
-            if isinstance(piece, Token) and reply is not None and not _is_news(piece, reply):
-                return
-            if isinstance(piece, bytes) and not self._is_new_sound(ready, pieces):
-                return
-            self._on_piece(ready, piece)
+            if isinstance(piece, Token):
+                if reply is not None and not _is_news(piece, reply):
+                    return
+            else:
+                pieces += 1
+                if not self._is_new_sound(ready, pieces):
+                    return
+            on_piece(ready, piece)
 
         within_s = self._left_s(ready.step)
         try:

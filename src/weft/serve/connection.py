@@ -8,6 +8,7 @@ of the client must have come, and the door looks at it.
 import asyncio
 import math
 import socket
+from asyncio.trsock import TransportSocket
 from collections import deque
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -48,13 +49,16 @@ class HttpConnection(asyncio.Protocol):
         self._keep = True  # the connection stays open after the answer that is under way
         self._clogged = False
 
+    @property
+    def bare_socket(self) -> TransportSocket:
+        return self._transport.get_extra_info("socket")
+
     # what asyncio calls
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)  # uvloop's is no subclass of it
-        bare = transport.get_extra_info("socket")
-        if bare is not None and bare.family != socket.AF_UNIX:
-            bare.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if self.bare_socket.family != socket.AF_UNIX:
+            self.bare_socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._house.connections.add(self)
         if len(self._house.connections) > self._limits.connections:
             message = f"{self._limits.connections} connections are open, the most at once; try again"

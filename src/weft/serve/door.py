@@ -14,13 +14,14 @@ LOOK_S = 1.0
 class Door:
     """All connections of one server."""
 
-    def __init__(self, app: Answers, limits: Limits) -> None:
+    def __init__(self, app: Answers, limits: Limits, look_s: float = LOOK_S) -> None:
         self.app = app
         self.limits = limits
         self.closing = False
         self.date = b""
         self.connections: set[HttpConnection] = set()
         self._loop = asyncio.get_running_loop()
+        self._look_s = look_s
         self._look()
 
     def protocol(self) -> HttpConnection:
@@ -42,4 +43,4 @@ class Door:
         self.date = f"date: {formatdate(time.time(), usegmt=True)}\r\n".encode()
         for connection in [each for each in self.connections if each.deadline_s < now_s]:
             connection.expire()
-        self._looking = self._loop.call_later(LOOK_S, self._look)
+        self._looking = self._loop.call_later(self._look_s, self._look)

@@ -1,13 +1,13 @@
 """What a live run tells while it goes."""
 
-from typing import NamedTuple
+from msgspec import Struct
 
 from weft.core.metrics import StepRecord
 from weft.runtime.messages import StepMetrics
 from weft.runtime.values import Value
 
 
-class StepStarted(NamedTuple):
+class StepStarted(Struct, frozen=True):
     step: str
     visit: int
     node: str
@@ -15,14 +15,14 @@ class StepStarted(NamedTuple):
     started_s: float
 
 
-class TokenPiece(NamedTuple):
+class TokenPiece(Struct, frozen=True, gc=False):
     step: str
     visit: int
     token: int
     text: str
 
 
-class AudioPiece(NamedTuple):
+class AudioPiece(Struct, frozen=True):
     """`wav` is a wav file of its own: one sentence."""
 
     step: str
@@ -30,7 +30,7 @@ class AudioPiece(NamedTuple):
     wav: bytes
 
 
-class StepEnded(NamedTuple):
+class StepEnded(Struct, frozen=True):
     record: StepRecord
     metrics: StepMetrics
     outputs: tuple[Value, ...]

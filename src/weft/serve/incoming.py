@@ -24,7 +24,8 @@ class Parsed:
 
 
 class Incoming:
-    """`take` gets each request when it is all there, `expect` what its head expects (or None), once that is there."""
+    """`begun`: some of a request is there, and not all.
+    `take` gets each request when it is all there, `expect` what its head expects (or None), once that is there."""
 
     def __init__(self, limits: Limits, take: Callable[[Parsed], None], expect: Callable[[bytes | None], None]) -> None:
         self._limits = limits
@@ -33,14 +34,9 @@ class Incoming:
         self._parser = httptools.HttpRequestParser(self)
         self._begin()
 
-    @property
-    def begun(self) -> bool:
-        """Some of a request is there, and not all."""
-        return self._raw > 0
-
     def feed(self, data: bytes) -> None:
         """Raises ApiError for what is no request, or beyond the limits; then nothing more can be fed."""
-        self._raw += len(data)
+        self._raw += len(data)  # of a request whose beginning came with the end of another, what comes from now on
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -57,8 +53,9 @@ class Incoming:
         self._url = b""
         self._headers: dict[bytes, bytes] = {}
         self._body: list[bytes] = []
-        self._size = self._raw = 0
+        self._size = self._raw = self._head = 0
         self.in_head = True
+        self.begun = False
 
     def _check_size(self) -> None:
         """What llhttp holds back of a header, or drops of chunks, is bounded too."""
@@ -69,10 +66,16 @@ class Incoming:
 
     # what llhttp calls
 
+    def on_message_begin(self) -> None:
+        self.begun = True
+
     def on_url(self, url: bytes) -> None:
         self._url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        self._head += len(name) + len(value)
+        if self._head + len(self._url) > self._limits.head_bytes:
+            raise _head_too_large(self._limits)
         if self.in_head:  # a trailer says nothing here
             self._headers.setdefault(name.lower(), value)
 

@@ -70,7 +70,7 @@ class _LiveRun:
         self._tasks: set[asyncio.Task[Completed]] = set()
         self._records: list[StepRecord] = []
         self._late_s: dict[str, float] = {}
-        self._first_s: dict[tuple[str, int], float] = {}
+        self._first_s: dict[Ready, float] = {}
         self._began_s = time.monotonic()
 
     async def finish(self, calls: Calls) -> RunOutcome:
@@ -110,7 +110,7 @@ class _LiveRun:
                 self._on_event(told)
 
         client, result = await self._calls.run(ready, on_start)
-        self._record(ready, client, result, started_s[0], self._first_s.get((step.name, ready.visit)))
+        self._record(ready, client, result, started_s[0], self._first_s.get(ready))
         return Completed(step.name, ready.visit, result.outputs)
 
     async def _interrupt(self, ready: Ready, ask: AskPerson) -> Completed:
@@ -123,7 +123,8 @@ class _LiveRun:
 
     def tell(self, ready: Ready, piece: Token | bytes) -> None:
         step, visit = ready.step.name, ready.visit
-        self._first_s.setdefault((step, visit), self._now_s())
+        if ready not in self._first_s:
+            self._first_s[ready] = self._now_s()
         if isinstance(piece, Token):
             self._on_event(TokenPiece(step, visit, piece.token, piece.text))
         else:

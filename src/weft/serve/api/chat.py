@@ -54,10 +54,13 @@ class ChatRun:
         def on_piece(piece: str | bytes) -> None:
             nonlocal begin
             if isinstance(piece, str):
-                sink.write(begin + before + encode(piece) + after)
+                data = before + encode(piece) + after
             elif self._wants_sound:
-                sink.write(begin + event(self._chunk(Delta(audio=self._spoken(piece)))))
-            begin = b"" if sink.started else begin
+                data = event(self._chunk(Delta(audio=self._spoken(piece))))
+            else:
+                return
+            sink.write(begin + data if begin else data)
+            begin = b""
 
         await self.reply.say(on_piece)
         rest = [begin]
