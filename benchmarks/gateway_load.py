@@ -107,8 +107,8 @@ async def load(port: int, requests: int, connections: int, *, stream: bool, spre
 
     async def client() -> None:
         nonlocal left
-        _, connection = await loop.create_connection(lambda: Client(seen), "127.0.0.1", port)
         await asyncio.sleep(draw.random() * spread_s)
+        _, connection = await loop.create_connection(lambda: Client(seen), "127.0.0.1", port)
         while left > 0:
             left -= 1
             await connection.ask(request("chat", stream=stream, number=left))

@@ -37,7 +37,7 @@ class House(Protocol):
 
 class HttpConnection(asyncio.Protocol):
     def __init__(self, house: House, loop: asyncio.AbstractEventLoop) -> None:
-        self.deadline_s = loop.time() + house.limits.head_s
+        self.deadline_s = loop.time() + house.limits.idle_s
         self._house = house
         self._loop = loop
         self._limits = house.limits
