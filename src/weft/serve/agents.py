@@ -10,7 +10,7 @@ from weft.runtime.client import NodeClient
 from weft.runtime.values import Value
 from weft.serve.cost import run_usd
 from weft.serve.replies import Terms, on_terms
-from weft.serve.run import OnEvent, RunOutcome, run_agent
+from weft.serve.run import AskPerson, OnEvent, RunOutcome, StepLog, run_agent
 
 
 @dataclass(slots=True)
@@ -30,13 +30,22 @@ class ServedAgent:
     def name(self) -> str:
         return self.deployment.program.name
 
-    async def run(self, inputs: Mapping[str, Value], on_event: OnEvent, terms: Terms) -> RunOutcome:
-        """One run, to its end; cancelling it cancels its steps on their nodes. Raises RunError after `run_s`."""
+    async def run(
+        self,
+        inputs: Mapping[str, Value],
+        on_event: OnEvent,
+        terms: Terms,
+        *,
+        steps: StepLog | None = None,
+        ask: AskPerson | None = None,
+    ) -> RunOutcome:
+        """One run, to its end; cancelling it cancels its steps on their nodes. Raises RunError after `run_s`, unless
+        it is logged: who logs it limits it too."""
         deployment = on_terms(self.deployment, terms)
         self.running += 1
         try:
-            async with asyncio.timeout(self.run_s):
-                outcome = await run_agent(deployment, self.clients, inputs, on_event)
+            async with asyncio.timeout(None if steps else self.run_s):
+                outcome = await run_agent(deployment, self.clients, inputs, on_event, ask, steps)
         except TimeoutError:
             self.failed += 1
             raise _late(self.name, self.run_s) from None

@@ -3,9 +3,9 @@
 import asyncio
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import Protocol, cast
 
 from weft.core.deployment import Deployment
 from weft.core.errors import DeploymentError
@@ -23,6 +23,23 @@ AskPerson = Callable[[str, Value], Awaitable[Value]]
 """A step that waits for a person, and what it shows → what the person makes of it."""
 
 
+class StepLog(Protocol):
+    """What makes a run durable (serve/runs)."""
+
+    @property
+    def done(self) -> Sequence[Completed]:
+        """Steps that have run before, and are not run again."""
+        ...
+
+    async def starting(self, ready: Ready) -> None:
+        """The step runs once this returns."""
+        ...
+
+    async def ended(self, completed: Completed, values: tuple[Value, ...], record: StepRecord) -> None:
+        """What rests on the step runs once this returns."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class RunOutcome:
     """`late_s` is how far the emulated steps fell behind the plan's pace, by step name; empty if none did."""
@@ -38,11 +55,12 @@ async def run_agent(
     inputs: Mapping[str, Value],
     on_event: OnEvent,
     ask: AskPerson | None = None,
+    steps: StepLog | None = None,
 ) -> RunOutcome:
     """Runs the agent once. Independent ready steps run side by side. The death of a node fails the run at once, unless
     another of `clients` can do its steps: then a cache that went with it is prefilled again. `ask` answers its
-    interrupts; without it the first one fails the run."""
-    return await _LiveRun(deployment, clients, inputs, on_event, ask).finish()
+    interrupts; without it the first one fails the run. With `steps` it goes on where it was, and logs what it does."""
+    return await _LiveRun(deployment, clients, inputs, on_event, ask, steps).finish()
 
 
 class _LiveRun:
@@ -53,13 +71,15 @@ class _LiveRun:
         inputs: Mapping[str, Value],
         on_event: OnEvent,
         ask: AskPerson | None,
+        steps: StepLog | None,
     ) -> None:
         self._agent = deployment.program.name
         self._clients = {route.step: _client(clients, route.step, route.pool) for route in deployment.routes}
         self._stand_ins = StandIns(self._clients, clients.values())
         self._on_event = on_event
         self._ask = ask
-        self._run = AgentRun(deployment.program, inputs)
+        self._steps = steps
+        self._run, self._first = AgentRun.resume(deployment.program, inputs, steps.done if steps else ())
         self._tasks: set[asyncio.Task[Completed]] = set()
         self._records: list[StepRecord] = []
         self._late_s: dict[str, float] = {}
@@ -69,7 +89,7 @@ class _LiveRun:
 
     async def finish(self) -> RunOutcome:
         try:
-            self._start(self._run.start())
+            self._start(self._first)
             while self._run.result is None:
                 for completed in await self._next_completions():
                     self._start(self._run.complete(completed))
@@ -92,6 +112,8 @@ class _LiveRun:
         return [task.result() for task in ended]
 
     async def _run_step(self, ready: Ready) -> Completed:
+        if self._steps is not None:
+            await self._steps.starting(ready)
         step, client = ready.step, self._stand_ins.client(ready.step, ready.inputs)
         started_s, first_output_s = self._now_s(), list[float]()
         self._on_event(StepStarted(step.name, ready.visit, client.name, client.info.device, started_s))
@@ -114,12 +136,15 @@ class _LiveRun:
             result = CallResult((await self._ask(step.name, shown),), StepMetrics())
         else:
             client, result = await self._stand_ins.call(ready, call)
-        self._record(ready, client, result, started_s, first_output_s[0] if first_output_s else None)
-        return Completed(step.name, ready.visit, result.outputs)
+        record = self._record(ready, client, result, started_s, first_output_s[0] if first_output_s else None)
+        completed = Completed(step.name, ready.visit, result.outputs)
+        if self._steps is not None:
+            await self._steps.ended(completed, result.outputs, record)
+        return completed
 
     def _record(
         self, ready: Ready, client: NodeClient, result: CallResult, started_s: float, first_output_s: float | None
-    ) -> None:
+    ) -> StepRecord:
         metrics, name = result.metrics, ready.step.name
         record = StepRecord(
             step=name,
@@ -139,6 +164,7 @@ class _LiveRun:
             self._late_s[name] = self._late_s.get(name, 0.0) + metrics.late_s
         self._handles.extend(value for value in result.outputs if isinstance(value, KvHandle))
         self._on_event(StepEnded(record, metrics, result.outputs))
+        return record
 
     async def _clean_up(self) -> None:
         """A run that failed leaves no step running and no KV behind on the nodes that live."""
