@@ -2,12 +2,14 @@
 
 import base64
 import time
-import uuid
-from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+
+import msgspec
 
 from weft.serve.agents import ServedAgent
 from weft.serve.api.conversation import agent_inputs
+from weft.serve.api.http import DONE, Sink, event
+from weft.serve.api.ids import fresh
 from weft.serve.api.reply import Reply
 from weft.serve.api.schema import (
     AnswerMessage,
@@ -21,6 +23,8 @@ from weft.serve.api.schema import (
 )
 from weft.serve.api.terms import terms_of
 
+encode = msgspec.json.Encoder().encode
+
 
 @dataclass(slots=True)
 class ChatRun:
@@ -28,7 +32,7 @@ class ChatRun:
 
     request: ChatRequest
     reply: Reply
-    id: str = field(default_factory=lambda: f"chatcmpl-{uuid.uuid4().hex}")
+    id: str = field(default_factory=lambda: f"chatcmpl-{fresh()}")
     created: int = field(default_factory=lambda: int(time.time()))
 
     @classmethod
@@ -42,19 +46,27 @@ class ChatRun:
         choices = [Choice(0, message, self.reply.finish_reason)]
         return Completion(self.id, self.created, self.reply.agent.name, choices, self.reply.usage)
 
-    async def chunks(self) -> AsyncIterator[Chunk]:
-        """The role at once, then what is said, then how it ended, then (if wanted) what it cost."""
-        yield self._chunk(Delta(role="assistant", content=""))
-        async for piece in self.reply.pieces():
+    async def tell(self, sink: Sink) -> None:
+        """The role and the first that is said, then what is said, then how it ended, then (if wanted) what it cost."""
+        before, after = self._around_text()
+        begin = event(self._chunk(Delta(role="assistant", content="")))
+
+        def on_piece(piece: str | bytes) -> None:
+            nonlocal begin
             if isinstance(piece, str):
-                yield self._chunk(Delta(content=piece))
+                sink.write(begin + before + encode(piece) + after)
             elif self._wants_sound:
-                yield self._chunk(Delta(audio=self._spoken(piece)))
+                sink.write(begin + event(self._chunk(Delta(audio=self._spoken(piece)))))
+            begin = b"" if sink.started else begin
+
+        await self.reply.say(on_piece)
+        rest = [begin]
         if not self._wants_sound and isinstance(self.reply.answer, bytes):
-            yield self._chunk(Delta(content=self.reply.words))
-        yield self._chunk(Delta(), self.reply.finish_reason)
+            rest.append(before + encode(self.reply.words) + after)
+        rest.append(event(self._chunk(Delta(), self.reply.finish_reason)))
         if self.request.stream_options and self.request.stream_options.include_usage:
-            yield Chunk(self.id, self.created, self.reply.agent.name, [], self.reply.usage)
+            rest.append(event(Chunk(self.id, self.created, self.reply.agent.name, [], self.reply.usage)))
+        sink.write(b"".join((*rest, DONE)))
 
     def _message(self, answer: object) -> AnswerMessage:
         if not isinstance(answer, bytes):
@@ -63,6 +75,11 @@ class ChatRun:
 
     def _chunk(self, delta: Delta, finish_reason: str | None = None) -> Chunk:
         return Chunk(self.id, self.created, self.reply.agent.name, [ChunkChoice(delta, finish_reason=finish_reason)])
+
+    def _around_text(self) -> tuple[bytes, bytes]:
+        """What stands around the text of an event: the same for each, so it is written once."""
+        before, empty, after = event(self._chunk(Delta(content=""))).partition(b'"content":""')
+        return before + empty[:-2], after
 
     @property
     def _wants_sound(self) -> bool:

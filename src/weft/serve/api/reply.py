@@ -5,7 +5,7 @@ Tokens are said as they come where a call's reply is what the agent returns. Whe
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 
 from weft.core.deployment import Deployment
@@ -19,6 +19,8 @@ from weft.serve.cost import step_usd
 from weft.serve.events import AudioPiece, RunEvent, StepEnded, TokenPiece
 from weft.serve.replies import Terms, on_terms, reply_steps
 from weft.serve.run import OnEvent, RunOutcome
+
+OnPiece = Callable[[str | bytes], None]
 
 
 @dataclass(slots=True)
@@ -35,23 +37,32 @@ class Reply:
         """What the agent returns. Raises ApiError."""
         return await self._run(self._note)
 
-    async def pieces(self) -> AsyncIterator[str | bytes]:
-        """Text as it is said, sentences as wav files; at least one piece. Closing it ends the run. Raises ApiError."""
-        events: asyncio.Queue[RunEvent | None] = asyncio.Queue()
-        running = asyncio.create_task(self._run(events.put_nowait))
-        running.add_done_callback(lambda _: events.put_nowait(None))
+    async def say(self, on_piece: OnPiece) -> None:
+        """Runs the agent: text as it is said, sentences as wav files; at least one piece. Raises ApiError."""
         streamed, told = reply_steps(self.agent.deployment.program), 0
+
+        def on_event(event: RunEvent) -> None:
+            nonlocal told
+            self._note(event)
+            if piece := _piece(event, streamed):
+                told += 1
+                on_piece(piece)
+
+        answer = await self._run(on_event)
+        if not told:
+            on_piece(answer if isinstance(answer, bytes) else str(answer))
+
+    async def pieces(self) -> AsyncIterator[str | bytes]:
+        """The same, to be asked for. Closing it ends the run."""
+        said: asyncio.Queue[str | bytes | None] = asyncio.Queue()
+        running = asyncio.create_task(self.say(said.put_nowait))
+        running.add_done_callback(lambda _: said.put_nowait(None))
         try:
-            while (event := await events.get()) is not None:
-                self._note(event)
-                if piece := _piece(event, streamed):
-                    told += 1
-                    yield piece
-            answer = await running
+            while (piece := await said.get()) is not None:
+                yield piece
+            await running
         finally:
             running.cancel()
-        if not told:
-            yield answer if isinstance(answer, bytes) else str(answer)
 
     @property
     def answer(self) -> Value:

@@ -2,7 +2,6 @@
 
 import itertools
 import time
-import uuid
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -11,6 +10,7 @@ from msgspec import Struct
 
 from weft.serve.agents import ServedAgent
 from weft.serve.api.conversation import agent_inputs
+from weft.serve.api.ids import fresh
 from weft.serve.api.reply import Reply
 from weft.serve.api.schema import ChatMessage, TextPart
 
@@ -58,7 +58,7 @@ Event = dict[str, Any]
 class ResponseRun:
     request: ResponseRequest
     reply: Reply
-    id: str = field(default_factory=lambda: f"resp_{uuid.uuid4().hex}")
+    id: str = field(default_factory=lambda: f"resp_{fresh()}")
     created: int = field(default_factory=lambda: int(time.time()))
 
     @classmethod
