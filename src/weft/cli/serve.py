@@ -16,6 +16,7 @@ from rich.table import Table
 from weft.catalog.plans import load_plan
 from weft.cli.console import wide_console
 from weft.cli.groups import grouped
+from weft.cli.keeping import KeepOptions, kept_runs, log_address, webhooks_of
 from weft.cli.local import local_models
 from weft.cli.options import DEFAULTS, Fleet, Rate, Slo
 from weft.cli.run import Corpus, Emulate, Model, Stt
@@ -27,8 +28,12 @@ from weft.core.errors import InputError
 from weft.runtime.client import NodeClient
 from weft.serve.agents import Agents, ServedAgent
 from weft.serve.api.app import App
+from weft.serve.api.audit import Audit
+from weft.serve.api.guard import Guard
 from weft.serve.api.keys import Keys, digest_of
 from weft.serve.placement import LocalModels, node_specs
+from weft.serve.runs.runs import RunLimits
+from weft.serve.runs.webhooks import Webhooks
 from weft.serve.server import Address, check_open, listening
 
 Served = Annotated[list[str] | None, typer.Argument(help="Agents (file.py, .mlir) or plans (weft plan --json).")]
@@ -72,7 +77,7 @@ def register(app: typer.Typer) -> None:
     app.command("serve")(grouped(serve))
 
 
-def serve(what: WhatOptions, here: HereOptions, door: DoorOptions) -> None:
+def serve(what: WhatOptions, here: HereOptions, door: DoorOptions, keep: KeepOptions) -> None:
     """Serve agents over OpenAI's API: plan each, start its nodes here, answer until stopped (Ctrl-C, SIGTERM)."""
     if door.new_key is not None:
         _make_key(door.new_key, door.keys)
@@ -84,7 +89,9 @@ def serve(what: WhatOptions, here: HereOptions, door: DoorOptions) -> None:
     check_open(wanted, keys)
     deployments = _distinct([_deployment(agent, what) for agent in what.agents])
     models = local_models(here.model, here.stt, here.corpus)
-    asyncio.run(_serve(deployments, models, here.emulate, wanted.bindable(), keys, door))
+    guard = Guard(keys, Audit.open(keep.audit) if keep.audit else None)
+    webhooks = webhooks_of(keep)
+    asyncio.run(_serve(deployments, models, here.emulate, wanted.bindable(), guard, door, keep, webhooks))
 
 
 def _deployment(agent: str, what: WhatOptions) -> Deployment:
@@ -104,7 +111,14 @@ def _distinct(deployments: list[Deployment]) -> list[Deployment]:
 
 
 async def _serve(
-    deployments: list[Deployment], models: LocalModels, emulate: bool, address: Address, keys: Keys, door: DoorOptions
+    deployments: list[Deployment],
+    models: LocalModels,
+    emulate: bool,
+    address: Address,
+    guard: Guard,
+    door: DoorOptions,
+    keep: KeepOptions,
+    webhooks: Webhooks | None,
 ) -> None:
     console, stop = wide_console(), _stopped_by_signals()
     async with contextlib.AsyncExitStack() as stack:
@@ -113,7 +127,10 @@ async def _serve(
                 ServedAgent(each, await _nodes(each, models, emulate, stack), door.run_limit) for each in deployments
             ]
         agents = Agents({agent.name: agent for agent in served})
-        app = App(agents, keys, at_once=door.at_once)
+        limits = RunLimits(at_once=door.at_once, run_s=door.run_limit)
+        log = log_address(keep, address.port)
+        runs = await stack.enter_async_context(kept_runs(agents, log, webhooks, limits))
+        app = App(agents, guard, at_once=door.at_once, runs=runs)
         async with listening(app, address, door.grace):
             _banner(console, app, address, emulate)
             await stop.wait()
@@ -144,9 +161,11 @@ def _banner(console: Console, app: App, address: Address, emulate: bool) -> None
         takes = ", ".join(deployment.program.input_types)
         table.add_row(name, takes, str(len(agent.clients)), devices, f"{deployment.answer.usd_per_hour:.2f}")
     pace = "emulated, at the planned pace" if emulate else "not here, not emulated: times are this CPU's"
-    who = "API keys" if app.keys.names else "no key (loopback only)"
+    who = "API keys" if app.guard.keys.callers else "no key (loopback only)"
     console.print(f"[bold]Weft serves {address.url}/v1[/] ({who}); planned devices are {pace}")
     console.print(table)
+    if app.runs is not None:
+        console.print(f"runs and sessions are kept (--runs); {len(app.runs.live)} runs go on", style="dim")
     console.print(f"OpenAPI {address.url}/openapi.json, metrics {address.url}/metrics; stop with Ctrl-C", style="dim")
 
 

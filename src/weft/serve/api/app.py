@@ -3,12 +3,15 @@
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
 from weft.serve.agents import Agents, ServedAgent
+from weft.serve.api import runs
 from weft.serve.api.asgi import Receive, Scope, Send, serve_asgi
 from weft.serve.api.audio import SpeechRequest, speaking, transcribing, transcription_request
 from weft.serve.api.chat import ChatRun
 from weft.serve.api.errors import ApiError, invalid
+from weft.serve.api.guard import Guard
 from weft.serve.api.http import Limits, Reply, Request, Stream, Whole, events, header, json_reply, parsed, refused
 from weft.serve.api.keys import Keys
 from weft.serve.api.openapi import document
@@ -17,6 +20,7 @@ from weft.serve.api.responses import ResponseRequest, ResponseRun
 from weft.serve.api.routes import Routes
 from weft.serve.api.schema import ChatRequest, ModelCard, ModelList
 from weft.serve.metrics import exposition
+from weft.serve.runs.runs import Runs
 
 Endpoint = Callable[["App", Request], Awaitable[Reply]]
 
@@ -27,9 +31,10 @@ class App:
     that is `draining` ends what it has and takes no more."""
 
     agents: Agents
-    keys: Keys = field(default_factory=lambda: Keys({}))
+    guard: Guard = field(default_factory=lambda: Guard(Keys({})))
     limits: Limits = field(default_factory=Limits)
     at_once: int = 1024
+    runs: Runs | None = None
     draining: bool = False
     created: int = field(default_factory=lambda: int(time.time()))
 
@@ -41,7 +46,7 @@ class App:
         try:
             endpoint, request.named = ROUTES.find(request.path, request.method)
             if request.path.startswith("/v1/"):
-                self.keys.caller(header(request, b"authorization"))
+                return await self.guard.answer(request, partial(endpoint, self))
             return await endpoint(self, request)
         except Exception as error:
             return refused(error, request.id)
@@ -116,6 +121,13 @@ ROUTES = Routes[Endpoint](
         "/v1/responses": {"POST": App.responses},
         "/v1/audio/transcriptions": {"POST": App.transcriptions},
         "/v1/audio/speech": {"POST": App.speech},
+        "/v1/runs": {"POST": runs.submit, "GET": runs.listed},
+        "/v1/runs/{run}": {"GET": runs.find, "DELETE": runs.forget},
+        "/v1/runs/{run}/events": {"GET": runs.follow},
+        "/v1/runs/{run}/cancel": {"POST": runs.cancel},
+        "/v1/runs/{run}/resume": {"POST": runs.resume},
+        "/v1/sessions": {"GET": runs.sessions},
+        "/v1/sessions/{session}": {"GET": runs.session, "DELETE": runs.forget_session},
         "/v1/models": {"GET": App.models},
         "/healthz": {"GET": App.health},
         "/readyz": {"GET": App.ready},

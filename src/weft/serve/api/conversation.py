@@ -24,6 +24,17 @@ def agent_inputs(program: Program, messages: list[ChatMessage]) -> dict[str, Val
     return {program.entry.parameters[0]: _value(types[0], messages)}
 
 
+def said_by(messages: list[ChatMessage]) -> tuple[Message, ...]:
+    """What is remembered of a request: its words, whatever the agent takes."""
+    return tuple(Message(_role(each), _words(each)) for each in messages)
+
+
+def _words(message: ChatMessage) -> str:
+    if not isinstance(message.content, list):
+        return message.content or ""
+    return "".join(part.text for part in message.content if isinstance(part, TextPart))
+
+
 def _value(kind: str, messages: list[ChatMessage]) -> Value:
     if kind == "messages":
         return tuple(Message(_role(each), _text(each, at)) for at, each in enumerate(messages))

@@ -12,7 +12,9 @@ from typing import Protocol, TypeVar
 
 import msgspec
 
+from weft.serve.api.bill import Bill
 from weft.serve.api.errors import ApiError, invalid
+from weft.serve.api.keys import ANYONE, Caller
 
 JSON = "application/json"
 EVENTS = "text/event-stream; charset=utf-8"
@@ -49,6 +51,10 @@ class Request:
     body: bytes
     id: str
     named: Mapping[str, str] = field(default_factory=dict[str, str])
+    caller: Caller = ANYONE
+    bill: Bill = field(default_factory=Bill)
+    told: Mapping[str, str] = NO_HEADERS
+    """Headers that the reply gets, whatever its endpoint says."""
 
 
 class Sink(Protocol):

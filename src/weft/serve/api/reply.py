@@ -13,6 +13,7 @@ from weft.core.errors import WeftError
 from weft.core.metrics import StepRecord
 from weft.runtime.values import Value
 from weft.serve.agents import ServedAgent
+from weft.serve.api.bill import Bill
 from weft.serve.api.errors import as_api_error
 from weft.serve.api.schema import StepUsage, Usage
 from weft.serve.cost import step_usd
@@ -30,6 +31,7 @@ class Reply:
     agent: ServedAgent
     inputs: dict[str, Value]
     terms: Terms = field(default_factory=dict[str, str | int | float])
+    bill: Bill = field(default_factory=Bill)
     words: str = ""
     outcome: RunOutcome | None = None
 
@@ -95,6 +97,7 @@ class Reply:
             self.outcome = await self.agent.run(self.inputs, on_event, self.terms)
         except WeftError as error:
             raise as_api_error(error) from error
+        self.bill.add(self.usage.total_tokens, self.usage.usd)
         return self.answer
 
     def _note(self, event: RunEvent) -> None:

@@ -77,6 +77,13 @@ class ChatRequest(Struct, frozen=True, forbid_unknown_fields=True):
     response_format: TextFormat | JsonFormat | SchemaFormat | None = None
 
 
+class RunRequest(ChatRequest, frozen=True, forbid_unknown_fields=True):
+    """What /v1/runs takes: a chat request, the session that it belongs to, and who is to be told how it ended."""
+
+    session: str | None = None
+    webhook: str | None = None
+
+
 class StepUsage(Struct, frozen=True):
     """One visit of a step: Weft's extension of `usage`."""
 
@@ -147,6 +154,29 @@ class Chunk(Struct, frozen=True):
     choices: list[ChunkChoice]
     usage: Usage | None = None
     object: str = "chat.completion.chunk"
+
+
+class RunError(Struct, frozen=True):
+    message: str
+    code: str
+
+
+class RunAnswer(Struct, frozen=True):
+    """A durable run. `required_action`: the steps that wait for a person, and what each shows."""
+
+    id: str
+    model: str
+    status: str
+    created_at: int
+    ended_at: int | None
+    session: str | None
+    metadata: dict[str, str]
+    output: str | None
+    audio: str | None
+    error: RunError | None
+    required_action: dict[str, Any] | None
+    usage: Usage | None
+    object: str = "run"
 
 
 class ModelCard(Struct, frozen=True):

@@ -56,6 +56,8 @@ class LiveRun:
             await self._end(Ending(Kind.CANCELLED, text=self._cut_short()))
         except LostLogError as error:
             _log.error("run %s stops here: %s", self.journal.run.id, error)
+        except Exception:
+            _log.exception("run %s stops here; it goes on when its log is opened again", self.journal.run.id)
         finally:
             self._leave_place()
 
@@ -171,15 +173,23 @@ class LiveRun:
             return
         run = self.journal.run
         if ending.kind is Kind.COMPLETED and self.sessions is not None and run.session:
-            reply = Message("assistant", as_text(ending.values[0]) or "")
-            append = self.sessions.append
-            await asyncio.to_thread(append, run.tenant, run.session, (*run.said, reply), request=run.id)
+            ending = await self._remembered(ending, self.sessions)
         self.journal.waiting.clear()
         call = self.webhooks.call_of(run) if self.webhooks is not None else None
         self._ended = self.journal.tell(ending.kind, values=ending.values, text=ending.text, call=call)
         await asyncio.shield(self._ended)
         if self.webhooks is not None:
             self.webhooks.wake()
+
+    async def _remembered(self, ending: Ending, sessions: ConversationStore) -> Ending:
+        """The same once its session has it; a session that cannot take it fails the run, which keeps its answer."""
+        run, reply = self.journal.run, Message("assistant", as_text(ending.values[0]) or "")
+        try:
+            said = (*run.said, reply)
+            await asyncio.to_thread(sessions.append, run.tenant, run.session, said, request=run.id)
+        except WeftError as error:
+            return Ending(Kind.FAILED, ending.values, f"the answer was not remembered: {error}")
+        return ending
 
     def _cut_short(self, before: str = "") -> str:
         return f"{before}{_unsure(self.journal.cut)}" if self.journal.cut else ""

@@ -25,6 +25,10 @@ class LostLogError(CacheError):
     """Another server has taken over the log."""
 
 
+class KeyReusedError(InputError):
+    """An idempotency key that was used for something else."""
+
+
 @dataclass(frozen=True, slots=True)
 class Call:
     """A webhook that is due: a message that nobody has taken yet, after `tries` attempts."""
@@ -58,8 +62,8 @@ class RunLog:
         database.transact(lambda query: query(schema.OWN, (self._owner,)))
 
     def submit(self, run: Run) -> Run:
-        """The run as it is kept; the one that was there before where its key is known. InputError where that one was
-        asked for something else."""
+        """The run as it is kept; where its key is known, the one that was there before. KeyReusedError where that one
+        was asked for something else."""
 
         def work(query: Query) -> Run:
             found = query(schema.OF_KEY, (run.tenant, run.key)) if run.key else []
@@ -72,7 +76,7 @@ class RunLog:
         kept = self._owned(work)
         if kept.asked != run.asked:
             problem = "was used before, for something else"
-            raise InputError(
+            raise KeyReusedError(
                 subject=f"idempotency key {run.key!r}", problem=problem, way_out="take a new key for each new request"
             )
         return kept
