@@ -4,9 +4,8 @@ import asyncio
 import contextlib
 import secrets
 import threading
-from collections.abc import AsyncGenerator, Callable, Collection, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -18,6 +17,7 @@ from weft.runtime import messages
 from weft.runtime.client import NodeClient
 from weft.runtime.engines.base import Engine, Prefilled
 from weft.runtime.engines.chat import Chat
+from weft.runtime.engines.requests import PLAIN, Emitted, Terms
 from weft.runtime.engines.torch_engine import TorchEngine
 from weft.runtime.functions import load_functions
 from weft.runtime.kv.cache import KvCache
@@ -50,13 +50,13 @@ class WatchedEngine:
         self.held: set[int] = set()
         self.may_go = threading.Semaphore(10_000)
 
-    def prefill(self, tokens: Sequence[int], *how: Any) -> Prefilled:
-        prefilled = self._inner.prefill(tokens, *how)
+    def prefill(self, tokens: Sequence[int], terms: Terms = PLAIN) -> Prefilled:
+        prefilled = self._inner.prefill(tokens, terms)
         self.held.add(prefilled.sequence)
         return prefilled
 
-    def decode(self, sequence: int, max_tokens: int, stop_tokens: Collection[int], *how: Any) -> Iterator[int]:
-        for token in self._inner.decode(sequence, max_tokens, stop_tokens, *how):
+    def decode(self, sequence: int, max_tokens: int, terms: Terms = PLAIN) -> Iterator[Emitted]:
+        for token in self._inner.decode(sequence, max_tokens, terms):
             assert self.may_go.acquire(timeout=5)
             yield token
 

@@ -10,7 +10,7 @@ from weft.core.errors import NodeDiedError, RunError, StepFailedError, WireError
 from weft.core.program import Step
 from weft.runtime import messages
 from weft.runtime.kv.pull import KvPull
-from weft.runtime.messages import NodeInfo, StepMetrics, Token
+from weft.runtime.messages import Ending, NodeInfo, StepMetrics, Token
 from weft.runtime.threads import in_thread
 from weft.runtime.transport.base import Buffer, Connection, Frame, Transport
 from weft.runtime.values import Value, pack, unpack
@@ -27,6 +27,7 @@ Explain = Callable[[], Awaitable[str]]
 class CallResult:
     outputs: tuple[Value, ...]
     metrics: StepMetrics
+    ending: Ending | None = None
 
 
 class NodeClient:
@@ -77,7 +78,7 @@ class NodeClient:
                     case messages.Chunk():
                         on_stream(bytes(frame.data))
                     case messages.Result() as result:
-                        return CallResult(unpack(result.outputs, frame.data), result.metrics)
+                        return CallResult(unpack(result.outputs, frame.data), result.metrics, result.ending)
                     case other:
                         raise _unexpected(self.name, other)
 

@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 import msgspec
 
 from weft.core.errors import WeftError, WireError
+from weft.runtime.engines.base import Mortal
 from weft.runtime.messages import NodeInfo
 from weft.runtime.peers import Peers
 from weft.runtime.services import Services, load_services
@@ -23,6 +24,8 @@ from weft.runtime.spec import MAX_SPEC_BYTES, NodeSpec, NotStarted, Started, Sta
 from weft.runtime.threads import in_thread
 from weft.runtime.transport.base import Connection, Listener, Transport
 from weft.runtime.transport.choose import node_transport
+
+_log = logging.getLogger(__name__)
 
 THREADS = 64  # steps that may block at once; most wait for a pace or a program
 
@@ -37,6 +40,10 @@ class Node:
         self._peers = Peers(transport)
         self._info = _info(services, load_s)
         self._listener: Listener | None = None
+        self.died: WeftError | None = None
+        if isinstance(services.engine, Mortal):
+            loop = asyncio.get_running_loop()
+            services.engine.on_death(lambda error: loop.call_soon_threadsafe(self._die, error))
 
     async def listen(self) -> str:
         """Returns the address it can be called at."""
@@ -53,6 +60,11 @@ class Node:
             await self._listener.close()
         await self._peers.close()
         await self._services.close()
+
+    def _die(self, error: WeftError) -> None:
+        """A node is no more than its engine."""
+        self.died = error
+        self.stopped.set()
 
     async def _serve(self, connection: Connection) -> None:
         assert self._listener is not None
@@ -103,6 +115,9 @@ async def _serve(line: bytes, reports: int) -> int:
         return error.exit_code
     _report(reports, Started(address))
     await node.stopped.wait()
+    if node.died is not None:
+        _log.error("%s", node.died)  # whoever watches this process finds it on stderr
+        return node.died.exit_code
     await node.close()
     return 0
 

@@ -113,8 +113,8 @@ class Session:
         await self._connection.send(Frame(messages.Ready(id, self._info)))
 
     async def _run_step(self, call: Call, payload: memoryview) -> None:
-        async def emit_token(token: int, text: str) -> None:
-            await self._connection.send(Frame(messages.Token(call.id, token, text)))
+        async def emit_token(token: int, text: str, logprobs: tuple[messages.TokenLogprob, ...] = ()) -> None:
+            await self._connection.send(Frame(messages.Token(call.id, token, text, logprobs)))
 
         async def emit_audio(wav: bytes) -> None:
             await self._connection.send(Frame(messages.Chunk(call.id), (wav,)))
@@ -130,7 +130,7 @@ class Session:
             seen.metrics = done.metrics
             self._count_caches(inputs, done.outputs)
         header, audio = pack(done.outputs)
-        await self._connection.send(Frame(messages.Result(call.id, header, done.metrics), audio))
+        await self._connection.send(Frame(messages.Result(call.id, header, done.metrics, done.ending), audio))
 
     def _count_caches(self, used: tuple[Value, ...], given: tuple[Value, ...]) -> None:
         """Caches that wait here for a later step."""
