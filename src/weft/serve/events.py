@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from weft.core.metrics import StepRecord
-from weft.runtime.messages import StepMetrics
+from weft.runtime.messages import Ending, StepMetrics, TokenLogprob
 from weft.runtime.values import Value
 
 
@@ -22,6 +22,7 @@ class TokenPiece:
     visit: int
     token: int
     text: str
+    logprobs: tuple[TokenLogprob, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,7 @@ class StepEnded:
     record: StepRecord
     metrics: StepMetrics
     outputs: tuple[Value, ...]
+    ending: Ending | None = None
 
 
 RunEvent = StepStarted | TokenPiece | AudioPiece | StepEnded

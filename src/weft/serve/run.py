@@ -123,7 +123,7 @@ class _LiveRun:
             if isinstance(piece, Token) and step.kind is StepKind.PREFILL and len(first_output_s) > 1:
                 return  # its one token was told before its node died
             if isinstance(piece, Token):
-                self._on_event(TokenPiece(step.name, ready.visit, piece.token, piece.text))
+                self._on_event(TokenPiece(step.name, ready.visit, piece.token, piece.text, piece.logprobs))
             else:
                 self._on_event(AudioPiece(step.name, ready.visit, piece))
 
@@ -163,7 +163,7 @@ class _LiveRun:
         if metrics.late_s > 0:
             self._late_s[name] = self._late_s.get(name, 0.0) + metrics.late_s
         self._handles.extend(value for value in result.outputs if isinstance(value, KvHandle))
-        self._on_event(StepEnded(record, metrics, result.outputs))
+        self._on_event(StepEnded(record, metrics, result.outputs, result.ending))
         return record
 
     async def _clean_up(self) -> None:

@@ -57,7 +57,7 @@ async def ask(app: App, method: str, path: str, body: bytes = b"", **headers: st
         (b'{"model": "chat", "messages": []}', "messages", "empty"),
         (b'{"model": "chat", "messages": [{"role": "king", "content": "x"}]}', "messages[0].role", "king"),
         (b'{"model": "chat", "messages": [{"role": "user"}]}', "messages[0].content", "empty"),
-        (b'{"model": "chat", "messages": [{"role": "user", "content": "x"}], "n": 2}', "n", "Invalid enum value 2"),
+        (b'{"model": "chat", "messages": [{"role": "user", "content": "x"}], "n": 17}', "n", "Expected `int` <= 16"),
         (b'{"model": "loop", "messages": [{"role": "assistant", "content": "x"}]}', "messages", "end with one of"),
         (
             json.dumps({"model": "loop", "messages": [{"role": "user", "content": [SOUND]}]}).encode(),

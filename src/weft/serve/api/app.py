@@ -1,7 +1,7 @@
 """The application: which path does what, who may, and how what goes wrong is told."""
 
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -10,12 +10,13 @@ from weft.serve.api import runs
 from weft.serve.api.asgi import Receive, Scope, Send, serve_asgi
 from weft.serve.api.audio import SpeechRequest, speaking, transcribing, transcription_request
 from weft.serve.api.chat import ChatRun
+from weft.serve.api.costs import told
 from weft.serve.api.errors import ApiError, invalid
 from weft.serve.api.guard import Guard
+from weft.serve.api.hints import hints_of
 from weft.serve.api.http import Limits, Reply, Request, Stream, Whole, events, header, json_reply, parsed, refused
 from weft.serve.api.keys import Keys
 from weft.serve.api.openapi import document
-from weft.serve.api.reply import Reply as AgentReply
 from weft.serve.api.responses import ResponseRequest, ResponseRun
 from weft.serve.api.routes import Routes
 from weft.serve.api.schema import ChatRequest, ModelCard, ModelList
@@ -53,34 +54,38 @@ class App:
 
     async def chat(self, request: Request) -> Reply:
         asked = parsed(request.body, ChatRequest)
-        run = ChatRun.begun(self.admitted(asked.model), asked)
+        request.bill.model = asked.model
+        run = ChatRun.begun(self.admitted(asked.model), asked, request.bill, hints_of(request, asked.nvext))
         if asked.stream:
             return Stream(run.tell, {"cache-control": "no-cache", "x-request-id": request.id})
-        return json_reply(await run.completion(), _told(run.reply, request))
+        return json_reply(await run.completion(), told(run.usage, request))
 
     async def responses(self, request: Request) -> Reply:
         asked = parsed(request.body, ResponseRequest)
+        request.bill.model = asked.model
         run = ResponseRun.begun(self.admitted(asked.model), asked)
         if asked.stream:
             return events(run.events(), {"cache-control": "no-cache", "x-request-id": request.id})
-        return json_reply(await run.response(), _told(run.reply, request))
+        return json_reply(await run.response(), told(run.reply.usage, request))
 
     async def transcriptions(self, request: Request) -> Reply:
         asked = transcription_request(header(request, b"content-type") or "", request.body)
         reply = transcribing(self.admitted(asked.model), asked.wav)
+        reply.bill, request.bill.model = request.bill, asked.model
         answer = await reply.whole()
         text = reply.words if isinstance(answer, bytes) else str(answer)
         if asked.response_format == "text":
-            return Whole(200, text.encode(), "text/plain; charset=utf-8", _told(reply, request))
-        return json_reply({"text": text}, _told(reply, request))
+            return Whole(200, text.encode(), "text/plain; charset=utf-8", told(reply.usage, request))
+        return json_reply({"text": text}, told(reply.usage, request))
 
     async def speech(self, request: Request) -> Reply:
         asked = parsed(request.body, SpeechRequest)
         reply = speaking(self.admitted(asked.model), asked.input)
+        reply.bill, request.bill.model = request.bill, asked.model
         answer = await reply.whole()
         if not isinstance(answer, bytes):
             raise invalid(f"agent {asked.model!r} writes: it does not speak", "model")
-        return Whole(200, answer, "audio/wav", _told(reply, request))
+        return Whole(200, answer, "audio/wav", told(reply.usage, request))
 
     async def models(self, request: Request) -> Reply:
         return json_reply(ModelList([ModelCard(name, self.created) for name in self.agents.by_name]))
@@ -109,10 +114,6 @@ class App:
         if self.agents.running >= self.at_once:
             raise ApiError(429, f"{self.at_once} runs are under way, the most at once; try again", code="overloaded")
         return agent
-
-
-def _told(reply: AgentReply, request: Request) -> Mapping[str, str]:
-    return {"x-request-id": request.id, "x-weft-usd": f"{reply.usage.usd:.3g}"}
 
 
 ROUTES = Routes[Endpoint](

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from weft.serve.api.audit import Audit, AuditLine
@@ -36,10 +36,11 @@ class Guard:
         except BaseException as error:
             self._over(request, began_s, HUNG_UP if not isinstance(error, Exception) else 500, type(error).__name__)
             raise
+        headers = {**reply.headers, **request.told} if request.told else reply.headers
         if isinstance(reply, Stream):
-            return Stream(lambda sink: self._told(request, reply, sink, began_s), reply.headers, reply.content_type)
+            return Stream(lambda sink: self._told(request, reply, sink, began_s), headers, reply.content_type)
         self._over(request, began_s, reply.status)
-        return reply
+        return replace(reply, headers=headers) if request.told else reply
 
     async def _entered(self, request: Request, endpoint: Endpoint, began_s: float) -> Reply:
         _check_scope(request.caller, request)

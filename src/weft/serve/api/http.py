@@ -53,7 +53,7 @@ class Request:
     named: Mapping[str, str] = field(default_factory=dict[str, str])
     caller: Caller = ANYONE
     bill: Bill = field(default_factory=Bill)
-    told: Mapping[str, str] = NO_HEADERS
+    told: Mapping[str, str] = field(default_factory=dict[str, str])
     """Headers that the reply gets, whatever its endpoint says."""
 
 

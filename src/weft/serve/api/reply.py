@@ -5,35 +5,46 @@ Tokens are said as they come where a call's reply is what the agent returns. Whe
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 from weft.core.deployment import Deployment
 from weft.core.errors import WeftError
 from weft.core.metrics import StepRecord
+from weft.runtime.messages import Ending, TokenLogprob
 from weft.runtime.values import Value
 from weft.serve.agents import ServedAgent
 from weft.serve.api.bill import Bill
 from weft.serve.api.errors import as_api_error
 from weft.serve.api.schema import StepUsage, Usage
+from weft.serve.api.tool_schema import ToolCallPart
+from weft.serve.api.tools import calls_in
 from weft.serve.cost import step_usd
 from weft.serve.events import AudioPiece, RunEvent, StepEnded, TokenPiece
+from weft.serve.hints import NO_HINTS, RunHints
 from weft.serve.replies import Terms, on_terms, reply_steps
 from weft.serve.run import OnEvent, RunOutcome
 
+T = TypeVar("T")
 OnPiece = Callable[[str | bytes], None]
 
 
 @dataclass(slots=True)
 class Reply:
-    """`words`: the last text that a step gave, which is what a spoken answer says. `outcome` once the run is over."""
+    """`words`: the last text that a step gave, which is what a spoken answer says. `logprobs` of its tokens, where they
+    were asked for; `ending` of the model's reply. `outcome` once the run is over."""
 
     agent: ServedAgent
     inputs: dict[str, Value]
     terms: Terms = field(default_factory=dict[str, str | int | float])
     bill: Bill = field(default_factory=Bill)
+    hints: RunHints = NO_HINTS
     words: str = ""
+    logprobs: list[tuple[TokenLogprob, ...]] = field(default_factory=list[tuple[TokenLogprob, ...]])
+    ending: Ending | None = None
     outcome: RunOutcome | None = None
+    _calls: list[ToolCallPart] | None = None
 
     async def whole(self) -> Value:
         """What the agent returns. Raises ApiError."""
@@ -76,6 +87,10 @@ class Reply:
     def finish_reason(self) -> str:
         """ "length" where the reply was cut at its limit, "stop" else; once the run is over."""
         assert self.outcome is not None, "the run is over"
+        if self.tool_calls:
+            return "tool_calls"
+        if self.ending is not None and self.reply_steps:
+            return "length" if self.ending.finish == "length" else "stop"
         program = on_terms(self.agent.deployment, self.terms).program
         limits = {step.name: step.attributes.get("max_tokens") for step in program.steps}
         names = reply_steps(program)
@@ -83,6 +98,17 @@ class Reply:
             if record.step in names and record.output_tokens + 1 == limits[record.step] and record.input_tokens == 0:
                 return "length"
         return "stop"
+
+    @property
+    def tool_calls(self) -> list[ToolCallPart]:
+        """Of the reply, once the run is over."""
+        if self._calls is None:
+            self._calls = calls_in(self.terms, self.ending, self.words) if "tools" in self.terms else []
+        return self._calls
+
+    @property
+    def reply_steps(self) -> frozenset[str]:
+        return reply_steps(self.agent.deployment.program)
 
     @property
     def usage(self) -> Usage:
@@ -101,7 +127,10 @@ class Reply:
         return self.answer
 
     def _note(self, event: RunEvent) -> None:
+        if isinstance(event, TokenPiece) and event.logprobs:
+            self.logprobs.append(event.logprobs)
         if isinstance(event, StepEnded):
+            self.ending = event.ending or self.ending
             self.words = next((each for each in event.outputs if isinstance(each, str)), self.words)
 
 
@@ -118,3 +147,24 @@ def _piece(event: RunEvent, streamed: frozenset[str]) -> str | bytes | None:
 def _step_usage(deployment: Deployment, of: StepRecord) -> StepUsage:
     usd, took_s = step_usd(deployment, of), round(of.duration_s, 6)
     return StepUsage(of.step, of.node, of.device, took_s, of.input_tokens, of.output_tokens, usd)
+
+
+def total(usages: Sequence[Usage]) -> Usage:
+    """Of several runs as one."""
+    if len(usages) == 1:
+        return usages[0]
+    prompt, said = sum(each.prompt_tokens for each in usages), sum(each.completion_tokens for each in usages)
+    steps = [step for each in usages for step in each.steps]
+    return Usage(prompt, said, prompt + said, sum(each.usd for each in usages), steps)
+
+
+async def all_of(works: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
+    """All at once. Where one fails the others are ended, and its error raised."""
+    if len(works) == 1:
+        return [await works[0]]
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(work) for work in works]
+    except BaseExceptionGroup as errors:
+        raise errors.exceptions[0] from None
+    return [task.result() for task in tasks]
