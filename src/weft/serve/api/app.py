@@ -10,14 +10,18 @@ from weft.serve.api import runs
 from weft.serve.api.asgi import Receive, Scope, Send, serve_asgi
 from weft.serve.api.audio import SpeechRequest, speaking, transcribing, transcription_request
 from weft.serve.api.chat import ChatRun
+from weft.serve.api.completions import CompletionRequest, CompletionRun
 from weft.serve.api.costs import told
+from weft.serve.api.embeddings import EmbeddingRequest, embedded, embedding
 from weft.serve.api.errors import ApiError, invalid
 from weft.serve.api.guard import Guard
 from weft.serve.api.hints import hints_of
 from weft.serve.api.http import Limits, Reply, Request, Stream, Whole, events, header, json_reply, parsed, refused
 from weft.serve.api.keys import Keys
 from weft.serve.api.openapi import document
-from weft.serve.api.responses import ResponseRequest, ResponseRun
+from weft.serve.api.reply import total
+from weft.serve.api.response_schema import ResponseRequest
+from weft.serve.api.responses import ResponseRun
 from weft.serve.api.routes import Routes
 from weft.serve.api.schema import ChatRequest, ModelCard, ModelList
 from weft.serve.metrics import exposition
@@ -63,10 +67,25 @@ class App:
     async def responses(self, request: Request) -> Reply:
         asked = parsed(request.body, ResponseRequest)
         request.bill.model = asked.model
-        run = ResponseRun.begun(self.admitted(asked.model), asked)
+        run = ResponseRun.begun(self.admitted(asked.model), asked, request.bill, hints_of(request, None))
         if asked.stream:
             return events(run.events(), {"cache-control": "no-cache", "x-request-id": request.id})
         return json_reply(await run.response(), told(run.reply.usage, request))
+
+    async def completions(self, request: Request) -> Reply:
+        asked = parsed(request.body, CompletionRequest)
+        request.bill.model = asked.model
+        run = CompletionRun.begun(self.admitted(asked.model), asked, request.bill, hints_of(request, None))
+        if asked.stream:
+            return Stream(run.tell, {"cache-control": "no-cache", "x-request-id": request.id})
+        return json_reply(await run.completion(), told(run.usage, request))
+
+    async def embeddings(self, request: Request) -> Reply:
+        asked = parsed(request.body, EmbeddingRequest)
+        request.bill.model = asked.model
+        replies = embedding(self.admitted(asked.model), asked, request.bill)
+        answer = await embedded(asked, replies)
+        return json_reply(answer, told(total([reply.usage for reply in replies]), request))
 
     async def transcriptions(self, request: Request) -> Reply:
         asked = transcription_request(header(request, b"content-type") or "", request.body)
@@ -119,6 +138,8 @@ class App:
 ROUTES = Routes[Endpoint](
     {
         "/v1/chat/completions": {"POST": App.chat},
+        "/v1/completions": {"POST": App.completions},
+        "/v1/embeddings": {"POST": App.embeddings},
         "/v1/responses": {"POST": App.responses},
         "/v1/audio/transcriptions": {"POST": App.transcriptions},
         "/v1/audio/speech": {"POST": App.speech},
