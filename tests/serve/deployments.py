@@ -14,7 +14,7 @@ def step(name: str, kind: StepKind, inputs: str, outputs: str, **attributes: str
 def llm_program(max_tokens: int = MAX_TOKENS) -> Program:
     """prefill → kv_transfer → decode."""
     steps = (
-        step("answer.prefill", StepKind.PREFILL, "chat", "kv"),
+        step("answer.prefill", StepKind.PREFILL, "chat", "kv", max_tokens=max_tokens),
         step("answer.kv", StepKind.KV_TRANSFER, "kv", "moved"),
         step("answer.decode", StepKind.DECODE, "moved", "reply", max_tokens=max_tokens),
     )

@@ -35,7 +35,7 @@ class KeepOptions:
 
 def log_address(keep: KeepOptions, port: int) -> str | None:
     """None: nothing is kept. Each port has a log of its own: one server writes a log."""
-    if keep.runs == OFF:
+    if keep.runs == OFF or (keep.runs is None and port == 0):
         return None
     return keep.runs or str(Path.home() / ".local" / "state" / "weft" / f"runs-{port}.db")
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import secrets
 import signal
 from collections.abc import Mapping
@@ -23,14 +24,15 @@ from weft.cli.run import Corpus, Emulate, Model, Stt
 from weft.compiler.pipeline import compile_agent
 from weft.compiler.request import CompileRequest
 from weft.control.backends.local import LocalFleet
+from weft.control.backends.supervise import FAST
 from weft.core.deployment import Deployment
 from weft.core.errors import InputError
-from weft.runtime.client import NodeClient
 from weft.serve.agents import Agents, ServedAgent
 from weft.serve.api.app import App
 from weft.serve.api.audit import Audit
 from weft.serve.api.guard import Guard
 from weft.serve.api.keys import Keys, digest_of
+from weft.serve.dispatch import Dispatcher
 from weft.serve.placement import LocalModels, node_specs
 from weft.serve.runs.runs import RunLimits
 from weft.serve.runs.webhooks import Webhooks
@@ -41,9 +43,14 @@ Host = Annotated[str, typer.Option(help="Address to listen at.")]
 Port = Annotated[int, typer.Option(help="Port to listen at; 0 takes one that is free.")]
 KeyFile = Annotated[Path | None, typer.Option("--keys", help="File of API keys' digests; needed off loopback.")]
 NewKey = Annotated[str | None, typer.Option("--new-key", help="Make a key of this name, add it to --keys, and end.")]
+Replicas = Annotated[int | None, typer.Option(help="Nodes here for each pool [default: the plan's, if cores allow].")]
 AtOnce = Annotated[int, typer.Option(help="Runs under way at once; more are refused with 429.")]
 RunLimit = Annotated[float, typer.Option("--run-limit", help="Seconds that one run may take.")]
 Grace = Annotated[float, typer.Option(help="Seconds that runs have to end when the server is stopped.")]
+
+
+REVIVAL_S = 60.0
+"""A step waits so long for a node of its pool to come back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +67,7 @@ class HereOptions:
     stt: Stt = None
     corpus: Corpus = None
     emulate: Emulate = False
+    replicas: Replicas = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,9 +97,19 @@ def serve(what: WhatOptions, here: HereOptions, door: DoorOptions, keep: KeepOpt
     check_open(wanted, keys)
     deployments = _distinct([_deployment(agent, what) for agent in what.agents])
     models = local_models(here.model, here.stt, here.corpus)
+    replicas = _replicas(deployments, here.replicas)
     guard = Guard(keys, Audit.open(keep.audit) if keep.audit else None)
-    webhooks = webhooks_of(keep)
-    asyncio.run(_serve(deployments, models, here.emulate, wanted.bindable(), guard, door, keep, webhooks))
+    kept = Kept(guard, door, log_address(keep, door.port), webhooks_of(keep))
+    asyncio.run(_serve(deployments, Nodes(models, here.emulate, replicas), wanted.bindable(), kept))
+
+
+def _replicas(deployments: list[Deployment], asked: int | None) -> Mapping[str, int]:
+    """By pool. Where nobody asks: as planned, while there is a core for each node; at least one."""
+    if asked is not None and asked < 1:
+        raise InputError(subject="--replicas", problem=f"is {asked}", way_out="give at least 1")
+    pools = [pool for each in deployments for pool in each.pools]
+    most = max(1, (os.cpu_count() or 1) // len(pools))
+    return {pool.name: asked or min(pool.replicas, most) for pool in pools}
 
 
 def _deployment(agent: str, what: WhatOptions) -> Deployment:
@@ -110,38 +128,46 @@ def _distinct(deployments: list[Deployment]) -> list[Deployment]:
     return deployments
 
 
-async def _serve(
-    deployments: list[Deployment],
-    models: LocalModels,
-    emulate: bool,
-    address: Address,
-    guard: Guard,
-    door: DoorOptions,
-    keep: KeepOptions,
-    webhooks: Webhooks | None,
-) -> None:
-    console, stop = wide_console(), _stopped_by_signals()
+@dataclass(frozen=True, slots=True)
+class Nodes:
+    """What nodes are started with here; `replicas` by pool."""
+
+    models: LocalModels
+    emulate: bool
+    replicas: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """Who may call, what they may ask for, and where runs are kept (None: nowhere)."""
+
+    guard: Guard
+    door: DoorOptions
+    log: str | None
+    webhooks: Webhooks | None
+
+
+async def _serve(deployments: list[Deployment], nodes: Nodes, address: Address, kept: Kept) -> None:
+    console, stop, door = wide_console(), _stopped_by_signals(), kept.door
     async with contextlib.AsyncExitStack() as stack:
         with console.status("starting node processes"):
-            served = [
-                ServedAgent(each, await _nodes(each, models, emulate, stack), door.run_limit) for each in deployments
-            ]
+            served = [await _served(each, nodes, door.run_limit, stack) for each in deployments]
         agents = Agents({agent.name: agent for agent in served})
         limits = RunLimits(at_once=door.at_once, run_s=door.run_limit)
-        log = log_address(keep, address.port)
-        runs = await stack.enter_async_context(kept_runs(agents, log, webhooks, limits))
-        app = App(agents, guard, at_once=door.at_once, runs=runs)
+        runs = await stack.enter_async_context(kept_runs(agents, kept.log, kept.webhooks, limits))
+        app = App(agents, kept.guard, at_once=door.at_once, runs=runs)
         async with listening(app, address, door.grace):
-            _banner(console, app, address, emulate)
+            _banner(console, app, address, nodes)
             await stop.wait()
             console.print(f"stopping: {agents.running} runs have {door.grace:g} s to end")
 
 
-async def _nodes(
-    deployment: Deployment, models: LocalModels, emulate: bool, stack: contextlib.AsyncExitStack
-) -> Mapping[str, NodeClient]:
-    fleet = await stack.enter_async_context(LocalFleet(node_specs(deployment, models, emulate=emulate)))
-    return fleet.clients
+async def _served(deployment: Deployment, nodes: Nodes, run_s: float, stack: contextlib.AsyncExitStack) -> ServedAgent:
+    """Its nodes are kept up: what dies starts again, and what it was at goes on elsewhere, or there."""
+    specs = node_specs(deployment, nodes.models, emulate=nodes.emulate, replicas=nodes.replicas)
+    dispatcher = Dispatcher(deployment, revival_s=REVIVAL_S)
+    await stack.enter_async_context(LocalFleet(specs, detection=FAST, on_join=dispatcher.join))
+    return ServedAgent(deployment, dispatcher, run_s)
 
 
 def _stopped_by_signals() -> asyncio.Event:
@@ -151,16 +177,19 @@ def _stopped_by_signals() -> asyncio.Event:
     return stop
 
 
-def _banner(console: Console, app: App, address: Address, emulate: bool) -> None:
+def _banner(console: Console, app: App, address: Address, nodes: Nodes) -> None:
     table = Table(box=None, pad_edge=False)
-    for name in ("model", "takes", "nodes here", "planned devices", "planned $/h"):
+    for name in ("model", "takes", "nodes here (planned)", "planned devices", "planned $/h"):
         table.add_column(name)
     for name, agent in app.agents.by_name.items():
         deployment = agent.deployment
         devices = ", ".join(sorted({f"{pool.replicas} × {pool.device}" for pool in deployment.pools}))
         takes = ", ".join(deployment.program.input_types)
-        table.add_row(name, takes, str(len(agent.clients)), devices, f"{deployment.answer.usd_per_hour:.2f}")
-    pace = "emulated, at the planned pace" if emulate else "not here, not emulated: times are this CPU's"
+        planned = sum(pool.replicas for pool in deployment.pools)
+        table.add_row(
+            name, takes, f"{len(agent.dispatcher.nodes)} ({planned})", devices, f"{deployment.answer.usd_per_hour:.2f}"
+        )
+    pace = "emulated, at the planned pace" if nodes.emulate else "not here, not emulated: times are this CPU's"
     who = "API keys" if app.guard.keys.callers else "no key (loopback only)"
     console.print(f"[bold]Weft serves {address.url}/v1[/] ({who}); planned devices are {pace}")
     console.print(table)

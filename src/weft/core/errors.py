@@ -21,6 +21,7 @@ WeftError                     every refusal: subject, problem, way out
 └── RunError                  a run failed on the way                (exit code 1)
     ├── CompilerError         a compiler refused its input, crashed, or went over its limits
     ├── OverloadError         more work came than the fleet can do
+    ├── DeadlineError         nobody waits for it any more
     ├── NodeDiedError         a node process ended or stopped answering
     ├── StepFailedError       a step raised on its node
     ├── CacheError            a place for KV blocks or conversations is full, down or holds what it should not
@@ -104,6 +105,9 @@ class CompilerError(RunError): ...
 
 
 class OverloadError(RunError): ...
+
+
+class DeadlineError(RunError): ...
 
 
 class NodeDiedError(RunError): ...

@@ -6,7 +6,7 @@ import itertools
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass
 
-from weft.core.errors import NodeDiedError, RunError, StepFailedError, WireError
+from weft.core.errors import DeadlineError, NodeDiedError, OverloadError, RunError, StepFailedError, WireError
 from weft.core.program import Step
 from weft.runtime import messages
 from weft.runtime.kv.pull import KvPull
@@ -17,6 +17,8 @@ from weft.runtime.values import Value, pack, unpack
 
 HELLO_TIMEOUT_S = 5.0
 KV_STALL_S = 5.0  # a KV source that sends nothing for so long is taken for dead
+
+_AS_TOLD = {error.__name__: error for error in (OverloadError, DeadlineError)}
 
 OnStream = Callable[[Token | bytes], None]  # a token, or a piece of speech as a wav file
 NextFrame = Callable[[], Awaitable[Frame]]
@@ -42,6 +44,7 @@ class NodeClient:
         self._explain = explain
         self._ids = itertools.count()
         self._answers: dict[int, asyncio.Queue[Frame | RunError]] = {}
+        self.heard_s = asyncio.get_running_loop().time()
         self._reader = asyncio.create_task(self._read())
 
     @classmethod
@@ -62,12 +65,21 @@ class NodeClient:
         assert self._info is not None, "open() sets it"
         return self._info
 
-    async def call(self, step: Step, inputs: tuple[Value, ...], on_stream: OnStream, trace: str = "") -> CallResult:
-        """Runs one visit of a step. Cancelling it cancels the step on its node."""
+    async def call(
+        self,
+        step: Step,
+        inputs: tuple[Value, ...],
+        on_stream: OnStream,
+        trace: str = "",
+        within_s: float | None = None,
+    ) -> CallResult:
+        """Runs one visit of a step. Cancelling it cancels the step on its node, and so does the node after `within_s`.
+        OverloadError: it was refused before it began."""
         header, audio = pack(inputs)
 
         def ask(id: int) -> messages.Call:
-            return messages.Call(id, step.name, step.kind, dict(step.attributes), header, len(step.outputs), trace)
+            attributes, outputs = dict(step.attributes), len(step.outputs)
+            return messages.Call(id, step.name, step.kind, attributes, header, outputs, trace, within_s)
 
         async with self._exchange(f"step {step.name!r}", ask, audio) as next_frame:
             while True:
@@ -146,7 +158,7 @@ class NodeClient:
             raise _fresh(answer)
         if isinstance(answer.message, messages.Failure):
             failure = answer.message
-            raise StepFailedError(
+            raise _AS_TOLD.get(failure.error, StepFailedError)(
                 subject=f"{what} on node {self.name!r}",
                 problem=f"{failure.subject}: {failure.problem}",
                 way_out=failure.way_out,
@@ -162,9 +174,11 @@ class NodeClient:
             raise _fresh(await self._lost()) from error
 
     async def _read(self) -> None:
+        loop = asyncio.get_running_loop()
         try:
             while True:
                 frame = await self._connection.receive()
+                self.heard_s = loop.time()
                 answers = self._answers.get(frame.message.id)
                 if answers is not None:  # else: the rest of an answer that nobody waits for any more
                     answers.put_nowait(frame)

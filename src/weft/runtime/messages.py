@@ -58,7 +58,7 @@ class Pong(msgspec.Struct, frozen=True, tag="pong"):
 
 class Call(msgspec.Struct, frozen=True, tag="call"):
     """Run a step. The payload is the audio among `inputs`; `outputs` is how many values are due; `trace` is the run's
-    W3C traceparent."""
+    W3C traceparent; nobody waits for it longer than `within_s` (None: for ever)."""
 
     id: int
     step: str
@@ -67,6 +67,7 @@ class Call(msgspec.Struct, frozen=True, tag="call"):
     inputs: tuple[WireValue, ...]
     outputs: int
     trace: str = ""
+    within_s: float | None = None
 
 
 class Cancel(msgspec.Struct, frozen=True, tag="cancel"):
@@ -121,10 +122,13 @@ class Result(msgspec.Struct, frozen=True, tag="result"):
 
 
 class Failure(msgspec.Struct, frozen=True, tag="failure"):
+    """`error` is a class of weft.core.errors: OverloadError says that the step was refused before it began."""
+
     id: int
     subject: str
     problem: str
     way_out: str
+    error: str = "StepFailedError"
 
 
 class KvFetch(msgspec.Struct, frozen=True, tag="kv_fetch"):

@@ -10,11 +10,13 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import msgspec
 
-from weft.core.errors import WeftError, WireError
+from weft.core.errors import RunError, WeftError, WireError
 from weft.runtime.engines.base import Mortal
 from weft.runtime.messages import NodeInfo
 from weft.runtime.peers import Peers
@@ -42,8 +44,7 @@ class Node:
         self._listener: Listener | None = None
         self.died: WeftError | None = None
         if isinstance(services.engine, Mortal):
-            loop = asyncio.get_running_loop()
-            services.engine.on_death(lambda error: loop.call_soon_threadsafe(self._die, error))
+            services.engine.on_death(partial(_in_loop, asyncio.get_running_loop(), self._die))
 
     async def listen(self) -> str:
         """Returns the address it can be called at."""
@@ -70,6 +71,10 @@ class Node:
         assert self._listener is not None
         address = self._listener.address
         await Session(connection, self._services, self._peers, self._info, address, self.stopped.set).run()
+
+
+def _in_loop(loop: asyncio.AbstractEventLoop, tell: Callable[[RunError], None], error: RunError) -> None:
+    loop.call_soon_threadsafe(tell, error)
 
 
 def _info(services: Services, load_s: float) -> NodeInfo:
@@ -129,7 +134,7 @@ async def _load(line: bytes) -> Node:
         secret = bytes.fromhex(spec.secret)
     except ValueError as error:
         raise WireError(subject="NodeSpec", problem=f"is malformed ({error})", way_out="send one JSON line") from error
-    transport = node_transport(spec.way, secret)
+    transport = node_transport(spec.way, secret, spec.host)
     services = await in_thread(lambda: load_services(spec))
     return Node(services, transport, time.monotonic() - started_s)
 

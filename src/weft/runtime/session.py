@@ -5,10 +5,11 @@ import logging
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from weft.core.errors import RunError, StepFailedError, WeftError, WireError
+from weft.core.errors import DeadlineError, RunError, StepFailedError, WeftError, WireError
 from weft.core.program import StepKind
 from weft.runtime import messages
 from weft.runtime.handlers import Job, run_job
+from weft.runtime.job import Done
 from weft.runtime.kv.pull import encoded_ahead
 from weft.runtime.kv.wire import encode_prelude
 from weft.runtime.messages import Call, KvFetch, NodeInfo
@@ -103,7 +104,7 @@ class Session:
             await self._fail(id, StepFailedError(subject="its code", problem=problem, way_out=way_out))
 
     async def _fail(self, id: int, error: WeftError) -> None:
-        failure = messages.Failure(id, error.subject, error.problem, error.way_out)
+        failure = messages.Failure(id, error.subject, error.problem, error.way_out, type(error).__name__)
         await self._connection.send(Frame(failure))
 
     async def _welcome(self, id: int, version: int) -> None:
@@ -123,7 +124,7 @@ class Session:
         job = Job(self._services, self._peers, self._address, call, inputs, emit_token, emit_audio)
         with self._services.gate.step(call.step, inputs), self._services.observer.step(call) as seen:
             try:
-                done = await run_job(job)
+                done = await _in_time(run_job(job), call)
             except BaseException:
                 self._count_caches(inputs if call.kind is StepKind.DECODE else (), ())
                 raise
@@ -156,3 +157,16 @@ class Session:
             remote.forget(sequence)
         if self._services.engine is not None:
             self._services.engine.release(sequence)
+
+
+async def _in_time(work: Coroutine[Any, Any, Done], call: Call) -> Done:
+    """Ends a step that nobody waits for any more."""
+    limit = asyncio.timeout(call.within_s)
+    try:
+        async with limit:
+            return await work
+    except TimeoutError as error:
+        if not limit.expired():
+            raise
+        problem = f"was not done within the {call.within_s:g} s that its run had left"
+        raise DeadlineError(subject=f"step {call.step!r}", problem=problem, way_out="allow it more time") from error

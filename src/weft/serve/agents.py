@@ -2,13 +2,15 @@
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from weft.core.deployment import Deployment
 from weft.core.errors import RunError
 from weft.runtime.client import NodeClient
 from weft.runtime.values import Value
 from weft.serve.cost import run_usd
+from weft.serve.dispatch import Dispatcher
+from weft.serve.hints import NO_HINTS, RunHints
 from weft.serve.replies import Terms, on_terms
 from weft.serve.run import AskPerson, OnEvent, RunOutcome, StepLog, run_agent
 
@@ -18,13 +20,18 @@ class ServedAgent:
     """`run_s`: a run may take so long. `usd`: what the runs that ended cost, by the plan's prices."""
 
     deployment: Deployment
-    clients: Mapping[str, NodeClient]
+    clients: Mapping[str, NodeClient] | Dispatcher
     run_s: float = 600.0
     running: int = 0
     ended: int = 0
     failed: int = 0
     cancelled: int = 0
     usd: float = 0.0
+    dispatcher: Dispatcher = field(init=False)
+
+    def __post_init__(self) -> None:
+        clients = self.clients
+        self.dispatcher = clients if isinstance(clients, Dispatcher) else Dispatcher(self.deployment, clients.values())
 
     @property
     def name(self) -> str:
@@ -35,6 +42,7 @@ class ServedAgent:
         inputs: Mapping[str, Value],
         on_event: OnEvent,
         terms: Terms,
+        hints: RunHints = NO_HINTS,
         *,
         steps: StepLog | None = None,
         ask: AskPerson | None = None,
@@ -45,7 +53,7 @@ class ServedAgent:
         self.running += 1
         try:
             async with asyncio.timeout(None if steps else self.run_s):
-                outcome = await run_agent(deployment, self.clients, inputs, on_event, ask, steps)
+                outcome = await run_agent(deployment, self.dispatcher, inputs, on_event, ask, hints=hints, steps=steps)
         except TimeoutError:
             self.failed += 1
             raise _late(self.name, self.run_s) from None
@@ -72,8 +80,8 @@ class Agents:
 
     @property
     def dead_nodes(self) -> list[str]:
-        clients = (client for agent in self.by_name.values() for client in agent.clients.values())
-        return sorted({client.name for client in clients if client.died.done()})
+        """Pools that nobody serves now."""
+        return sorted({pool for agent in self.by_name.values() for pool in agent.dispatcher.empty_pools})
 
 
 def _late(agent: str, run_s: float) -> RunError:

@@ -17,15 +17,20 @@ class _Runs(Collector):
         runs = CounterMetricFamily("weft_runs", "Agent runs that are over.", labels=("agent", "outcome"))
         running = GaugeMetricFamily("weft_runs_running", "Agent runs under way.", labels=("agent",))
         usd = CounterMetricFamily("weft_usd", "US dollars of the runs that ended, planned prices.", labels=("agent",))
-        dead = GaugeMetricFamily("weft_nodes_dead", "Nodes that died.")
+        live = GaugeMetricFamily("weft_nodes", "Nodes that take work.", labels=("agent", "pool"))
+        died = CounterMetricFamily("weft_node_deaths", "Nodes that died while they took work.", labels=("agent",))
+        dead = GaugeMetricFamily("weft_nodes_dead", "Pools that nobody serves now.")
         for name, agent in self._agents.by_name.items():
             runs.add_metric((name, "ended"), agent.ended)
             runs.add_metric((name, "failed"), agent.failed)
             runs.add_metric((name, "cancelled"), agent.cancelled)
             running.add_metric((name,), agent.running)
             usd.add_metric((name,), agent.usd)
+            died.add_metric((name,), agent.dispatcher.deaths)
+            for pool in agent.deployment.pools:
+                live.add_metric((name, pool.name), len(agent.dispatcher.members(pool.name)))
         dead.add_metric((), len(self._agents.dead_nodes))
-        yield from (runs, running, usd, dead)
+        yield from (runs, running, usd, live, died, dead)
 
 
 def exposition(agents: Agents) -> bytes:

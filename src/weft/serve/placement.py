@@ -1,9 +1,11 @@
-"""Which nodes a deployment asks for on this machine: one per pool, told what its steps need."""
+"""Which nodes a deployment asks for on this machine: its pools' replicas, told what their steps need."""
 
 import secrets
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+
+import msgspec
 
 from weft.core.deployment import Deployment, Pool, Route
 from weft.core.program import Step, StepKind
@@ -11,6 +13,7 @@ from weft.runtime.engines.emulated import StepPace
 from weft.runtime.remote_spec import RemoteSpec
 from weft.runtime.services import LLM_KINDS, MEMORY_KINDS, PYTHON_KINDS
 from weft.runtime.spec import NodeSpec
+from weft.serve.dispatch import replica_name
 from weft.serve.tools import calls_tool, memory_of, served_model, tool_spec
 
 HERE = "this machine's CPU"
@@ -32,14 +35,26 @@ class LocalModels:
     """Addresses by name."""
 
 
-def node_specs(deployment: Deployment, models: LocalModels, *, emulate: bool) -> tuple[NodeSpec, ...]:
-    """One node per pool, named like it, whatever the pool's replicas; all share one fresh secret.
+def node_specs(
+    deployment: Deployment, models: LocalModels, *, emulate: bool, replicas: Mapping[str, int] | None = None
+) -> tuple[NodeSpec, ...]:
+    """One node per pool, or as many as `replicas` says; named like it, the further ones with #1, #2, … behind. All
+    share one fresh secret.
 
     With `emulate` every step keeps the pace that its route assumed, and its records say so.
     """
     secret = secrets.token_hex(32)
-    steps = {step.name: step for step in deployment.program.steps}
-    return tuple(_node_spec(deployment, pool, steps.values(), models, secret, emulate) for pool in deployment.pools)
+    specs = [replica_spec(deployment, pool, models, secret, emulate=emulate) for pool in deployment.pools]
+    return tuple(
+        msgspec.structs.replace(spec, name=replica_name(pool.name, number))
+        for spec, pool in zip(specs, deployment.pools, strict=True)
+        for number in range((replicas or {}).get(pool.name, 1))
+    )
+
+
+def replica_spec(deployment: Deployment, pool: Pool, models: LocalModels, secret: str, *, emulate: bool) -> NodeSpec:
+    """Of the first replica of a pool."""
+    return _node_spec(deployment, pool, deployment.program.steps, models, secret, emulate)
 
 
 def _node_spec(

@@ -8,15 +8,16 @@ from dataclasses import dataclass
 from typing import Protocol, cast
 
 from weft.core.deployment import Deployment
-from weft.core.errors import DeploymentError
 from weft.core.metrics import RequestRecord, StepRecord
 from weft.core.program import StepKind
 from weft.policy.agent_run import AgentRun, Completed, Ready
 from weft.runtime.client import CallResult, NodeClient
 from weft.runtime.messages import StepMetrics, Token
-from weft.runtime.values import KvHandle, Value
+from weft.runtime.values import Value
+from weft.serve.calls import Calls
+from weft.serve.dispatch import Dispatcher
 from weft.serve.events import AudioPiece, RunEvent, StepEnded, StepStarted, TokenPiece
-from weft.serve.standins import StandIns
+from weft.serve.hints import NO_HINTS, RunHints
 
 OnEvent = Callable[[RunEvent], None]
 AskPerson = Callable[[str, Value], Awaitable[Value]]
@@ -51,40 +52,44 @@ class RunOutcome:
 
 async def run_agent(
     deployment: Deployment,
-    clients: Mapping[str, NodeClient],
+    clients: Mapping[str, NodeClient] | Dispatcher,
     inputs: Mapping[str, Value],
     on_event: OnEvent,
     ask: AskPerson | None = None,
+    *,
+    hints: RunHints = NO_HINTS,
     steps: StepLog | None = None,
 ) -> RunOutcome:
-    """Runs the agent once. Independent ready steps run side by side. The death of a node fails the run at once, unless
-    another of `clients` can do its steps: then a cache that went with it is prefilled again. `ask` answers its
-    interrupts; without it the first one fails the run. With `steps` it goes on where it was, and logs what it does."""
-    return await _LiveRun(deployment, clients, inputs, on_event, ask, steps).finish()
+    """Runs the agent once. Independent ready steps run side by side. What a node has under way when it dies goes on at
+    another that can do it; without one the run fails at once, with the node's name. A Dispatcher remembers from run to
+    run; nodes alone get one for this run. `ask` answers its interrupts; without it the first one fails the run.
+    With `steps` it goes on where it was, and logs what it does."""
+    dispatcher = clients if isinstance(clients, Dispatcher) else Dispatcher(deployment, clients.values())
+    return await _LiveRun(deployment, dispatcher, inputs, on_event, ask, hints, steps).finish()
 
 
 class _LiveRun:
     def __init__(
         self,
         deployment: Deployment,
-        clients: Mapping[str, NodeClient],
+        dispatcher: Dispatcher,
         inputs: Mapping[str, Value],
         on_event: OnEvent,
         ask: AskPerson | None,
+        hints: RunHints,
         steps: StepLog | None,
     ) -> None:
         self._agent = deployment.program.name
-        self._clients = {route.step: _client(clients, route.step, route.pool) for route in deployment.routes}
-        self._stand_ins = StandIns(self._clients, clients.values())
         self._on_event = on_event
         self._ask = ask
         self._steps = steps
         self._run, self._first = AgentRun.resume(deployment.program, inputs, steps.done if steps else ())
+        trace = f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-01"  # the steps of a run are one trace
+        self._calls = Calls(dispatcher, self._tell, trace, hints)
         self._tasks: set[asyncio.Task[Completed]] = set()
         self._records: list[StepRecord] = []
         self._late_s: dict[str, float] = {}
-        self._handles: list[KvHandle] = []
-        self._trace = f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-01"  # the steps of a run are one trace
+        self._first_s: dict[tuple[str, int], float] = {}
         self._began_s = time.monotonic()
 
     async def finish(self) -> RunOutcome:
@@ -103,44 +108,48 @@ class _LiveRun:
         self._tasks.update(asyncio.create_task(self._run_step(ready)) for ready in ready_steps)
 
     async def _next_completions(self) -> list[Completed]:
-        self._stand_ins.check()
-        deaths = {client.died for client in self._stand_ins.watched}
-        await asyncio.wait({*self._tasks, *deaths}, return_when=asyncio.FIRST_COMPLETED)
-        self._stand_ins.check()
-        ended = [task for task in self._tasks if task.done()]
-        self._tasks.difference_update(ended)
+        ended, self._tasks = await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
         return [task.result() for task in ended]
 
     async def _run_step(self, ready: Ready) -> Completed:
+        step = ready.step
         if self._steps is not None:
             await self._steps.starting(ready)
-        step, client = ready.step, self._stand_ins.client(ready.step, ready.inputs)
-        started_s, first_output_s = self._now_s(), list[float]()
-        self._on_event(StepStarted(step.name, ready.visit, client.name, client.info.device, started_s))
-
-        def on_stream(piece: Token | bytes) -> None:
-            first_output_s.append(self._now_s())
-            if isinstance(piece, Token) and step.kind is StepKind.PREFILL and len(first_output_s) > 1:
-                return  # its one token was told before its node died
-            if isinstance(piece, Token):
-                self._on_event(TokenPiece(step.name, ready.visit, piece.token, piece.text, piece.logprobs))
-            else:
-                self._on_event(AudioPiece(step.name, ready.visit, piece))
-
-        def call(client: NodeClient, job: Ready) -> Awaitable[CallResult]:
-            told = on_stream if job is ready else _ignore  # else a prefill again, whose token was told
-            return client.call(job.step, cast("tuple[Value, ...]", job.inputs), told, self._trace)
-
         if step.kind is StepKind.INTERRUPT and self._ask is not None:
-            shown = cast("tuple[Value, ...]", ready.inputs)[0]
-            result = CallResult((await self._ask(step.name, shown),), StepMetrics())
-        else:
-            client, result = await self._stand_ins.call(ready, call)
-        record = self._record(ready, client, result, started_s, first_output_s[0] if first_output_s else None)
-        completed = Completed(step.name, ready.visit, result.outputs)
+            return await self._interrupt(ready, self._ask)
+        started_s = list[float]()
+
+        def on_start(client: NodeClient) -> None:
+            if not started_s:  # else it goes on elsewhere
+                started_s.append(self._now_s())
+                told = StepStarted(step.name, ready.visit, client.name, client.info.device, started_s[0])
+                self._on_event(told)
+
+        client, result = await self._calls.run(ready, on_start)
+        record = self._record(ready, client, result, started_s[0], self._first_s.get((step.name, ready.visit)))
+        return await self._logged(ready, result, record)
+
+    async def _interrupt(self, ready: Ready, ask: AskPerson) -> Completed:
+        step, started_s = ready.step, self._now_s()
+        client = await self._calls.place(step)
+        self._on_event(StepStarted(step.name, ready.visit, client.name, client.info.device, started_s))
+        answer = await ask(step.name, cast("tuple[Value, ...]", ready.inputs)[0])
+        result = CallResult((answer,), StepMetrics())
+        return await self._logged(ready, result, self._record(ready, client, result, started_s, None))
+
+    async def _logged(self, ready: Ready, result: CallResult, record: StepRecord) -> Completed:
+        completed = Completed(ready.step.name, ready.visit, result.outputs)
         if self._steps is not None:
             await self._steps.ended(completed, result.outputs, record)
         return completed
+
+    def _tell(self, ready: Ready, piece: Token | bytes) -> None:
+        step, visit = ready.step.name, ready.visit
+        self._first_s.setdefault((step, visit), self._now_s())
+        if isinstance(piece, Token):
+            self._on_event(TokenPiece(step, visit, piece.token, piece.text, piece.logprobs))
+        else:
+            self._on_event(AudioPiece(step, visit, piece))
 
     def _record(
         self, ready: Ready, client: NodeClient, result: CallResult, started_s: float, first_output_s: float | None
@@ -162,7 +171,6 @@ class _LiveRun:
         self._records.append(record)
         if metrics.late_s > 0:
             self._late_s[name] = self._late_s.get(name, 0.0) + metrics.late_s
-        self._handles.extend(value for value in result.outputs if isinstance(value, KvHandle))
         self._on_event(StepEnded(record, metrics, result.outputs, result.ending))
         return record
 
@@ -171,23 +179,7 @@ class _LiveRun:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        by_address = {client.address: client for client in self._stand_ins.clients if not client.died.done()}
-        for handle in self._handles:
-            if handle.address in by_address:
-                await by_address[handle.address].release(handle.sequence)
+        await self._calls.release()
 
     def _now_s(self) -> float:
         return time.monotonic() - self._began_s
-
-
-def _ignore(_: Token | bytes) -> None: ...
-
-
-def _client(clients: Mapping[str, NodeClient], step: str, pool: str) -> NodeClient:
-    if pool not in clients:
-        raise DeploymentError(
-            subject=f"step {step!r}",
-            problem=f"is placed on pool {pool!r}, the fleet runs {sorted(clients)}",
-            way_out="start the nodes of this deployment (serve.placement.node_specs)",
-        )
-    return clients[pool]

@@ -7,34 +7,30 @@ from collections import deque
 
 import msgspec
 
-from weft.core import errors
-from weft.core.errors import NodeDiedError, RunError, WeftError
+from weft.control.backends.supervise import STDERR_LINES, Detection, address_in, death, how_it_ended, watch
+from weft.core.errors import NodeDiedError
 from weft.runtime.client import NodeClient
-from weft.runtime.spec import NodeSpec, NotStarted, Started, StartReport
+from weft.runtime.spec import NodeSpec
 from weft.runtime.transport.base import Transport
 
-PING_INTERVAL_S = 0.25
-PING_TIMEOUT_S = 0.7
-PINGS_MISSED = 2  # one may be this process's own lag; found dead after at most 0.25 + 2 × 0.7 s
 EXIT_GRACE_S = 2.0
-STDERR_LINES = 30
-_REPORT = msgspec.json.Decoder(StartReport)
 
 
 class NodeProcess:
-    def __init__(self, spec: NodeSpec, process: asyncio.subprocess.Process) -> None:
+    def __init__(self, spec: NodeSpec, process: asyncio.subprocess.Process, detection: Detection) -> None:
         self.spec = spec
         self.process = process
+        self._detection = detection
         self._stderr: deque[str] = deque(maxlen=STDERR_LINES)
         self._reading = asyncio.create_task(self._read_stderr())
         self._watching: asyncio.Task[None] | None = None
         self.client: NodeClient | None = None
 
     @classmethod
-    async def spawn(cls, spec: NodeSpec) -> "NodeProcess":
+    async def spawn(cls, spec: NodeSpec, detection: Detection) -> "NodeProcess":
         threads = str(spec.threads)
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "weft.runtime.node"),
+            *(sys.executable, "-m", "weft.runtime.node", spec.name),  # the name is for who reads `ps`
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
@@ -42,7 +38,7 @@ class NodeProcess:
             # read by torch's libraries when they load, so it cannot be told later
             env={**os.environ, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, "PYTHONUNBUFFERED": "1"},
         )
-        node = cls(spec, process)
+        node = cls(spec, process, detection)
         assert process.stdin is not None
         process.stdin.write(msgspec.json.encode(spec) + b"\n")
         return node
@@ -54,14 +50,10 @@ class NodeProcess:
             line = await asyncio.wait_for(self.process.stdout.readline(), ready_timeout_s)
         except TimeoutError as error:
             raise self._died(f"was not ready after {ready_timeout_s:g} s") from error
-        match self._report(line) if line else None:
-            case Started(address):
-                self.client = await NodeClient.open(self.spec.name, transport, address, self._explain)
-            case NotStarted() as report:
-                raise _rebuilt(report)
-            case None:
-                raise self._died(await self._explain())
-        self._watching = asyncio.create_task(self._watch(self.client))
+        if not line:
+            raise self._died(await self._explain())
+        self.client = await NodeClient.open(self.spec.name, transport, address_in(line, self._died), self._explain)
+        self._watching = asyncio.create_task(watch(self.client, self._detection, self._died))
         return self.client
 
     async def stop(self) -> None:
@@ -81,21 +73,6 @@ class NodeProcess:
             await self.process.wait()
         await self._reading
 
-    async def _watch(self, client: NodeClient) -> None:
-        """Ends when the node is dead: by pings if it hangs; a lost connection the client finds by itself."""
-        missed = 0
-        while not client.died.done():
-            try:
-                await asyncio.wait_for(client.ping(), PING_TIMEOUT_S)
-                missed = 0
-                await asyncio.sleep(PING_INTERVAL_S)
-            except TimeoutError:
-                missed += 1
-                if missed == PINGS_MISSED:
-                    client.fail(self._died(f"did not answer {missed} pings of {PING_TIMEOUT_S:g} s"))
-            except RunError:
-                return
-
     async def _read_stderr(self) -> None:
         assert self.process.stderr is not None
         while chunk := await self.process.stderr.readline():
@@ -106,22 +83,8 @@ class NodeProcess:
         try:
             code = await asyncio.wait_for(asyncio.shield(self.process.wait()), 0.5)
         except TimeoutError:
-            return "closed its connection and still runs"
-        return f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
-
-    def _report(self, line: bytes) -> Started | NotStarted:
-        try:
-            return _REPORT.decode(line)
-        except msgspec.MsgspecError as error:
-            raise self._died(f"reported {line[:80]!r}") from error
+            code = None
+        return how_it_ended(code)
 
     def _died(self, problem: str) -> NodeDiedError:
-        tail = "\n  ".join(self._stderr)
-        way_out = f"its stderr ends with:\n  {tail}" if tail else "its stderr is empty; run again"
-        return NodeDiedError(subject=f"node {self.spec.name!r}", problem=problem, way_out=way_out)
-
-
-def _rebuilt(report: NotStarted) -> WeftError:
-    """The error as the node had it, so that a broken checkpoint is a CheckpointError here too."""
-    kind = getattr(errors, report.error, RunError)
-    return kind(subject=report.subject, problem=report.problem, way_out=report.way_out)
+        return death(self.spec.name, problem, self._stderr)

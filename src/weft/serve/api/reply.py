@@ -120,7 +120,7 @@ class Reply:
 
     async def _run(self, on_event: OnEvent) -> Value:
         try:
-            self.outcome = await self.agent.run(self.inputs, on_event, self.terms)
+            self.outcome = await self.agent.run(self.inputs, on_event, self.terms, self.hints)
         except WeftError as error:
             raise as_api_error(error) from error
         self.bill.add(self.usage.total_tokens, self.usage.usd)

@@ -8,10 +8,11 @@ from weft.core.deployment import Deployment
 from weft.core.metrics import StepRecord
 from weft.policy.agent_run import Completed, Ready
 from weft.runtime.values import Value
+from weft.serve.calls import may_run_twice
 from weft.serve.cost import step_usd
 from weft.serve.events import RunEvent, TokenPiece
 from weft.serve.runs.log import Call, Entry
-from weft.serve.runs.replay import replay, runs_once
+from weft.serve.runs.replay import replay
 from weft.serve.runs.run import Kind, LogEvent, Run, Status
 from weft.serve.runs.writer import Writer
 
@@ -62,14 +63,14 @@ class Journal:
     @property
     def cut(self) -> tuple[str, ...]:
         """Steps that may run once and are under way."""
-        once = {step.name for step in self.deployment.program.steps if runs_once(step)}
+        once = {step.name for step in self.deployment.program.steps if not may_run_twice(step)}
         return tuple(step for step, _ in self.under_way if step in once)
 
     async def starting(self, ready: Ready) -> None:
         """Before the step may act. Only one that may not run again has to be durable before."""
         self.under_way[ready.step.name, ready.visit] = None
         written = self.tell(Kind.STEP_STARTED, step=ready.step.name, visit=ready.visit)
-        if runs_once(ready.step):
+        if not may_run_twice(ready.step):
             await asyncio.shield(written)
 
     async def ended(self, completed: Completed, values: tuple[Value, ...], record: StepRecord) -> None:

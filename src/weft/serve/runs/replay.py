@@ -10,13 +10,11 @@ from dataclasses import dataclass
 
 import msgspec
 
-from weft.core.program import LOOKUP, PART, Program, Step, StepKind
+from weft.core.program import Program
 from weft.policy.agent_run import AgentRun, Completed, Ready
 from weft.runtime.values import KvHandle
+from weft.serve.calls import may_run_twice
 from weft.serve.runs.run import Kind, LogEvent
-
-REPEATABLE = ("none", "reads", "idempotent")
-"""Effects (compiler/effects.py) of tools that may be called twice."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,19 +34,9 @@ def replay(program: Program, inputs: Mapping[str, object], events: Iterable[LogE
     useful = _without_lost_caches(_folded(program, inputs, completions))
     done = tuple(event for event, _ in _folded(program, inputs, useful))
     counted = {(each.step, each.visit) for each in done}
-    once = {step.name for step in program.steps if runs_once(step)}
+    once = {step.name for step in program.steps if not may_run_twice(step)}
     begun = {(each.step, each.visit): None for each in events if each.kind is Kind.STEP_STARTED and each.step in once}
     return Replay(done, tuple(step for step, visit in begun if (step, visit) not in counted))
-
-
-def runs_once(step: Step) -> bool:
-    """Whether a second run of the same visit could change the world twice. Nothing is taken to be harmless unless it
-    says so."""
-    if step.kind is StepKind.REMEMBER:
-        return True
-    if step.kind is not StepKind.TOOL or step.attributes.get(PART) == LOOKUP:
-        return False
-    return step.attributes.get("effect") not in REPEATABLE
 
 
 def fingerprint(program: Program) -> str:

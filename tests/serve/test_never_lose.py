@@ -1,4 +1,4 @@
-"""A node dies while its cache is on the way: the run goes on elsewhere with the same tokens."""
+"""A node dies while its cache is on the way, or while it writes: the run goes on elsewhere with the same tokens."""
 
 import asyncio
 import contextlib
@@ -9,19 +9,22 @@ from pathlib import Path
 import pytest
 
 from tests.runtime import checkpoints
-from tests.serve.deployments import split_llm
+from tests.serve.deployments import MAX_TOKENS, split_llm
 from weft.control.backends.local import LocalFleet
-from weft.core.errors import NodeDiedError
+from weft.core.errors import DeadlineError, NodeDiedError
 from weft.core.message import Message
 from weft.core.program import StepKind
 from weft.runtime.client import NodeClient
 from weft.runtime.engines.chat import Chat
 from weft.runtime.engines.torch_engine import TorchEngine
+from weft.runtime.messages import NO_TOKEN
 from weft.runtime.node import Node
 from weft.runtime.services import Services
 from weft.runtime.spec import NodeSpec
 from weft.runtime.transport.choose import node_transport
 from weft.serve.events import RunEvent, StepEnded, StepStarted, TokenPiece
+from weft.serve.hints import RunHints
+from weft.serve.replies import Terms, on_terms
 from weft.serve.run import run_agent
 
 CHAT = (Message("user", "What does an H100 cost?"),)
@@ -54,7 +57,11 @@ async def fleet(
 
 
 def tokens_of(events: list[RunEvent]) -> list[int]:
-    return [event.token for event in events if isinstance(event, TokenPiece)]
+    return [event.token for event in events if isinstance(event, TokenPiece) and event.token != NO_TOKEN]
+
+
+def text_of(events: list[RunEvent]) -> str:
+    return "".join(event.text for event in events if isinstance(event, TokenPiece))
 
 
 @pytest.mark.parametrize(
@@ -87,6 +94,46 @@ async def test_a_run_survives_a_death_while_kv_moves(model_dir: Path, dies: str,
 
 
 def kill_nobody(_: RunEvent) -> None: ...
+
+
+SCHEMA = '{"type": "object", "properties": {"price": {"type": "integer"}}, "required": ["price"]}'
+DRAWN: Terms = {"temperature": 0.9, "seed": 7, "top_p": 0.95}
+
+
+@pytest.mark.parametrize(
+    ("terms", "after"),
+    [({}, 1), (DRAWN, 9), ({**DRAWN, "json_schema": SCHEMA}, 6), (DRAWN, MAX_TOKENS), ({**DRAWN, "stop": '["e"]'}, -1)],
+)
+async def test_a_reply_goes_on_where_its_node_left_it(model_dir: Path, terms: Terms, after: int) -> None:
+    """After so many tokens (-1: all of them) the node that decodes is gone; so is the one that read the prompt."""
+    plan = on_terms(split_llm(), terms)
+    async with fleet(model_dir, list(KINDS)) as (nodes, clients):
+        events: list[RunEvent] = []
+        whole = await run_agent(plan, clients, {"chat": CHAT}, events.append)
+        expected, text = tokens_of(events), text_of(events)
+        killed, goal = list[asyncio.Task[None]](), after if 0 < after < len(expected) else len(expected)
+
+        def kill(event: RunEvent) -> None:
+            events.append(event)
+            if len(tokens_of(events)) >= goal and not killed:
+                for name in ("P", "D"):
+                    clients[name].fail(NodeDiedError(subject=name, problem="is gone", way_out="none"))
+                    killed.append(asyncio.create_task(nodes[name].close()))
+
+        events.clear()
+        outcome = await run_agent(plan, clients, {"chat": CHAT}, kill)
+        assert outcome.values == whole.values == (text,)
+        assert (tokens_of(events), text_of(events)) == (expected, text)  # none lost, none doubled
+        assert outcome.record.steps[-1].node == "D spare" or goal == len(expected)  # then its end may have come first
+
+
+async def test_what_nobody_waits_for_is_refused(model_dir: Path) -> None:
+    plan = split_llm(max_tokens=400)
+    async with fleet(model_dir, ["P", "D"]) as (_, clients):
+        with pytest.raises(DeadlineError, match="answer"):
+            await run_agent(plan, clients, {"chat": CHAT}, kill_nobody, hints=RunHints(within_s=0.05))
+        with pytest.raises(DeadlineError, match="after its run's deadline"):
+            await run_agent(plan, clients, {"chat": CHAT}, kill_nobody, hints=RunHints(within_s=0.0))
 
 
 async def test_without_a_stand_in_the_run_ends_with_the_nodes_name(model_dir: Path) -> None:

@@ -1,0 +1,360 @@
+"""The calls of one run: each at the node that the dispatcher chooses, and at another where that one is lost.
+
+A reply is never lost and never said twice. What was told of it is known here; when a node dies its prompt is read again
+elsewhere, with the tokens that were told after it (`said`), and the reply goes on with the next one. A draw depends on
+its seed and its place only, so it is the reply that would have come.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+import msgspec
+
+from weft.core.errors import DeadlineError, NodeDiedError, OverloadError, RunError
+from weft.core.program import LOOKUP, PART, Step, StepKind
+from weft.policy.agent_run import Ready
+from weft.policy.workers import Request
+from weft.runtime.client import CallResult, NodeClient
+from weft.runtime.messages import NO_TOKEN, Token
+from weft.runtime.values import KvHandle, Value
+from weft.serve.dispatch import Dispatcher
+from weft.serve.hints import NO_HINTS, RunHints
+from weft.serve.live_node import LiveNode
+from weft.serve.prompts import hashes_of, prompt_bytes
+
+ATTEMPTS = 4  # of one step: the first, and as many deaths in a row as a run is expected to live through
+READ_ONLY = (
+    StepKind.APPLY,
+    StepKind.CHOOSE,
+    StepKind.SEARCH,
+    StepKind.EMBED,
+    StepKind.MEMORY_SEARCH,
+    StepKind.RECALL,
+)
+USUAL_REPLY = 128  # tokens, where a step says nothing
+
+Piece = Token | bytes
+OnPiece = Callable[[Ready, Piece], None]
+OnStart = Callable[[NodeClient], None]
+_Visit = tuple[str, int]
+
+
+@dataclass(slots=True, eq=False)
+class _Reply:
+    """One model call. `told`: its tokens that the caller has, from whatever node they came."""
+
+    prefill: Ready
+    told: list[int] = field(default_factory=list[int])
+    rest_told: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Cache:
+    """Where a handle comes from; `said` was told before its prefill, `goal` is who was chosen to decode it."""
+
+    made_by: Ready
+    reply: _Reply
+    said: tuple[int, ...]
+    goal: LiveNode | None = None
+
+
+class Calls:
+    """`on_piece` hears tokens and speech, each once, with the step that they belong to."""
+
+    def __init__(self, dispatcher: Dispatcher, on_piece: OnPiece, trace: str = "", hints: RunHints = NO_HINTS) -> None:
+        self._dispatcher = dispatcher
+        self._on_piece = on_piece
+        self._trace = trace
+        self._hints = hints
+        self._until_s = None if hints.within_s is None else time.monotonic() + hints.within_s
+        self._caches: dict[KvHandle, _Cache] = {}
+        self._replies: dict[_Visit, _Reply] = {}
+        self._sounds: dict[_Visit, int] = {}  # pieces of speech that were told
+
+    async def run(self, ready: Ready, on_start: OnStart) -> tuple[NodeClient, CallResult]:
+        """One visit of a step, and who did it in the end. `on_start` hears who is asked, each time."""
+        for attempt in range(1, ATTEMPTS + 1):
+            asked = _Asked(on_start)
+            try:
+                return await self._attempt(ready, asked)
+            except RunError as error:
+                if attempt == ATTEMPTS or not await self._mended(ready, error, asked.node):
+                    raise
+        raise AssertionError("the last attempt returns or raises")
+
+    async def place(self, step: Step) -> NodeClient:
+        """Where a step belongs that no node does: one that waits for a person."""
+        return (await self._dispatcher.choose(step, Request(1, 1))).client
+
+    async def release(self) -> None:
+        """Caches of a run that failed."""
+        for handle in self._caches:
+            if (node := self._dispatcher.at(handle.address)) is not None:
+                await node.client.release(handle.sequence)
+
+    # one attempt, by kind of step
+
+    async def _attempt(self, ready: Ready, asked: "_Asked") -> tuple[NodeClient, CallResult]:
+        handle = _handle_of(ready)
+        match ready.step.kind:
+            case StepKind.PREFILL:
+                return await self._prefill(self._reply_of(ready), asked)
+            case StepKind.KV_TRANSFER if handle is not None:
+                return await self._transfer(ready, handle, asked)
+            case StepKind.DECODE if handle is not None:
+                return await self._decode(ready, handle, asked)
+            case _:
+                return await self._other(ready, asked)
+
+    async def _prefill(self, reply: _Reply, asked: "_Asked") -> tuple[NodeClient, CallResult]:
+        ready, dispatcher, said = reply.prefill, self._dispatcher, tuple(reply.told)
+        prompt = prompt_bytes(ready.inputs)
+        request = self._request(ready.step, prompt, len(said))
+        node, goal = await dispatcher.choose_pair(ready.step, request)
+        node.cache.touch(request.hashes)
+        predicted_s, tally = _queue_s(node, request) + request.prompt * node.told.s_per_input_token, node.tally
+        tally.queued_tokens += request.prompt
+        tally.waiting += 1
+        began_s = time.monotonic()
+        try:
+            result = await self._ask(node, asked, ready, _with_said(ready.step, said), reply)
+        finally:
+            tally.queued_tokens -= request.prompt
+            tally.waiting -= 1
+        self._learn(node, node.prefilled(predicted_s, time.monotonic() - began_s))
+        if not said:
+            dispatcher.sizes.counted(prompt, result.metrics.input_tokens)
+        for value in result.outputs:
+            if isinstance(value, KvHandle):
+                self._caches[value] = _Cache(ready, reply, said, goal)
+        return node.client, result
+
+    async def _transfer(self, ready: Ready, handle: KvHandle, asked: "_Asked") -> tuple[NodeClient, CallResult]:
+        cache = self._caches.get(handle)
+        node = None if cache is None else cache.goal
+        if node is None or not node.takes_work:
+            node = await self._dispatcher.choose(ready.step, Request(handle.tokens, USUAL_REPLY))
+        result = await self._ask(node, asked, ready, ready.step)
+        for value in result.outputs:
+            if isinstance(value, KvHandle) and cache is not None:
+                self._caches[value] = _Cache(ready, cache.reply, cache.said)
+        return node.client, result
+
+    async def _decode(self, ready: Ready, handle: KvHandle, asked: "_Asked") -> tuple[NodeClient, CallResult]:
+        node, cache = self._dispatcher.at(handle.address), self._caches.get(handle)
+        if node is None:
+            raise NodeDiedError(
+                subject=f"node at {handle.address}", problem="has gone with a cache", way_out="read the prompt again"
+            )
+        said = () if cache is None else cache.said
+        predicted_s = node.told.s_per_step + node.told.s_per_sequence * (node.tally.running + 1)
+        node.tally.running += 1
+        reply = None if cache is None else cache.reply
+        before, began_s = 0 if reply is None else len(reply.told), time.monotonic()
+        try:
+            result = await self._ask(node, asked, ready, _with_said(ready.step, said), reply)
+        finally:
+            node.tally.running -= 1
+        made = 0 if reply is None else len(reply.told) - before
+        if made > 0:
+            self._learn(node, node.decoded(predicted_s, (time.monotonic() - began_s) / made))
+        return node.client, result
+
+    async def _other(self, ready: Ready, asked: "_Asked") -> tuple[NodeClient, CallResult]:
+        """A step without tokens. One that changes nothing is asked of a second node when the first takes long."""
+        node = await self._dispatcher.choose(ready.step, Request(1, 1))
+        hedging = self._dispatcher.hedging(ready.step.name)
+        first = asyncio.create_task(self._timed(node, asked, ready))
+        asking = {first: node}
+        try:
+            if hedging.delay_s is not None and is_read_only(ready.step):
+                await asyncio.wait(asking, timeout=hedging.delay_s)
+                other = None if first.done() else self._dispatcher.another(node)
+                if other is not None and hedging.may_ask():
+                    asking[asyncio.create_task(self._timed(other, asked, ready))] = other
+            return await _first_to_succeed(asking)
+        finally:
+            for task in asking:
+                task.cancel()
+
+    async def _timed(self, node: LiveNode, asked: "_Asked", ready: Ready) -> tuple[NodeClient, CallResult]:
+        tally, began_s = node.tally, time.monotonic()
+        predicted_s = _queue_s(node, Request(1, 1)) + node.told.s_per_input_token
+        tally.queued_tokens += 1
+        tally.running += 1
+        try:
+            result = await self._ask(node, asked, ready, ready.step)
+        finally:
+            tally.queued_tokens -= 1
+            tally.running -= 1
+        took_s = time.monotonic() - began_s
+        self._dispatcher.hedging(ready.step.name).took(took_s)
+        self._learn(node, node.prefilled(predicted_s, took_s))
+        return node.client, result
+
+    async def _ask(
+        self, node: LiveNode, asked: "_Asked", ready: Ready, step: Step, reply: _Reply | None = None
+    ) -> CallResult:
+        asked.of(node)
+        self._dispatcher.retries.called()
+        pieces = 0
+
+        def tell(piece: Piece) -> None:
+            nonlocal pieces
+            pieces += 1
+            if isinstance(piece, Token) and reply is not None and not _is_news(piece, reply):
+                return
+            if isinstance(piece, bytes) and not self._is_new_sound(ready, pieces):
+                return
+            self._on_piece(ready, piece)
+
+        within_s = self._left_s(ready.step)
+        try:
+            result = await node.client.call(step, _values(ready), tell, self._trace, within_s)
+        except OverloadError:
+            self._dispatcher.failed(node)
+            raise
+        except NodeDiedError:
+            if node.client.died.done():
+                self._dispatcher.lost(node)
+            raise
+        node.circuit.succeeded()
+        return result
+
+    # when it went wrong
+
+    async def _mended(self, ready: Ready, error: RunError, node: LiveNode | None) -> bool:
+        """Whether another attempt makes sense; a cache that is gone has then been made again."""
+        if isinstance(error, DeadlineError):
+            return False
+        if isinstance(error, OverloadError):  # it was refused before it began
+            return node is not None and self._dispatcher.retries.may_retry()
+        handle, died = _handle_of(ready), isinstance(error, NodeDiedError)
+        if ready.step.kind is StepKind.KV_TRANSFER and handle in self._caches:
+            taker_died = died and node is not None and node.client.died.done()
+            return taker_died or await self._remade(ready, handle)
+        if not died or (node is None and ready.step.kind is not StepKind.DECODE):
+            return False
+        if ready.step.kind is StepKind.DECODE:
+            return handle in self._caches and await self._remade(ready, handle)
+        return may_run_twice(ready.step)
+
+    async def _remade(self, ready: Ready, handle: KvHandle) -> bool:
+        """Puts a new cache in the place of one that is gone: the prompt and what was told are read again, and moved."""
+        cache = self._caches.pop(handle)
+        if (holder := self._dispatcher.at(handle.address)) is not None:
+            await holder.client.release(handle.sequence)
+        _, result = await self.run(cache.reply.prefill, _nobody)
+        fresh = _made_in(result)
+        if cache.made_by.step.kind is StepKind.KV_TRANSFER:
+            moving = cache.made_by
+            moving.inputs = tuple(fresh if isinstance(value, KvHandle) else value for value in moving.inputs)
+            _, result = await self.run(moving, _nobody)
+            fresh = _made_in(result)
+        ready.inputs = tuple(fresh if value == handle else value for value in ready.inputs)
+        return True
+
+    # what policies are told
+
+    def _reply_of(self, ready: Ready) -> _Reply:
+        return self._replies.setdefault((ready.step.name, ready.visit), _Reply(ready))
+
+    def _request(self, step: Step, prompt: bytes, said: int) -> Request:
+        session, tokens = self._hints.session, self._dispatcher.sizes.tokens(prompt)
+        output = int(step.attributes.get("osl", USUAL_REPLY))
+        kv_bytes = self._dispatcher.kv_bytes_per_token(step)
+        return Request(tokens + said, max(1, output - said), hashes_of(prompt), session, kv_bytes_per_token=kv_bytes)
+
+    def _is_new_sound(self, ready: Ready, number: int) -> bool:
+        """Whether the piece of this number has not come from anybody yet."""
+        visit = (ready.step.name, ready.visit)
+        fresh = number > self._sounds.get(visit, 0)
+        self._sounds[visit] = max(self._sounds.get(visit, 0), number)
+        return fresh
+
+    def _learn(self, node: LiveNode, changed: bool) -> None:
+        if changed:
+            self._dispatcher.told(node)
+
+    def _left_s(self, step: Step) -> float | None:
+        if self._until_s is None:
+            return None
+        left_s = self._until_s - time.monotonic()
+        if left_s <= 0:
+            problem = f"would begin {-left_s:.3f} s after its run's deadline"
+            raise DeadlineError(subject=f"step {step.name!r}", problem=problem, way_out="ask with a later deadline")
+        return left_s
+
+
+class _Asked:
+    """Who was asked in one attempt."""
+
+    def __init__(self, on_start: OnStart) -> None:
+        self.node: LiveNode | None = None
+        self._on_start = on_start
+
+    def of(self, node: LiveNode) -> None:
+        self.node = node
+        self._on_start(node.client)
+
+
+def is_read_only(step: Step) -> bool:
+    if step.kind is StepKind.TOOL:
+        return step.attributes.get("effect") in ("none", "reads") or step.attributes.get(PART) == LOOKUP
+    return step.kind in READ_ONLY
+
+
+def may_run_twice(step: Step) -> bool:
+    """Whether it may run again when nobody knows if it has run: not a tool that writes, nor a memory."""
+    if step.kind is StepKind.TOOL:
+        return is_read_only(step) or step.attributes.get("effect") == "idempotent"
+    return step.kind is not StepKind.REMEMBER
+
+
+async def _first_to_succeed(
+    asking: "dict[asyncio.Task[tuple[NodeClient, CallResult]], LiveNode]",
+) -> tuple[NodeClient, CallResult]:
+    """Raises the last error where none does."""
+    left = set(asking)
+    while True:
+        done, left = await asyncio.wait(left, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            if task.exception() is None or not left:
+                return task.result()
+
+
+def _is_news(token: Token, reply: _Reply) -> bool:
+    """Notes a token. The rest of a text is told once, whoever says it."""
+    if token.token != NO_TOKEN:
+        reply.told.append(token.token)
+        return True
+    first, reply.rest_told = not reply.rest_told, True
+    return first
+
+
+def _nobody(_: NodeClient) -> None: ...
+
+
+def _with_said(step: Step, said: Sequence[int]) -> Step:
+    if not said:
+        return step
+    return replace(step, attributes={**step.attributes, "said": msgspec.json.encode(said).decode()})
+
+
+def _handle_of(ready: Ready) -> KvHandle | None:
+    return next((value for value in ready.inputs if isinstance(value, KvHandle)), None)
+
+
+def _made_in(result: CallResult) -> KvHandle:
+    return next(value for value in result.outputs if isinstance(value, KvHandle))
+
+
+def _values(ready: Ready) -> tuple[Value, ...]:
+    return ready.inputs  # pyright: ignore[reportReturnType]  # Ready is typed for any kind of run
+
+
+def _queue_s(node: LiveNode, request: Request) -> float:
+    """As `policy.workers.predict` has it, of the tokens that wait there."""
+    return node.tally.queued_tokens * node.told.s_per_input_token

@@ -1,0 +1,316 @@
+"""Which live node does a step: `policy.router`, `policy.pairs` and circuits, fed with what is seen here of the nodes.
+
+The policies are the ones that the simulator drives; here are the clock, the counting and who is there.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable, Mapping
+from itertools import count
+
+from weft.core.deployment import Deployment, Pool
+from weft.core.errors import DeploymentError, NodeDiedError, WeftError
+from weft.core.program import Step
+from weft.policy.hedging import Hedging
+from weft.policy.pairs import PairRouter, Path
+from weft.policy.prefix_index import AssumedCache, PrefixIndex
+from weft.policy.retries import RetryBudget
+from weft.policy.router import Router
+from weft.policy.workers import Candidates, Request, Tally, Worker
+from weft.runtime.client import NodeClient
+from weft.runtime.services import LLM_KINDS
+from weft.serve.live_node import LiveNode, Speed, speed_of
+from weft.serve.prompts import BLOCK_TOKENS, PromptSizes
+
+ASSUMED_TOKENS = 65536  # that a node of unknown memory holds
+REPLICA = "#"  # POOL, POOL#1, POOL#2, …
+
+Pools = tuple[str, ...]
+
+
+def pool_of(node: str) -> str:
+    return node.partition(REPLICA)[0]
+
+
+def replica_name(pool: str, number: int) -> str:
+    return f"{pool}{REPLICA}{number}" if number else pool
+
+
+class Dispatcher:
+    """The nodes of one deployment. They may come and go: `join`, `drain`, and what died leaves by itself. A step whose
+    pool has nobody waits `revival_s` for one to come (back)."""
+
+    def __init__(
+        self,
+        deployment: Deployment,
+        clients: Iterable[NodeClient] = (),
+        *,
+        revival_s: float = 0.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.deployment = deployment
+        self.sizes = PromptSizes()
+        self.retries = RetryBudget()
+        self.nodes: dict[NodeClient, LiveNode] = {}
+        self.deaths = 0
+        self._revival_s = revival_s
+        self._clock = clock
+        self._index = PrefixIndex()
+        self._groups: dict[Pools, _Group] = {}
+        self._pairs: dict[str, PairRouter] = {}
+        self._hedging: dict[str, Hedging] = {}
+        self._last: dict[str, NodeClient] = {}
+        self._joined = asyncio.Event()
+        self._pools_of = _pools_of(deployment)
+        for pools in self._pools_of.values():
+            self._groups.setdefault(pools, _Group(self._index))
+        self._make_pairs()
+        for client in clients:
+            self.join(client)
+
+    # who is there
+
+    def join(self, client: NodeClient) -> None:
+        """It takes work from now on, until it dies or is drained."""
+        pool = self.deployment.pool(name) if (name := pool_of(client.name)) in self._pool_names else None
+        node = self._live(pool, client)
+        self.nodes[client] = node
+        if pool is not None:
+            self._last[pool.name] = client
+            for pools, group in self._groups.items():
+                if pool.name in pools:
+                    group.add(node)
+        client.died.add_done_callback(lambda _: self.lost(node))
+        self._joined.set()
+        self._joined = asyncio.Event()
+
+    def drain(self, name: str) -> LiveNode | None:
+        """It gets nothing new; what it has goes on. None: nobody of that name is there."""
+        node = next((node for node in self.nodes.values() if node.client.name == name), None)
+        if node is not None:
+            node.draining = True
+            self._take_out(node)
+        return node
+
+    def members(self, pool: str) -> list[LiveNode]:
+        """Of a pool, that take work."""
+        return [each for each in self.nodes.values() if each.pool and each.pool.name == pool and each.takes_work]
+
+    @property
+    def empty_pools(self) -> list[str]:
+        """Nobody of them takes work now."""
+        return [pool for pool in self._pool_names if not self.members(pool)]
+
+    def at(self, address: str) -> LiveNode | None:
+        """Who holds what is at an address."""
+        found = (node for client, node in self.nodes.items() if client.address == address and not client.died.done())
+        return next(found, None)
+
+    # who gets what
+
+    async def choose(self, step: Step, request: Request) -> LiveNode:
+        """For a step that may run anywhere in its pools."""
+        group = await self._peopled(step)
+        return group if isinstance(group, LiveNode) else group.choose(request, self._clock())
+
+    async def choose_pair(self, step: Step, request: Request) -> tuple[LiveNode, LiveNode | None]:
+        """For a prefill: who does it, and who takes its cache over, where that was decided with it."""
+        router = self._pairs.get(step.name)
+        if router is not None and all(each.candidates.workers for each in self._sides(step.name)):
+            prefills, decodes = self._sides(step.name)
+            pair = router.route(request)
+            return prefills.members[pair.prefill.number], decodes.members[pair.decode.number]
+        return await self.choose(step, request), None
+
+    def another(self, node: LiveNode) -> LiveNode | None:
+        """The least busy other replica of its pool, for a call that is asked twice."""
+        others = [] if node.pool is None else [each for each in self.members(node.pool.name) if each is not node]
+        return min(others, key=lambda each: each.under_way, default=None)
+
+    def predicted(self, step: str, request: Request) -> tuple[float, float] | None:
+        """TTFT and finish of a model call, at the node that would be soonest; None where nobody is there."""
+        return self._groups[self._pools_of[step]].predicted(request)
+
+    def kv_bytes_per_token(self, step: Step) -> float:
+        engines = (self.deployment.pool(pool).engine for pool in self._pools_of.get(step.name, ()))
+        return next((engine.kv_bytes_per_token for engine in engines if engine is not None), 0.0)
+
+    def hedging(self, step: str) -> Hedging:
+        return self._hedging.setdefault(step, Hedging())
+
+    def failed(self, node: LiveNode) -> None:
+        """It refused, or did not answer: after some of these nothing is asked of it for a while."""
+        node.circuit.failed(self._clock())
+        if node.circuit.is_open:
+            self._each_group(node, lambda group: group.suspend(node))
+
+    def lost(self, node: LiveNode) -> None:
+        """It is dead. Whoever sees it first may say so."""
+        if self.nodes.pop(node.client, None) is not None:
+            self.deaths += not node.draining
+            self._take_out(node)
+            self._index.remove_worker(node.number)
+
+    def told(self, node: LiveNode) -> None:
+        """Routers are to know its speed anew."""
+        self._each_group(node, lambda group: group.renew(node))
+
+    # inside
+
+    @property
+    def _pool_names(self) -> set[str]:
+        return {pool.name for pool in self.deployment.pools}
+
+    async def _peopled(self, step: Step) -> "_Group | LiveNode":
+        """The group of a step's pools once somebody is in it, or who stands in."""
+        if step.name not in self._pools_of:
+            raise _unplaced(step.name, "nowhere", self.nodes)
+        pools = self._pools_of[step.name]
+        group, until_s = self._groups[pools], self._clock() + self._revival_s
+        while not group.peopled:
+            if (stand_in := self._stand_in(pools)) is not None:
+                return stand_in
+            left_s = until_s - self._clock()
+            if left_s <= 0:
+                raise self._nobody(step.name, pools)
+            try:
+                await asyncio.wait_for(self._joined.wait(), left_s)
+            except TimeoutError:
+                continue
+        return group
+
+    def _nobody(self, step: str, pools: Pools) -> WeftError:
+        last = next((self._last[pool] for pool in pools if pool in self._last), None)
+        if last is None:
+            return _unplaced(step, pools[0], self.nodes)
+        if not last.died.done():  # it is drained
+            way_out = "start another of this pool first"
+            return NodeDiedError(subject=f"node {last.name!r}", problem="takes no more work", way_out=way_out)
+        error = last.died.result()
+        return type(error)(subject=error.subject, problem=error.problem, way_out=error.way_out)
+
+    def _stand_in(self, pools: Pools) -> LiveNode | None:
+        """A node of elsewhere with the same model that serves the same kinds of step. Only the steps of language
+        models: a node's functions and files are not seen from here."""
+        for dead in (self._last[pool].info for pool in pools if pool in self._last):
+            kinds = set(dead.kinds)
+            for node in self.nodes.values() if kinds <= set(LLM_KINDS) else ():
+                info = node.client.info
+                same = (info.model_hash, info.emulated) == (dead.model_hash, dead.emulated)
+                if node.takes_work and same and kinds <= set(info.kinds):
+                    return node
+        return None
+
+    def _live(self, pool: Pool | None, client: NodeClient) -> LiveNode:
+        taken = {node.number for node in self.nodes.values()}
+        number = next(each for each in count(1) if each not in taken)
+        speed = Speed(1.0, 1.0, 0.0) if pool is None else speed_of(pool, self.deployment)
+        tokens = ASSUMED_TOKENS if pool is None or pool.engine is None else pool.engine.kv_tokens
+        tally = Tally()
+        worker = Worker(
+            number=number,
+            name=client.name,
+            zone="" if pool is None else pool.zone,
+            s_per_input_token=speed.s_per_input_token,
+            s_per_step=speed.s_per_step,
+            s_per_sequence=speed.s_per_sequence,
+            usd_per_hour=0.0 if pool is None else pool.usd_per_hour,
+            places=1 if pool is None else pool.batch_limit,
+            load=tally,
+        )
+        cache = AssumedCache(self._index, number, max(1, tokens // BLOCK_TOKENS))
+        return LiveNode(pool, client, worker, speed, cache, tally)
+
+    def _take_out(self, node: LiveNode) -> None:
+        for group in self._groups.values():
+            group.remove(node)
+
+    def _each_group(self, node: LiveNode, work: "Callable[[_Group], None]") -> None:
+        for group in self._groups.values():
+            if node.number in group.members:
+                work(group)
+
+    def _sides(self, prefill: str) -> tuple["_Group", "_Group"]:
+        return self._groups[self._pools_of[prefill]], self._groups[self._pools_of[self._goals[prefill]]]
+
+    def _make_pairs(self) -> None:
+        """For each prefill whose cache moves over a link that the plan names."""
+        self._goals = {handoff.source: handoff.target for handoff in self.deployment.handoffs}
+        links = {link.id: link for link in self.deployment.links}
+        for prefill in self._goals:
+            paths: dict[tuple[str, str], Path] = {}
+            for handoff in self.deployment.handoffs:
+                if handoff.source == prefill and handoff.link in links:
+                    zones = tuple(
+                        self.deployment.pool(name).zone for name in (handoff.source_pool, handoff.target_pool)
+                    )
+                    link = links[handoff.link]
+                    paths[zones[0], zones[1]] = Path(link.bytes_per_s, link.latency_s, link.usd_per_byte)
+            if paths and prefill in self._pools_of and self._goals[prefill] in self._pools_of:
+                prefills, decodes = self._sides(prefill)
+                made = PairRouter(prefills.candidates, decodes.candidates, paths, (self._index,), BLOCK_TOKENS)
+                self._pairs[prefill] = made
+
+
+class _Group:
+    """Nodes that may do the same steps, under one router. Who is suspended comes back when its circuit allows a try, or
+    when there is nobody else."""
+
+    def __init__(self, index: PrefixIndex) -> None:
+        self.members: dict[int, LiveNode] = {}
+        self.candidates = Candidates()
+        self._suspended: dict[int, LiveNode] = {}
+        self._router = Router(self.candidates, index, BLOCK_TOKENS)
+
+    @property
+    def peopled(self) -> bool:
+        return bool(self.members)
+
+    def add(self, node: LiveNode) -> None:
+        self.members[node.number] = node
+        self.candidates.add(node.told)
+
+    def remove(self, node: LiveNode) -> None:
+        if self.members.get(node.number) is node:
+            del self.members[node.number]
+            if self._suspended.pop(node.number, None) is None:
+                self.candidates.remove(node.number)
+
+    def renew(self, node: LiveNode) -> None:
+        if node.number not in self._suspended:
+            self.candidates.add(node.told)
+
+    def suspend(self, node: LiveNode) -> None:
+        if node.number not in self._suspended:
+            self._suspended[node.number] = node
+            self.candidates.remove(node.number)
+
+    def choose(self, request: Request, now_s: float) -> LiveNode:
+        """Somebody is here."""
+        for node in list(self._suspended.values()):
+            if node.circuit.allows(now_s) or not self.candidates.workers:
+                del self._suspended[node.number]
+                self.candidates.add(node.told)
+        return self.members[self._router.choose(request)]
+
+    def predicted(self, request: Request) -> tuple[float, float] | None:
+        if not self.candidates.workers:
+            return None
+        found = self._router.route(request).prediction
+        return found.ttft_s, found.finish_s
+
+
+def _pools_of(deployment: Deployment) -> dict[str, Pools]:
+    """Step → its pools: the one of its route, and those that take a share of it."""
+    shared: dict[str, list[str]] = {}
+    for share in deployment.shares:
+        shared.setdefault(share.step, []).append(share.pool)
+    return {route.step: tuple(dict.fromkeys((route.pool, *shared.get(route.step, ())))) for route in deployment.routes}
+
+
+def _unplaced(step: str, pool: str, nodes: Mapping[NodeClient, LiveNode]) -> DeploymentError:
+    return DeploymentError(
+        subject=f"step {step!r}",
+        problem=f"is placed on pool {pool!r}, the fleet runs {sorted(client.name for client in nodes)}",
+        way_out="start the nodes of this deployment (serve.placement.node_specs)",
+    )
