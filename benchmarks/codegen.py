@@ -105,7 +105,7 @@ def measured() -> list[Measurement]:
 
 
 def _again(engine: IreeEngine | TorchEngine, sequence: int) -> list[int]:
-    return list(itertools.islice(engine.decode(sequence, DECODED, ()), DECODED))
+    return [each.token for each in itertools.islice(engine.decode(sequence, DECODED), DECODED)]
 
 
 def _decode_again(compiled: CompiledTorch, first: int) -> None:

@@ -208,11 +208,16 @@ class Server:
                 await asyncio.sleep(0.3)
         return Victim(self._process.pid, _nodes(self._process.pid), self.port)
 
+    def wait(self) -> None:
+        """It was killed."""
+        if self._process is not None:
+            self._process.wait()
+            self._process = None
+
     def end(self) -> None:
         if self._process is not None:
             self._process.send_signal(signal.SIGTERM)
-            self._process.wait()
-            self._process = None
+            self.wait()
 
     def _start(self) -> None:
         weft = [sys.executable, "-m", "weft"]
@@ -262,6 +267,9 @@ class Routed:
                 await asyncio.sleep(0.3)
         return Victim(gateway.pid, {"decode": servers[0].pid, "other": servers[1].pid}, self.port)
 
+    def wait(self) -> None:
+        """It was killed: `up` starts all afresh."""
+
     def end(self) -> None:
         for process in self._processes:
             with contextlib.suppress(ProcessLookupError):
@@ -296,7 +304,7 @@ async def hit(server: Server | Routed, fault: str, run: int, expected: list[str]
         await _begun(streams)
     doing = asyncio.create_task(FAULTS[fault](victim))
     if fault == "gateway":
-        await asyncio.sleep(0.1)
+        server.wait()
         await server.up()
     after = await _after(server.port)
     await asyncio.gather(doing, asking)

@@ -51,6 +51,7 @@ SLOW = (
     "compiler/langgraph/test_examples.py::test_an_imported_agent_is_planned*",
     "compiler/test_python_examples.py::*",
     "compiler/test_opt_in.py::*",
+    "control/test_ray.py::*",
     "control/test_validate.py::*",
     "compiler/test_pipeline.py::test_impossible_requests_are_refused*",
     "plan/test_decompose.py::*",

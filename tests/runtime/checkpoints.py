@@ -73,7 +73,7 @@ CHAT_TEMPLATE = (
 SPECIAL = ["<|end|>", "<|user|>", "<|assistant|>", "<|tool|>", "<|system|>"]
 
 
-def save_tokenizer(directory: Path) -> Path:
+def save_tokenizer(directory: Path, chat_template: str = CHAT_TEMPLATE) -> Path:
     """One token per byte: every text has tokens, and a character may need several."""
     letters = sorted(tokenizers.pre_tokenizers.ByteLevel.alphabet())
     vocab = {token: index for index, token in enumerate(letters + SPECIAL)}
@@ -81,7 +81,7 @@ def save_tokenizer(directory: Path) -> Path:
     inner.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
     inner.decoder = tokenizers.decoders.ByteLevel()
     outer = transformers.PreTrainedTokenizerFast(
-        tokenizer_object=inner, eos_token="<|end|>", additional_special_tokens=SPECIAL, chat_template=CHAT_TEMPLATE
+        tokenizer_object=inner, eos_token="<|end|>", additional_special_tokens=SPECIAL, chat_template=chat_template
     )
     outer.save_pretrained(directory)
     return directory

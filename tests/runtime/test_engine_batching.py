@@ -16,7 +16,7 @@ from weft.policy.kv_blocks import BlockPool
 from weft.runtime.engines.checkpoint import read_config, read_weights
 from weft.runtime.engines.llama import Llama, expected_tensors
 from weft.runtime.engines.paged_kv import HostKv, PagedKv
-from weft.runtime.engines.requests import Emitted, Event, Finish, Request, Sampling
+from weft.runtime.engines.requests import Emitted, Event, Finish, Request, Sampling, Terms
 from weft.runtime.engines.scheduler import Scheduler
 
 BLOCK_SIZE = 4
@@ -87,7 +87,7 @@ HOW = st.sampled_from(
 )
 VISITS = st.builds(
     Visit,
-    st.builds(lambda prompt, length, how: Request(prompt, length, sampling=how), PROMPTS, st.integers(1, 20), HOW),
+    st.builds(lambda prompt, length, how: Request(prompt, length, Terms(how)), PROMPTS, st.integers(1, 20), HOW),
     st.integers(0, 12),
     st.none() | st.integers(0, 15),
     st.sampled_from(["whole", "split", "moved"]),
@@ -168,7 +168,7 @@ class Client:
             kv = self.engine.read(self.id)
             self.engine.release(self.id)
             self.id += 1000
-            prompt = self.visit.request.prompt if self.visit.request.sampling.penalises else ()
+            prompt = self.visit.request.prompt if self.visit.request.terms.sampling.penalises else ()
             self.engine.take_in(self.id, kv, prompt, self.reply.tokens[-1])
         self.engine.resume(self.id, replace(self.visit.request, max_tokens=rest), self.reply.events.append)
 
@@ -226,7 +226,7 @@ def test_an_error_is_its_own_requests_alone(model: Llama) -> None:
     engine, good, bad = scheduler(model), Reply(), Reply()
     request = Request([1, 2, 3], 10)
     engine.start(0, request, good.events.append)
-    engine.start(1, replace(request, constraint=Broken()), bad.events.append)
+    engine.start(1, replace(request, terms=Terms(constraint=Broken())), bad.events.append)
     with pytest.raises(CapacityError, match="needs 251 KV blocks"):
         engine.start(2, replace(request, max_tokens=1000), bad.events.append)
     run(engine)

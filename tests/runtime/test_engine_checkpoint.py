@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.runtime import checkpoints
+from tests.runtime.replies import reply_of
 from weft.core.errors import CheckpointError, RunError, WireError
 from weft.core.message import Message
 from weft.runtime.engines.chat import Chat, TextStream
@@ -62,7 +63,7 @@ def test_a_sharded_checkpoint_is_the_same_model(tmp_path: Path) -> None:
     assert len(list(sharded_dir.glob("model-*.safetensors"))) > 1
     sharded = TorchEngine.load(sharded_dir)
     prompt = [5, 6, 7]
-    tokens = [list(engine.decode(engine.prefill(prompt).sequence, 8, ())) for engine in (whole, sharded)]
+    tokens = [reply_of(engine, prompt, 9) for engine in (whole, sharded)]
     assert tokens[0] == tokens[1]
 
 
@@ -92,7 +93,7 @@ def test_bad_prompts_and_foreign_sequences_are_refused(
 def test_decoding_ends_where_the_context_does(directory: Path) -> None:
     engine = TorchEngine.load(directory)
     prefilled = engine.prefill([1] * 500)
-    assert len(list(engine.decode(prefilled.sequence, 10_000, ()))) == 12
+    assert len(list(engine.decode(prefilled.sequence, 10_000))) == 12
 
 
 def test_chat_template_and_streamed_text(directory: Path) -> None:

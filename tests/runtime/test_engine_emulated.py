@@ -1,11 +1,12 @@
 """The emulated engine keeps the pace it is given, and says when it cannot. Time is a number here."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import pytest
 
 from weft.runtime.engines.base import Prefilled
 from weft.runtime.engines.emulated import EmulatedEngine, StepPace
+from weft.runtime.engines.requests import PLAIN, Emitted, Terms
 from weft.runtime.kv.cache import KvCache
 
 
@@ -29,14 +30,14 @@ class ScriptedEngine:
         self._clock = clock
         self._token_s = token_s
 
-    def prefill(self, tokens: Sequence[int], sampling: object = None, constraint: object = None) -> Prefilled:
+    def prefill(self, tokens: Sequence[int], terms: Terms = PLAIN) -> Prefilled:
         self._clock.sleep(0.1)
-        return Prefilled(0, 7)
+        return Prefilled(0, Emitted(7))
 
-    def decode(self, sequence: int, max_tokens: int, stop_tokens: Collection[int], *_: object) -> Iterator[int]:
+    def decode(self, sequence: int, max_tokens: int, terms: Terms = PLAIN) -> Iterator[Emitted]:
         for index, seconds in enumerate(self._token_s[:max_tokens]):
             self._clock.sleep(seconds)
-            yield index
+            yield Emitted(index)
 
     def export_kv(self, sequence: int) -> KvCache:
         raise NotImplementedError
@@ -60,14 +61,14 @@ def test_time_is_filled_up_to_the_pace() -> None:
     assert engine.emulated
     assert engine.prefill([1] * 10).first_token == 7
     assert clock.now_s == pytest.approx(0.5)
-    times = [clock.now_s for _ in engine.decode(0, 4, ())]
+    times = [clock.now_s for _ in engine.decode(0, 4)]
     assert times == pytest.approx([1.0, 1.5, 2.0, 2.5])
     assert engine.late_s(0) == 0
 
 
 def test_a_slow_token_is_caught_up() -> None:
     engine, clock = emulated([0.01, 1.2, 0.01, 0.01], s_per_output_token=0.5)
-    assert [clock.now_s for _ in engine.decode(0, 4, ())] == pytest.approx([0.5, 1.7, 1.71, 2.0])
+    assert [clock.now_s for _ in engine.decode(0, 4)] == pytest.approx([0.5, 1.7, 1.71, 2.0])
     assert engine.late_s(0) == 0
 
 
@@ -75,7 +76,7 @@ def test_a_machine_slower_than_the_pace_says_so() -> None:
     engine, _ = emulated([0.3] * 3, s_per_input_token=0.001, s_per_output_token=0.2)
     engine.prefill([1] * 10)
     assert engine.late_s(0) == pytest.approx(0.09)
-    list(engine.decode(0, 3, ()))
+    list(engine.decode(0, 3))
     assert engine.late_s(0) == pytest.approx(0.3)
     engine.release(0)
     assert engine.late_s(0) == 0

@@ -9,10 +9,12 @@ import pytest
 import torch
 
 from tests.runtime import checkpoints
+from tests.runtime.replies import reply_of, tokens_of
 from weft.runtime.engines.batch import Piece, build_batch
 from weft.runtime.engines.checkpoint import read_config, read_weights
 from weft.runtime.engines.llama import Llama, expected_tensors
 from weft.runtime.engines.paged_kv import PagedKv
+from weft.runtime.engines.requests import Terms
 from weft.runtime.engines.torch_engine import TorchEngine
 
 PROMPT = [3, 17, 250, 9, 44, 120, 8, 8, 61]
@@ -50,8 +52,7 @@ def greedy(model: Any, prompt: list[int], steps: int) -> list[int]:
 def test_tokens_and_logits_are_those_of_transformers(saved: tuple[Any, Path]) -> None:
     model, directory = saved
     engine = TorchEngine.load(directory)
-    prefilled = engine.prefill(PROMPT)
-    tokens = [prefilled.first_token, *engine.decode(prefilled.sequence, STEPS - 1, ())]
+    tokens = reply_of(engine, PROMPT, STEPS)
     assert tokens == greedy(model, PROMPT, STEPS)
     assert len(set(tokens)) > 8, "the checkpoint must not repeat itself, or this proves little"
 
@@ -72,13 +73,12 @@ def test_a_sequence_goes_on_in_another_engine(tmp_path: Path) -> None:
     here, there = TorchEngine.load(directory), TorchEngine.load(directory)
     prefilled = here.prefill(PROMPT)
     moved = there.import_kv(here.export_kv(prefilled.sequence), prefilled.first_token)
-    here_tokens = list(here.decode(prefilled.sequence, STEPS, ()))
-    assert list(there.decode(moved, STEPS, ())) == here_tokens
+    here_tokens = tokens_of(here.decode(prefilled.sequence, STEPS))
+    assert tokens_of(there.decode(moved, STEPS)) == here_tokens
     # a stop token ends the reply and is not part of it
     again = here.prefill(PROMPT)
-    assert (
-        list(here.decode(again.sequence, STEPS, {here_tokens[5]})) == here_tokens[: here_tokens.index(here_tokens[5])]
-    )
+    stopped = here.decode(again.sequence, STEPS, Terms(stop_tokens=frozenset({here_tokens[5]})))
+    assert tokens_of(stopped) == here_tokens[: here_tokens.index(here_tokens[5])]
 
 
 def test_bfloat16_kv_moves_bit_for_bit(tmp_path: Path) -> None:

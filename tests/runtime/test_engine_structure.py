@@ -13,9 +13,17 @@ from tests.runtime import checkpoints
 from weft.core.errors import RunError
 from weft.core.message import Message
 from weft.runtime.engines.chat import Chat
-from weft.runtime.engines.requests import Finish, Request, Sampling
+from weft.runtime.engines.requests import Finish, Request, Sampling, Terms
 from weft.runtime.engines.stop_text import StopText
-from weft.runtime.engines.tool_calls import PARSERS, ParsedReply, ToolCall, parse_hermes, parse_llama3, parse_mistral
+from weft.runtime.engines.tool_calls import (
+    PARSERS,
+    CallText,
+    ParsedReply,
+    ToolCall,
+    parse_hermes,
+    parse_llama3,
+    parse_mistral,
+)
 from weft.runtime.engines.torch_engine import TorchEngine
 
 SCHEMA = {
@@ -39,7 +47,7 @@ def test_a_random_model_writes_what_the_schema_and_the_regex_say(model: tuple[To
 
     def ask(seed: int, constraint: object) -> Request:
         how = Sampling(temperature=1.0, seed=seed)
-        return Request(prompt, 60, chat.stop_tokens, how, constraint)  # pyright: ignore[reportArgumentType]
+        return Request(prompt, 60, Terms(how, constraint, chat.stop_tokens))  # pyright: ignore[reportArgumentType]
 
     json_replies = [engine.generate(ask(seed, grammars.json_schema(SCHEMA))) for seed in range(4)]
     regex_replies = [engine.generate(ask(seed, grammars.regex("[a-c]{3,5}-[0-9]+x"))) for seed in range(4)]
@@ -57,11 +65,15 @@ def test_a_constrained_reply_goes_on_in_another_engine(model: tuple[TorchEngine,
     engine, chat = model
     grammars = chat.grammars(checkpoints.VOCAB)
     prompt = chat.encode((Message("user", "call"),))
-    whole = engine.generate(Request(prompt, 60, chat.stop_tokens, constraint=grammars.json_schema(SCHEMA)))
-    prefilled = engine.prefill(prompt, constraint=grammars.json_schema(SCHEMA))
+
+    def terms() -> Terms:
+        return Terms(constraint=grammars.json_schema(SCHEMA), stop_tokens=chat.stop_tokens)
+
+    whole = engine.generate(Request(prompt, 60, terms()))
+    prefilled = engine.prefill(prompt, terms())
     moved = engine.import_kv(engine.export_kv(prefilled.sequence), prefilled.first_token)
-    rest = engine.decode(moved, 59, chat.stop_tokens, constraint=grammars.json_schema(SCHEMA))
-    assert [prefilled.first_token, *rest] == [emitted.token for emitted in whole]
+    rest = engine.decode(moved, 59, terms())
+    assert [prefilled.first, *rest] == list(whole)
 
 
 @pytest.mark.parametrize("schema", ['{"type": "nothing"}', "[", {"type": "string", "pattern": "("}, {"enum": []}])
@@ -132,6 +144,27 @@ def test_several_calls_keep_their_order() -> None:
 def test_what_is_no_call_is_kept_as_it_is(name: str, text: str) -> None:
     parsed = PARSERS[name](text)
     assert parsed.calls or parsed.text == text
+
+
+CALLS = {
+    "hermes": '<tool_call>{"name": "f", "arguments": {"x": 1}}</tool_call>',
+    "mistral": '[TOOL_CALLS][{"name": "f", "arguments": {"x": 1}}]',
+    "llama3": '<|python_tag|>{"name": "f", "parameters": {"x": 1}}',
+}
+
+
+@settings(max_examples=60)
+@given(st.sampled_from(sorted(CALLS)), st.text("ab <[{", max_size=12), st.booleans(), st.data())
+def test_a_call_is_taken_out_of_the_text_as_it_comes(name: str, before: str, called: bool, data: st.DataObject) -> None:
+    text = before + CALLS[name] * called
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=6)))
+    stream, given = CallText(name), ""
+    for begin, end in zip([0, *cuts], [*cuts, len(text)], strict=True):
+        given += stream.push(text[begin:end])
+        assert text.startswith(given)
+    parsed, whole = stream.finish(), PARSERS[name](text)
+    assert parsed.calls == whole.calls
+    assert (given + parsed.text).strip() == whole.text.strip()
 
 
 @pytest.mark.parametrize(

@@ -4,9 +4,8 @@ import asyncio
 import contextlib
 import secrets
 import threading
-from collections.abc import AsyncGenerator, Callable, Collection, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -18,6 +17,7 @@ from weft.runtime import messages
 from weft.runtime.client import NodeClient
 from weft.runtime.engines.base import Engine, Prefilled
 from weft.runtime.engines.chat import Chat
+from weft.runtime.engines.requests import PLAIN, Emitted, Terms
 from weft.runtime.engines.torch_engine import TorchEngine
 from weft.runtime.functions import load_functions
 from weft.runtime.kv.cache import KvCache
@@ -50,13 +50,13 @@ class WatchedEngine:
         self.held: set[int] = set()
         self.may_go = threading.Semaphore(10_000)
 
-    def prefill(self, tokens: Sequence[int], *how: Any) -> Prefilled:
-        prefilled = self._inner.prefill(tokens, *how)
+    def prefill(self, tokens: Sequence[int], terms: Terms = PLAIN) -> Prefilled:
+        prefilled = self._inner.prefill(tokens, terms)
         self.held.add(prefilled.sequence)
         return prefilled
 
-    def decode(self, sequence: int, max_tokens: int, stop_tokens: Collection[int], *how: Any) -> Iterator[int]:
-        for token in self._inner.decode(sequence, max_tokens, stop_tokens, *how):
+    def decode(self, sequence: int, max_tokens: int, terms: Terms = PLAIN) -> Iterator[Emitted]:
+        for token in self._inner.decode(sequence, max_tokens, terms):
             assert self.may_go.acquire(timeout=5)
             yield token
 
@@ -137,6 +137,45 @@ async def test_a_reply_is_the_same_on_one_node_and_on_two(model_dir: Path, trans
         assert reply.outputs == whole.outputs
         assert "\ufffd" in str(reply.outputs[0]) or "".join(pieces) == reply.outputs[0]
         await until(lambda: not here_engine.held and not there_engine.held)
+
+
+async def test_a_node_goes_on_by_itself(model_dir: Path, transport: Transport) -> None:
+    services, engine = llm_services(model_dir)
+    async with running(transport, services) as (client,):
+        prefilled = await client.call(PREFILL, (CHAT,), ignore)
+        whole = await client.call(DECODE, prefilled.outputs, ignore)
+        pieces: list[messages.Token | bytes] = []
+        first = await client.call(PREFILL, (CHAT,), pieces.append, then=DECODE)
+        assert first.begun is not None
+        await until(lambda: not engine.held)  # the reply is over before anybody joins it
+        reply = await client.join(first.begun, pieces.append)
+        assert reply.outputs == whole.outputs
+        assert len(pieces) > 1
+        pieces.clear()
+        quiet = await client.call(PREFILL, (CHAT,), pieces.append, then=DECODE, stream=False)
+        assert quiet.begun is not None
+        assert (await client.join(quiet.begun, pieces.append)).outputs == whole.outputs
+        assert not pieces
+
+        bad = Step("bad", StepKind.SEARCH, (), (), {})
+        begun = (await client.call(PREFILL, (CHAT,), ignore, then=bad)).begun
+        assert begun is not None
+        with pytest.raises(StepFailedError, match="step 'bad' on node 'n'"):
+            await client.join(begun, ignore)
+        with pytest.raises(StepFailedError):  # what follows a step that fails is not begun
+            await client.call(bad, ("x",), ignore, then=DECODE)
+
+
+async def test_a_reply_that_is_given_up_ends(model_dir: Path, transport: Transport) -> None:
+    services, engine = llm_services(model_dir)
+    engine.may_go = threading.Semaphore(2)
+    async with running(transport, services) as (client,):
+        begun = (await client.call(PREFILL, (CHAT,), ignore, then=DECODE)).begun
+        assert begun is not None and engine.held
+        await client.give_up(begun)
+        engine.may_go.release(1000)
+        await until(lambda: not engine.held)
+        await client.ping()
 
 
 async def test_what_a_node_cannot_do_it_refuses_by_name(model_dir: Path, transport: Transport) -> None:
@@ -261,6 +300,7 @@ class CutConnection:
 
         self.write = inner.write
         self.receive = inner.receive
+        self._closing: asyncio.Task[None] | None = None
 
     def deliver_to(self, on_frame: OnFrame, on_end: OnEnd) -> None:
         def take(frame: Frame) -> None:

@@ -34,6 +34,13 @@ def test_items_are_taken_by_number_and_in_turn(items: Value, index: int, wanted:
         item("s", {"index": 0}, [3])
 
 
+def test_a_list_longer_than_its_map_was_planned_for_is_refused_not_cut() -> None:
+    assert item("s", {"index": 0, "width": 2}, ["a\nb"]) == "a"
+    for inputs in (["a\nb\nc"], ["a\nb\nc", Items(())]):
+        with pytest.raises(StepFailedError, match=r"has 3 items and a map that was planned for 2; plan .* width=3"):
+            item("s", {"index": 0, "width": 2}, inputs)
+
+
 def test_json_is_read_or_refused() -> None:
     assert parse_json("s", {}, ['{"a": [1]}']) == Json({"a": [1]})
     with pytest.raises(StepFailedError, match="is no JSON"):

@@ -9,6 +9,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from tests.runtime import checkpoints
+from tests.runtime.replies import reply_of
 from tests.serve.deployments import MAX_TOKENS, deployment, loop_program, route, split_llm
 from weft.control.backends.local import LocalFleet
 from weft.core.deployment import Deployment
@@ -16,6 +17,7 @@ from weft.core.errors import CheckpointError, DeploymentError, NodeDiedError, St
 from weft.core.message import Message
 from weft.runtime.engines.chat import Chat
 from weft.runtime.engines.emulated import StepPace
+from weft.runtime.engines.requests import Terms
 from weft.runtime.engines.torch_engine import TorchEngine
 from weft.serve.events import RunEvent, StepEnded, StepStarted, TokenPiece
 from weft.serve.placement import LocalModels, node_specs
@@ -73,8 +75,7 @@ def transformers_tokens(model_dir: Path) -> list[int]:
 
 def single_process_tokens(model_dir: Path) -> list[int]:
     engine, chat = TorchEngine.load(model_dir), Chat.load(model_dir)
-    prefilled = engine.prefill(chat.encode(CHAT))
-    return [prefilled.first_token, *engine.decode(prefilled.sequence, MAX_TOKENS - 1, chat.stop_tokens)]
+    return reply_of(engine, chat.encode(CHAT), MAX_TOKENS, Terms(stop_tokens=chat.stop_tokens))
 
 
 async def test_kv_moves_between_processes_and_a_death_fails_the_run(model_dir: Path) -> None:

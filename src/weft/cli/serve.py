@@ -18,20 +18,25 @@ from rich.table import Table
 from weft.catalog.plans import load_plan
 from weft.cli.console import wide_console
 from weft.cli.groups import grouped
+from weft.cli.keeping import KeepOptions, kept_runs, log_address, webhooks_of
 from weft.cli.local import local_models
 from weft.cli.options import DEFAULTS, Fleet, Rate, Slo
 from weft.cli.run import Corpus, Emulate, Model, Stt
 from weft.compiler.pipeline import compile_agent
 from weft.compiler.request import CompileRequest
 from weft.control.backends.local import LocalFleet
-from weft.control.backends.node_process import FAST
+from weft.control.backends.supervise import FAST
 from weft.core.deployment import Deployment
 from weft.core.errors import InputError
 from weft.serve.agents import Agents, ServedAgent
 from weft.serve.api.app import App
+from weft.serve.api.audit import Audit
+from weft.serve.api.guard import Guard
 from weft.serve.api.keys import Keys, digest_of
 from weft.serve.dispatch import Dispatcher
 from weft.serve.placement import LocalModels, node_specs
+from weft.serve.runs.runs import RunLimits
+from weft.serve.runs.webhooks import Webhooks
 from weft.serve.server import Address, check_open, listening
 
 Served = Annotated[list[str] | None, typer.Argument(help="Agents (file.py, .mlir) or plans (weft plan --json).")]
@@ -81,7 +86,7 @@ def register(app: typer.Typer) -> None:
     app.command("serve")(grouped(serve))
 
 
-def serve(what: WhatOptions, here: HereOptions, door: DoorOptions) -> None:
+def serve(what: WhatOptions, here: HereOptions, door: DoorOptions, keep: KeepOptions) -> None:
     """Serve agents over OpenAI's API: plan each, start its nodes here, answer until stopped (Ctrl-C, SIGTERM)."""
     if door.new_key is not None:
         _make_key(door.new_key, door.keys)
@@ -94,7 +99,9 @@ def serve(what: WhatOptions, here: HereOptions, door: DoorOptions) -> None:
     deployments = _distinct([_deployment(agent, what) for agent in what.agents])
     models = local_models(here.model, here.stt, here.corpus)
     replicas = _replicas(deployments, here.replicas)
-    uvloop.run(_serve(deployments, Nodes(models, here.emulate, replicas), wanted.bindable(), keys, door))
+    guard = Guard(keys, Audit.open(keep.audit) if keep.audit else None)
+    kept = Kept(guard, door, log_address(keep, door.port), webhooks_of(keep))
+    uvloop.run(_serve(deployments, Nodes(models, here.emulate, replicas), wanted.bindable(), kept))
 
 
 def _replicas(deployments: list[Deployment], asked: int | None) -> Mapping[str, int]:
@@ -131,13 +138,25 @@ class Nodes:
     replicas: Mapping[str, int]
 
 
-async def _serve(deployments: list[Deployment], nodes: Nodes, address: Address, keys: Keys, door: DoorOptions) -> None:
-    console, stop = wide_console(), _stopped_by_signals()
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """Who may call, what they may ask for, and where runs are kept (None: nowhere)."""
+
+    guard: Guard
+    door: DoorOptions
+    log: str | None
+    webhooks: Webhooks | None
+
+
+async def _serve(deployments: list[Deployment], nodes: Nodes, address: Address, kept: Kept) -> None:
+    console, stop, door = wide_console(), _stopped_by_signals(), kept.door
     async with contextlib.AsyncExitStack() as stack:
         with console.status("starting node processes"):
             served = [await _served(each, nodes, door.run_limit, stack) for each in deployments]
         agents = Agents({agent.name: agent for agent in served})
-        app = App(agents, keys, at_once=door.at_once)
+        limits = RunLimits(at_once=door.at_once, run_s=door.run_limit)
+        runs = await stack.enter_async_context(kept_runs(agents, kept.log, kept.webhooks, limits))
+        app = App(agents, kept.guard, at_once=door.at_once, runs=runs)
         async with listening(app, address, door.grace):
             _banner(console, app, address, nodes)
             await stop.wait()
@@ -172,9 +191,11 @@ def _banner(console: Console, app: App, address: Address, nodes: Nodes) -> None:
             name, takes, f"{len(agent.dispatcher.nodes)} ({planned})", devices, f"{deployment.answer.usd_per_hour:.2f}"
         )
     pace = "emulated, at the planned pace" if nodes.emulate else "not here, not emulated: times are this CPU's"
-    who = "API keys" if app.keys.names else "no key (loopback only)"
+    who = "API keys" if app.guard.keys.callers else "no key (loopback only)"
     console.print(f"[bold]Weft serves {address.url}/v1[/] ({who}); planned devices are {pace}")
     console.print(table)
+    if app.runs is not None:
+        console.print(f"runs and sessions are kept (--runs); {len(app.runs.live)} runs go on", style="dim")
     console.print(f"OpenAPI {address.url}/openapi.json, metrics {address.url}/metrics; stop with Ctrl-C", style="dim")
 
 

@@ -35,7 +35,7 @@ class PrefillPool:
 def profile_apart(decode: Case, prefill: PrefillPool, concurrency: Floats) -> Profile:
     """As `serving.profile`: prompts take the seconds of the prefill pool, steps those of the decode pool's batch."""
     offered = np.maximum(np.asarray(concurrency, dtype=np.float64) / decode.replicas, 1.0)
-    alone, packed = prompt_parts_s(prefill.engine, decode.isl, offered.size)
+    alone, packed = prompt_parts_s(prefill.engine, np.full_like(offered, decode.isl))
     prompt_s = packed.sum(axis=0) / prefill.replicas * decode.replicas
     fits = sequences_that_fit(decode)
     running = offered
@@ -44,14 +44,14 @@ def profile_apart(decode: Case, prefill: PrefillPool, concurrency: Floats) -> Pr
         rate = np.minimum(offered / (alone.sum(axis=0) + decode.osl * tpot_s), 1.0 / prompt_s)
         running = np.clip(rate * decode.osl * tpot_s, 1.0, offered)
     held = np.minimum(running, max(fits, 1.0))
-    return Profile(_steps(decode, held), alone, packed, held, running - held, fits)
+    return Profile(_steps(decode, held), alone, packed, held, running - held, np.full_like(held, fits))
 
 
 def handoff_s(decode: Case, prefill: PrefillPool) -> float:
     """Seconds in which the KV cache of one prompt reaches the decode pool, each device sending its share."""
     engine, split = prefill.engine, prefill.engine.parallelism
     assert engine.formats is not None
-    whole_bytes = kv_bytes_per_sequence(engine.model, engine.formats, split, decode.isl) * split.pp
+    whole_bytes = kv_bytes_per_sequence(engine.model, engine.formats, split, np.array(decode.isl)) * split.pp
     return float(send_s(whole_bytes / split.pp, engine.device, prefill.link, engine.efficiency.collective))
 
 

@@ -5,10 +5,13 @@
 
 import math
 
+import numpy as np
+
 from weft.core.deployment import Parallelism
 from weft.core.hardware import Device
 from weft.core.model import ModelSpec
 from weft.core.units import Precision
+from weft.cost.arrays import Floats
 from weft.cost.attention import attention_plan
 from weft.cost.formats import Formats, default_formats
 from weft.cost.sharding import kv_bytes_per_token
@@ -48,11 +51,12 @@ def kv_bytes(model: ModelSpec, precision: Precision, parallelism: Parallelism, t
     return kv_bytes_per_token(model, formats.kv, parallelism) / (parallelism.pp * parallelism.dp) * tokens
 
 
-def kv_bytes_per_sequence(model: ModelSpec, formats: Formats, parallelism: Parallelism, tokens: float) -> float:
-    """KV cache of one sequence of `tokens` tokens, in all devices of its group; windows cap what their layers hold."""
+def kv_bytes_per_sequence(model: ModelSpec, formats: Formats, parallelism: Parallelism, tokens: Floats) -> Floats:
+    """KV cache of one sequence of each length in `tokens`, in all devices of its group.
+    Windows cap what their layers hold."""
     plan = attention_plan(model)
     caching = plan.full_layers + plan.window_layers
-    windowed = min(tokens, plan.window) if plan.window else tokens
+    windowed = np.minimum(tokens, plan.window) if plan.window else tokens
     held = (plan.full_layers * tokens + plan.window_layers * windowed) / max(caching, 1)
     state = 4.0 * plan.linear_layers * plan.state / parallelism.tp
     return (kv_bytes_per_token(model, formats.kv, parallelism) * held + state) / parallelism.pp

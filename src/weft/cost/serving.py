@@ -5,15 +5,19 @@ fit (`running`), the others wait. While a request decodes its `osl` tokens, ever
 each decode step carries running / osl prefills.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from enum import StrEnum
 
 import numpy as np
+from numpy.typing import NDArray
 
 from weft.cost.arrays import Floats
 from weft.cost.memory import kv_bytes_per_sequence, usable_bytes, weight_bytes
 from weft.cost.ops import OpKind, work
 from weft.cost.steps import Engine, StepEstimate, step
+
+Places = NDArray[np.intp]
 
 PROMPT_TOKENS = 8192
 """Tokens of prompts that an engine prefills together when several wait."""
@@ -61,6 +65,17 @@ class Case:
 
 
 @dataclass(frozen=True, slots=True)
+class Loads:
+    """What several replicas of one engine are asked, each (loads,): requests `offered` to one replica at a time, and
+    their sizes, as in Case."""
+
+    offered: Floats
+    isl: Floats
+    osl: Floats
+    cached: Floats
+
+
+@dataclass(frozen=True, slots=True)
 class Profile:
     """Seconds by part, shape (parts, loads). `decode_s`: one step of the running batch; `alone_s`: the prefill of one
     prompt; `packed_s`: one prompt's share when prompts are prefilled together. `fits`: sequences that memory holds."""
@@ -70,27 +85,43 @@ class Profile:
     packed_s: Floats
     running: Floats
     waiting: Floats
-    fits: float
+    fits: Floats
+
+    def at(self, places: Places) -> "Profile":
+        """Of these loads, in this order."""
+        return Profile(*(getattr(self, each.name)[..., places] for each in fields(self)))
+
+
+def joined(profiles: Sequence[Profile]) -> Profile:
+    """All their loads, one after the other."""
+    columns = (np.concatenate([getattr(one, each.name) for one in profiles], axis=-1) for each in fields(Profile))
+    return Profile(*columns)
 
 
 def profile(case: Case, concurrency: Floats) -> Profile:
     """`concurrency` has shape (loads,): requests in flight over all replicas."""
-    engine, split = case.engine, case.engine.parallelism
-    fits = sequences_that_fit(case)
     offered = np.maximum(np.asarray(concurrency, dtype=np.float64) / case.replicas, 1.0)
-    running = np.minimum(offered, max(fits, 1.0))
-    context = case.isl + case.osl / 2
-    decode = step(engine, work(decoding=running / split.pp, context=context))
-    alone, packed = prompt_parts_s(engine, case.isl, running.size, case.cached)
-    return Profile(by_part(decode, running.size), alone, packed, running, offered - running, fits)
+    isl, osl, cached = (np.full_like(offered, each) for each in (case.isl, case.osl, case.cached))
+    return profile_of(case.engine, Loads(offered, isl, osl, cached))
 
 
-def prompt_parts_s(engine: Engine, isl: float, loads: int, cached: float = 0.0) -> tuple[Floats, Floats]:
+def profile_of(engine: Engine, loads: Loads) -> Profile:
+    """All loads in one evaluation of the engine's operators."""
+    fits = _fitting(engine, loads.isl + FULL_SHARE * loads.osl)
+    running = np.minimum(loads.offered, np.maximum(fits, 1.0))
+    context = loads.isl + loads.osl / 2
+    decode = step(engine, work(decoding=running / engine.parallelism.pp, context=context))
+    alone, packed = prompt_parts_s(engine, loads.isl, loads.cached)
+    return Profile(by_part(decode, running.size), alone, packed, running, loads.offered - running, fits)
+
+
+def prompt_parts_s(engine: Engine, isl: Floats, cached: Floats | float = 0.0) -> tuple[Floats, Floats]:
     """Seconds by part (parts, loads) of a prompt that is prefilled alone, and of one of those prefilled together."""
-    tokens = isl - cached
-    together = max(1.0, PROMPT_TOKENS / tokens) * engine.parallelism.dp
-    both = by_part(step(engine, work(prompts=[1.0, together], tokens=tokens, cached=cached)), 2)
-    alone, packed = (np.repeat(both[:, at : at + 1], loads, axis=1) for at in (0, 1))
+    tokens, before = np.broadcast_arrays(isl - cached, cached)
+    together = np.maximum(1.0, PROMPT_TOKENS / tokens) * engine.parallelism.dp
+    prompts = np.concatenate([np.ones_like(together), together])
+    load = work(prompts=prompts, tokens=np.tile(tokens, 2), cached=np.tile(before, 2))
+    alone, packed = np.split(by_part(step(engine, load), prompts.size), 2, axis=1)
     return alone, packed / together
 
 
@@ -106,11 +137,15 @@ def by_part(estimate: StepEstimate, loads: int) -> Floats:
 
 def sequences_that_fit(case: Case) -> float:
     """Sequences of mean length that one replica's memory holds besides the weights."""
-    engine = case.engine
+    return _fitting(case.engine, np.array([case.isl + FULL_SHARE * case.osl])).item()
+
+
+def _fitting(engine: Engine, tokens: Floats) -> Floats:
+    """Sequences of so many tokens."""
     from_weights = weight_bytes(engine.model, engine.precision, engine.parallelism, engine.formats)
     memory = engine.device.memory_bytes
     free = max(usable_bytes(engine.device) - from_weights, 0.6 * (0.97 * memory - from_weights))
     formats = engine.formats
     assert formats is not None
-    each = kv_bytes_per_sequence(engine.model, formats, engine.parallelism, case.isl + FULL_SHARE * case.osl)
-    return float(np.floor(max(free, 0.0) / each)) * engine.parallelism.dp
+    each = kv_bytes_per_sequence(engine.model, formats, engine.parallelism, tokens)
+    return np.floor(max(free, 0.0) / each) * engine.parallelism.dp

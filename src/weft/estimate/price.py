@@ -97,7 +97,7 @@ def _one(loaded: Loaded, values: Sequence[float], using: Coefficients) -> Priced
         known,
         devices,
         float(profile.running[0]),
-        profile.fits,
+        float(profile.fits[0]),
         "" if loaded.resolved.told else UNTOLD,
     )
 

@@ -218,17 +218,7 @@ def _predicted(resolved: Resolved, found: Profile, kind: str, using: Coefficient
 
 def _split(found: Profile) -> Sequence[Profile]:
     """One profile a load."""
-    return [
-        Profile(
-            found.decode_s[:, at : at + 1],
-            found.alone_s[:, at : at + 1],
-            found.packed_s[:, at : at + 1],
-            found.running[at : at + 1],
-            found.waiting[at : at + 1],
-            found.fits,
-        )
-        for at in range(found.running.size)
-    ]
+    return [found.at(np.array([at])) for at in range(found.running.size)]
 
 
 def _prompt_grid(isl: Floats) -> Floats:

@@ -21,6 +21,7 @@ from weft.plan.options import (
     Offer,
     Reason,
     Rejection,
+    Verdict,
     allowed,
     assumed,
     engines,
@@ -35,7 +36,7 @@ from weft.plan.options import (
 from weft.plan.problem import Option
 from weft.plan.queueing import Traffic, traffic_of
 from weft.plan.requests import LeafTask, PlanRequest
-from weft.plan.served import PREFILL, SERVER, Band, Replica, Served, Sizes, served
+from weft.plan.served import PREFILL, SERVER, Asking, Band, Replica, Served, Sizes
 
 WORK = "serve"
 ALONE = Band()
@@ -50,10 +51,6 @@ class Call:
     prefix: LeafTask | None = None
 
 
-Verdict = tuple[str, Candidate | Rejection]
-"""With the name of the task that it is about."""
-
-
 def calls(request: PlanRequest) -> tuple[Call, ...]:
     begun = {flow.target: request.task(flow.source) for flow in request.flows if flow.extends}
     return tuple(
@@ -63,23 +60,24 @@ def calls(request: PlanRequest) -> tuple[Call, ...]:
     )
 
 
-def aggregated(request: PlanRequest) -> Iterator[Verdict]:
-    """Every configuration that serves a whole call, as an option of each of its tasks, or why it is none."""
+def aggregated(request: PlanRequest) -> Iterator[Asking[list[Verdict]]]:
+    """For each call: every configuration that serves it whole, as an option of each of its tasks, or why it is none."""
     found = calls(request)
     for call in found:
         peers = [sizes_of(peer.decode) for peer in found if peer.decode.model == call.decode.model]
-        yield from _of_call(call, peers, request)
+        yield _of_call(call, peers, request)
 
 
-def _of_call(call: Call, peers: Sequence[Sizes], request: PlanRequest) -> Iterator[Verdict]:
+def _of_call(call: Call, peers: Sequence[Sizes], request: PlanRequest) -> Asking[list[Verdict]]:
     trials = list(_trials(call, request))
+    found: list[Verdict] = []
     for trial in trials:
         if not trial.batches:
             refused = too_large(trial.offer.group, trial.engine, trial.device_bytes(1))
-            yield from ((task.name, refused) for task in (call.prefill, call.decode))
+            found += [(task.name, refused) for task in (call.prefill, call.decode)]
     fitting = [trial for trial in trials if trial.batches]
-    for trial, times in zip(fitting, _times(call, fitting, peers, request), strict=True):
-        yield from _judged(trial, times, request)
+    times = yield from _times(call, fitting, peers, request)
+    return [*found, *(each for trial, own in zip(fitting, times, strict=True) for each in _judged(trial, own, request))]
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,28 +130,32 @@ class _Times:
         return self.first_s + self.wait_s
 
 
-def _times(call: Call, trials: Sequence[_Trial], peers: Sequence[Sizes], request: PlanRequest) -> Iterator[_Times]:
+def _times(call: Call, trials: Sequence[_Trial], peers: Sequence[Sizes], request: PlanRequest) -> Asking[list[_Times]]:
     traffic, own = traffic_of(call.decode, request), sizes_of(call.decode)
     densest = max(peers, key=lambda each: each.isl / max(each.osl, 1))
-    replicas = [Replica(trial.engine, SERVER, own, trial.batches, densest) for trial in trials]
-    if traffic.longest != own:
-        replicas += [Replica(trial.engine, SERVER, traffic.longest, trial.batches, densest) for trial in trials]
-    priced = served(replicas, request.software, request.efficiencies)
-    longest = priced[len(trials) :] or priced
-    begun = _prefix_times(call, trials, request)
-    for trial, mine, other, prefix in zip(trials, priced, longest, begun, strict=False):
-        times = _waited(trial, mine, other, traffic, robust=request.robust)
-        yield replace(times, prefix_s=prefix[0], prefix=prefix[1])
+    mine = [Replica(trial.engine, SERVER, own, trial.batches, densest) for trial in trials]
+    longest = [replace(each, sizes=traffic.longest) for each in mine] if traffic.longest != own else []
+    begun = _prefixes(call, trials)
+    priced = yield [*mine, *longest, *begun]
+    count, prefixes = len(trials), priced[len(mine) + len(longest) :]
+    others = priced[count : 2 * count] if longest else priced[:count]
+    robust = request.robust
+    times = [_waited(*each, traffic, robust=robust) for each in zip(trials, priced[:count], others, strict=True)]
+    if not begun:
+        return times
+    return [_with_prefix(each, prefix, robust=robust) for each, prefix in zip(times, prefixes, strict=True)]
 
 
-def _prefix_times(call: Call, trials: Sequence[_Trial], request: PlanRequest) -> list[tuple[float, Band]]:
+def _prefixes(call: Call, trials: Sequence[_Trial]) -> list[Replica]:
     if call.prefix is None:
-        return [(0.0, ALONE)] * len(trials)
+        return []
     sizes = sizes_of(call.prefix)
-    replicas = [Replica(trial.engine, PREFILL, sizes, (1,), sizes) for trial in trials]
-    priced = served(replicas, request.software, request.efficiencies)
-    found = [assumed(each.ttft_s, each.ttft, robust=request.robust) for each in priced]
-    return [(float(seconds[0]), band) for seconds, band in found]
+    return [Replica(trial.engine, PREFILL, sizes, (1,), sizes) for trial in trials]
+
+
+def _with_prefix(times: _Times, prefix: Served, *, robust: bool) -> _Times:
+    seconds, band = assumed(prefix.ttft_s, prefix.ttft, robust=robust)
+    return replace(times, prefix_s=float(seconds[0]), prefix=band)
 
 
 def _waited(trial: _Trial, mine: Served, other: Served, traffic: Traffic, *, robust: bool) -> _Times:

@@ -1,7 +1,7 @@
 """From a request to the numbers that the solver sees, and back from its choice to devices and engines."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from weft.core.hardware import Fleet
@@ -9,11 +9,12 @@ from weft.core.model import ModelSpec
 from weft.cost.transfer import transfer_s, transfer_usd
 from weft.plan.aggregated import aggregated
 from weft.plan.network import line, lines, link_or_none, moved_bytes, wired
-from weft.plan.options import Candidate, Rejection, device_class, verdicts
+from weft.plan.options import Candidate, Rejection, Verdict, device_class, verdicts
 from weft.plan.problem import E2E, Handoff, PlacementProblem, Task
 from weft.plan.promises import Course, Promise
 from weft.plan.refuse import no_option
 from weft.plan.requests import Flow, LeafTask, PlanRequest, Serving
+from weft.plan.served import Asking, answered
 
 Pair = tuple[str, str]
 """Ports of source and target."""
@@ -44,28 +45,32 @@ def build(request: PlanRequest) -> Planned:
 
 def _all_verdicts(request: PlanRequest) -> Mapping[str, list[Candidate | Rejection]]:
     """Task name → what was found of it: for each of its models, pools of its own first, then pools that serve calls."""
-    found: dict[str, list[Candidate | Rejection]] = {task.name: [] for task in request.tasks}
-    for task in request.tasks:
-        if not task.models:
-            found[task.name] += verdicts(task, request)
+    questions = [verdicts(task, request) for task in request.tasks if not task.models]
     for model in dict.fromkeys(model for task in request.tasks for model in task.models):
-        for name, verdict in _of_model(model, request):
-            found[name].append(verdict)
+        questions += _of_model(model, request)
+    found: dict[str, list[Candidate | Rejection]] = {task.name: [] for task in request.tasks}
+    for verdict in answered(questions, request.software, request.efficiencies):
+        for task, each in verdict:
+            found[task].append(each)
     return found
 
 
-def _of_model(model: ModelSpec, request: PlanRequest) -> Iterator[tuple[str, Candidate | Rejection]]:
+def _of_model(model: ModelSpec, request: PlanRequest) -> Iterator[Asking[list[Verdict]]]:
     """All that may run the model, as if all of it did: that is how full its pools may get."""
     running = request.running(model)
     able = [task for task in running.tasks if task.model == model]
     in_calls = {name for flow in request.flows if flow.carries_kv for name in (flow.source, flow.target)}
     barred = in_calls if request.serving is Serving.AGGREGATED else set[str]()
-    alone = ((task.name, each) for task in able if task.name not in barred for each in verdicts(task, running))
+    alone = (verdicts(task, running) for task in able if task.name not in barred)
     joint = aggregated(running) if request.serving is not Serving.DISAGGREGATED else ()
     names = {task.name for task in able}
-    for name, verdict in (*alone, *joint):
-        if name in names:
-            yield name, _running(verdict, model)
+    return (_named(each, names, model) for each in (*alone, *joint))
+
+
+def _named(question: Asking[list[Verdict]], names: Collection[str], model: ModelSpec) -> Asking[list[Verdict]]:
+    """Of these tasks only."""
+    found = yield from question
+    return [(name, _running(verdict, model)) for name, verdict in found if name in names]
 
 
 def _running(verdict: Candidate | Rejection, model: ModelSpec) -> Candidate | Rejection:

@@ -27,7 +27,7 @@ from weft.cost.tco import usd_per_hour
 from weft.plan.problem import Option, PoolSpec
 from weft.plan.queueing import Traffic, traffic_of
 from weft.plan.requests import LeafTask, PlanRequest, TaskKind
-from weft.plan.served import DECODE, PREFILL, Band, Replica, Served, Sizes, served
+from weft.plan.served import DECODE, PREFILL, Asking, Band, Replica, Served, Sizes
 
 TENSOR_PARALLEL = (1, 2, 4, 8)
 PREFILL_BATCHES = (1, 2, 4, 8)
@@ -90,15 +90,16 @@ def allowed(task: LeafTask, group: DeviceGroup) -> bool:
     return device in ("", group.device.id) and zone in ("", group.zone)
 
 
-def verdicts(task: LeafTask, request: PlanRequest) -> Iterator[Candidate | Rejection]:
+Verdict = tuple[str, Candidate | Rejection]
+"""With the name of the task that it is about."""
+
+
+def verdicts(task: LeafTask, request: PlanRequest) -> Asking[list[Verdict]]:
     """Every configuration of the task on the fleet, accepted or refused, in the order of the fleet."""
     found = list(_tries(task, request))
-    visits = iter(_visits(task, [each for each in found if isinstance(each, _Trial)], request))
-    for each in found:
-        if isinstance(each, _Trial):
-            yield from _judged(each, next(visits))
-        else:
-            yield each
+    visits = iter((yield from _visits(task, [each for each in found if isinstance(each, _Trial)], request)))
+    judged = (_judged(each, next(visits)) if isinstance(each, _Trial) else (each,) for each in found)
+    return [(task.name, verdict) for each in judged for verdict in each]
 
 
 def _tries(task: LeafTask, request: PlanRequest) -> Iterator["Candidate | Rejection | _Trial"]:
@@ -259,24 +260,26 @@ class _Visits:
     provenance: str
 
 
-def _visits(task: LeafTask, trials: Sequence[_Trial], request: PlanRequest) -> Iterator[_Visits]:
+def _visits(task: LeafTask, trials: Sequence[_Trial], request: PlanRequest) -> Asking[list[_Visits]]:
     """A visit waits for others of the same pool, the longest of them at worst."""
-    if not trials:
-        return
     traffic = traffic_of(task, request)
     own = sizes_of(task)
-    replicas = [trial.replica(own) for trial in trials]
-    if traffic.longest != own:
-        replicas += [trial.replica(traffic.longest) for trial in trials]
-    priced = served(replicas, request.software, request.efficiencies)
-    longest = priced[len(trials) :] or priced
-    for trial, mine, other in zip(trials, priced, longest, strict=False):
-        step_s, band = _step(trial, mine, robust=request.robust)
-        other_s, _ = _step(trial, other, robust=request.robust)
-        visit_s = other_s * (1 if trial.task.kind is TaskKind.PREFILL else max(traffic.longest.osl - 1, 0))
-        batches = np.array(trial.batches)
-        wait_s = traffic.wait_s(batches, step_s * trial.phase.steps / batches, visit_s)
-        yield _Visits(step_s, wait_s, band, str(mine.known))
+    mine = [trial.replica(own) for trial in trials]
+    longest = [trial.replica(traffic.longest) for trial in trials] if traffic.longest != own else []
+    priced = yield [*mine, *longest]
+    others = priced[len(trials) :] or priced
+    return [
+        _visit(trial, own, other, traffic, request) for trial, own, other in zip(trials, priced, others, strict=False)
+    ]
+
+
+def _visit(trial: _Trial, own: Served, longest: Served, traffic: Traffic, request: PlanRequest) -> _Visits:
+    step_s, band = _step(trial, own, robust=request.robust)
+    longest_s, _ = _step(trial, longest, robust=request.robust)
+    visit_s = longest_s * (1 if trial.task.kind is TaskKind.PREFILL else max(traffic.longest.osl - 1, 0))
+    batches = np.array(trial.batches)
+    wait_s = traffic.wait_s(batches, step_s * trial.phase.steps / batches, visit_s)
+    return _Visits(step_s, wait_s, band, str(own.known))
 
 
 def _step(trial: _Trial, found: Served, *, robust: bool) -> tuple[Floats, Band]:

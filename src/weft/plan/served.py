@@ -4,8 +4,11 @@ The planner's three kinds of work are three kinds of point there: a prefill pool
 decode pool steps of a full batch, a pool that serves whole calls a closed loop of as many requests as its batch.
 """
 
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
+from typing import TypeVar
 
 import numpy as np
 
@@ -14,10 +17,12 @@ from weft.cost.bands import Bands, Known
 from weft.cost.efficiency import Efficiency
 from weft.cost.formats import default_formats
 from weft.cost.habits import START, Habits, Labels, Runs, Seen, predict
-from weft.cost.serving import Case, Profile, profile
+from weft.cost.serving import Loads, Places, Profile, joined, profile_of
 from weft.cost.steps import Engine
 from weft.estimate.price import band_class, how_known_by
 from weft.estimate.resolve import labels_of
+
+T = TypeVar("T")
 
 PRIOR = Habits({name: float(np.log(value)) for name, value in START.items()}, {})
 PREFILL, DECODE, SERVER = "prefill", "decode", "server"
@@ -78,6 +83,31 @@ class Served:
     known: Known
 
 
+Load = tuple[Sizes, tuple[int, ...]]
+"""Sizes at batches."""
+
+Identity = tuple[object, ...]
+
+Asking = Generator[Sequence[Replica], Sequence[Served], T]
+"""A computation that asks once how some replicas serve, and goes on with the answer."""
+
+
+def answered(questions: Sequence[Asking[T]], software: Software, efficiencies: Mapping[str, Efficiency]) -> Iterator[T]:
+    """What each question comes to. What all of them ask is priced in one prediction."""
+    asked = [next(each) for each in questions]
+    found = iter(served([replica for replicas in asked for replica in replicas], software, efficiencies))
+    for question, replicas in zip(questions, asked, strict=True):
+        yield _end(question, tuple(islice(found, len(replicas))))
+
+
+def _end(question: Asking[T], answer: Sequence[Served]) -> T:
+    try:
+        question.send(answer)
+    except StopIteration as end:
+        return end.value
+    raise AssertionError("asks once")
+
+
 def served(
     replicas: Sequence[Replica], software: Software, efficiencies: Mapping[str, Efficiency]
 ) -> tuple[Served, ...]:
@@ -114,16 +144,15 @@ def _labels(replica: Replica, software: Software) -> Labels:
 
 
 def _runs(replicas: Sequence[Replica], counts: Sequence[int]) -> Runs:
-    own = [_profile(replica, replica.sizes) for replica in replicas]
-    packed = _packed(replicas, own)
+    own, packed = _profiles(replicas)
     static = [float(replica.kind != SERVER) for replica in replicas]
     rows = sum(counts)
     return Runs(
-        decode_s=np.concatenate([each.decode_s for each in own], axis=1),
-        alone_s=np.concatenate([each.alone_s for each in own], axis=1),
-        packed_s=np.concatenate([each.packed_s for each in packed], axis=1),
-        running=np.concatenate([each.running for each in own]),
-        waiting=np.concatenate([each.waiting for each in own]),
+        decode_s=own.decode_s,
+        alone_s=own.alone_s,
+        packed_s=packed.packed_s,
+        running=own.running,
+        waiting=own.waiting,
         replicas=np.ones(rows),
         osl=np.repeat([float(replica.neighbour.osl) for replica in replicas], counts),
         offline=np.zeros(rows),
@@ -131,19 +160,41 @@ def _runs(replicas: Sequence[Replica], counts: Sequence[int]) -> Runs:
     )
 
 
-def _packed(replicas: Sequence[Replica], own: Sequence[Profile]) -> list[Profile]:
-    """Of the neighbours; replicas of one engine often have the same."""
-    found = {(id(each.engine), each.sizes, *each.batches): mine for each, mine in zip(replicas, own, strict=True)}
+def _profiles(replicas: Sequence[Replica]) -> tuple[Profile, Profile]:
+    """Of the replicas' own work and of their neighbours', a column for each batch. All that is asked of an engine is
+    priced in one evaluation, what several replicas ask once."""
+    asked: defaultdict[Identity, dict[Load, Engine]] = defaultdict(dict)
     for each in replicas:
-        key = id(each.engine), each.neighbour, *each.batches
-        if key not in found:
-            found[key] = _profile(each, each.neighbour)
-    return [found[id(each.engine), each.neighbour, *each.batches] for each in replicas]
+        for sizes in (each.sizes, each.neighbour):
+            asked[_identity(each.engine)][sizes, tuple(each.batches)] = each.engine
+    first: dict[tuple[Identity, Load], int] = {}
+    priced: list[Profile] = []
+    columns = 0
+    for engine, loads in asked.items():
+        priced.append(_profile(next(iter(loads.values())), list(loads)))
+        for load in loads:
+            first[engine, load] = columns
+            columns += len(load[1])
+
+    def found(replica: Replica, sizes: Sizes) -> Places:
+        start = first[_identity(replica.engine), (sizes, tuple(replica.batches))]
+        return np.arange(start, start + len(replica.batches))
+
+    each_column = joined(priced)
+    own = np.concatenate([found(each, each.sizes) for each in replicas])
+    packed = np.concatenate([found(each, each.neighbour) for each in replicas])
+    return each_column.at(own), each_column.at(packed)
 
 
-def _profile(replica: Replica, sizes: Sizes) -> Profile:
-    engine = replica.engine
+def _identity(engine: Engine) -> Identity:
+    """Engines are equal if they are made of the same parts: those of a request share them."""
+    parts = engine.model, engine.device, engine.efficiency, engine.link, engine.formats
+    return (*map(id, parts), engine.parallelism, engine.precision)
+
+
+def _profile(engine: Engine, loads: Sequence[Load]) -> Profile:
     whole = replace(engine, formats=engine.formats or default_formats(engine.model, engine.precision))
-    return profile(
-        Case(whole, 1, sizes.isl, max(sizes.osl, 1), sizes.cached), np.array(replica.batches, dtype=np.float64)
-    )
+    counts = [len(batches) for _, batches in loads]
+    sizes = np.array([(each.isl, max(each.osl, 1), each.cached) for each, _ in loads], dtype=np.float64)
+    offered = np.concatenate([np.array(batches, dtype=np.float64) for _, batches in loads])
+    return profile_of(whole, Loads(np.maximum(offered, 1.0), *np.repeat(sizes, counts, axis=0).T))

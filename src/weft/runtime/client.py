@@ -4,13 +4,13 @@ import asyncio
 import contextlib
 import itertools
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from weft.core.errors import DeadlineError, NodeDiedError, OverloadError, RunError, StepFailedError, WireError
 from weft.core.program import Step
 from weft.runtime import messages
 from weft.runtime.kv.pull import KvPull
-from weft.runtime.messages import NodeInfo, StepMetrics, Token
+from weft.runtime.messages import Ending, NodeInfo, StepMetrics, Token
 from weft.runtime.threads import in_thread
 from weft.runtime.transport.base import Buffer, Connection, Frame, Transport
 from weft.runtime.values import Value, WireValue, pack, unpack
@@ -31,6 +31,7 @@ class CallResult:
 
     outputs: tuple[Value, ...]
     metrics: StepMetrics
+    ending: Ending | None = None
     begun: "Begun | None" = None
 
 
@@ -150,7 +151,7 @@ class NodeClient:
             if begun is not None:
                 self._answers.pop(begun.id, None)
             raise
-        return CallResult(result.outputs, result.metrics, begun)
+        return replace(result, begun=begun)
 
     async def join(self, begun: Begun, on_stream: OnStream) -> CallResult:
         """Waits for a call that its node began by itself."""
@@ -176,7 +177,8 @@ class NodeClient:
             frame = self._checked(visit.what, await visit.over)
             if not isinstance(frame.message, messages.Result):
                 raise _unexpected(self.name, frame.message)
-            return CallResult(unpack(frame.message.outputs, frame.data), frame.message.metrics)
+            result = frame.message
+            return CallResult(unpack(result.outputs, frame.data), result.metrics, result.ending)
         except BaseException:
             with contextlib.suppress(RunError):
                 await self._send(Frame(messages.Cancel(id)))

@@ -76,6 +76,8 @@ class Daemon:
             started(address, port)
             await _until_asked(node, asked, self.grace_s)
             await node.close()
+            if node.died is not None:
+                raise node.died
 
 
 def _signals(loop: asyncio.AbstractEventLoop) -> "asyncio.Queue[None]":

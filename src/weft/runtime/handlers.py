@@ -13,8 +13,8 @@ from weft.core.errors import StepFailedError
 from weft.core.message import Message
 from weft.core.program import GIVES, LABELS, LOOKUP, PART, THEN, StepKind
 from weft.runtime.job import Done, Handler, Job
-from weft.runtime.messages import NO_TOKEN, StepMetrics
-from weft.runtime.reply_terms import DEFAULT_MAX_TOKENS, constraint_of, said_before, sampling_of, stops_of
+from weft.runtime.messages import NO_TOKEN, Ending, StepMetrics, ToolCall
+from weft.runtime.reply_terms import max_tokens_of, said_before, said_of, terms_of, tools_of
 from weft.runtime.services import not_served
 from weft.runtime.steps.glue import GLUE
 from weft.runtime.steps.recall import PASSAGES, embed, found, recall, remember, search_memory
@@ -23,6 +23,7 @@ from weft.runtime.values import Json, KvHandle, PrefixHandle, Told, as_text, as_
 
 if TYPE_CHECKING:
     from weft.runtime.engines.base import Prefilled
+    from weft.runtime.reply_text import ReplyText
     from weft.runtime.steps.remote_chat import RemoteChat
 
 TOKEN_PACED = (StepKind.PREFILL, StepKind.DECODE)  # their engine keeps the pace
@@ -55,34 +56,27 @@ async def prefix(job: Job) -> Done:
 
 
 async def prefill(job: Job) -> Done:
-    from weft.runtime.engines.chat import TextStream
+    from weft.runtime.reply_text import ReplyText
 
     if job.call.step in job.services.remotes:
         return await _remote_prefill(job, job.services.remotes[job.call.step])
     chat, engine = job.services.need(job.services.chat, job.call.step), job.engine
-    messages = _messages(job)
-    attributes, stops = job.call.attributes, stops_of(job.call.attributes)
-    sampling = sampling_of(attributes)
-
-    said, stream = said_before(attributes), TextStream(chat)
+    messages, attributes = _messages(job), job.call.attributes
+    said, reply = said_before(attributes), ReplyText(chat, attributes)
     for token in said:
-        stops.push(stream.push(token))
+        reply.push(token)
 
     def read() -> "Prefilled":
-        constraint = constraint_of(attributes, chat, engine.vocab)
-        for token in said if constraint is not None else ():
-            constraint.advance(token)
-        return engine.prefill([*prompt, *said], sampling, constraint)
+        return engine.prefill(prompt, terms_of(attributes, chat, engine.vocab))
 
-    prompt = await in_thread(lambda: chat.encode(messages))
+    prompt = await in_thread(lambda: chat.encode(messages, tools_of(attributes)))
     prefilled = await in_thread(read, lambda late: engine.release(late.sequence))
-    handle = KvHandle(job.address, prefilled.sequence, prefilled.first_token, len(prompt) + len(said))
-    told = str(list(said)) != str(attributes.get("said", "[]")).replace(",", ", ")
-    if prefilled.first_token not in chat.stop_tokens and not told and not stops.stopped:
-        text = stops.push(stream.push(prefilled.first_token))
-        await job.emit_token(prefilled.first_token, text)
+    first, tokens = prefilled.first, len(prompt) + len(said)
+    if first.token not in chat.stop_tokens and not reply.stopped and said == said_of(attributes):
+        await job.emit_token(first.token, reply.push(first.token), reply.logprobs(first))
     late_s = engine.late_s(prefilled.sequence)
-    return Done((handle,), StepMetrics(len(prompt), 1, 0, engine.emulated, late_s))
+    handle = KvHandle(job.address, prefilled.sequence, first.token, tokens)
+    return Done((handle,), StepMetrics(tokens, 1, 0, engine.emulated, late_s))
 
 
 async def transfer_kv(job: Job) -> Done:
@@ -100,11 +94,11 @@ async def transfer_kv(job: Job) -> Done:
 
 
 async def decode(job: Job) -> Done:
-    from weft.runtime.engines.chat import TextStream
+    from weft.runtime.reply_text import ReplyText
 
     if job.call.step in job.services.remotes:
         return await _remote_decode(job, job.services.remotes[job.call.step])
-    handle, engine = job.input(KvHandle), job.engine
+    handle, engine, attributes = job.input(KvHandle), job.engine, job.call.attributes
     chat = job.services.need(job.services.chat, job.call.step)
     if handle.address != job.address:
         raise StepFailedError(
@@ -112,36 +106,33 @@ async def decode(job: Job) -> Done:
             problem=f"its KV is on {handle.address}, not on this node",
             way_out="put a kv_transfer step before it on this pool",
         )
-    attributes, stream, stops = job.call.attributes, TextStream(chat), stops_of(job.call.attributes)
-    before = said_before(attributes)
-    said, count = "", len(before)
-    for token in (*before, handle.first_token):
-        if token not in chat.stop_tokens:
-            said += stops.push(stream.push(token))  # it went out before
-    further = job.attribute("max_tokens", DEFAULT_MAX_TOKENS) - 1 - len(before)
+    reply, said, count = ReplyText(chat, attributes), said_before(attributes), 0
+    for token in (*said, handle.first_token):
+        reply.push(token)  # it went out before
+    further = max(0, max_tokens_of(attributes) - 1 - len(said))
     try:
-        constraint = await in_thread(lambda: constraint_of(attributes, chat, engine.vocab))
-        for token in before if constraint is not None else ():
-            constraint.advance(token)
-        replies = engine.decode(handle.sequence, further, chat.stop_tokens, sampling_of(attributes), constraint)
-        async with contextlib.aclosing(iterate_in_thread(replies)) as tokens:
-            while not stops.stopped and (token := await anext(tokens, None)) is not None:
+        terms = await in_thread(lambda: terms_of(attributes, chat, engine.vocab))
+        emitted = engine.decode(handle.sequence, further, terms)
+        async with contextlib.aclosing(iterate_in_thread(emitted)) as tokens:
+            while not reply.stopped and (each := await anext(tokens, None)) is not None:
                 count += 1
-                piece = stops.push(stream.push(token))
-                said += piece
-                await job.emit_token(token, piece)
+                await job.emit_token(each.token, reply.push(each.token), reply.logprobs(each))
         late_s = engine.late_s(handle.sequence)
     finally:
         engine.release(handle.sequence)
-    if rest := stops.push(stream.finish()) + stops.finish():
-        said += rest
+    if rest := reply.finish():
         await job.emit_token(NO_TOKEN, rest)
-    return Done((said,), StepMetrics(0, count, 0, engine.emulated, late_s))
+    cut = count == further and not reply.stopped and handle.first_token not in chat.stop_tokens
+    return Done((reply.text,), StepMetrics(0, count, 0, engine.emulated, late_s), _ending(reply, cut=cut))
+
+
+def _ending(reply: "ReplyText", *, cut: bool) -> Ending:
+    calls = tuple(ToolCall(each.name, msgspec.json.encode(each.arguments).decode()) for each in reply.calls)
+    return Ending("tool_calls" if calls else "length" if cut else "stop", calls)
 
 
 async def _remote_prefill(job: Job, remote: "RemoteChat") -> Done:
-    limit = job.attribute("max_tokens", DEFAULT_MAX_TOKENS)
-    handle, first = await remote.begin(job.address, _messages(job), limit)
+    handle, first = await remote.begin(job.address, _messages(job), max_tokens_of(job.call.attributes))
     await job.emit_token(handle.first_token, first)
     return Done((handle,), StepMetrics(0, 1))
 

@@ -2,11 +2,11 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import TypeVar, cast
+from typing import Protocol, TypeVar, cast
 
 from weft.core.errors import StepFailedError
 from weft.runtime.engines.base import Engine
-from weft.runtime.messages import Call, StepMetrics
+from weft.runtime.messages import Call, Ending, StepMetrics, TokenLogprob
 from weft.runtime.peers import Peers
 from weft.runtime.services import Services
 from weft.runtime.values import KvHandle, PrefixHandle, Told, Value, as_text
@@ -14,6 +14,10 @@ from weft.runtime.values import KvHandle, PrefixHandle, Told, Value, as_text
 NO_METRICS = StepMetrics()
 
 T = TypeVar("T")
+
+
+class EmitToken(Protocol):
+    async def __call__(self, token: int, text: str, logprobs: tuple[TokenLogprob, ...] = ()) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +29,7 @@ class Job:
     address: str  # of this node, for the handles it gives out
     call: Call
     inputs: tuple[Value, ...]
-    emit_token: Callable[[int, str], Awaitable[None]]
+    emit_token: EmitToken
     emit_audio: Callable[[bytes], Awaitable[None]]
 
     def input(self, kind: type[T]) -> T:
@@ -62,6 +66,7 @@ class Job:
 class Done:
     outputs: tuple[Value, ...]
     metrics: StepMetrics = NO_METRICS
+    ending: Ending | None = None
 
 
 Handler = Callable[[Job], Awaitable[Done]]

@@ -78,13 +78,22 @@ class Cancel(msgspec.Struct, frozen=True, tag="cancel"):
     id: int
 
 
+class TokenLogprob(msgspec.Struct, frozen=True):
+    """`text` is the token's alone: of a part of a character it is U+FFFD."""
+
+    token: int
+    text: str
+    logprob: float
+
+
 class Token(msgspec.Struct, frozen=True, array_like=True):
-    """One token of a reply; `text` is empty while a character is not whole, or may be a stop string. NO_TOKEN: text
-    that was held back, once the reply is over."""
+    """One token of a reply; `text` is empty while a character is not whole, or may be a stop string or a tool call.
+    NO_TOKEN: text that was held back, once the reply is over. `logprobs`, if asked: its own, then the best ones."""
 
     id: int
     token: int
     text: str
+    logprobs: tuple[TokenLogprob, ...] = ()
 
 
 class Tokens(msgspec.Struct, frozen=True, tag="tokens"):
@@ -100,10 +109,27 @@ class Chunk(msgspec.Struct, frozen=True, tag="chunk"):
     id: int
 
 
+class ToolCall(msgspec.Struct, frozen=True):
+    """`arguments` is the text of a JSON object."""
+
+    name: str
+    arguments: str
+
+
+class Ending(msgspec.Struct, frozen=True):
+    """How a reply ended: "stop", "length" or "tool_calls"; its text is then without them."""
+
+    finish: str
+    tool_calls: tuple[ToolCall, ...] = ()
+
+
 class Result(msgspec.Struct, frozen=True, tag="result"):
+    """`ending` is a decode's."""
+
     id: int
     outputs: tuple[WireValue, ...]
     metrics: StepMetrics
+    ending: Ending | None = None
 
 
 class Failure(msgspec.Struct, frozen=True, tag="failure"):

@@ -10,11 +10,14 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import msgspec
 
-from weft.core.errors import WeftError, WireError
+from weft.core.errors import RunError, WeftError, WireError
+from weft.runtime.engines.base import Mortal
 from weft.runtime.messages import NodeInfo
 from weft.runtime.peers import Peers
 from weft.runtime.services import Services, load_services
@@ -23,6 +26,8 @@ from weft.runtime.spec import MAX_SPEC_BYTES, NodeSpec, NotStarted, Started, Sta
 from weft.runtime.threads import in_thread
 from weft.runtime.transport.base import Connection, Listener, Transport
 from weft.runtime.transport.choose import node_transport
+
+_log = logging.getLogger(__name__)
 
 THREADS = 64  # steps that may block at once; most wait for a pace or a program
 
@@ -37,6 +42,9 @@ class Node:
         self._peers = Peers(transport)
         self._info = _info(services, load_s)
         self._listener: Listener | None = None
+        self.died: WeftError | None = None
+        if isinstance(services.engine, Mortal):
+            services.engine.on_death(partial(_in_loop, asyncio.get_running_loop(), self._die))
 
     async def listen(self) -> str:
         """Returns the address it can be called at."""
@@ -54,10 +62,19 @@ class Node:
         await self._peers.close()
         await self._services.close()
 
+    def _die(self, error: WeftError) -> None:
+        """A node is no more than its engine."""
+        self.died = error
+        self.stopped.set()
+
     async def _serve(self, connection: Connection) -> None:
         assert self._listener is not None
         address = self._listener.address
         await Session(connection, self._services, self._peers, self._info, address, self.stopped.set).run()
+
+
+def _in_loop(loop: asyncio.AbstractEventLoop, tell: Callable[[RunError], None], error: RunError) -> None:
+    loop.call_soon_threadsafe(tell, error)
 
 
 def _info(services: Services, load_s: float) -> NodeInfo:
@@ -103,6 +120,9 @@ async def _serve(line: bytes, reports: int) -> int:
         return error.exit_code
     _report(reports, Started(address))
     await node.stopped.wait()
+    if node.died is not None:
+        _log.error("%s", node.died)  # whoever watches this process finds it on stderr
+        return node.died.exit_code
     await node.close()
     return 0
 
@@ -114,7 +134,7 @@ async def _load(line: bytes) -> Node:
         secret = bytes.fromhex(spec.secret)
     except ValueError as error:
         raise WireError(subject="NodeSpec", problem=f"is malformed ({error})", way_out="send one JSON line") from error
-    transport = node_transport(spec.way, secret)
+    transport = node_transport(spec.way, secret, spec.host)
     services = await in_thread(lambda: load_services(spec))
     return Node(services, transport, time.monotonic() - started_s)
 

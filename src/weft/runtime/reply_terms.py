@@ -1,53 +1,77 @@
 """How a reply is drawn and where it ends, as the attributes of its call say: temperature, seed, stop, json_schema, …
 
-Attributes are scalars, so `stop` is a JSON list of strings and `json_schema` the text of a schema.
+Attributes are scalars: `stop` is a JSON list of strings, `json_schema` the text of a schema, `tools` a JSON list of
+functions as the OpenAI API describes them, `said` a JSON list of the tokens that the reply has already (it goes on
+after them, and they are not told again), `logprobs` a number of alternatives, which are told with each token.
 """
 
 from collections.abc import Mapping
 from dataclasses import fields
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
 from weft.core.errors import RunError
-from weft.runtime.engines.requests import Constraint, Sampling
+from weft.runtime.engines.requests import Constraint, Sampling, Terms
 from weft.runtime.engines.stop_text import StopText
 
 if TYPE_CHECKING:
     from weft.runtime.engines.chat import Chat
 
 Attributes = Mapping[str, str | int | float]
+T = TypeVar("T")
 
-DEFAULT_MAX_TOKENS = 256
 DRAWN = tuple(each.name for each in fields(Sampling) if each.name != "logprobs")
-TERMS = (*DRAWN, "max_tokens", "stop", "json_schema")
+TERMS = (*DRAWN, "logprobs", "max_tokens", "stop", "json_schema", "tools", "said")
 """What a caller may say of a reply."""
+DEFAULT_MAX_TOKENS = 256
 
 
 def sampling_of(attributes: Attributes) -> Sampling:
     """Greedy where nothing is said. Raises RunError beyond the limits of `Sampling`."""
-    given = {name: attributes[name] for name in DRAWN if name in attributes}
+    given = {name: attributes[name] for name in (*DRAWN, "logprobs") if name in attributes}
     try:
         return msgspec.convert(given, Sampling)
     except msgspec.ValidationError as error:
         raise RunError(subject="sampling", problem=f"{given}: {error}", way_out="give numbers") from error
 
 
+def terms_of(attributes: Attributes, chat: "Chat", vocab: int) -> Terms:
+    """For one engine call: the constraint is a fresh one, which belongs to one part of one reply."""
+    sampling, said = sampling_of(attributes), said_before(attributes)
+    return Terms(sampling, _constraint_of(attributes, chat, vocab), chat.stop_tokens, said)
+
+
 def stops_of(attributes: Attributes) -> StopText:
-    try:
-        return StopText(msgspec.json.decode(str(attributes.get("stop", "[]")), type=list[str]))
-    except msgspec.DecodeError as error:
-        raise RunError(subject="stop", problem=str(error), way_out="give a JSON list of strings") from error
+    return StopText(_decoded(attributes, "stop", list[str], "a JSON list of strings"))
+
+
+def tools_of(attributes: Attributes) -> list[dict[str, Any]]:
+    return _decoded(attributes, "tools", list[dict[str, Any]], "a JSON list of function descriptions")
+
+
+def said_of(attributes: Attributes) -> tuple[int, ...]:
+    """Tokens that the caller has already."""
+    return _decoded(attributes, "said", tuple[int, ...], "a JSON list of tokens")
 
 
 def said_before(attributes: Attributes) -> tuple[int, ...]:
-    """What the reply has already, and goes on after: of one that is at its limit all but the last token, which is drawn
-    again."""
-    said = msgspec.json.decode(str(attributes.get("said", "[]")), type=tuple[int, ...])
-    return said[: max(1, int(attributes.get("max_tokens", DEFAULT_MAX_TOKENS))) - 1]
+    """What an engine is to go on after: of a reply at its limit all but the last token, which is drawn again."""
+    return said_of(attributes)[: max(1, max_tokens_of(attributes)) - 1]
 
 
-def constraint_of(attributes: Attributes, chat: "Chat", vocab: int) -> Constraint | None:
-    """A fresh one: it belongs to one part of one reply."""
+def max_tokens_of(attributes: Attributes) -> int:
+    """Of the whole reply."""
+    return int(attributes.get("max_tokens", DEFAULT_MAX_TOKENS))
+
+
+def _decoded(attributes: Attributes, name: str, kind: type[T], wanted: str) -> T:
+    try:
+        return msgspec.json.decode(str(attributes.get(name, "[]")), type=kind)
+    except msgspec.DecodeError as error:
+        raise RunError(subject=name, problem=str(error), way_out=f"give {wanted}") from error
+
+
+def _constraint_of(attributes: Attributes, chat: "Chat", vocab: int) -> Constraint | None:
     schema = attributes.get("json_schema")
     return None if schema is None else chat.grammars(vocab).json_schema(str(schema))

@@ -133,9 +133,9 @@ class Session:
             then = then.then
 
     async def _run_step(self, call: Call, inputs: tuple[Value, ...]) -> tuple[Value, ...]:
-        async def emit_token(token: int, text: str) -> None:
+        async def emit_token(token: int, text: str, logprobs: tuple[messages.TokenLogprob, ...] = ()) -> None:
             if call.stream:
-                self._tell(messages.Token(call.id, token, text))
+                self._tell(messages.Token(call.id, token, text, logprobs))
 
         async def emit_audio(wav: bytes) -> None:
             await self._connection.send(Frame(messages.Chunk(call.id), (wav,)))
@@ -150,7 +150,7 @@ class Session:
             seen.metrics = done.metrics
             self._count_caches(inputs, done.outputs)
         header, audio = pack(done.outputs)
-        await self._send(Frame(messages.Result(call.id, header, done.metrics), audio))
+        await self._send(Frame(messages.Result(call.id, header, done.metrics, done.ending), audio))
         return done.outputs
 
     def _tell(self, token: messages.Token) -> None:

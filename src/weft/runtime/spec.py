@@ -7,6 +7,7 @@ from weft.runtime.engines.emulated import StepPace
 from weft.runtime.remote_spec import RemoteSpec
 from weft.runtime.tools.spec import ToolSpec
 from weft.runtime.transport.choose import Way
+from weft.runtime.transport.tcp import LOOPBACK
 
 MAX_SPEC_BYTES = 1024**2
 
@@ -33,6 +34,7 @@ class NodeSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tools: dict[str, ToolSpec] = {}
     threads: int = 1
     way: Way = "auto"
+    host: str = LOOPBACK  # where it listens
 
 
 class Started(msgspec.Struct, frozen=True, tag="started"):

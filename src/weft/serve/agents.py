@@ -12,7 +12,7 @@ from weft.serve.cost import run_usd
 from weft.serve.dispatch import Dispatcher
 from weft.serve.hints import NO_HINTS, RunHints
 from weft.serve.replies import Terms, on_terms, reply_limits
-from weft.serve.run import OnEvent, RunOutcome, run_agent
+from weft.serve.run import AskPerson, OnEvent, RunOutcome, StepLog, run_agent
 
 
 @dataclass(slots=True)
@@ -47,15 +47,19 @@ class ServedAgent:
         terms: Terms,
         hints: RunHints = NO_HINTS,
         *,
+        steps: StepLog | None = None,
+        ask: AskPerson | None = None,
         stream: bool = True,
     ) -> RunOutcome:
-        """One run, to its end; cancelling it cancels its steps on their nodes. Raises RunError after `run_s`. Without
-        `stream` `on_event` hears no tokens."""
+        """One run, to its end; cancelling it cancels its steps on their nodes. Raises RunError after `run_s`, unless
+        it is logged: who logs it limits it too. Without `stream` `on_event` hears no tokens."""
         deployment = on_terms(self.deployment, terms)
         self.running += 1
         try:
-            async with asyncio.timeout(self.run_s):
-                outcome = await run_agent(deployment, self.dispatcher, inputs, on_event, hints=hints, stream=stream)
+            async with asyncio.timeout(None if steps else self.run_s):
+                outcome = await run_agent(
+                    deployment, self.dispatcher, inputs, on_event, ask, hints=hints, steps=steps, stream=stream
+                )
         except TimeoutError:
             self.failed += 1
             raise _late(self.name, self.run_s) from None

@@ -3,7 +3,7 @@
 from msgspec import Struct
 
 from weft.core.metrics import StepRecord
-from weft.runtime.messages import StepMetrics
+from weft.runtime.messages import Ending, StepMetrics, TokenLogprob
 from weft.runtime.values import Value
 
 
@@ -20,6 +20,7 @@ class TokenPiece(Struct, frozen=True, gc=False):
     visit: int
     token: int
     text: str
+    logprobs: tuple[TokenLogprob, ...] = ()
 
 
 class AudioPiece(Struct, frozen=True):
@@ -34,6 +35,7 @@ class StepEnded(Struct, frozen=True):
     record: StepRecord
     metrics: StepMetrics
     outputs: tuple[Value, ...]
+    ending: Ending | None = None
 
 
 RunEvent = StepStarted | TokenPiece | AudioPiece | StepEnded

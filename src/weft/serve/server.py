@@ -49,7 +49,7 @@ class Address:
 
 def check_open(address: Address, keys: Keys) -> None:
     """Raises InputError where everybody could call from other machines."""
-    if not address.loopback and not keys.names:
+    if not address.loopback and not keys.callers:
         raise InputError(
             subject=f"--host {address.host}",
             problem="other machines can reach it, and there are no API keys",

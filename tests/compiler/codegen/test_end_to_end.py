@@ -11,6 +11,7 @@ import pytest
 import safetensors.torch
 
 from tests.compiler.codegen.built import WANTED, build
+from tests.runtime.replies import reply_of
 from weft.compiler.codegen.bundle import BundleRequest, Tools, build_bundle
 from weft.compiler.codegen.cache import DEFAULT_FOLDER, Cache
 from weft.compiler.codegen.checkpoints import read_checkpoint
@@ -62,8 +63,7 @@ def make(tmp_path_factory: pytest.TempPathFactory, plans: Callable[..., Deployme
 
 
 def greedy(engine: Engine) -> list[int]:
-    prefilled = engine.prefill(PROMPT)
-    return [prefilled.first_token, *engine.decode(prefilled.sequence, TOKENS, ())]
+    return reply_of(engine, PROMPT, TOKENS + 1)
 
 
 def test_an_artifact_of_a_bundle_loads_and_gives_torchs_tokens(make: Make) -> None:

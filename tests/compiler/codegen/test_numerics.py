@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from tests.compiler.codegen.built import WANTED, Built, build, make_model
+from tests.runtime.replies import reply_of
 from weft.core.errors import CapacityError, RunError, WireError
 from weft.runtime.engines.iree_encoder import IreeEncoder
 from weft.runtime.engines.iree_engine import IreeEngine
@@ -40,8 +41,7 @@ def test_greedy_tokens_are_those_of_transformers(built: Mapping[str, Built]) -> 
     """One small model, whole, in every test run; the rest below takes minutes of compiling."""
     model, engine = make_model("llama"), engine_of(built["every target"])
     for prompt in PROMPTS:
-        prefilled = engine.prefill(prompt)
-        assert [prefilled.first_token, *engine.decode(prefilled.sequence, STEPS - 1, ())] == greedy(model, prompt)
+        assert reply_of(engine, prompt, STEPS) == greedy(model, prompt)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -51,8 +51,7 @@ def test_greedy_tokens_are_those_of_transformers_one_by_one_and_four_at_once(
     model, engine = make_model(family), engine_of(built[family])
     expected = [greedy(model, prompt) for prompt in PROMPTS]
     assert len(set(expected[0])) > 8, "the checkpoint must not repeat itself, or this proves little"
-    alone = engine.prefill(PROMPTS[0])
-    assert [alone.first_token, *engine.decode(alone.sequence, STEPS - 1, ())] == expected[0]
+    assert reply_of(engine, PROMPTS[0], STEPS) == expected[0]
     together = [engine.prefill(prompt) for prompt in PROMPTS]
     rows = [[each.first_token for each in together]]
     rows += [engine.step([each.sequence for each in together]) for _ in range(STEPS - 1)]
@@ -102,7 +101,7 @@ def test_prefill_on_vulkan_decodes_on_the_cpu(built: Mapping[str, Built]) -> Non
     prefilled, expected = first.prefill(PROMPTS[0]), reference.prefill(PROMPTS[0])
     moved = second.import_kv(first.export_kv(prefilled.sequence), prefilled.first_token)
     assert prefilled.first_token == expected.first_token
-    assert list(second.decode(moved, STEPS, ())) == list(reference.decode(expected.sequence, STEPS, ()))
+    assert list(second.decode(moved, STEPS)) == list(reference.decode(expected.sequence, STEPS))
 
 
 def test_embeddings_and_hidden_states_are_those_of_transformers(built: Mapping[str, Built]) -> None:

@@ -18,6 +18,7 @@ from weft.serve.server import Address, check_open
 
 CHAT = {"model": "chat", "messages": [{"role": "user", "content": "hello"}]}
 SOUND = {"type": "input_audio", "input_audio": {"data": "", "format": "wav"}}
+KEY = "weft-a-key-of-enough-characters"
 LOOP = {"model": "loop", "messages": [{"role": "user", "content": "hang"}]}
 
 
@@ -56,7 +57,7 @@ async def ask(app: App, method: str, path: str, body: bytes = b"", **headers: st
         (b'{"model": "chat", "messages": []}', "messages", "empty"),
         (b'{"model": "chat", "messages": [{"role": "king", "content": "x"}]}', "messages[0].role", "king"),
         (b'{"model": "chat", "messages": [{"role": "user"}]}', "messages[0].content", "empty"),
-        (b'{"model": "chat", "messages": [{"role": "user", "content": "x"}], "n": 2}', "n", "Invalid enum value 2"),
+        (b'{"model": "chat", "messages": [{"role": "user", "content": "x"}], "n": 17}', "n", "Expected `int` <= 16"),
         (b'{"model": "loop", "messages": [{"role": "assistant", "content": "x"}]}', "messages", "end with one of"),
         (
             json.dumps({"model": "loop", "messages": [{"role": "user", "content": [SOUND]}]}).encode(),
@@ -162,15 +163,15 @@ async def test_bad_forms(app: App, content_type: str, body: bytes, message: str)
 
 async def test_keys(app: App, tmp_path: Path) -> None:
     path = tmp_path / "keys"
-    path.write_text(f"# ours\n{digest_of('weft-secret')} alice\n")
-    app.keys = Keys.read(path)
-    for given in ("", "Bearer wrong", "Basic weft-secret"):
+    path.write_text(f"# ours\n{digest_of(KEY)} alice\n")
+    app.guard.keys = Keys.read(path)
+    for given in ("", "Bearer wrong", "Basic " + KEY):
         status, answer, headers = await ask(app, "GET", "/v1/models", authorization=given)
         assert (status, answer["error"]["type"]) == (401, "authentication_error")
         assert headers["www-authenticate"] == "Bearer"
-    assert (await ask(app, "GET", "/v1/models", authorization="Bearer weft-secret"))[0] == 200
+    assert (await ask(app, "GET", "/v1/models", authorization="Bearer " + KEY))[0] == 200
     assert (await ask(app, "GET", "/healthz"))[0] == 200  # a probe has no key
-    path.write_text("weft-secret alice\n")
+    path.write_text(f"{KEY} alice\n")
     with pytest.raises(InputError, match="keys:1: is not"):
         Keys.read(path)
 

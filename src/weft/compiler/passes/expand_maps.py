@@ -5,9 +5,9 @@ flow of its own becomes a loop over the items: every step runs as often as it sh
 Data steps `item` and `gather` take the list apart and put the results together. Rounded to whole items, at least 1.
 A worker that several maps share has steps of each, called `map/step`. Workers that nothing calls any more go.
 
-Preserves: the agent's result, if `width` is the number of items; the expected visits and θ of the worker's steps. The
-loop over the items of a worker with control flow is bounded, and bounds count per run: inside another loop only the
-first turn sees all items (the visits say so too).
+Preserves: the agent's result, if `width` is the number of items (a live run says so if it is not); the expected
+visits and θ of the worker's steps. The loop over the items of a worker with control flow is bounded, and bounds count
+per run: inside another loop only the first turn sees all items (the visits say so too).
 """
 
 from collections import Counter
@@ -71,7 +71,7 @@ def _side_by_side(op: MapOp, body: Block, prefix: str, count: int) -> None:
     block = _block_of(op)
     results: list[SSAValue] = []
     for number in range(count):
-        item = _item(op, [op.items], f"[{number}]", number)
+        item = _item(op, [op.items], f"[{number}]", index=number, width=count)
         block.insert_op_before(item, op)
         values: dict[SSAValue, SSAValue] = {body.args[0]: item.output}
         for inner in body.ops:
@@ -94,7 +94,7 @@ def _one_by_one(op: MapOp, worker: func.FuncOp, prefix: str, count: int) -> None
     head.name_hint, back.name_hint = _label(op, "items"), _label(op, "gathered")
     nothing = _gather(op, f"{op.step_name}.nothing", [])
     before.insert_op_before(nothing, op)
-    item = _item(op, [op.items, head.args[0]], "")
+    item = _item(op, [op.items, head.args[0]], "", width=count)
     copies = _copied_blocks(op, worker, prefix)
     head.add_op(item)
     go_on(head, copies[0], item.output)
@@ -146,8 +146,8 @@ def _again(op: MapOp, gathered: SSAValue, after: Block, head: Block, count: int)
     return [choose, jump]
 
 
-def _item(op: MapOp, inputs: Sequence[SSAValue], suffix: str, index: int | None = None) -> ApplyOp:
-    told = {} if index is None else {"index": IntegerAttr(index, i64)}
+def _item(op: MapOp, inputs: Sequence[SSAValue], suffix: str, **told_numbers: int) -> ApplyOp:
+    told = {name: IntegerAttr(number, i64) for name, number in told_numbers.items()}
     return _glue(f"{op.step_name}.item{suffix}", ITEM, inputs, op.items.type, told)
 
 

@@ -1,30 +1,18 @@
 """A fleet of node processes on this machine."""
 
 import asyncio
-import contextlib
-import logging
 from collections.abc import Callable, Mapping, Sequence
-from types import MappingProxyType, TracebackType
+from functools import partial
+from types import MappingProxyType
 
-from weft.control.backends.node_process import Detection, NodeProcess
-from weft.core.errors import WeftError
+from weft.control.backends.fleet import READY_TIMEOUT_S, Fleet
+from weft.control.backends.node_process import NodeProcess
+from weft.control.backends.supervise import Detection
 from weft.runtime.client import NodeClient
 from weft.runtime.spec import NodeSpec
-from weft.runtime.transport.tcp import TcpTransport
-
-READY_TIMEOUT_S = 120.0
-RESTART_S, RESTART_LIMIT_S = 0.05, 30.0  # before a node that died starts again, doubled while it dies at once
-LIVED_S = 10.0  # a node that lived so long did not die at once
-
-_log = logging.getLogger(__name__)
 
 
-class LocalFleet:
-    """`async with LocalFleet(specs) as fleet`: one process per spec, all ready inside, all ended after.
-
-    With `on_join` the fleet is kept up: a node that dies starts again, and who can be called is told each time.
-    """
-
+class LocalFleet(Fleet[NodeProcess]):
     def __init__(
         self,
         specs: Sequence[NodeSpec],
@@ -33,91 +21,9 @@ class LocalFleet:
         detection: Detection | None = None,
         on_join: Callable[[NodeClient], None] | None = None,
     ) -> None:
-        self._specs = tuple(specs)
-        self._ready_timeout_s = ready_timeout_s
-        self._detection = detection or Detection()
-        self._on_join = on_join
-        self._nodes: dict[str, NodeProcess] = {}
-        self._keeping: dict[str, asyncio.Task[None]] = {}
-        self.restarts = 0
-
-    async def __aenter__(self) -> "LocalFleet":
-        try:
-            self._nodes = {spec.name: await self._spawn(spec) for spec in self._specs}
-            await asyncio.gather(*(self._connect(node) for node in self._nodes.values()))
-        except BaseException:
-            await self._stop()
-            raise
-        for node in self._nodes.values():
-            self._keep(node)
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self._stop()
-
-    @property
-    def clients(self) -> Mapping[str, NodeClient]:
-        """By node name: the pool's, with #1, #2, … behind it for its further replicas."""
-        named = {name: node.client for name, node in self._nodes.items()}
-        return MappingProxyType({name: client for name, client in named.items() if client is not None})
+        spawn = partial(NodeProcess.spawn, detection=detection or Detection())
+        super().__init__(specs, spawn, ready_timeout_s=ready_timeout_s, on_join=on_join)
 
     @property
     def processes(self) -> Mapping[str, asyncio.subprocess.Process]:
         return MappingProxyType({name: node.process for name, node in self._nodes.items()})
-
-    async def add(self, spec: NodeSpec) -> NodeClient:
-        """One more node, ready to be called."""
-        node = await self._spawn(spec)
-        try:
-            client = await self._connect(node)
-        except BaseException:
-            await node.stop()
-            raise
-        self._nodes[spec.name] = node
-        self._keep(node)
-        return client
-
-    async def remove(self, name: str) -> None:
-        """Ends a node, whatever it is at: drain it first."""
-        keeping = self._keeping.pop(name, None)
-        if keeping is not None:
-            keeping.cancel()
-            await asyncio.gather(keeping, return_exceptions=True)
-        await self._nodes.pop(name).stop()
-
-    async def _spawn(self, spec: NodeSpec) -> NodeProcess:
-        return await NodeProcess.spawn(spec, self._detection)
-
-    async def _connect(self, node: NodeProcess) -> NodeClient:
-        transport = TcpTransport(bytes.fromhex(node.spec.secret))
-        return await node.connect(transport, self._ready_timeout_s)
-
-    def _keep(self, node: NodeProcess) -> None:
-        if self._on_join is not None and node.client is not None:
-            self._on_join(node.client)
-            self._keeping[node.spec.name] = asyncio.create_task(self._keep_up(node, self._on_join))
-
-    async def _keep_up(self, node: NodeProcess, on_join: Callable[[NodeClient], None]) -> None:
-        """Starts a node again each time that it dies."""
-        loop, pause_s = asyncio.get_running_loop(), RESTART_S
-        while True:
-            began_s = loop.time()
-            if node.client is not None:
-                await asyncio.wait({node.client.died})
-                _log.warning("%s; it starts again", node.client.died.result())
-            await node.stop()
-            pause_s = RESTART_S if loop.time() - began_s > LIVED_S else min(2 * pause_s, RESTART_LIMIT_S)
-            await asyncio.sleep(pause_s)
-            self._nodes[node.spec.name] = node = await self._spawn(node.spec)
-            with contextlib.suppress(WeftError):  # then it is tried again, later
-                on_join(await self._connect(node))
-                self.restarts += 1
-
-    async def _stop(self) -> None:
-        keeping, self._keeping = list(self._keeping.values()), {}
-        for task in keeping:
-            task.cancel()
-        await asyncio.gather(*keeping, return_exceptions=True)
-        await asyncio.gather(*(node.stop() for node in self._nodes.values()))

@@ -4,37 +4,16 @@ import asyncio
 import os
 import sys
 from collections import deque
-from dataclasses import dataclass
 
 import msgspec
 
-from weft.core import errors
-from weft.core.errors import NodeDiedError, RunError, WeftError
+from weft.control.backends.supervise import STDERR_LINES, Detection, address_in, death, how_it_ended, watch
+from weft.core.errors import NodeDiedError
 from weft.runtime.client import NodeClient
-from weft.runtime.spec import NodeSpec, NotStarted, Started, StartReport
+from weft.runtime.spec import NodeSpec
 from weft.runtime.transport.base import Transport
 
 EXIT_GRACE_S = 2.0
-STDERR_LINES = 30
-_REPORT = msgspec.json.Decoder(StartReport)
-
-
-@dataclass(frozen=True, slots=True)
-class Detection:
-    """A node that says nothing for `silence_s` is asked; one that misses `pings` of `timeout_s` in a row hangs. More
-    than one, since the first may be this process's own lag."""
-
-    silence_s: float = 0.25
-    timeout_s: float = 0.7
-    pings: int = 2
-
-    @property
-    def longest_s(self) -> float:
-        return self.silence_s + self.pings * self.timeout_s
-
-
-FAST = Detection(0.2, 0.35)
-"""For who can go on elsewhere: at most 0.9 s."""
 
 
 class NodeProcess:
@@ -71,14 +50,10 @@ class NodeProcess:
             line = await asyncio.wait_for(self.process.stdout.readline(), ready_timeout_s)
         except TimeoutError as error:
             raise self._died(f"was not ready after {ready_timeout_s:g} s") from error
-        match self._report(line) if line else None:
-            case Started(address):
-                self.client = await NodeClient.open(self.spec.name, transport, address, self._explain)
-            case NotStarted() as report:
-                raise _rebuilt(report)
-            case None:
-                raise self._died(await self._explain())
-        self._watching = asyncio.create_task(self._watch(self.client))
+        if not line:
+            raise self._died(await self._explain())
+        self.client = await NodeClient.open(self.spec.name, transport, address_in(line, self._died), self._explain)
+        self._watching = asyncio.create_task(watch(self.client, self._detection, self._died))
         return self.client
 
     async def stop(self) -> None:
@@ -98,24 +73,6 @@ class NodeProcess:
             await self.process.wait()
         await self._reading
 
-    async def _watch(self, client: NodeClient) -> None:
-        """Ends when the node is dead: by pings if it hangs; a lost connection the client finds by itself."""
-        terms, loop, missed = self._detection, asyncio.get_running_loop(), 0
-        while not client.died.done():
-            quiet_s = loop.time() - client.heard_s
-            if not missed and quiet_s < terms.silence_s:  # what it says is as good as an answer
-                await asyncio.sleep(terms.silence_s - quiet_s)
-                continue
-            try:
-                await asyncio.wait_for(client.ping(), terms.timeout_s)
-                missed = 0
-            except TimeoutError:
-                missed = 0 if loop.time() - client.heard_s < terms.timeout_s else missed + 1
-                if missed == terms.pings:
-                    client.fail(self._died(f"did not answer {missed} pings of {terms.timeout_s:g} s"))
-            except RunError:
-                return
-
     async def _read_stderr(self) -> None:
         assert self.process.stderr is not None
         while chunk := await self.process.stderr.readline():
@@ -126,22 +83,8 @@ class NodeProcess:
         try:
             code = await asyncio.wait_for(asyncio.shield(self.process.wait()), 0.5)
         except TimeoutError:
-            return "closed its connection and still runs"
-        return f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
-
-    def _report(self, line: bytes) -> Started | NotStarted:
-        try:
-            return _REPORT.decode(line)
-        except msgspec.MsgspecError as error:
-            raise self._died(f"reported {line[:80]!r}") from error
+            code = None
+        return how_it_ended(code)
 
     def _died(self, problem: str) -> NodeDiedError:
-        tail = "\n  ".join(self._stderr)
-        way_out = f"its stderr ends with:\n  {tail}" if tail else "its stderr is empty; run again"
-        return NodeDiedError(subject=f"node {self.spec.name!r}", problem=problem, way_out=way_out)
-
-
-def _rebuilt(report: NotStarted) -> WeftError:
-    """The error as the node had it, so that a broken checkpoint is a CheckpointError here too."""
-    kind = getattr(errors, report.error, RunError)
-    return kind(subject=report.subject, problem=report.problem, way_out=report.way_out)
+        return death(self.spec.name, problem, self._stderr)

@@ -4,18 +4,23 @@ A sequence is a number that the engine gives out; it lives until `release`. Meth
 several threads, for one sequence from one thread at a time.
 """
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
-from weft.runtime.engines.requests import GREEDY, Constraint, Sampling
+from weft.core.errors import RunError
+from weft.runtime.engines.requests import PLAIN, Emitted, Terms
 from weft.runtime.kv.cache import KvCache
 
 
 @dataclass(frozen=True, slots=True)
 class Prefilled:
     sequence: int
-    first_token: int
+    first: Emitted
+
+    @property
+    def first_token(self) -> int:
+        return self.first.token
 
 
 class Engine(Protocol):
@@ -34,22 +39,12 @@ class Engine(Protocol):
         """True if times are made up to match a device that is not there."""
         ...
 
-    def prefill(
-        self, tokens: Sequence[int], sampling: Sampling = GREEDY, constraint: Constraint | None = None
-    ) -> Prefilled:
-        """Takes a prompt in; the first token of the reply comes with it."""
+    def prefill(self, tokens: Sequence[int], terms: Terms = PLAIN) -> Prefilled:
+        """Takes in a prompt, and what of its reply `terms` has already; the next token of the reply comes with it."""
         ...
 
-    def decode(
-        self,
-        sequence: int,
-        max_tokens: int,
-        stop_tokens: Collection[int],
-        sampling: Sampling = GREEDY,
-        constraint: Constraint | None = None,
-    ) -> Iterator[int]:
-        """The tokens after the first, at most `max_tokens`; a stop token ends them and is not given. The constraint is
-        a fresh one: it is told of the first token."""
+    def decode(self, sequence: int, max_tokens: int, terms: Terms = PLAIN) -> Iterator[Emitted]:
+        """The tokens after the one that came with the prefill, at most `max_tokens`."""
         ...
 
     def export_kv(self, sequence: int) -> KvCache: ...
@@ -64,4 +59,13 @@ class Engine(Protocol):
 
     def late_s(self, sequence: int) -> float:
         """How far the sequence's last prefill or decode fell behind the pace; 0 for an engine that has none."""
+        ...
+
+
+@runtime_checkable
+class Mortal(Protocol):
+    """An engine that can die while its process lives: one with a thread or with other processes."""
+
+    def on_death(self, tell: Callable[[RunError], None]) -> None:
+        """`tell` is called once, from any thread; at once if it is dead already."""
         ...

@@ -4,12 +4,12 @@ It can only wait. Where the real machine is slower than the pace, `late_s` says 
 """
 
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import msgspec
 
 from weft.runtime.engines.base import Engine, Prefilled
-from weft.runtime.engines.requests import GREEDY, Constraint, Sampling
+from weft.runtime.engines.requests import PLAIN, Emitted, Terms
 from weft.runtime.kv.cache import KvCache
 
 
@@ -47,24 +47,16 @@ class EmulatedEngine:
     def emulated(self) -> bool:
         return True
 
-    def prefill(
-        self, tokens: Sequence[int], sampling: Sampling = GREEDY, constraint: Constraint | None = None
-    ) -> Prefilled:
+    def prefill(self, tokens: Sequence[int], terms: Terms = PLAIN) -> Prefilled:
         started_s = self._clock()
-        prefilled = self._inner.prefill(tokens, sampling, constraint)
-        self._late_s[prefilled.sequence] = self._wait_until(started_s + len(tokens) * self._pace.s_per_input_token)
+        prefilled = self._inner.prefill(tokens, terms)
+        due_s = started_s + (len(tokens) + len(terms.said)) * self._pace.s_per_input_token
+        self._late_s[prefilled.sequence] = self._wait_until(due_s)
         return prefilled
 
-    def decode(
-        self,
-        sequence: int,
-        max_tokens: int,
-        stop_tokens: Collection[int],
-        sampling: Sampling = GREEDY,
-        constraint: Constraint | None = None,
-    ) -> Iterator[int]:
+    def decode(self, sequence: int, max_tokens: int, terms: Terms = PLAIN) -> Iterator[Emitted]:
         started_s = self._clock()
-        tokens = self._inner.decode(sequence, max_tokens, stop_tokens, sampling, constraint)
+        tokens = self._inner.decode(sequence, max_tokens, terms)
         for count, token in enumerate(tokens, start=1):
             # due times count from the start, so that one slow token is caught up and the mean gap is the pace's
             self._late_s[sequence] = self._wait_until(started_s + count * self._pace.s_per_output_token)

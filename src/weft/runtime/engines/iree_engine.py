@@ -5,7 +5,7 @@ The cache is a store of token rows, handed out in blocks; which rows a sequence 
 """
 
 import itertools
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from weft.policy.kv_blocks import BlockPool, Table
 from weft.runtime.engines.artifact import DECODE, MIN_CONTEXT, PREFILL, Artifact
 from weft.runtime.engines.base import Prefilled
 from weft.runtime.engines.iree_device import Array, Device, Program, element_type, open_store
-from weft.runtime.engines.requests import GREEDY, Constraint, Emitted, Sampling
+from weft.runtime.engines.requests import PLAIN, Emitted, Sampling, Terms, check_prompt
 from weft.runtime.engines.sampling import History, Row, draw
 from weft.runtime.kv.cache import NUMPY_OF_DTYPE, KvCache, KvShape
 from weft.runtime.kv.convert import convert
@@ -64,50 +64,44 @@ class IreeEngine:
     def emulated(self) -> bool:
         return False
 
-    def prefill(
-        self, tokens: Sequence[int], sampling: Sampling = GREEDY, constraint: Constraint | None = None
-    ) -> Prefilled:
-        self._check_prompt(tokens)
+    def prefill(self, tokens: Sequence[int], terms: Terms = PLAIN) -> Prefilled:
+        given = [*tokens, *terms.said]
+        check_prompt(given, context=self._artifact.context, vocab=self._artifact.vocab)
+        terms.tell_constraint()
         sequence = self.open()
-        history = self._history(sampling, tokens, ())
+        history = self._history(terms.sampling, tokens, terms.said)
         try:
-            first = _draw(self.extend([sequence], [tokens]), Row(sampling, len(tokens), history, constraint))
+            row = Row(terms.sampling, len(given), history, terms.constraint)
+            first = _draw(self.extend([sequence], [given]), row)
         except BaseException:
             self.release(sequence)
             raise
-        self._sequences[sequence].last_token = first
+        self._sequences[sequence].last_token = first.token
         return Prefilled(sequence, first)
 
-    def decode(
-        self,
-        sequence: int,
-        max_tokens: int,
-        stop_tokens: Collection[int],
-        sampling: Sampling = GREEDY,
-        constraint: Constraint | None = None,
-    ) -> Iterator[int]:
-        state = self._state(sequence)
-        if sampling.repetition_penalty != 1.0:
+    def decode(self, sequence: int, max_tokens: int, terms: Terms = PLAIN) -> Iterator[Emitted]:
+        state, constraint = self._state(sequence), terms.constraint
+        if terms.sampling.repetition_penalty != 1.0:
             raise RunError(
                 subject="repetition penalty",
                 problem="looks at the prompt, whose tokens this engine does not keep",
                 way_out="use presence_penalty or frequency_penalty",
             )
-        history = self._history(sampling, (), (state.last_token,))
-        if constraint is not None and state.last_token not in stop_tokens:
-            constraint.advance(state.last_token)
+        history = self._history(terms.sampling, (), (*terms.said, state.last_token))
+        terms.tell_constraint(state.last_token)
         for _ in range(min(max_tokens, self._artifact.context - state.length)):
-            if state.last_token in stop_tokens or (constraint is not None and constraint.finished):
+            if state.last_token in terms.stop_tokens or (constraint is not None and constraint.finished):
                 return
             logits = self.extend([sequence], [[state.last_token]])
-            token = state.last_token = _draw(logits, Row(sampling, state.length, history, constraint))
-            if token in stop_tokens:
+            drawn = _draw(logits, Row(terms.sampling, state.length, history, constraint))
+            token = state.last_token = drawn.token
+            if token in terms.stop_tokens:
                 return
             if history is not None:
                 history.add(token)
             if constraint is not None:
                 constraint.advance(token)
-            yield token
+            yield drawn
 
     def step(self, sequences: Sequence[int]) -> list[int]:
         """The next token of each sequence, in batches of the compiled sizes."""
@@ -230,23 +224,9 @@ class IreeEngine:
     def _history(self, sampling: Sampling, prompt: Sequence[int], reply: Sequence[int]) -> History | None:
         return History(prompt, reply, self._artifact.vocab, torch.device("cpu")) if sampling.penalises else None
 
-    def _check_prompt(self, tokens: Sequence[int]) -> None:
-        if not 0 < len(tokens) < self._artifact.context:
-            raise RunError(
-                subject="prompt",
-                problem=f"has {len(tokens)} tokens, this model takes 1 to {self._artifact.context - 1}",
-                way_out="shorten the conversation or use a model with a longer context",
-            )
-        if not 0 <= min(tokens) <= max(tokens) < self._artifact.vocab:
-            raise RunError(
-                subject="prompt",
-                problem=f"has tokens from {min(tokens)} to {max(tokens)}, the vocabulary has {self._artifact.vocab}",
-                way_out="use the tokenizer that was saved with this model",
-            )
 
-
-def _draw(logits: Array, row: Row) -> int:
+def _draw(logits: Array, row: Row) -> Emitted:
     (drawn,) = draw(torch.from_numpy(np.array(logits)), [row])
     if not isinstance(drawn, Emitted):
         raise drawn
-    return drawn.token
+    return drawn

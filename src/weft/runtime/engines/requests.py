@@ -69,15 +69,37 @@ class Constraint(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Terms:
+    """How a reply is drawn and where it ends. A stop token ends it and is not given.
+
+    `said` is what of the reply is there already: it goes on after that as if it had never been interrupted. The
+    constraint is a fresh one; the engine tells it of `said`, and a decode also of the token that came with the prefill.
+    """
+
+    sampling: Sampling = GREEDY
+    constraint: Constraint | None = None
+    stop_tokens: frozenset[int] = frozenset()
+    said: tuple[int, ...] = ()
+
+    def tell_constraint(self, *further: int) -> None:
+        """Brings a fresh constraint to where the reply stands."""
+        if self.constraint is not None:
+            for token in (*self.said, *further):
+                if token not in self.stop_tokens:
+                    self.constraint.advance(token)
+
+
+PLAIN = Terms()
+
+
+@dataclass(frozen=True, slots=True)
 class Request:
-    """A prompt and what to make of it. A stop token ends the reply and is not given. A smaller `rank` goes first;
-    prefixes are shared among requests of one `salt` (a tenant)."""
+    """A prompt and what to make of it. `max_tokens` are those after `terms.said`. A smaller `rank` goes first; prefixes
+    are shared among requests of one `salt` (a tenant)."""
 
     prompt: Sequence[int]
     max_tokens: int
-    stop_tokens: frozenset[int] = frozenset()
-    sampling: Sampling = GREEDY
-    constraint: Constraint | None = None
+    terms: Terms = PLAIN
     rank: float = 0.0
     salt: str = ""
 
@@ -103,3 +125,19 @@ Event = Emitted | Finish | Exception
 
 Listener = Callable[[Event], None]
 """Called on the engine's thread: it must return at once."""
+
+
+def check_prompt(tokens: Sequence[int], *, context: int, vocab: int) -> None:
+    """Raises RunError where a model of this context and vocabulary cannot take it."""
+    if not 0 < len(tokens) < context:
+        raise RunError(
+            subject="prompt",
+            problem=f"has {len(tokens)} tokens, this model takes 1 to {context - 1}",
+            way_out="shorten the conversation or use a model with a longer context",
+        )
+    if not 0 <= min(tokens) <= max(tokens) < vocab:
+        raise RunError(
+            subject="prompt",
+            problem=f"has tokens from {min(tokens)} to {max(tokens)}, the vocabulary has {vocab}",
+            way_out="use the tokenizer that was saved with this model",
+        )

@@ -6,6 +6,7 @@ is what they do not know: tokens, tensors, and where a cache is. A cache that re
 not yet decoded) is lent to whoever needs its blocks; it then moves to main memory and back when its turn comes.
 """
 
+import logging
 from collections.abc import Sequence
 
 import numpy as np
@@ -19,9 +20,11 @@ from weft.policy.sequence import Stage
 from weft.runtime.engines.batch import Batch, Piece, build_batch
 from weft.runtime.engines.llama import Llama
 from weft.runtime.engines.paged_kv import HostKv, PagedKv
-from weft.runtime.engines.requests import Emitted, Finish, Listener, Request
+from weft.runtime.engines.requests import Emitted, Event, Finish, Listener, Request
 from weft.runtime.engines.sampling import Drawn, History, Row, draw
 from weft.runtime.engines.track import UNKNOWN, Track
+
+_log = logging.getLogger(__name__)
 
 
 class Scheduler:
@@ -43,8 +46,9 @@ class Scheduler:
 
     def start(self, id: int, request: Request, listener: Listener, *, keep: bool = False) -> None:
         """A new sequence. With `keep` it stays after its end, until `release`."""
-        track = Track(id, list(request.prompt), request.salt)
-        self._submit(track, request, listener, keep=keep)
+        request.terms.tell_constraint()
+        track = Track(id, [*request.prompt, *request.terms.said], request.salt)
+        self._submit(track, request, listener, request.terms.said, keep=keep)
 
     def take_in(self, id: int, kv: HostKv, prompt: Sequence[int], first_token: int) -> None:
         """A new sequence whose prompt was computed elsewhere; without `prompt` its tokens are not known."""
@@ -58,18 +62,27 @@ class Scheduler:
         if not track.known and track.kept is None and track.host is None:
             raise RunError(
                 subject=f"sequence {id}",
-                problem="came from elsewhere, and its cache was given up when its reply ended",
+                problem="came from elsewhere, and its cache is gone: its reply has ended, or had no room",
                 way_out="transfer it again, or prefill it here",
             )
-        if request.constraint is not None and track.tokens[-1] not in request.stop_tokens:
-            request.constraint.advance(track.tokens[-1])
-        if request.sampling.repetition_penalty != 1.0 and not track.known:
+        said = list(request.terms.said)
+        if track.known and said != track.tokens[len(track.tokens) - 1 - len(said) : -1]:
+            raise RunError(
+                subject=f"sequence {id}",
+                problem=f"goes on after {len(said)} tokens of a reply that it does not hold",
+                way_out="prefill it with the same tokens",
+            )
+        request.terms.tell_constraint(track.tokens[-1])
+        if request.terms.sampling.repetition_penalty != 1.0 and not track.known:
             raise RunError(
                 subject=f"sequence {id}",
                 problem="has a repetition penalty, but the tokens of its prompt stayed where it was prefilled",
                 way_out="use presence_penalty or frequency_penalty, or prefill on this node",
             )
-        self._submit(track, request, listener, keep=True)
+        if request.terms.constraint is not None and request.terms.constraint.finished:
+            _told(listener, Finish.STOP)
+            return
+        self._submit(track, request, listener, [*said, track.tokens[-1]], keep=True)
 
     def cancel(self, id: int) -> None:
         """Ends what is under way for a sequence, at once. One that is not there is fine."""
@@ -125,11 +138,33 @@ class Scheduler:
             self._emit(track, token)
         return True
 
+    def recover(self, error: Exception) -> None:
+        """After a step that raised, when nobody knows what is where: everybody under way is told, blocks and batch
+        start afresh. Caches in main memory stay, those that rested in blocks are gone."""
+        problem = f"a step failed ({type(error).__name__}: {error})"
+        failure = RunError(subject="torch engine", problem=problem, way_out="ask again; the node's stderr tells more")
+        failure.__cause__ = error
+        _log.error("torch engine: %s", problem, exc_info=error)
+        self._pool = BlockPool(self._pool.blocks, self._pool.block_size)
+        self.batcher = Batcher(self.batcher.limits, self._pool)
+        active, self._active, self._resting, self._waiting = self._active, {}, {}, {}
+        for track in [*self.tracks.values()]:
+            track.kept = None
+            if track.active is not None and not track.active.keep:
+                del self.tracks[track.id]
+        for track in active.values():
+            listener = track.listener
+            track.active = track.listener = track.request = None
+            track.waits_for_cache = False
+            if listener is not None:
+                _told(listener, failure)
+
     def _run(self, batch: Batch) -> Tensor:
         return self._model.logits(self._model.forward(batch, self._kv))
 
-    def _submit(self, track: Track, request: Request, listener: Listener, *, keep: bool) -> None:
-        """A sequence whose cache is somewhere comes as one transferred: blocks are found, then filled."""
+    def _submit(self, track: Track, request: Request, listener: Listener, reply: Sequence[int], *, keep: bool) -> None:
+        """A sequence whose cache is somewhere comes as one transferred: blocks are found, then filled. Its tokens end
+        with `reply`."""
         cached = track.kept is not None or track.host is not None
         prompt = len(track.tokens) - cached
         hashes = track.hash_known(prompt, self._pool.block_size)
@@ -139,9 +174,9 @@ class Scheduler:
         self.batcher.submit(served)
         track.active, track.request, track.listener = served, request, listener
         track.waits_for_cache = cached
-        if request.sampling.penalises and track.history is None:
-            given, device = track.tokens[:prompt] if track.known else (), self._kv.keys.device
-            track.history = History(given, track.tokens[prompt:], self._model.config.vocab, device)
+        if request.terms.sampling.penalises and track.history is None:
+            given = track.tokens[: len(track.tokens) - len(reply)] if track.known else ()
+            track.history = History(given, reply, self._model.config.vocab, self._kv.keys.device)
         self.tracks[track.id] = track
         self._active[served] = track
         if cached:
@@ -232,16 +267,17 @@ class Scheduler:
         track.tokens.append(drawn.token)
         if track.history is not None:
             track.history.add(drawn.token)
-        stopped = drawn.token in request.stop_tokens
+        terms = request.terms
+        stopped = drawn.token in terms.stop_tokens
         try:
-            if request.constraint is not None and not stopped:
-                request.constraint.advance(drawn.token)
-                stopped = request.constraint.finished
-        except RunError as error:
+            if terms.constraint is not None and not stopped:
+                terms.constraint.advance(drawn.token)
+                stopped = terms.constraint.finished
+        except Exception as error:  # the constraint's, so its own reply's alone
             self._fail(track, error)
             return
-        if drawn.token not in request.stop_tokens:
-            track.listener(drawn)
+        if drawn.token not in terms.stop_tokens and not _told(track.listener, drawn):
+            stopped = True  # nobody listens any more
         if stopped:
             self._stop(track)
         if stopped or served.stage in (Stage.KEPT, Stage.ENDED):
@@ -274,7 +310,7 @@ class Scheduler:
             self.batcher.lend(served, yields=True)
         elif not served.keep:
             del self.tracks[track.id]
-        listener(end)
+        _told(listener, end)
 
     def _give_up(self, iteration: policy.Iteration, error: Exception) -> None:
         """The pass failed: nobody in it can go on, everybody else can."""
@@ -288,4 +324,15 @@ class Scheduler:
 
 def _row(track: Track) -> Row:
     assert track.request is not None
-    return Row(track.request.sampling, len(track.tokens), track.history, track.request.constraint)
+    terms = track.request.terms
+    return Row(terms.sampling, len(track.tokens), track.history, terms.constraint)
+
+
+def _told(listener: Listener, event: Event) -> bool:
+    """A listener that raises is the end of its own reply only."""
+    try:
+        listener(event)
+    except Exception:
+        _log.exception("a listener failed")
+        return False
+    return True

@@ -78,6 +78,42 @@ PARSERS: dict[str, Callable[[str], ParsedReply]] = {
     "llama3": parse_llama3,
 }
 
+MARKS = {"hermes": "<tool_call>", "mistral": _MISTRAL, "llama3": _LLAMA}
+"""What a call begins with; in llama3's notation it may also be the whole reply."""
+MARKING = (*MARKS.values(), "</tool_call>", "[ARGS]", "[CALL_ID]")
+"""All that is part of a notation, and may be a token that readers otherwise do not see."""
+
+
+class CallText:
+    """Takes a reply piece by piece, gives out what is certain to stand before any call."""
+
+    def __init__(self, notation: str) -> None:
+        self._notation = notation
+        self._held = ""
+        self._began = False
+
+    def push(self, piece: str) -> str:
+        self._held += piece
+        at = self._first_doubt()
+        given, self._held = self._held[:at], self._held[at:]
+        self._began = self._began or bool(given.strip())
+        return given
+
+    def finish(self) -> ParsedReply:
+        """What was held back: the calls, and what turned out to be none."""
+        held, self._held = self._held, ""
+        return PARSERS[self._notation](held)
+
+    def _first_doubt(self) -> int:
+        text, mark = self._held, MARKS[self._notation]
+        if self._notation == "llama3" and not self._began and text.lstrip()[:1] in ("", "{"):
+            return 0
+        found = text.find(mark)
+        if found >= 0:
+            return found
+        kept = next((n for n in range(min(len(mark), len(text)), 0, -1) if mark.startswith(text[-n:])), 0)
+        return len(text) - kept
+
 
 def _listed(text: str) -> tuple[ToolCall, ...]:
     values, _ = _decode(text, _skip(text, 0))

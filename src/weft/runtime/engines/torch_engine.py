@@ -3,7 +3,7 @@
 
 import itertools
 import os
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from weft.runtime.engines.config import ModelConfig
 from weft.runtime.engines.generation import Generation
 from weft.runtime.engines.llama import Llama, expected_tensors
 from weft.runtime.engines.paged_kv import HostKv, PagedKv, block_bytes
-from weft.runtime.engines.requests import GREEDY, Constraint, Listener, Request, Sampling
+from weft.runtime.engines.requests import PLAIN, Emitted, Listener, Request, Terms, check_prompt
 from weft.runtime.engines.scheduler import Scheduler
 from weft.runtime.engines.step_loop import StepLoop
 from weft.runtime.kv.cache import KvCache, KvShape
@@ -52,7 +52,7 @@ class TorchEngine:
         self._model_hash = model_hash
         self._dtype = kv.keys.dtype
         self._ids = itertools.count()
-        self._loop = StepLoop(torch.inference_mode()(scheduler.step))
+        self._loop = StepLoop("torch engine", torch.inference_mode()(scheduler.step), scheduler.recover)
 
     @classmethod
     def load(
@@ -100,9 +100,8 @@ class TorchEngine:
 
     def submit(self, sequence: int, request: Request, listener: Listener) -> None:
         """`generate` for event loops: the listener is called on the engine's thread."""
-        self._check_prompt(request.prompt)
-        request = self._bounded(request, len(request.prompt))
-        self._post(lambda: self.scheduler.start(sequence, request, listener), listener)
+        request = self._checked(request)
+        self._loop.ask(lambda: self.scheduler.start(sequence, request, listener), listener)
 
     def new_sequence(self) -> int:
         """A number for `submit`."""
@@ -112,39 +111,28 @@ class TorchEngine:
         """Ends a reply after the step under way; its blocks are free then."""
         self._loop.post(lambda: self.scheduler.cancel(sequence))
 
-    def prefill(
-        self, tokens: Sequence[int], sampling: Sampling = GREEDY, constraint: Constraint | None = None
-    ) -> Prefilled:
-        self._check_prompt(tokens)
+    def prefill(self, tokens: Sequence[int], terms: Terms = PLAIN) -> Prefilled:
         sequence = next(self._ids)
         generation = Generation(lambda: self.release(sequence))
-        request = Request(tokens, 1, sampling=sampling, constraint=constraint)
-        self._post(lambda: self.scheduler.start(sequence, request, generation.listener, keep=True), generation.listener)
+        request, listener = self._checked(Request(tokens, 1, terms)), generation.listener
+        self._loop.ask(lambda: self.scheduler.start(sequence, request, listener, keep=True), listener)
         try:
             (first,) = generation
         except BaseException:
             self.release(sequence)
             raise
-        return Prefilled(sequence, first.token)
+        return Prefilled(sequence, first)
 
-    def decode(
-        self,
-        sequence: int,
-        max_tokens: int,
-        stop_tokens: Collection[int],
-        sampling: Sampling = GREEDY,
-        constraint: Constraint | None = None,
-    ) -> Iterator[int]:
+    def decode(self, sequence: int, max_tokens: int, terms: Terms = PLAIN) -> Iterator[Emitted]:
         tokens = self._loop.call(lambda: self.scheduler.get(sequence).tokens)
-        request = Request((), max_tokens, frozenset(stop_tokens), sampling, constraint)
-        request = self._bounded(request, len(tokens))
-        if request.max_tokens < 1 or tokens[-1] in stop_tokens:
+        request = self._bounded(Request((), max_tokens, terms), len(tokens))
+        if request.max_tokens < 1 or tokens[-1] in terms.stop_tokens:
             return
         generation = Generation(lambda: self.cancel(sequence))
-        self._post(lambda: self.scheduler.resume(sequence, request, generation.listener), generation.listener)
+        listener = generation.listener
+        self._loop.ask(lambda: self.scheduler.resume(sequence, request, listener), listener)
         with generation:
-            for emitted in generation:
-                yield emitted.token
+            yield from generation
 
     def export_kv(self, sequence: int) -> KvCache:
         host = self._loop.call(lambda: self.scheduler.read(sequence))
@@ -153,7 +141,7 @@ class TorchEngine:
 
     def import_kv(self, kv: KvCache, first_token: int, prompt: Sequence[int] = ()) -> int:
         """Converts what it is given to what this engine holds, as far as `convert` can."""
-        self._check_prompt(prompt or [0] * kv.shape.tokens)
+        check_prompt(prompt or [0] * kv.shape.tokens, context=self._config.context, vocab=self._config.vocab)
         kv = convert(kv, self._shape(kv.shape.tokens))
         keys, values = (
             torch.stack([self._from_numpy(layer).transpose(0, 1) for layer in each]) for each in (kv.keys, kv.values)
@@ -168,16 +156,13 @@ class TorchEngine:
     def late_s(self, sequence: int) -> float:
         return 0.0
 
-    def _post(self, work: Callable[[], None], listener: Listener) -> None:
-        """What goes wrong with a request is its listener's to know."""
+    def on_death(self, tell: Callable[[RunError], None]) -> None:
+        self._loop.on_death(tell)
 
-        def run() -> None:
-            try:
-                work()
-            except Exception as error:
-                listener(error)
-
-        self._loop.post(run)
+    def _checked(self, request: Request) -> Request:
+        given = [*request.prompt, *request.terms.said]
+        check_prompt(given, context=self._config.context, vocab=self._config.vocab)
+        return self._bounded(request, len(given))
 
     def _bounded(self, request: Request, length: int) -> Request:
         """A reply ends where the model's context does."""
@@ -192,21 +177,6 @@ class TorchEngine:
         # a received buffer is writable, an exported array may not be: torch warns of the latter, so copy it
         writable = array if array.flags.writeable else array.copy()
         return torch.from_numpy(writable).view(self._dtype)
-
-    def _check_prompt(self, tokens: Sequence[int]) -> None:
-        config = self._config
-        if not 0 < len(tokens) < config.context:
-            raise RunError(
-                subject="prompt",
-                problem=f"has {len(tokens)} tokens, this model takes 1 to {config.context - 1}",
-                way_out="shorten the conversation or use a model with a longer context",
-            )
-        if not 0 <= min(tokens) <= max(tokens) < config.vocab:
-            raise RunError(
-                subject="prompt",
-                problem=f"has tokens from {min(tokens)} to {max(tokens)}, the vocabulary has {config.vocab}",
-                way_out="use the tokenizer that was saved with this model",
-            )
 
 
 def _blocks(config: ModelConfig, dtype: torch.dtype, device: torch.device, cache_tokens: int | None) -> int:

@@ -15,7 +15,13 @@ Glue = Callable[[str, Attributes, Sequence[Value]], object]
 
 def item(step: str, attributes: Attributes, inputs: Sequence[Value]) -> Value:
     """The item `index` of a list; or of (list, gathered so far) the next one."""
-    items = items_of(step, inputs[0])
+    items, width = items_of(step, inputs[0]), int(attributes.get("width", 0))
+    if width and len(items) > width:
+        raise StepFailedError(
+            subject=f"step {step!r}",
+            problem=f"has {len(items)} items and a map that was planned for {width}",
+            way_out=f"plan the map with width={len(items)}, or give it fewer items",
+        )
     index = int(attributes["index"]) if len(inputs) == 1 else len(items_of(step, inputs[1]))
     if index >= len(items):
         raise StepFailedError(

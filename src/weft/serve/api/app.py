@@ -1,22 +1,31 @@
 """The application: which path does what, who may, and how what goes wrong is told."""
 
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 from weft.serve.agents import Agents, ServedAgent
+from weft.serve.api import runs
 from weft.serve.api.asgi import Receive, Scope, Send, serve_asgi
 from weft.serve.api.audio import SpeechRequest, speaking, transcribing, transcription_request
 from weft.serve.api.chat import ChatRun
+from weft.serve.api.completions import CompletionRequest, CompletionRun
+from weft.serve.api.costs import told
+from weft.serve.api.embeddings import EmbeddingRequest, embedded, embedding
 from weft.serve.api.errors import ApiError, invalid
+from weft.serve.api.guard import Guard
+from weft.serve.api.hints import hints_of
 from weft.serve.api.http import Limits, Reply, Request, Stream, Whole, events, header, json_reply, parsed, refused
 from weft.serve.api.keys import Keys
 from weft.serve.api.openapi import document
-from weft.serve.api.reply import Reply as AgentReply
-from weft.serve.api.responses import ResponseRequest, ResponseRun
+from weft.serve.api.reply import total
+from weft.serve.api.response_schema import ResponseRequest
+from weft.serve.api.responses import ResponseRun
 from weft.serve.api.routes import Routes
 from weft.serve.api.schema import ChatRequest, ModelCard, ModelList
 from weft.serve.metrics import exposition
+from weft.serve.runs.runs import Runs
 
 Endpoint = Callable[["App", Request], Awaitable[Reply]]
 
@@ -27,9 +36,10 @@ class App:
     that is `draining` ends what it has and takes no more."""
 
     agents: Agents
-    keys: Keys = field(default_factory=lambda: Keys({}))
+    guard: Guard = field(default_factory=lambda: Guard(Keys({})))
     limits: Limits = field(default_factory=Limits)
     at_once: int = 1024
+    runs: Runs | None = None
     draining: bool = False
     created: int = field(default_factory=lambda: int(time.time()))
 
@@ -41,41 +51,60 @@ class App:
         try:
             endpoint, request.named = ROUTES.find(request.path, request.method)
             if request.path.startswith("/v1/"):
-                self.keys.caller(header(request, b"authorization"))
+                return await self.guard.answer(request, partial(endpoint, self))
             return await endpoint(self, request)
         except Exception as error:
             return refused(error, request.id)
 
     async def chat(self, request: Request) -> Reply:
         asked = parsed(request.body, ChatRequest)
-        run = ChatRun.begun(self.admitted(asked.model), asked)
+        request.bill.model = asked.model
+        run = ChatRun.begun(self.admitted(asked.model), asked, request.bill, hints_of(request, asked.nvext))
         if asked.stream:
             return Stream(run.tell, {"cache-control": "no-cache", "x-request-id": request.id})
-        return json_reply(await run.completion(), _told(run.reply, request))
+        return json_reply(await run.completion(), told(run.usage, request))
 
     async def responses(self, request: Request) -> Reply:
         asked = parsed(request.body, ResponseRequest)
-        run = ResponseRun.begun(self.admitted(asked.model), asked)
+        request.bill.model = asked.model
+        run = ResponseRun.begun(self.admitted(asked.model), asked, request.bill, hints_of(request, None))
         if asked.stream:
             return events(run.events(), {"cache-control": "no-cache", "x-request-id": request.id})
-        return json_reply(await run.response(), _told(run.reply, request))
+        return json_reply(await run.response(), told(run.reply.usage, request))
+
+    async def completions(self, request: Request) -> Reply:
+        asked = parsed(request.body, CompletionRequest)
+        request.bill.model = asked.model
+        run = CompletionRun.begun(self.admitted(asked.model), asked, request.bill, hints_of(request, None))
+        if asked.stream:
+            return Stream(run.tell, {"cache-control": "no-cache", "x-request-id": request.id})
+        return json_reply(await run.completion(), told(run.usage, request))
+
+    async def embeddings(self, request: Request) -> Reply:
+        asked = parsed(request.body, EmbeddingRequest)
+        request.bill.model = asked.model
+        replies = embedding(self.admitted(asked.model), asked, request.bill)
+        answer = await embedded(asked, replies)
+        return json_reply(answer, told(total([reply.usage for reply in replies]), request))
 
     async def transcriptions(self, request: Request) -> Reply:
         asked = transcription_request(header(request, b"content-type") or "", request.body)
         reply = transcribing(self.admitted(asked.model), asked.wav)
+        reply.bill, request.bill.model = request.bill, asked.model
         answer = await reply.whole()
         text = reply.words if isinstance(answer, bytes) else str(answer)
         if asked.response_format == "text":
-            return Whole(200, text.encode(), "text/plain; charset=utf-8", _told(reply, request))
-        return json_reply({"text": text}, _told(reply, request))
+            return Whole(200, text.encode(), "text/plain; charset=utf-8", told(reply.usage, request))
+        return json_reply({"text": text}, told(reply.usage, request))
 
     async def speech(self, request: Request) -> Reply:
         asked = parsed(request.body, SpeechRequest)
         reply = speaking(self.admitted(asked.model), asked.input)
+        reply.bill, request.bill.model = request.bill, asked.model
         answer = await reply.whole()
         if not isinstance(answer, bytes):
             raise invalid(f"agent {asked.model!r} writes: it does not speak", "model")
-        return Whole(200, answer, "audio/wav", _told(reply, request))
+        return Whole(200, answer, "audio/wav", told(reply.usage, request))
 
     async def models(self, request: Request) -> Reply:
         return json_reply(ModelList([ModelCard(name, self.created) for name in self.agents.by_name]))
@@ -106,16 +135,21 @@ class App:
         return agent
 
 
-def _told(reply: AgentReply, request: Request) -> Mapping[str, str]:
-    return {"x-request-id": request.id, "x-weft-usd": f"{reply.usage.usd:.3g}"}
-
-
 ROUTES = Routes[Endpoint](
     {
         "/v1/chat/completions": {"POST": App.chat},
+        "/v1/completions": {"POST": App.completions},
+        "/v1/embeddings": {"POST": App.embeddings},
         "/v1/responses": {"POST": App.responses},
         "/v1/audio/transcriptions": {"POST": App.transcriptions},
         "/v1/audio/speech": {"POST": App.speech},
+        "/v1/runs": {"POST": runs.submit, "GET": runs.listed},
+        "/v1/runs/{run}": {"GET": runs.find, "DELETE": runs.forget},
+        "/v1/runs/{run}/events": {"GET": runs.follow},
+        "/v1/runs/{run}/cancel": {"POST": runs.cancel},
+        "/v1/runs/{run}/resume": {"POST": runs.resume},
+        "/v1/sessions": {"GET": runs.sessions},
+        "/v1/sessions/{session}": {"GET": runs.session, "DELETE": runs.forget_session},
         "/v1/models": {"GET": App.models},
         "/healthz": {"GET": App.health},
         "/readyz": {"GET": App.ready},

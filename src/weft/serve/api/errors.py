@@ -1,5 +1,7 @@
 """Refusals as OpenAI's clients expect them: an HTTP status and {"error": {message, type, param, code}}."""
 
+import math
+
 from weft.core.errors import InputError, NodeDiedError, OverloadError, WeftError
 
 RETRY_AFTER_S = 1
@@ -9,13 +11,21 @@ class ApiError(Exception):
     """One answer that is not 2xx. `param` is the field that is wrong; `allow` the methods that are right."""
 
     def __init__(
-        self, status: int, message: str, *, code: str, param: str | None = None, allow: tuple[str, ...] = ()
+        self,
+        status: int,
+        message: str,
+        *,
+        code: str,
+        param: str | None = None,
+        allow: tuple[str, ...] = (),
+        retry_after_s: float = RETRY_AFTER_S,
     ) -> None:
         super().__init__(message)
         self.status = status
         self.code = code
         self.param = param
         self.allow = allow
+        self.retry_after_s = retry_after_s
 
     @property
     def body(self) -> dict[str, object]:
@@ -27,7 +37,7 @@ class ApiError(Exception):
             return {"www-authenticate": "Bearer"}
         if self.allow:
             return {"allow": ", ".join(self.allow)}
-        return {"retry-after": str(RETRY_AFTER_S)} if self.status in (429, 503) else {}
+        return {"retry-after": str(math.ceil(self.retry_after_s))} if self.status in (429, 503) else {}
 
 
 def invalid(message: str, param: str | None = None, code: str = "invalid_value") -> ApiError:

@@ -1,7 +1,7 @@
 """What an endpoint sees of HTTP: a request that is all there, and a reply that is whole or a stream.
 
 An endpoint is one function from `Request` to `Reply`. It knows neither sockets nor who serves it: door.py (our own
-protocol on a socket) and asgi.py (any ASGI server) both call `Answers.answer` (docs/decisions/0016-the-door.md).
+protocol on a socket) and asgi.py (any ASGI server) both call `Answers.answer` (docs/decisions/0018-the-door.md).
 """
 
 import functools
@@ -13,7 +13,9 @@ from typing import Protocol, TypeVar
 
 import msgspec
 
+from weft.serve.api.bill import Bill
 from weft.serve.api.errors import ApiError, invalid
+from weft.serve.api.keys import ANYONE, Caller
 
 JSON = "application/json"
 EVENTS = "text/event-stream; charset=utf-8"
@@ -50,6 +52,10 @@ class Request:
     body: bytes
     id: str
     named: Mapping[str, str] = field(default_factory=dict[str, str])
+    caller: Caller = ANYONE
+    bill: Bill = field(default_factory=Bill)
+    told: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Headers that the reply gets, whatever its endpoint says."""
 
 
 class Sink(Protocol):

@@ -1,0 +1,116 @@
+"""Nodes on a local Ray cluster of four machines with devices of their own: placed, asked, lost, placed anew."""
+
+import asyncio
+import os
+import secrets
+import time
+from collections.abc import AsyncGenerator, Iterator, Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.runtime import checkpoints
+from tests.serve.deployments import split_llm
+from weft.core.errors import CheckpointError, InputError, NodeDiedError
+from weft.core.message import Message
+from weft.core.program import StepKind
+from weft.runtime.client import NodeClient
+from weft.runtime.spec import NodeSpec
+from weft.runtime.transport.choose import node_transport
+from weft.serve.run import run_agent
+
+if find_spec("ray") is None:
+    pytest.skip("the extra `ray` is not installed", allow_module_level=True)
+
+from weft.control.backends import ray_cluster
+from weft.control.backends.ray_cluster import RayCluster, RayNode
+
+CHAT = (Message("user", "What does an H100 cost?"),)
+KINDS = {"P": (StepKind.PREFILL,), "D": (StepKind.KV_TRANSFER, StepKind.DECODE)}
+MACHINES: tuple[Mapping[str, float], ...] = ({"h100-sxm": 1}, {"gaudi-3": 1}, {"gaudi-3": 1})
+SMALL = 80 * 1024**2
+
+
+@pytest.fixture(scope="module")
+def machines() -> Iterator[tuple[Any, list[Any]]]:
+    """A cluster whose head has no device, and its other machines; all want a token."""
+    from ray.cluster_utils import Cluster
+
+    os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+    head = {"num_cpus": 1, "object_store_memory": SMALL, "include_dashboard": False}
+    cluster = Cluster(initialize_head=True, head_node_args=head)
+    others = [cluster.add_node(num_cpus=2, resources=has, object_store_memory=SMALL) for has in MACHINES]
+    yield cluster, others
+    cluster.shutdown()
+    del os.environ["RAY_AUTH_TOKEN"]
+
+
+@pytest.fixture(scope="module")
+def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return checkpoints.chat_model(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture
+async def ray(machines: tuple[Any, list[Any]]) -> AsyncGenerator[RayCluster, None]:
+    async with RayCluster(machines[0].address) as cluster:
+        yield cluster
+
+
+def spec(name: str, secret: bytes, model_dir: Path) -> NodeSpec:
+    return NodeSpec(name, "cpu", KINDS[name], secret.hex(), model_dir=str(model_dir))
+
+
+async def test_a_lost_machine_is_found_and_its_node_placed_anew(
+    ray: RayCluster, machines: tuple[Any, list[Any]], model_dir: Path
+) -> None:
+    secret = secrets.token_bytes(32)
+    transport = node_transport("auto", secret)
+
+    async def started(name: str, device: str) -> tuple[RayNode, NodeClient]:
+        node = await ray.start(spec(name, secret, model_dir), {device: 1})
+        return node, await node.connect(transport, 60)
+
+    (prefill, p), (decode, d) = await asyncio.gather(started("P", "h100-sxm"), started("D", "gaudi-3"))
+    assert not p.address.startswith("127."), "other machines reach it"
+    whole = await run_agent(split_llm(), {"P": p, "D": d}, {"chat": CHAT}, lambda _: None)
+
+    cluster, others = machines
+    lost = await decode.machine()
+    held = next(each for each in others if each.node_id == lost)
+    lost_s = time.monotonic()
+    cluster.remove_node(held, allow_graceful=False)
+    error = await asyncio.wait_for(asyncio.shield(d.died), 10)
+    found_s = time.monotonic() - lost_s
+    assert isinstance(error, NodeDiedError)
+    assert "node 'D'" in str(error)
+
+    again, d = await started("D", "gaudi-3")  # on the other machine with this device
+    print(f"found after {found_s:.2f} s, serves again after {time.monotonic() - lost_s:.2f} s")
+    outcome = await run_agent(split_llm(), {"P": p, "D": d}, {"chat": CHAT}, lambda _: None)
+    assert outcome.values == whole.values
+    for node in (prefill, decode, again):
+        await node.stop()
+
+
+async def test_what_has_no_place_is_told_with_what_there_is(
+    ray: RayCluster, model_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ray_cluster, "PLACE_TIMEOUT_S", 1.0)
+    with pytest.raises(InputError, match=r"'P'.* 1 mi355x free within 1 s \(free in all: .*1 of 1 h100-sxm"):
+        await ray.start(spec("P", secrets.token_bytes(32), model_dir), {"mi355x": 1})
+
+
+async def test_a_node_that_cannot_start_says_why(ray: RayCluster, tmp_path: Path) -> None:
+    secret = secrets.token_bytes(32)
+    node = await ray.start(spec("P", secret, tmp_path), {"h100-sxm": 1})
+    with pytest.raises(CheckpointError, match=str(tmp_path)):
+        await node.connect(node_transport("auto", secret), 60)
+    await node.stop()
+
+
+async def test_no_cluster_is_one_error() -> None:
+    with pytest.raises(InputError, match=r"--ray 127\.0\.0\.1:1: cannot be reached"):
+        async with RayCluster("127.0.0.1:1"):
+            pass
