@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.runtime import checkpoints
-from tests.serve.deployments import MAX_TOKENS, split_llm
+from tests.serve.deployments import split_llm
 from weft.control.backends.local import LocalFleet
 from weft.core.errors import DeadlineError, NodeDiedError
 from weft.core.message import Message
@@ -102,7 +102,15 @@ DRAWN: Terms = {"temperature": 0.9, "seed": 7, "top_p": 0.95}
 
 @pytest.mark.parametrize(
     ("terms", "after"),
-    [({}, 1), (DRAWN, 9), ({**DRAWN, "json_schema": SCHEMA}, 6), (DRAWN, MAX_TOKENS), ({**DRAWN, "stop": '["e"]'}, -1)],
+    [
+        ({}, 1),
+        (DRAWN, 9),
+        ({**DRAWN, "presence_penalty": 2.0, "frequency_penalty": 1.0}, 9),
+        ({**DRAWN, "json_schema": SCHEMA}, 6),
+        ({**DRAWN, "json_schema": SCHEMA}, -1),
+        (DRAWN, -1),
+        ({**DRAWN, "stop": '["e"]'}, -1),
+    ],
 )
 async def test_a_reply_goes_on_where_its_node_left_it(model_dir: Path, terms: Terms, after: int) -> None:
     """After so many tokens (-1: all of them) the node that decodes is gone; so is the one that read the prompt."""

@@ -114,7 +114,8 @@ class TorchEngine:
     def prefill(self, tokens: Sequence[int], terms: Terms = PLAIN) -> Prefilled:
         sequence = next(self._ids)
         generation = Generation(lambda: self.release(sequence))
-        request, listener = self._checked(Request(tokens, 1, terms)), generation.listener
+        whatever = replace(terms, stop_tokens=frozenset())  # one that ends the reply is the first token all the same
+        request, listener = self._checked(Request(tokens, 1, whatever)), generation.listener
         self._loop.ask(lambda: self.scheduler.start(sequence, request, listener, keep=True), listener)
         try:
             (first,) = generation
