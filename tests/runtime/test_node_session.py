@@ -140,14 +140,14 @@ async def test_a_reply_is_the_same_on_one_node_and_on_two(model_dir: Path, trans
 
 
 async def test_a_node_goes_on_by_itself(model_dir: Path, transport: Transport) -> None:
-    services, engine = llm_services(model_dir)
+    services, _ = llm_services(model_dir)
     async with running(transport, services) as (client,):
         prefilled = await client.call(PREFILL, (CHAT,), ignore)
         whole = await client.call(DECODE, prefilled.outputs, ignore)
         pieces: list[messages.Token | bytes] = []
         first = await client.call(PREFILL, (CHAT,), pieces.append, then=DECODE)
         assert first.begun is not None
-        await until(lambda: not engine.held)  # the reply is over before anybody joins it
+        await asyncio.sleep(0.05)  # some of it comes before anybody joins
         reply = await client.join(first.begun, pieces.append)
         assert reply.outputs == whole.outputs
         assert len(pieces) > 1
