@@ -1,116 +1,91 @@
-"""CPU that the gateway's process takes: a request answered whole, a token streamed; sglang-router beside it.
+"""CPU that a gateway's process takes, ours and sglang-router's in turn: requests answered whole, streams at a pace.
 
-    python benchmarks/gateway.py [--router /tmp/venv/bin/smg]
+    python benchmarks/gateway.py [--router /tmp/venv/bin/smg] [--quick]
+    python benchmarks/gateway.py --streams 2000 --minutes 5
 
-Ours runs an agent of one step on a node of its own, HTTP at the door and frames behind it; the router passes HTTP on to
-a bare server that answers at once (gateway_backend.py). Only the gateway's process is counted, not what stands
-behind it. Without --router (pip install sglang-router, in a venv of its own) ours is shown alone.
+Each runs on one core before two servers that cost next to nothing and give the same tokens at the same pace: the router
+before HTTP servers (gateway_backend.py), ours before nodes (gateway_node.py). Only the gateway's process is counted.
+Without --router (pip install sglang-router==0.3.2, in a venv of its own) ours is shown alone.
 """
 
 import argparse
 import asyncio
 import contextlib
-import json
 import os
-import re
+import secrets
 import signal
 import socket
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+import uvloop
+
+from gateway_load import Seen, load
 from harness import Measurement, report
 
 ROOT = Path(__file__).parents[1]
-CONNECTIONS, REQUESTS, STREAMS = 16, 3000, 64
+TOKENS, PACE_S, WORKERS = 60, 0.01, 2
+TOLD_BYTES = 4  # of each token that a client was told: a stream that goes on elsewhere goes on after it
 TICK_S = 1 / os.sysconf("SC_CLK_TCK")
-ECHO = """
-from weft.agent import Text, agent, data
-
-@data
-def same(text: Text) -> Text:
-    return text
-
-@agent
-def echo(text: Text) -> Text:
-    return same(text)
-"""
+CORE = max(os.sched_getaffinity(0))
 
 
 @dataclass(frozen=True, slots=True)
-class Answers:
-    """`cpu_s` of the gateway for all of them; `tokens` counts pieces of content; `first_s` when each stream began."""
-
-    cpu_s: float
-    tokens: int
-    latencies_s: list[float]
+class Size:
+    requests: int
+    streams: int
+    rounds: int
 
 
-def cpu_s(pid: int) -> float:
-    """Of a process and the children that it waited for, all threads."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
-    return (int(fields[11]) + int(fields[12])) * TICK_S
+QUICK, FULL = Size(1000, 60, 1), Size(3000, 300, 3)
 
 
-async def load(port: int, pid: int, body: dict[str, object], requests: int, connections: int) -> Answers:
-    """So many requests over so many connections that stay open."""
-    left, tokens, latencies = requests, 0, list[float]()
-    payload = json.dumps(body).encode()
-    head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: {len(payload)}\r\n"
-    message = head.encode() + b"content-type: application/json\r\n\r\n" + payload
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    name: str
+    port: int
+    pid: int
 
-    async def client() -> None:
-        nonlocal left, tokens
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        while left > 0:
-            left -= 1
-            began = time.perf_counter()
-            writer.write(message)
-            pieces = await _answer(reader, began, latencies)
-            tokens += pieces
-        writer.close()
+    def cpu_s(self) -> float:
+        """Of the process, all threads."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(") ")[2].split()
+        return (int(fields[11]) + int(fields[12])) * TICK_S
 
-    before = cpu_s(pid)
-    await asyncio.gather(*(client() for _ in range(connections)))
-    return Answers(cpu_s(pid) - before, tokens, latencies)
+    def rss_bytes(self) -> int:
+        return int(Path(f"/proc/{self.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-async def _answer(reader: asyncio.StreamReader, began: float, latencies: list[float]) -> int:
-    """Pieces of content in one answer, which must be a 200."""
-    head = (await reader.readuntil(b"\r\n\r\n")).lower()
-    assert b" 200 " in head, head
-    if b"transfer-encoding: chunked" not in head:
-        length = int(head.partition(b"content-length:")[2].partition(b"\r\n")[0])
-        await reader.readexactly(length)
-        latencies.append(time.perf_counter() - began)
-        return 1
-    pieces = 0
-    while size := int((await reader.readuntil(b"\r\n")).strip(), 16):
-        data = await reader.readexactly(size + 2)
-        pieces += data.count(b'"content":"') - data.count(b'"content":""')
-        if pieces and len(latencies) < STREAMS:
-            latencies.append(time.perf_counter() - began)
-    await reader.readexactly(2)
-    return pieces
+@dataclass(slots=True)
+class Costs:
+    """Of each round, in seconds."""
+
+    request_s: list[float] = field(default_factory=list[float])
+    stream_s: list[float] = field(default_factory=list[float])
+    token_s: list[float] = field(default_factory=list[float])
+    first_s: list[float] = field(default_factory=list[float])
+    p99_s: list[float] = field(default_factory=list[float])
+    errors: int = 0
 
 
 @contextlib.contextmanager
-def started(command: list[str], until: str) -> Generator[tuple[int, str]]:
-    """A process and the line by which it says that it is ready."""
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT) as process:
-        assert process.stdout is not None
-        try:
-            line = next((line for line in process.stdout if re.search(until, line)), None)
-            assert line is not None, f"{command[0]} ended before it was ready"
-            yield process.pid, line
-        finally:
-            process.send_signal(signal.SIGTERM)
-            process.stdout.close()
+def process(*command: str, quiet: bool = False) -> Generator[subprocess.Popen[str]]:
+    out = subprocess.DEVNULL if quiet else subprocess.PIPE
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+    started = subprocess.Popen(
+        command, stdout=out, stderr=subprocess.DEVNULL if quiet else None, text=True, cwd=ROOT, env=environment
+    )
+    try:
+        yield started
+    finally:
+        started.send_signal(signal.SIGTERM)
+        started.wait()
+        if started.stdout is not None:
+            started.stdout.close()
 
 
 def free_port() -> int:
@@ -119,90 +94,176 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def ours() -> tuple[Answers, Answers]:
-    with tempfile.TemporaryDirectory() as folder:
-        echo = Path(folder) / "echo.py"
-        echo.write_text(ECHO)
-        command = [
-            sys.executable,
-            "-m",
-            "weft",
-            "serve",
-            str(echo),
-            "examples/chat_agent.py",
-            "--port",
-            "0",
-            "--emulate",
-        ]
-        with started(command, r"http://\S+/v1") as (pid, line):
-            port = int(line.partition("127.0.0.1:")[2].partition("/")[0])
-            return asyncio.run(_both(port, pid, "echo", "chat"))
+def line_of(started: subprocess.Popen[str]) -> str:
+    assert started.stdout is not None
+    line = started.stdout.readline().strip()
+    assert line, f"{started.args} ended before it was ready"
+    return line
 
 
-def router(binary: str) -> tuple[Answers, Answers]:
-    behind, port = free_port(), free_port()
-    backend = subprocess.Popen([sys.executable, "benchmarks/gateway_backend.py", str(behind)], cwd=ROOT)
-    command = [
-        binary,
-        "launch",
-        "--worker-urls",
-        f"http://127.0.0.1:{behind}",
-        "--port",
-        str(port),
-        "--policy",
-        "cache_aware",
-    ]
-    gateway = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        asyncio.run(_answering(port))
-        return asyncio.run(_both(port, gateway.pid, "echo", "echo"))
-    finally:
-        gateway.terminate()
-        backend.terminate()
+@contextlib.contextmanager
+def ours(tokens: int = TOKENS, pace_s: float = PACE_S) -> Generator[Gateway]:
+    secret, port = secrets.token_hex(32), free_port()
+    with contextlib.ExitStack() as stack:
+        node = (sys.executable, "benchmarks/gateway_node.py", secret, str(tokens), str(pace_s))
+        addresses = [line_of(stack.enter_context(process(*node))) for _ in range(WORKERS)]
+        pinned = ("taskset", "-c", str(CORE), sys.executable)
+        started = stack.enter_context(process(*pinned, "benchmarks/gateway_ours.py", str(port), secret, *addresses))
+        assert line_of(started) == "ready"
+        yield Gateway("ours", port, started.pid)
 
 
-async def _answering(port: int) -> None:
+@contextlib.contextmanager
+def servers() -> Generator[list[int]]:
+    with contextlib.ExitStack() as stack:
+        ports = [free_port() for _ in range(WORKERS)]
+        for port in ports:
+            stack.enter_context(
+                process(sys.executable, "benchmarks/gateway_backend.py", str(port), str(TOKENS), str(PACE_S))
+            )
+        for port in ports:
+            uvloop.run(answering(port))
+        yield ports
+
+
+@contextlib.contextmanager
+def router(binary: str, behind: list[int]) -> Generator[Gateway]:
+    port, metrics = free_port(), free_port()
+    urls = [f"http://127.0.0.1:{each}" for each in behind]
+    told = ("--policy", "cache_aware", "--port", str(port), "--prometheus-port", str(metrics), "--log-level", "error")
+    command = ("taskset", "-c", str(CORE), binary, "launch", *told, "--worker-urls", *urls)
+    with process(*command, quiet=True) as started:
+        uvloop.run(answering(port))
+        yield Gateway("sglang-router", port, started.pid)
+
+
+async def answering(port: int) -> None:
     async with asyncio.timeout(60):
         while True:
-            with contextlib.suppress(OSError, AssertionError, asyncio.IncompleteReadError):
-                await load(port, os.getpid(), _ask("echo"), 1, 1)
-                return
-            await asyncio.sleep(0.5)
+            with contextlib.suppress(OSError):
+                if (await load(port, 1, 1, stream=False)).errors == 0:
+                    return
+            await asyncio.sleep(0.2)
 
 
-async def _both(port: int, pid: int, whole: str, streamed: str) -> tuple[Answers, Answers]:
-    await load(port, pid, _ask(whole), 100, CONNECTIONS)
-    answers = await load(port, pid, _ask(whole), REQUESTS, CONNECTIONS)
-    return answers, await load(port, pid, {**_ask(streamed), "stream": True}, STREAMS, CONNECTIONS)
+def measure(gateway: Gateway, size: Size, costs: Costs) -> None:
+    """One round."""
+    uvloop.run(load(gateway.port, size.requests // 10, 16, stream=False))
+    whole, cpu_s = counted(gateway, size.requests, 16, stream=False)
+    costs.request_s.append(cpu_s / size.requests)
+    streamed, cpu_s = counted(gateway, size.streams, 32, stream=True)
+    costs.stream_s.append(cpu_s / size.streams)
+    costs.token_s.append(cpu_s / max(1, streamed.tokens))
+    costs.first_s.append(statistics.median(streamed.first_s))
+    many, _ = counted(gateway, size.requests, 256, stream=False)
+    costs.p99_s.append(statistics.quantiles(many.whole_s, n=100)[98])
+    costs.errors += whole.errors + streamed.errors + many.errors + (streamed.tokens != size.streams * TOKENS)
 
 
-def _ask(model: str) -> dict[str, object]:
-    return {"model": model, "messages": [{"role": "user", "content": "how much memory does the h two hundred have"}]}
+def counted(gateway: Gateway, requests: int, connections: int, *, stream: bool) -> tuple[Seen, float]:
+    before = gateway.cpu_s()
+    seen = uvloop.run(load(gateway.port, requests, connections, stream=stream, spread_s=TOKENS * PACE_S * stream))
+    return seen, gateway.cpu_s() - before
 
 
-def measurements(binary: str | None) -> list[Measurement]:
-    whole, streamed = ours()
-    whole_us, token_us = whole.cpu_s / REQUESTS * 1e6, streamed.cpu_s / streamed.tokens * 1e6
-    found = [
-        Measurement("CPU a request, one step", whole_us, "µs"),
-        Measurement("its median latency", statistics.median(whole.latencies_s) * 1e3, "ms", against="16 connections"),
-        Measurement("CPU a streamed token", token_us, "µs", against=f"{streamed.tokens} tokens"),
+def compared(binary: str | None, size: Size) -> list[Measurement]:
+    costs, direct_s = {"ours": Costs(), "sglang-router": Costs()}, list[float]()
+    with contextlib.ExitStack() as stack:
+        gateways = [stack.enter_context(ours())]
+        behind = stack.enter_context(servers())
+        if binary:
+            gateways.append(stack.enter_context(router(binary, behind)))
+        for _ in range(size.rounds):
+            for gateway in gateways:
+                measure(gateway, size, costs[gateway.name])
+            bare = uvloop.run(load(behind[0], size.streams, 32, stream=True, spread_s=TOKENS * PACE_S))
+            direct_s.append(statistics.median(bare.first_s))
+    direct = statistics.median(direct_s)
+    peer = costs["sglang-router"] if binary else None
+    found = [row for name, each in costs.items() if each.request_s for row in rows(name, each, direct)]
+    return found + ([] if peer is None else ratios(costs["ours"], peer))
+
+
+def rows(name: str, costs: Costs, direct_s: float) -> list[Measurement]:
+    told, goal = f"{name}: ", name == "ours"
+    middle = statistics.median
+    return [
+        Measurement(told + "CPU a request", middle(costs.request_s) * 1e6, "µs", against=spread(costs.request_s, 1e6)),
+        Measurement(
+            told + f"CPU a stream of {TOKENS} tokens", middle(costs.stream_s) * 1e3, "ms", against="32 at once"
+        ),
+        Measurement(
+            told + "CPU a streamed token", middle(costs.token_s) * 1e6, "µs", against=spread(costs.token_s, 1e6)
+        ),
+        Measurement(
+            told + "added TTFT, p50",
+            (middle(costs.first_s) - direct_s) * 1e3,
+            "ms",
+            3.0 if goal else None,
+            against=f"direct {direct_s * 1e3:.1f} ms",
+        ),
+        Measurement(
+            told + "p99, 256 connections", middle(costs.p99_s) * 1e3, "ms", 250.0 if goal else None, against="whole"
+        ),
+        Measurement(told + "errors", costs.errors, "", 0.0 if goal else None),
     ]
-    if binary:
-        passed, paced = router(binary)
-        peer_us, peer_token_us = passed.cpu_s / REQUESTS * 1e6, paced.cpu_s / paced.tokens * 1e6
-        found += [
-            Measurement("sglang-router: CPU a request", peer_us, "µs"),
-            Measurement("sglang-router: CPU a streamed token", peer_token_us, "µs", against=f"{paced.tokens} tokens"),
-            Measurement("ours to its, a request", whole_us / peer_us, "×", 1.0, against="sglang-router, same run"),
-            Measurement("ours to its, a token", token_us / peer_token_us, "×", 1.0, against="sglang-router, same run"),
-        ]
-    return found
+
+
+def ratios(mine: Costs, peer: Costs) -> list[Measurement]:
+    pairs = (("a request", mine.request_s, peer.request_s), ("a stream", mine.stream_s, peer.stream_s))
+    return [
+        Measurement(f"ours to sglang-router, {what}", statistics.median(own) / statistics.median(its), "×", 1.0)
+        for what, own, its in pairs
+    ]
+
+
+def spread(values: list[float], unit: float) -> str:
+    return f"{min(values) * unit:.0f} to {max(values) * unit:.0f} in {len(values)} rounds"
+
+
+def held(streams: int, minutes: float, pace_s: float) -> list[Measurement]:
+    """So many streams at once, for so long: what it takes, and whether its memory grows."""
+    tokens = max(2, round(minutes * 60 / pace_s))
+    with ours(tokens, pace_s) as gateway:
+        before = gateway.cpu_s()
+        began_s, samples, seen = time.monotonic(), list[tuple[float, float]](), list[Seen]()
+
+        async def watch() -> None:
+            loading = asyncio.create_task(load(gateway.port, streams, streams, stream=True, spread_s=10.0))
+            while not loading.done():
+                await asyncio.wait({loading}, timeout=2.0)
+                samples.append((time.monotonic() - began_s, gateway.rss_bytes()))
+            seen.append(loading.result())
+
+        uvloop.run(watch())
+        cpu_s, took_s = gateway.cpu_s() - before, time.monotonic() - began_s
+    steady = [(at, rss) for at, rss in samples if 20.0 < at < took_s - 12.0] or samples
+    slope = statistics.linear_regression(*zip(*steady, strict=True)).slope if len(steady) > 1 else 0.0
+    mib, wanted = 2**20, streams * tokens
+    growth, remembered = slope * 60 / mib, TOLD_BYTES * streams / pace_s * 60 / mib
+    return [
+        Measurement(f"{streams} streams of {tokens} tokens: errors", seen[0].errors, "", 0.0),
+        Measurement("tokens lost or doubled", abs(seen[0].tokens - wanted), "", 0.0, against=f"of {wanted}"),
+        Measurement("CPU a streamed token", cpu_s / wanted * 1e6, "µs", against=f"{cpu_s / took_s:.0%} of a core"),
+        Measurement("RSS, largest", max(rss for _, rss in samples) / mib, "MiB", against=f"{took_s:.0f} s in all"),
+        Measurement("RSS, growth while all are held", growth, "MiB/min"),
+        Measurement("beyond the tokens remembered", growth - remembered, "MiB/min", 1.0, against=f"{remembered:.2f}"),
+    ]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--router", help="sglang-router's binary (smg)")
+    parser.add_argument("--quick", action="store_true", help="few requests: that it works, not how fast")
+    parser.add_argument("--streams", type=int, help="hold so many streams at once instead")
+    parser.add_argument("--minutes", type=float, default=5.0)
+    parser.add_argument("--pace", type=float, default=0.25, help="seconds a token of each held stream")
+    parser.add_argument("--json", action="store_true")
+    given = parser.parse_args()
+    if given.streams:
+        return report(held(given.streams, given.minutes, given.pace), json_output=given.json)
+    return report(compared(given.router, QUICK if given.quick else FULL), json_output=given.json)
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--router", help="sglang-router's binary (smg)")
-    parser.add_argument("--json", action="store_true")
-    given = parser.parse_args()
-    sys.exit(report(measurements(given.router), json_output=given.json))
+    sys.exit(main())

@@ -1,60 +1,89 @@
-"""A stand-in for an inference server: answers OpenAI chat requests at once, or streams tokens at a pace.
+"""A stand-in for an inference server behind a gateway: answers OpenAI chat requests at once, or streams at a pace.
 
-    python benchmarks/gateway_backend.py PORT
+    python benchmarks/gateway_backend.py PORT TOKENS PACE_S
 
-Bare asyncio, so that it costs little beside the gateway that is measured.
+All its streams step together, as a server with continuous batching does. A bare protocol, so that it costs little
+beside the gateway that is measured.
 """
 
 import asyncio
 import json
 import sys
+from typing import cast
 
-TOKENS, PACE_S = 60, 0.01
-_WORDS = " ".join(["word"] * TOKENS)
-_WHOLE = json.dumps(
-    {
+import uvloop
+
+HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
+EVENT = b'data: {"id":"x","object":"chat.completion.chunk","created":0,"model":"chat","choices":[%b]}\n\n'
+CHUNK = EVENT % b'{"index":0,"delta":{"content":"word "},"finish_reason":null}'
+LAST = EVENT % b'{"index":0,"delta":{},"finish_reason":"stop"}' + b"data: [DONE]\n\n"
+
+
+def framed(data: bytes) -> bytes:
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+def whole(tokens: int) -> bytes:
+    message = {"role": "assistant", "content": "word " * tokens}
+    body = {
         "id": "x",
         "object": "chat.completion",
         "created": 0,
-        "model": "echo",
-        "choices": [{"index": 0, "message": {"role": "assistant", "content": _WORDS}, "finish_reason": "stop"}],
-        "usage": {"prompt_tokens": 1, "completion_tokens": TOKENS, "total_tokens": TOKENS + 1},
+        "model": "chat",
+        "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
+        "usage": {"prompt_tokens": 1, "completion_tokens": tokens, "total_tokens": tokens + 1},
     }
-).encode()
-_CHUNK = b'data: {"id":"x","object":"chat.completion.chunk","choices":[{"index":0,"delta":{"content":"word "}}]}\n\n'
+    data = json.dumps(body).encode()
+    return b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b" % (len(data), data)
 
 
-async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    try:
-        while True:
-            head = (await reader.readuntil(b"\r\n\r\n")).lower()
-            length = head.partition(b"content-length:")[2].partition(b"\r\n")[0]
-            body = await reader.readexactly(int(length or 0))
-            if b'"stream":true' in body.replace(b" ", b""):
-                await _stream(writer)
+class Server:
+    def __init__(self, tokens: int, pace_s: float) -> None:
+        self.whole, self.tokens, self._pace_s = whole(tokens), tokens, pace_s
+        self.streams: dict[asyncio.Transport, int] = {}
+        self._step()
+
+    def _step(self) -> None:
+        for transport, left in list(self.streams.items()):
+            transport.write(framed(CHUNK) if left > 1 else framed(CHUNK) + framed(LAST) + b"0\r\n\r\n")
+            if left > 1:
+                self.streams[transport] = left - 1
             else:
-                _send(writer, b"application/json", _WHOLE)
-    except (asyncio.IncompleteReadError, ConnectionError):
-        writer.close()
+                del self.streams[transport]
+        asyncio.get_running_loop().call_later(self._pace_s, self._step)
 
 
-def _send(writer: asyncio.StreamWriter, kind: bytes, body: bytes) -> None:
-    writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: %s\r\ncontent-length: %d\r\n\r\n%s" % (kind, len(body), body))
+class Connection(asyncio.Protocol):
+    def __init__(self, server: Server) -> None:
+        self._server, self._data = server, b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's is no subclass of it
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._server.streams.pop(self._transport, None)
+
+    def data_received(self, data: bytes) -> None:
+        self._data += data
+        head, found, rest = self._data.partition(b"\r\n\r\n")
+        length = int(head.lower().partition(b"content-length:")[2].partition(b"\r\n")[0] or 0)
+        if not found or len(rest) < length:
+            return
+        self._data = rest[length:]
+        if b'"stream":true' in rest[:length].replace(b" ", b""):
+            self._transport.write(HEAD + framed(CHUNK))
+            self._server.streams[self._transport] = self._server.tokens - 1
+        else:
+            self._transport.write(self._server.whole)
 
 
-async def _stream(writer: asyncio.StreamWriter) -> None:
-    writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n")
-    for _ in range(TOKENS):
-        writer.write(b"%x\r\n%s\r\n" % (len(_CHUNK), _CHUNK))
-        await asyncio.sleep(PACE_S)
-    last = b"data: [DONE]\n\n"
-    writer.write(b"%x\r\n%s\r\n0\r\n\r\n" % (len(last), last))
-
-
-async def main(port: int) -> None:
-    async with await asyncio.start_server(serve, "127.0.0.1", port) as server:
-        await server.serve_forever()
+async def main(port: int, tokens: int, pace_s: float) -> None:
+    server = Server(tokens, pace_s)
+    listening = await asyncio.get_running_loop().create_server(
+        lambda: Connection(server), "127.0.0.1", port, backlog=4096
+    )
+    await listening.serve_forever()
 
 
 if __name__ == "__main__":
-    asyncio.run(main(int(sys.argv[1])))
+    uvloop.run(main(int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])))

@@ -28,7 +28,7 @@ from weft.runtime.node import Node
 from weft.runtime.peers import Peers
 from weft.runtime.services import LLM_KINDS, Services
 from weft.runtime.spec import NodeSpec
-from weft.runtime.transport.base import Connection, Frame, Listener, OnConnection, Transport
+from weft.runtime.transport.base import Connection, Frame, Listener, OnConnection, OnEnd, OnFrame, Transport
 from weft.runtime.transport.choose import node_transport
 from weft.runtime.transport.memory import MemoryTransport
 from weft.runtime.transport.tcp import TcpTransport
@@ -164,6 +164,45 @@ async def test_a_reply_is_the_same_on_one_node_and_on_two(model_dir: Path, trans
         await until(lambda: not here_engine.held and not there_engine.held)
 
 
+async def test_a_node_goes_on_by_itself(model_dir: Path, transport: Transport) -> None:
+    services, _ = llm_services(model_dir)
+    async with running(transport, services) as (client,):
+        prefilled = await client.call(PREFILL, (CHAT,), ignore)
+        whole = await client.call(DECODE, prefilled.outputs, ignore)
+        pieces: list[messages.Token | bytes] = []
+        first = await client.call(PREFILL, (CHAT,), pieces.append, then=DECODE)
+        assert first.begun is not None
+        await asyncio.sleep(0.05)  # some of it comes before anybody joins
+        reply = await client.join(first.begun, pieces.append)
+        assert reply.outputs == whole.outputs
+        assert len(pieces) > 1
+        pieces.clear()
+        quiet = await client.call(PREFILL, (CHAT,), pieces.append, then=DECODE, stream=False)
+        assert quiet.begun is not None
+        assert (await client.join(quiet.begun, pieces.append)).outputs == whole.outputs
+        assert not pieces
+
+        bad = Step("bad", StepKind.SEARCH, (), (), {})
+        begun = (await client.call(PREFILL, (CHAT,), ignore, then=bad)).begun
+        assert begun is not None
+        with pytest.raises(StepFailedError, match="step 'bad' on node 'n'"):
+            await client.join(begun, ignore)
+        with pytest.raises(StepFailedError):  # what follows a step that fails is not begun
+            await client.call(bad, ("x",), ignore, then=DECODE)
+
+
+async def test_a_reply_that_is_given_up_ends(model_dir: Path, transport: Transport) -> None:
+    services, engine = llm_services(model_dir)
+    engine.may_go = threading.Semaphore(2)
+    async with running(transport, services) as (client,):
+        begun = (await client.call(PREFILL, (CHAT,), ignore, then=DECODE)).begun
+        assert begun is not None and engine.held
+        await client.give_up(begun)
+        engine.may_go.release(1000)
+        await until(lambda: not engine.held)
+        await client.ping()
+
+
 async def test_what_a_node_cannot_do_it_refuses_by_name(model_dir: Path, transport: Transport) -> None:
     services, _ = llm_services(model_dir)
     async with running(transport, services) as (client,):
@@ -219,7 +258,7 @@ async def test_malformed_frames_end_the_peer_and_not_the_node(model_dir: Path) -
     async with running(transport, services) as (client,):
         for nonsense in (b"\xff" * 32, b"\x03" + bytes(31) + b"\xc1\xc1\xc1", b"\x01" + bytes(31) + b"\x80"):
             peer = await transport.connect(client.address)
-            peer.write(nonsense)
+            peer.write_bytes(nonsense)
             with pytest.raises(ConnectionError):
                 await asyncio.wait_for(peer.receive(), 2)
             await peer.close()
@@ -284,12 +323,21 @@ class CutConnection:
         self.send = inner.send
         self.close = inner.close
 
-    async def receive(self) -> Frame:
-        if self._frames == 0:
-            await self._inner.close()
-            raise ConnectionResetError("cut")
-        self._frames -= 1
-        return await self._inner.receive()
+        self.write = inner.write
+        self.receive = inner.receive
+        self._closing: asyncio.Task[None] | None = None
+
+    def deliver_to(self, on_frame: OnFrame, on_end: OnEnd) -> None:
+        def take(frame: Frame) -> None:
+            if self._frames > 0:
+                self._frames -= 1
+                on_frame(frame)
+            if self._frames == 0:
+                self._frames = -1
+                self._closing = asyncio.create_task(self._inner.close())
+                on_end(ConnectionResetError("cut"))
+
+        self._inner.deliver_to(take, lambda error: on_end(error) if self._frames >= 0 else None)
 
 
 @pytest.mark.parametrize(("cuts", "arrives"), [([3], True), ([2, 3, 2], True), ([4, 1, 1], False)])

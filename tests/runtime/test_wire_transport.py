@@ -3,12 +3,14 @@
 import asyncio
 import contextlib
 import importlib.util
+import itertools
 import secrets
 import socket
 import struct
 from collections.abc import AsyncGenerator, Callable
 
 import pytest
+import uvloop
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -18,11 +20,14 @@ from weft.core.program import StepKind
 from weft.runtime import messages
 from weft.runtime.transport import framing
 from weft.runtime.transport.base import Connection, Frame, Transport
+from weft.runtime.transport.buffers import BufferPool
 from weft.runtime.transport.choose import node_transport, way_between
 from weft.runtime.transport.connection import FramedConnection
+from weft.runtime.transport.frame_reader import Arrived, FrameReader
+from weft.runtime.transport.inbox import FRAMES_AHEAD
 from weft.runtime.transport.lanes import Lanes
 from weft.runtime.transport.listener import GREETING
-from weft.runtime.transport.memory import FRAMES_IN_FLIGHT, MemoryTransport
+from weft.runtime.transport.memory import MemoryTransport
 from weft.runtime.transport.shm import ShmTransport
 from weft.runtime.transport.tcp import TcpTransport
 from weft.runtime.values import KvHandle, Value, as_value, pack, unpack
@@ -76,9 +81,9 @@ async def test_frames_arrive_whole_and_in_order(transport: Transport) -> None:
             assert frame.message == messages.Chunk(id)
             assert frame.data == b"".join(parts)
         await sending
-        await server.send(Frame(messages.Token(9, 4, "ä")))
+        await server.send(Frame(messages.Tokens((messages.Token(9, 4, "ä"),))))
         answer = await client.receive()
-        assert answer.message == messages.Token(9, 4, "ä")
+        assert answer.message == messages.Tokens((messages.Token(9, 4, "ä"),))
         assert len(answer.data) == 0
 
 
@@ -147,7 +152,7 @@ async def test_a_reader_that_is_behind_holds_the_sender(transport: Transport) ->
 
         flooding = asyncio.create_task(flood())
         await asyncio.sleep(0.2)
-        assert sent <= FRAMES_IN_FLIGHT + 1
+        assert sent <= FRAMES_AHEAD + 1
         for _ in range(100):
             await server.receive()
         await flooding
@@ -161,6 +166,53 @@ async def test_both_ends_see_the_end(transport: Transport) -> None:
         with pytest.raises(ConnectionError):
             while True:
                 await client.send(Frame(messages.Ping(1)))
+
+
+async def test_frames_may_be_given_to_a_function(transport: Transport) -> None:
+    async with connected(transport) as (client, server):
+        await server.send(Frame(messages.Ping(0)))  # before somebody asks for them
+        seen: list[object] = []
+        ended = asyncio.Event()
+
+        def on_end(why: Exception) -> None:
+            seen.append(type(why))
+            ended.set()
+
+        await asyncio.sleep(0.01)
+        client.deliver_to(lambda frame: seen.append((frame.message, len(frame.data))), on_end)
+        server.write(Frame(messages.Ping(1)))
+        await server.send(Frame(messages.Chunk(2), (bytes(700_000),)))
+        server.write(Frame(messages.Ping(3)))
+        async with asyncio.timeout(5):
+            while len(seen) < 4:
+                await asyncio.sleep(0.01)
+            await server.close()
+            await ended.wait()
+        sizes = [(messages.Ping(0), 0), (messages.Ping(1), 0), (messages.Chunk(2), 700_000), (messages.Ping(3), 0)]
+        assert seen == [*sizes, ConnectionResetError]
+
+
+@pytest.mark.parametrize("name", ["tcp", "lanes", "shm", "auto"])
+def test_uvloop_moves_them_too(name: str) -> None:
+    uvloop.run(test_frames_arrive_whole_and_in_order(TRANSPORTS[name]()))
+    uvloop.run(test_frames_may_be_given_to_a_function(TRANSPORTS[name]()))
+
+
+@given(st.lists(st.integers(0, 200_000), min_size=1, max_size=6), st.lists(st.integers(1, 70_000), min_size=1))
+def test_where_a_stream_is_cut_does_not_matter(payloads: list[int], cuts: list[int]) -> None:
+    sealer = framing.Sealer(SECRET)
+    frames = [Frame(messages.Chunk(at), (bytes([at]) * size,)) for at, size in enumerate(payloads)]
+    stream = b"".join(part for frame in frames for part in framing.encode(frame, sealer))
+    reader, found, sizes = FrameReader(BufferPool(), framing.Sealer(SECRET)), list[Arrived](), itertools.cycle(cuts)
+    while stream:
+        room = reader.buffer()
+        count = min(len(room), next(sizes), len(stream))
+        room[:count], stream = stream[:count], stream[count:]
+        reader.took(count)
+        while (arrived := reader.next()) is not None:
+            found.append(arrived)
+    assert [each.message for each in found] == [frame.message for frame in frames]
+    assert [each.payload for each in found] == [frame.data for frame in frames]
 
 
 async def test_nobody_listens() -> None:
@@ -234,7 +286,7 @@ async def test_a_peer_that_mirrors_our_proof_is_refused() -> None:
 async def test_malformed_frames_are_wire_errors(data: bytes) -> None:
     async with connected(TcpTransport(SECRET)) as (client, server):
         assert isinstance(client, FramedConnection)
-        client.write(data)
+        client.write_bytes(data)
         with pytest.raises(WireError):
             await server.receive()
 

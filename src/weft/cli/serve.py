@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+import uvloop
 from rich.console import Console
 from rich.table import Table
 
@@ -18,6 +19,7 @@ from weft.catalog.plans import load_plan
 from weft.cli.cache_options import CacheOptions
 from weft.cli.console import wide_console
 from weft.cli.groups import grouped
+from weft.cli.keeping import KeepOptions, kept_runs, log_address, webhooks_of
 from weft.cli.local import local_models
 from weft.cli.options import DEFAULTS, Fleet, Rate, Slo
 from weft.cli.run import Corpus, Emulate, Model, Stt
@@ -31,8 +33,12 @@ from weft.policy.scaling import Scaling, ScalingConfig
 from weft.serve.admitting import Door
 from weft.serve.agents import Agents, ServedAgent
 from weft.serve.api.app import App
+from weft.serve.api.audit import Audit
+from weft.serve.api.guard import Guard
 from weft.serve.api.keys import Keys, digest_of
 from weft.serve.dispatch import Dispatcher, pool_of
+from weft.serve.runs.runs import RunLimits
+from weft.serve.runs.webhooks import Webhooks
 from weft.serve.server import Address, check_open, listening
 
 Served = Annotated[list[str] | None, typer.Argument(help="Agents (file.py, .mlir) or plans (weft plan --json).")]
@@ -89,7 +95,7 @@ def register(app: typer.Typer) -> None:
     app.command("serve")(grouped(serve))
 
 
-def serve(what: WhatOptions, here: HereOptions, cache: CacheOptions, door: DoorOptions) -> None:
+def serve(what: WhatOptions, here: HereOptions, cache: CacheOptions, door: DoorOptions, keep: KeepOptions) -> None:
     """Serve agents over OpenAI's API: plan each, start its nodes here, answer until stopped (Ctrl-C, SIGTERM)."""
     if door.new_key is not None:
         _make_key(door.new_key, door.keys)
@@ -104,9 +110,10 @@ def serve(what: WhatOptions, here: HereOptions, cache: CacheOptions, door: DoorO
     if here.control is not None and here.ray is not None:
         raise InputError(subject="--control", problem="scales nodes of this machine", way_out="leave out --ray")
     replicas = _replicas(deployments, here)
-    asyncio.run(
-        _serve(deployments, Nodes(models, here.emulate, replicas, here.ray), wanted.bindable(), keys, door, here)
-    )
+    guard = Guard(keys, Audit.open(keep.audit) if keep.audit else None)
+    kept = Kept(guard, door, log_address(keep, door.port), webhooks_of(keep))
+    nodes = Nodes(models, here.emulate, replicas, here.ray)
+    uvloop.run(_serve(deployments, nodes, wanted.bindable(), kept, here))
 
 
 def _replicas(deployments: list[Deployment], here: HereOptions) -> Mapping[str, int]:
@@ -135,16 +142,26 @@ def _distinct(deployments: list[Deployment]) -> list[Deployment]:
     return deployments
 
 
-async def _serve(
-    deployments: list[Deployment], nodes: Nodes, address: Address, keys: Keys, door: DoorOptions, here: HereOptions
-) -> None:
-    console, stop = wide_console(), _stopped_by_signals()
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """Who may call, what they may ask for, and where runs are kept (None: nowhere)."""
+
+    guard: Guard
+    door: DoorOptions
+    log: str | None
+    webhooks: Webhooks | None
+
+
+async def _serve(deployments: list[Deployment], nodes: Nodes, address: Address, kept: Kept, here: HereOptions) -> None:
+    console, stop, door = wide_console(), _stopped_by_signals(), kept.door
     async with contextlib.AsyncExitStack() as stack:
         with console.status("starting node processes"):
             start = await stack.enter_async_context(started_by(nodes))
             served = [await _served(each, start, door.run_limit, here, stack) for each in deployments]
         agents = Agents({agent.name: agent for agent in served})
-        app = App(agents, keys, at_once=door.at_once)
+        limits = RunLimits(at_once=door.at_once, run_s=door.run_limit)
+        runs = await stack.enter_async_context(kept_runs(agents, kept.log, kept.webhooks, limits))
+        app = App(agents, kept.guard, at_once=door.at_once, runs=runs)
         async with listening(app, address, door.grace):
             _banner(console, app, address, nodes)
             await stop.wait()
@@ -187,9 +204,11 @@ def _banner(console: Console, app: App, address: Address, nodes: Nodes) -> None:
             name, takes, f"{len(agent.dispatcher.nodes)} ({planned})", devices, f"{deployment.answer.usd_per_hour:.2f}"
         )
     pace = "emulated, at the planned pace" if nodes.emulate else "not here, not emulated: times are this CPU's"
-    who = "API keys" if app.keys.names else "no key (loopback only)"
+    who = "API keys" if app.guard.keys.callers else "no key (loopback only)"
     console.print(f"[bold]Weft serves {address.url}/v1[/] ({who}); planned devices are {pace}")
     console.print(table)
+    if app.runs is not None:
+        console.print(f"runs and sessions are kept (--runs); {len(app.runs.live)} runs go on", style="dim")
     console.print(f"OpenAPI {address.url}/openapi.json, metrics {address.url}/metrics; stop with Ctrl-C", style="dim")
 
 

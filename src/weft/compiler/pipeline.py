@@ -1,7 +1,7 @@
 """The whole compiler on one page: agent program → module → passes → Deployment."""
 
 import gc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
@@ -59,7 +59,7 @@ def compile_agent(request: CompileRequest, after_pass: AfterPass | None = None) 
 
 
 @contextmanager
-def _no_collection() -> Iterator[None]:
+def _no_collection() -> Generator[None]:
     """A module is one large graph in use, which the collector of cycles would walk again and again: a sixth of the time
     of 10,000 steps."""
     was_enabled = gc.isenabled()

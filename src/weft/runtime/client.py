@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import itertools
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from weft.core.errors import DeadlineError, NodeDiedError, OverloadError, RunError, StepFailedError, WireError
 from weft.core.program import Step
@@ -14,7 +14,7 @@ from weft.runtime.kv.pull import KvPull
 from weft.runtime.messages import Ending, NodeInfo, StepMetrics, Token
 from weft.runtime.threads import in_thread
 from weft.runtime.transport.base import Buffer, Connection, Frame, Transport
-from weft.runtime.values import Value, pack, unpack
+from weft.runtime.values import Value, WireValue, pack, unpack
 
 HELLO_TIMEOUT_S = 5.0
 KV_AHEAD = 4  # chunks that wait here to be taken in
@@ -29,32 +29,88 @@ Explain = Callable[[], Awaitable[str]]
 
 @dataclass(frozen=True, slots=True)
 class CallResult:
+    """`begun`: the call that its node went on with by itself, to be joined or given up."""
+
     outputs: tuple[Value, ...]
     metrics: StepMetrics
     ending: Ending | None = None
+    begun: "Begun | None" = None
 
 
-class _Answers(asyncio.Queue["Frame | RunError"]):
-    """To one question. A reader that is behind with its cache holds the connection; one that has left does not."""
+class _Visit:
+    """A call under way: what is done with each frame of its answer. Nothing here waits, and no task stands between."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._left = False
-        self._moved = asyncio.Event()
+    def __init__(self, what: str, on_stream: OnStream | None) -> None:
+        self.what = what
+        self.over: asyncio.Future[Frame | RunError] = asyncio.get_running_loop().create_future()
+        self._on_stream = on_stream
+        self._early: list[Token | bytes] = []
 
-    async def take(self) -> "Frame | RunError":
-        answer = await self.get()
-        self._moved.set()
+    def take(self, frame: Frame) -> None:
+        if isinstance(frame.message, messages.Chunk):
+            self.piece(bytes(frame.data))
+        else:
+            self.end(frame)
+
+    def piece(self, piece: Token | bytes) -> None:
+        if self._on_stream is None:
+            self._early.append(piece)
+            return
+        try:
+            self._on_stream(piece)
+        except Exception as error:  # the caller's to know, and no other's
+            if not self.over.done():
+                self.over.set_exception(error)
+
+    def end(self, how: Frame | RunError) -> None:
+        if not self.over.done():
+            self.over.set_result(how)
+
+    def join(self, on_stream: OnStream) -> None:
+        """What came before somebody listened comes first."""
+        self._on_stream, early = on_stream, self._early
+        self._early = []
+        for piece in early:
+            self.piece(piece)
+
+
+class _Queued:
+    """An answer of many frames, for a task that asks for one after the other. A reader that is behind with its cache
+    holds the connection; one that has left does not."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._frames: asyncio.Queue[Frame | RunError] = asyncio.Queue()
+        self._holds = False
+        self.end = self._frames.put_nowait
+
+    def take(self, frame: Frame) -> None:
+        self._frames.put_nowait(frame)
+        if isinstance(frame.message, messages.KvLayer) and self._frames.qsize() >= KV_AHEAD and not self._holds:
+            self._holds = True
+            self._connection.hold()
+
+    def piece(self, piece: Token | bytes) -> None: ...
+
+    async def get(self) -> Frame | RunError:
+        answer = await self._frames.get()
+        if self._frames.qsize() < KV_AHEAD:
+            self.leave()
         return answer
 
     def leave(self) -> None:
-        self._left = True
-        self._moved.set()
+        if self._holds:
+            self._holds = False
+            self._connection.let_go()
 
-    async def room(self) -> None:
-        while not self._left and self.qsize() >= KV_AHEAD:
-            self._moved.clear()
-            await self._moved.wait()
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """A call that was begun with the one before it; NodeClient.join waits for it."""
+
+    id: int
+    step: Step
+    visit: _Visit
 
 
 class NodeClient:
@@ -68,9 +124,11 @@ class NodeClient:
         self._connection = connection
         self._explain = explain
         self._ids = itertools.count()
-        self._answers: dict[int, _Answers] = {}
-        self.heard_s = asyncio.get_running_loop().time()
-        self._reader = asyncio.create_task(self._read())
+        self._loop = asyncio.get_running_loop()
+        self.heard_s = self._loop.time()
+        self._answers: dict[int, _Visit | _Queued] = {}
+        self._losing: asyncio.Task[None] | None = None
+        connection.deliver_to(self._on_frame, self._on_end)
 
     @classmethod
     async def open(cls, name: str, transport: Transport, address: str, explain: Explain | None = None) -> "NodeClient":
@@ -97,27 +155,58 @@ class NodeClient:
         on_stream: OnStream,
         trace: str = "",
         within_s: float | None = None,
+        *,
+        then: Step | None = None,
+        stream: bool = True,
     ) -> CallResult:
         """Runs one visit of a step. Cancelling it cancels the step on its node, and so does the node after `within_s`.
-        OverloadError: it was refused before it began."""
+        OverloadError: it was refused before it began. `then` takes what this step gives: the node begins it at once,
+        and `join` waits for it. Without `stream` tokens are not told."""
         header, audio = pack(inputs)
+        begun = None if then is None else self._begin(then)
+        visit, id = _Visit(_of(step), on_stream), next(self._ids)
+        second = None if begun is None else _call(begun.id, begun.step, (), trace, within_s, stream=stream)
+        question = _call(id, step, header, trace, within_s, stream=stream, then=second)
+        try:
+            result = await self._finish(id, visit, Frame(question, audio))
+        except BaseException:
+            if begun is not None:
+                self._answers.pop(begun.id, None)
+            raise
+        return replace(result, begun=begun)
 
-        def ask(id: int) -> messages.Call:
-            attributes, outputs = dict(step.attributes), len(step.outputs)
-            return messages.Call(id, step.name, step.kind, attributes, header, outputs, trace, within_s)
+    async def join(self, begun: Begun, on_stream: OnStream) -> CallResult:
+        """Waits for a call that its node began by itself."""
+        begun.visit.join(on_stream)
+        return await self._finish(begun.id, begun.visit)
 
-        async with self._exchange(f"step {step.name!r}", ask, audio) as next_frame:
-            while True:
-                frame = await next_frame()
-                match frame.message:
-                    case Token() as token:
-                        on_stream(token)
-                    case messages.Chunk():
-                        on_stream(bytes(frame.data))
-                    case messages.Result() as result:
-                        return CallResult(unpack(result.outputs, frame.data), result.metrics, result.ending)
-                    case other:
-                        raise _unexpected(self.name, other)
+    async def give_up(self, begun: Begun) -> None:
+        """Ends a call that nobody will join."""
+        if self._answers.pop(begun.id, None) is not None:
+            with contextlib.suppress(RunError):
+                await self._send(Frame(messages.Cancel(begun.id)))
+
+    def _begin(self, step: Step) -> Begun:
+        begun = Begun(next(self._ids), step, _Visit(_of(step), None))
+        self._answers[begun.id] = begun.visit
+        return begun
+
+    async def _finish(self, id: int, visit: _Visit, question: Frame | None = None) -> CallResult:
+        self._answers[id] = visit
+        try:
+            if question is not None:
+                await self._send(question)
+            frame = self._checked(visit.what, await visit.over)
+            if not isinstance(frame.message, messages.Result):
+                raise _unexpected(self.name, frame.message)
+            result = frame.message
+            return CallResult(unpack(result.outputs, frame.data), result.metrics, result.ending)
+        except BaseException:
+            with contextlib.suppress(RunError):
+                await self._send(Frame(messages.Cancel(id)))
+            raise
+        finally:
+            self._answers.pop(id, None)
 
     async def fetch_kv(self, pull: KvPull) -> None:
         """Takes in what `pull` still lacks, chunk by chunk."""
@@ -155,17 +244,17 @@ class NodeClient:
         await self._send(Frame(messages.Shutdown(next(self._ids))))
 
     async def close(self) -> None:
-        self._reader.cancel()
-        await asyncio.gather(self._reader, return_exceptions=True)
-        await self._connection.close()
+        if self._losing is None:
+            self._losing = asyncio.create_task(self._connection.close())  # what ends now was not lost
+        await asyncio.gather(self._losing, self._connection.close(), return_exceptions=True)
         self.fail(_died(self.name, "connection was closed"))
 
     def fail(self, error: RunError) -> None:
         """The node is gone: whoever waits for it, or asks it from now on, gets `error`."""
         if not self.died.done():
             self.died.set_result(error)
-            for answers in self._answers.values():
-                answers.put_nowait(error)
+            for answer in list(self._answers.values()):
+                answer.end(error)
 
     async def _ask(self, ask: Callable[[int], messages.Wire]) -> messages.Wire:
         async with self._exchange("greeting", ask) as next_frame:
@@ -177,19 +266,22 @@ class NodeClient:
     ) -> AsyncGenerator[NextFrame, None]:
         """Sends a question; gives what to await for each frame of the answer."""
         id = next(self._ids)
-        answers = self._answers[id] = _Answers()
+        answer = self._answers[id] = _Queued(self._connection)
         try:
             await self._send(Frame(ask(id), payload))
-            yield lambda: self._next(what, answers)
+            yield lambda: self._next(what, answer)
         except BaseException:
             with contextlib.suppress(RunError):
                 await self._send(Frame(messages.Cancel(id)))
             raise
         finally:
-            self._answers.pop(id).leave()
+            del self._answers[id]
+            answer.leave()
 
-    async def _next(self, what: str, answers: _Answers) -> Frame:
-        answer = await answers.take()
+    async def _next(self, what: str, answer: _Queued) -> Frame:
+        return self._checked(what, await answer.get())
+
+    def _checked(self, what: str, answer: Frame | RunError) -> Frame:
         if isinstance(answer, RunError):
             raise _fresh(answer)
         if isinstance(answer.message, messages.Failure):
@@ -209,24 +301,25 @@ class NodeClient:
         except ConnectionError as error:
             raise _fresh(await self._lost()) from error
 
-    async def _read(self) -> None:
-        loop = asyncio.get_running_loop()
-        try:
-            while True:
-                frame = await self._connection.receive()
-                self.heard_s = loop.time()
-                answers = self._answers.get(frame.message.id)
-                if answers is not None:  # else: the rest of an answer that nobody waits for any more
-                    answers.put_nowait(frame)
-                is_kv = isinstance(frame.message, messages.KvLayer)
-                del frame  # while it waits for the next, nobody should hold this one's payload
-                if answers is not None and is_kv:
-                    await answers.room()
-                del answers
-        except ConnectionError:
-            await self._lost()
-        except WireError as error:
-            self.fail(error)
+    def _on_frame(self, frame: Frame) -> None:
+        """An answer that nobody waits for any more is dropped."""
+        message, answers = frame.message, self._answers
+        self.heard_s = self._loop.time()
+        if isinstance(message, messages.Tokens):
+            for token in message.tokens:
+                if (answer := answers.get(token.id)) is not None:
+                    answer.piece(token)
+        elif (answer := answers.get(message.id)) is not None:
+            answer.take(frame)
+
+    def _on_end(self, why: Exception) -> None:
+        if isinstance(why, RunError):
+            self.fail(why)
+        elif self._losing is None:
+            self._losing = asyncio.create_task(self._tell_loss())
+
+    async def _tell_loss(self) -> None:
+        await self._lost()
 
     async def _lost(self) -> RunError:
         if not self.died.done():
@@ -250,3 +343,21 @@ def _unexpected(name: str, message: messages.Wire) -> WireError:
         problem=f"answered with {type(message).__name__}",
         way_out="both sides must run the same version of weft",
     )
+
+
+def _of(step: Step) -> str:
+    return f"step {step.name!r}"
+
+
+def _call(
+    id: int,
+    step: Step,
+    inputs: tuple[WireValue, ...],
+    trace: str,
+    within_s: float | None,
+    *,
+    stream: bool,
+    then: messages.Call | None = None,
+) -> messages.Call:
+    told, outputs = dict(step.attributes), len(step.outputs)
+    return messages.Call(id, step.name, step.kind, told, inputs, outputs, trace, within_s, stream, then)

@@ -1,6 +1,6 @@
 """Everything that nodes and their drivers say to each other. A frame is one of these and, for some, raw payload bytes.
 
-`id` joins an answer to its question and is the asker's choice. Whoever asks Call gets Token and Chunk frames and then
+`id` joins an answer to its question and is the asker's choice. Whoever asks Call gets Tokens and Chunk frames and then
 one Result or Failure; KvFetch gets KvHeader, then a KvLayer for each chunk from its place on; KvWatch gets KvNews
 without end; Ping gets Pong; Hello gets Ready.
 """
@@ -60,7 +60,9 @@ class Pong(msgspec.Struct, frozen=True, tag="pong"):
 
 class Call(msgspec.Struct, frozen=True, tag="call"):
     """Run a step. The payload is the audio among `inputs`; `outputs` is how many values are due; `trace` is the run's
-    W3C traceparent; nobody waits for it longer than `within_s` (None: for ever)."""
+    W3C traceparent; nobody waits for it longer than `within_s` (None: for ever). Without `stream` no tokens are told,
+    the result alone. `then`: a call that the node goes on with by itself, on what this one gave; it is answered under
+    its own id, and not at all if this one fails."""
 
     id: int
     step: str
@@ -70,6 +72,8 @@ class Call(msgspec.Struct, frozen=True, tag="call"):
     outputs: int
     trace: str = ""
     within_s: float | None = None
+    stream: bool = True
+    then: "Call | None" = None
 
 
 class Cancel(msgspec.Struct, frozen=True, tag="cancel"):
@@ -84,7 +88,7 @@ class TokenLogprob(msgspec.Struct, frozen=True):
     logprob: float
 
 
-class Token(msgspec.Struct, frozen=True, tag="token"):
+class Token(msgspec.Struct, frozen=True, array_like=True):
     """One token of a reply; `text` is empty while a character is not whole, or may be a stop string or a tool call.
     NO_TOKEN: text that was held back, once the reply is over. `logprobs`, if asked: its own, then the best ones."""
 
@@ -92,6 +96,13 @@ class Token(msgspec.Struct, frozen=True, tag="token"):
     token: int
     text: str
     logprobs: tuple[TokenLogprob, ...] = ()
+
+
+class Tokens(msgspec.Struct, frozen=True, tag="tokens"):
+    """What came in one turn of the node's loop, of all replies that this peer waits for; each has its call's id."""
+
+    tokens: tuple[Token, ...]
+    id: int = -1
 
 
 class Chunk(msgspec.Struct, frozen=True, tag="chunk"):
@@ -180,7 +191,7 @@ class Shutdown(msgspec.Struct, frozen=True, tag="shutdown"):
 
 
 Request = Hello | Ping | Call | Cancel | KvFetch | KvWatch | Release | Shutdown
-Reply = Ready | Pong | Token | Chunk | Result | Failure | KvHeader | KvLayer | KvNews
+Reply = Ready | Pong | Tokens | Chunk | Result | Failure | KvHeader | KvLayer | KvNews
 Wire = Request | Reply
 
 _decoder = msgspec.msgpack.Decoder(Wire)

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, TypeVar
 
 from weft.core.errors import DeadlineError, RunError, StepFailedError, WeftError, WireError
 from weft.core.program import StepKind
@@ -23,6 +23,7 @@ from weft.runtime.values import KvHandle, Value, pack, unpack
 
 NEWS_S, QUIET_S = 0.1, 1.0  # between updates on prefixes: at least, and at most
 
+T = TypeVar("T")
 _log = logging.getLogger(__name__)
 
 
@@ -42,7 +43,8 @@ class Session:
         self._info = info
         self._address = address
         self._shut_down = shut_down
-        self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._tasks: dict[int, asyncio.Task[object]] = {}
+        self._tokens: list[messages.Token] = []
 
     async def run(self) -> None:
         """Answers until the peer leaves or sends something malformed; then cancels what it asked for."""
@@ -70,11 +72,11 @@ class Session:
             case messages.Ping(id):
                 await self._connection.send(Frame(messages.Pong(id)))
             case Call() as call:
-                self._begin(call.id, self._run_step(call, frame.data))
+                self._begin(self._run_steps(call, frame.data), *_ids(call))
             case KvFetch() as fetch:
-                self._begin(fetch.id, self._send_kv(fetch))
+                self._begin(self._guard(fetch.id, self._send_kv(fetch)), fetch.id)
             case messages.KvWatch(id):
-                self._begin(id, self._tell_prefixes(id))
+                self._begin(self._guard(id, self._tell_prefixes(id)), id)
             case messages.Cancel(id):
                 if id in self._tasks:
                     self._tasks[id].cancel()
@@ -87,18 +89,19 @@ class Session:
                     subject="peer", problem=f"sent {type(other).__name__} unasked", way_out="let nodes answer only"
                 )
 
-    def _begin(self, id: int, work: Coroutine[Any, Any, None]) -> None:
-        if id in self._tasks:
+    def _begin(self, work: Coroutine[Any, Any, object], *ids: int) -> None:
+        if used := [id for id in ids if id in self._tasks]:
             work.close()
-            raise WireError(subject="peer", problem=f"used id {id} twice", way_out="count ids up")
-        task = asyncio.create_task(self._guard(id, work))
-        self._tasks[id] = task
-        task.add_done_callback(lambda _: self._tasks.pop(id, None))
+            raise WireError(subject="peer", problem=f"used id {used[0]} twice", way_out="count ids up")
+        task = asyncio.create_task(work)
+        for id in ids:
+            self._tasks[id] = task
+        task.add_done_callback(lambda _: [self._tasks.pop(id) for id in ids])
 
-    async def _guard(self, id: int, work: Coroutine[Any, Any, None]) -> None:
+    async def _guard(self, id: int, work: Coroutine[Any, Any, T]) -> T | None:
         """Whatever goes wrong in a step is the asker's to know and does not end the node."""
         try:
-            await work
+            return await work
         except ConnectionError:
             pass  # the peer left; run() ends the session
         except WeftError as error:
@@ -108,10 +111,11 @@ class Session:
             problem = f"{type(error).__name__}: {error}"
             way_out = "the traceback is in the node's stderr"
             await self._fail(id, StepFailedError(subject="its code", problem=problem, way_out=way_out))
+        return None
 
     async def _fail(self, id: int, error: WeftError) -> None:
         failure = messages.Failure(id, error.subject, error.problem, error.way_out, type(error).__name__)
-        await self._connection.send(Frame(failure))
+        await self._send(Frame(failure))
 
     async def _welcome(self, id: int, version: int) -> None:
         if version != messages.PROTOCOL_VERSION:
@@ -119,14 +123,28 @@ class Session:
             raise WireError(subject="peer", problem=problem, way_out="run the same version of weft everywhere")
         await self._connection.send(Frame(messages.Ready(id, self._info)))
 
-    async def _run_step(self, call: Call, payload: memoryview) -> None:
+    async def _run_steps(self, call: Call, payload: memoryview) -> None:
+        """A step, and what follows it here without being asked for again."""
+        given = await self._guard(call.id, self._run_step(call, unpack(call.inputs, payload)))
+        then = call.then
+        while then is not None and given is not None:
+            try:
+                given = await self._guard(then.id, self._run_step(then, given))
+            except asyncio.CancelledError:
+                for each in given or ():
+                    if isinstance(each, KvHandle):
+                        self._release(each.sequence)  # the asker may not know of it yet
+                raise
+            then = then.then
+
+    async def _run_step(self, call: Call, inputs: tuple[Value, ...]) -> tuple[Value, ...]:
         async def emit_token(token: int, text: str, logprobs: tuple[messages.TokenLogprob, ...] = ()) -> None:
-            await self._connection.send(Frame(messages.Token(call.id, token, text, logprobs)))
+            if call.stream:
+                self._tell(messages.Token(call.id, token, text, logprobs))
 
         async def emit_audio(wav: bytes) -> None:
             await self._connection.send(Frame(messages.Chunk(call.id), (wav,)))
 
-        inputs = unpack(call.inputs, payload)
         job = Job(self._services, self._peers, self._address, call, inputs, emit_token, emit_audio)
         with self._services.gate.step(call.step, inputs), self._services.observer.step(call) as seen:
             try:
@@ -137,7 +155,25 @@ class Session:
             seen.metrics = done.metrics
             self._count_caches(inputs, done.outputs)
         header, audio = pack(done.outputs)
-        await self._connection.send(Frame(messages.Result(call.id, header, done.metrics, done.ending), audio))
+        await self._send(Frame(messages.Result(call.id, header, done.metrics, done.ending), audio))
+        return done.outputs
+
+    def _tell(self, token: messages.Token) -> None:
+        """All tokens of one turn of the loop leave together: a batch that steps together is one frame."""
+        if not self._tokens:
+            asyncio.get_running_loop().call_soon(self._tell_now)
+        self._tokens.append(token)
+
+    def _tell_now(self) -> None:
+        if self._tokens:
+            tokens, self._tokens = self._tokens, []
+            with contextlib.suppress(ConnectionError):  # run() ends the session
+                self._connection.write(Frame(messages.Tokens(tuple(tokens))))
+
+    async def _send(self, frame: Frame) -> None:
+        """After the tokens that came before it."""
+        self._tell_now()
+        await self._connection.send(frame)
 
     def _count_caches(self, used: tuple[Value, ...], given: tuple[Value, ...]) -> None:
         """Caches that wait here for a later step."""
@@ -183,6 +219,10 @@ class Session:
             remote.forget(sequence)
         if self._services.engine is not None:
             self._services.engine.release(sequence)
+
+
+def _ids(call: Call | None) -> list[int]:
+    return [] if call is None else [call.id, *_ids(call.then)]
 
 
 async def _in_time(work: Coroutine[Any, Any, Done], call: Call) -> Done:

@@ -12,8 +12,8 @@ from weft.serve.admitting import Door
 from weft.serve.cost import run_usd
 from weft.serve.dispatch import Dispatcher
 from weft.serve.hints import NO_HINTS, RunHints
-from weft.serve.replies import Terms, on_terms
-from weft.serve.run import OnEvent, RunOutcome, run_agent
+from weft.serve.replies import Terms, on_terms, reply_limits
+from weft.serve.run import AskPerson, OnEvent, RunOutcome, StepLog, run_agent
 
 
 @dataclass(slots=True)
@@ -31,8 +31,11 @@ class ServedAgent:
     door: Door | None = None
     """Refuses runs that would miss the objective; None: takes all."""
     dispatcher: Dispatcher = field(init=False)
+    reply_limits: Mapping[str, int | None] = field(init=False)
+    """Of the steps whose reply is the agent's."""
 
     def __post_init__(self) -> None:
+        self.reply_limits = reply_limits(self.deployment.program)
         clients = self.clients
         self.dispatcher = clients if isinstance(clients, Dispatcher) else Dispatcher(self.deployment, clients.values())
 
@@ -46,15 +49,26 @@ class ServedAgent:
             self.door.admit(inputs)
 
     async def run(
-        self, inputs: Mapping[str, Value], on_event: OnEvent, terms: Terms, hints: RunHints = NO_HINTS
+        self,
+        inputs: Mapping[str, Value],
+        on_event: OnEvent,
+        terms: Terms,
+        hints: RunHints = NO_HINTS,
+        *,
+        steps: StepLog | None = None,
+        ask: AskPerson | None = None,
+        stream: bool = True,
     ) -> RunOutcome:
-        """One run, to its end; cancelling it cancels its steps on their nodes. Raises RunError after `run_s`."""
+        """One run, to its end; cancelling it cancels its steps on their nodes. Raises RunError after `run_s`, unless
+        it is logged: who logs it limits it too. Without `stream` `on_event` hears no tokens."""
         deployment = on_terms(self.deployment, terms)
         promised = None if self.door is None else self.door.promised_s(inputs)
         self.running += 1
         try:
-            async with asyncio.timeout(self.run_s):
-                outcome = await run_agent(deployment, self.dispatcher, inputs, on_event, hints=hints)
+            async with asyncio.timeout(None if steps else self.run_s):
+                outcome = await run_agent(
+                    deployment, self.dispatcher, inputs, on_event, ask, hints=hints, steps=steps, stream=stream
+                )
         except TimeoutError:
             self.failed += 1
             raise _late(self.name, self.run_s) from None

@@ -7,7 +7,8 @@ its seed and its place only, so it is the reply that would have come.
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from array import array
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import msgspec
@@ -16,7 +17,7 @@ from weft.core.errors import DeadlineError, NodeDiedError, OverloadError, RunErr
 from weft.core.program import LOOKUP, PART, Step, StepKind
 from weft.policy.agent_run import Ready
 from weft.policy.workers import Request
-from weft.runtime.client import CallResult, NodeClient
+from weft.runtime.client import Begun, CallResult, NodeClient
 from weft.runtime.messages import NO_TOKEN, Token
 from weft.runtime.values import KvHandle, Value
 from weft.serve.dispatch import Dispatcher
@@ -34,6 +35,8 @@ READ_ONLY = (
     StepKind.RECALL,
 )
 
+NO_FOLLOWERS: Mapping[str, Step] = {}
+
 Piece = Token | bytes
 OnPiece = Callable[[Ready, Piece], None]
 OnStart = Callable[[NodeClient], None]
@@ -45,7 +48,7 @@ class _Reply:
     """One model call. `told`: its tokens that the caller has, from whatever node they came."""
 
     prefill: Ready
-    told: list[int] = field(default_factory=list[int])
+    told: "array[int]" = field(default_factory=lambda: array("i"))  # thousands of streams remember theirs: 4 bytes each
     rest_told: bool = False
 
 
@@ -60,14 +63,26 @@ class _Cache:
 
 
 class Calls:
-    """`on_piece` hears tokens and speech, each once, with the step that they belong to."""
+    """`on_piece` hears tokens and speech, each once, with the step that they belong to; without `stream` no tokens.
+    `followers`: what the node of a prefill begins by itself when that is done, so that both are one message."""
 
-    def __init__(self, dispatcher: Dispatcher, on_piece: OnPiece, trace: str = "", hints: RunHints = NO_HINTS) -> None:
+    def __init__(
+        self,
+        dispatcher: Dispatcher,
+        on_piece: OnPiece,
+        trace: str = "",
+        hints: RunHints = NO_HINTS,
+        followers: Mapping[str, Step] = NO_FOLLOWERS,
+        stream: bool = True,
+    ) -> None:
         self._dispatcher = dispatcher
         self._on_piece = on_piece
         self._trace = trace
         self._hints = hints
         self._until_s = None if hints.within_s is None else time.monotonic() + hints.within_s
+        self._followers = followers
+        self._stream = stream
+        self._begun: dict[KvHandle, Begun] = {}
         self._caches: dict[KvHandle, _Cache] = {}
         self._replies: dict[_Visit, _Reply] = {}
         self._sounds: dict[_Visit, int] = {}  # pieces of speech that were told
@@ -89,6 +104,9 @@ class Calls:
 
     async def release(self) -> None:
         """Caches of a run that failed."""
+        for handle, begun in self._begun.items():
+            if (node := self._dispatcher.at(handle.address)) is not None:
+                await node.client.give_up(begun)
         for handle in self._caches:
             if (node := self._dispatcher.at(handle.address)) is not None:
                 await node.client.release(handle.sequence)
@@ -118,7 +136,9 @@ class Calls:
         tally.waiting += 1
         began_s = time.monotonic()
         try:
-            result = await self._ask(node, asked, ready, _with_said(ready.step, said), reply)
+            follower = None if goal is not None else self._followers.get(ready.step.name)
+            then = None if follower is None else _with_said(follower, said)
+            result = await self._ask(node, asked, ready, _with_said(ready.step, said), reply, then)
         finally:
             tally.queued_tokens -= request.prompt
             tally.waiting -= 1
@@ -128,6 +148,8 @@ class Calls:
         for value in result.outputs:
             if isinstance(value, KvHandle):
                 self._caches[value] = _Cache(ready, reply, said, goal)
+                if result.begun is not None:
+                    self._begun[value] = result.begun
         return node.client, result
 
     async def _transfer(self, ready: Ready, handle: KvHandle, asked: "_Asked") -> tuple[NodeClient, CallResult]:
@@ -151,12 +173,12 @@ class Calls:
         predicted_s = node.told.s_per_step + node.told.s_per_sequence * (node.tally.running + 1)
         node.tally.running += 1
         reply = None if cache is None else cache.reply
-        before, began_s = 0 if reply is None else len(reply.told), time.monotonic()
+        began_s = time.monotonic()
         try:
             result = await self._ask(node, asked, ready, _with_said(ready.step, said), reply)
         finally:
             node.tally.running -= 1
-        made = 0 if reply is None else len(reply.told) - before
+        made = result.metrics.output_tokens - len(said)
         if made > 0:
             self._dispatcher.learned(node, news=node.decoded(predicted_s, (time.monotonic() - began_s) / made))
         return node.client, result
@@ -194,24 +216,37 @@ class Calls:
         return node.client, result
 
     async def _ask(
-        self, node: LiveNode, asked: "_Asked", ready: Ready, step: Step, reply: _Reply | None = None
+        self,
+        node: LiveNode,
+        asked: "_Asked",
+        ready: Ready,
+        step: Step,
+        reply: _Reply | None = None,
+        then: Step | None = None,
     ) -> CallResult:
         asked.of(node)
         self._dispatcher.retries.called()
-        pieces = 0
+        on_piece, pieces = self._on_piece, 0
 
         def tell(piece: Piece) -> None:
             nonlocal pieces
-            pieces += 1
-            if isinstance(piece, Token) and reply is not None and not _is_news(piece, reply):
-                return
-            if isinstance(piece, bytes) and not self._is_new_sound(ready, pieces):
-                return
-            self._on_piece(ready, piece)
+            if isinstance(piece, Token):
+                if reply is not None and not _is_news(piece, reply):
+                    return
+            else:
+                pieces += 1
+                if not self._is_new_sound(ready, pieces):
+                    return
+            on_piece(ready, piece)
 
         within_s = self._left_s(ready.step)
         try:
-            result = await node.client.call(step, _values(ready), tell, self._trace, within_s)
+            begun = self._begun.pop(handle, None) if (handle := _handle_of(ready)) is not None else None
+            if begun is not None:
+                result = await node.client.join(begun, tell)
+            else:
+                values, trace, stream = _values(ready), self._trace, self._stream
+                result = await node.client.call(step, values, tell, trace, within_s, then=then, stream=stream)
         except OverloadError:
             self._dispatcher.failed(node)
             raise
@@ -339,7 +374,10 @@ def _with_said(step: Step, said: Sequence[int]) -> Step:
 
 
 def _handle_of(ready: Ready) -> KvHandle | None:
-    return next((value for value in ready.inputs if isinstance(value, KvHandle)), None)
+    for value in ready.inputs:
+        if isinstance(value, KvHandle):
+            return value
+    return None
 
 
 def _made_in(result: CallResult) -> KvHandle:

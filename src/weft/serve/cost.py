@@ -17,4 +17,4 @@ def step_usd(deployment: Deployment, record: StepRecord) -> float:
 
 
 def run_usd(deployment: Deployment, record: RequestRecord) -> float:
-    return sum(step_usd(deployment, step) for step in record.steps)
+    return sum([step_usd(deployment, step) for step in record.steps])

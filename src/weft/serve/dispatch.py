@@ -10,7 +10,7 @@ from itertools import count
 
 from weft.core.deployment import Deployment, Pool
 from weft.core.errors import DeploymentError, NodeDiedError, WeftError
-from weft.core.program import Step
+from weft.core.program import Program, Step, StepKind
 from weft.policy.hedging import Hedging
 from weft.policy.pairs import PairRouter, Path
 from weft.policy.prefix_index import AssumedCache, PrefixIndex
@@ -62,6 +62,7 @@ class Dispatcher:
         self._last: dict[str, NodeClient] = {}
         self._joined = asyncio.Event()
         self._pools_of = _pools_of(deployment)
+        self._followers = _followers(deployment.program, self._pools_of)
         for pools in self._pools_of.values():
             self._groups.setdefault(pools, _Group(self._index))
         self._make_pairs()
@@ -134,6 +135,10 @@ class Dispatcher:
     def kv_bytes_per_token(self, step: Step) -> float:
         engines = (self.deployment.pool(pool).engine for pool in self._pools_of.get(step.name, ()))
         return next((engine.kv_bytes_per_token for engine in engines if engine is not None), 0.0)
+
+    def followers(self, program: Program) -> Mapping[str, Step]:
+        """Decodes by the name of the prefill whose node goes on with them by itself; of a program like the plan's."""
+        return self._followers if program is self.deployment.program else _followers(program, self._pools_of)
 
     def hedging(self, step: str) -> Hedging:
         return self._hedging.setdefault(step, Hedging())
@@ -310,6 +315,18 @@ def _pools_of(deployment: Deployment) -> dict[str, Pools]:
     for share in deployment.shares:
         shared.setdefault(share.step, []).append(share.pool)
     return {route.step: tuple(dict.fromkeys((route.pool, *shared.get(route.step, ())))) for route in deployment.routes}
+
+
+def _followers(program: Program, pools_of: Mapping[str, Pools]) -> dict[str, Step]:
+    """Where a decode takes what a prefill gave and the plan has both on the same pools."""
+    found = dict[str, Step]()
+    for block in program.blocks:
+        prefills = {step.outputs: step for step in block.steps if step.kind is StepKind.PREFILL}
+        for step in block.steps:
+            prefill = prefills.get(step.inputs) if step.kind is StepKind.DECODE else None
+            if prefill is not None and pools_of.get(prefill.name) == pools_of.get(step.name):
+                found[prefill.name] = step
+    return found
 
 
 def _unplaced(step: str, pool: str, nodes: Mapping[NodeClient, LiveNode]) -> DeploymentError:

@@ -1,14 +1,13 @@
 """What a live run tells while it goes."""
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from weft.core.metrics import StepRecord
-from weft.runtime.messages import StepMetrics
+from weft.runtime.messages import Ending, StepMetrics, TokenLogprob
 from weft.runtime.values import Value
 
 
-@dataclass(frozen=True, slots=True)
-class StepStarted:
+class StepStarted(Struct, frozen=True):
     step: str
     visit: int
     node: str
@@ -16,16 +15,15 @@ class StepStarted:
     started_s: float
 
 
-@dataclass(frozen=True, slots=True)
-class TokenPiece:
+class TokenPiece(Struct, frozen=True, gc=False):
     step: str
     visit: int
     token: int
     text: str
+    logprobs: tuple[TokenLogprob, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class AudioPiece:
+class AudioPiece(Struct, frozen=True):
     """`wav` is a wav file of its own: one sentence."""
 
     step: str
@@ -33,11 +31,11 @@ class AudioPiece:
     wav: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class StepEnded:
+class StepEnded(Struct, frozen=True):
     record: StepRecord
     metrics: StepMetrics
     outputs: tuple[Value, ...]
+    ending: Ending | None = None
 
 
 RunEvent = StepStarted | TokenPiece | AudioPiece | StepEnded

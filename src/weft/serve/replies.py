@@ -17,6 +17,13 @@ def reply_steps(program: Program) -> frozenset[str]:
     return frozenset(name for block in program.blocks for name in _returned_call(block))
 
 
+def reply_limits(program: Program) -> Mapping[str, int | None]:
+    """Of these steps, the most tokens that their reply may have."""
+    names = reply_steps(program)
+    told = {step.name: step.attributes.get("max_tokens") for step in program.steps if step.name in names}
+    return {name: None if limit is None else int(limit) for name, limit in told.items()}
+
+
 def on_terms(deployment: Deployment, terms: Terms) -> Deployment:
     """The same with `terms` above the attributes of the reply's steps."""
     if not terms:

@@ -1,15 +1,14 @@
 """Driving one agent run on live nodes: policy.AgentRun says what is ready, the plan's routes say where it runs."""
 
 import asyncio
-import secrets
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import Protocol, cast
 
 from weft.core.deployment import Deployment
 from weft.core.metrics import RequestRecord, StepRecord
-from weft.core.program import StepKind
+from weft.core.program import Program, StepKind
 from weft.policy.agent_run import AgentRun, Completed, Ready
 from weft.runtime.client import CallResult, NodeClient
 from weft.runtime.messages import StepMetrics, Token
@@ -18,10 +17,28 @@ from weft.serve.calls import Calls
 from weft.serve.dispatch import Dispatcher
 from weft.serve.events import AudioPiece, RunEvent, StepEnded, StepStarted, TokenPiece
 from weft.serve.hints import NO_HINTS, RunHints
+from weft.serve.ids import fresh
 
 OnEvent = Callable[[RunEvent], None]
 AskPerson = Callable[[str, Value], Awaitable[Value]]
 """A step that waits for a person, and what it shows → what the person makes of it."""
+
+
+class StepLog(Protocol):
+    """What makes a run durable (serve/runs)."""
+
+    @property
+    def done(self) -> Sequence[Completed]:
+        """Steps that have run before, and are not run again."""
+        ...
+
+    async def starting(self, ready: Ready) -> None:
+        """The step runs once this returns."""
+        ...
+
+    async def ended(self, completed: Completed, values: tuple[Value, ...], record: StepRecord) -> None:
+        """What rests on the step runs once this returns."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,42 +58,52 @@ async def run_agent(
     ask: AskPerson | None = None,
     *,
     hints: RunHints = NO_HINTS,
+    steps: StepLog | None = None,
+    stream: bool = True,
 ) -> RunOutcome:
     """Runs the agent once. Independent ready steps run side by side. What a node has under way when it dies goes on at
     another that can do it; without one the run fails at once, with the node's name. A Dispatcher remembers from run to
-    run; nodes alone get one for this run. `ask` answers its interrupts; without it the first one fails the run."""
+    run; nodes alone get one for this run. `ask` answers its interrupts; without it the first one fails the run.
+    With `steps` it goes on where it was, and logs what it does. Without `stream` no tokens are told."""
     dispatcher = clients if isinstance(clients, Dispatcher) else Dispatcher(deployment, clients.values())
-    return await _LiveRun(deployment, dispatcher, inputs, on_event, ask, hints).finish()
+    live = _LiveRun(deployment.program, inputs, on_event, ask, steps)
+    trace = f"00-{fresh()}-{fresh()[:16]}-01"  # the steps of a run are one trace
+    return await live.finish(
+        Calls(dispatcher, live.tell, trace, hints, dispatcher.followers(deployment.program), stream)
+    )
 
 
 class _LiveRun:
     def __init__(
         self,
-        deployment: Deployment,
-        dispatcher: Dispatcher,
+        program: Program,
         inputs: Mapping[str, Value],
         on_event: OnEvent,
         ask: AskPerson | None,
-        hints: RunHints,
+        steps: StepLog | None,
     ) -> None:
-        self._agent = deployment.program.name
+        self._agent = program.name
         self._on_event = on_event
         self._ask = ask
-        self._run = AgentRun(deployment.program, inputs)
-        trace = f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-01"  # the steps of a run are one trace
-        self._calls = Calls(dispatcher, self._tell, trace, hints)
+        self._steps = steps
+        self._run, self._first = AgentRun.resume(program, inputs, steps.done if steps else ())
         self._tasks: set[asyncio.Task[Completed]] = set()
         self._records: list[StepRecord] = []
         self._late_s: dict[str, float] = {}
-        self._first_s: dict[tuple[str, int], float] = {}
+        self._first_s: dict[Ready, float] = {}
         self._began_s = time.monotonic()
 
-    async def finish(self) -> RunOutcome:
+    async def finish(self, calls: Calls) -> RunOutcome:
+        self._calls = calls
         try:
-            self._start(self._run.start())
+            ready = self._first
             while self._run.result is None:
-                for completed in await self._next_completions():
-                    self._start(self._run.complete(completed))
+                if len(ready) == 1 and not self._tasks:  # alone: it needs no task of its own
+                    ready = self._run.complete(await self._run_step(ready[0]))
+                    continue
+                self._start(ready)
+                completions = await self._next_completions()
+                ready = [step for completed in completions for step in self._run.complete(completed)]
         except BaseException:
             await self._clean_up()
             raise
@@ -92,6 +119,8 @@ class _LiveRun:
 
     async def _run_step(self, ready: Ready) -> Completed:
         step = ready.step
+        if self._steps is not None:
+            await self._steps.starting(ready)
         if step.kind is StepKind.INTERRUPT and self._ask is not None:
             return await self._interrupt(ready, self._ask)
         started_s = list[float]()
@@ -103,28 +132,35 @@ class _LiveRun:
                 self._on_event(told)
 
         client, result = await self._calls.run(ready, on_start)
-        self._record(ready, client, result, started_s[0], self._first_s.get((step.name, ready.visit)))
-        return Completed(step.name, ready.visit, result.outputs)
+        record = self._record(ready, client, result, started_s[0], self._first_s.get(ready))
+        return await self._logged(ready, result, record)
 
     async def _interrupt(self, ready: Ready, ask: AskPerson) -> Completed:
         step, started_s = ready.step, self._now_s()
         client = await self._calls.place(step)
         self._on_event(StepStarted(step.name, ready.visit, client.name, client.info.device, started_s))
         answer = await ask(step.name, cast("tuple[Value, ...]", ready.inputs)[0])
-        self._record(ready, client, CallResult((answer,), StepMetrics()), started_s, None)
-        return Completed(step.name, ready.visit, (answer,))
+        result = CallResult((answer,), StepMetrics())
+        return await self._logged(ready, result, self._record(ready, client, result, started_s, None))
 
-    def _tell(self, ready: Ready, piece: Token | bytes) -> None:
+    async def _logged(self, ready: Ready, result: CallResult, record: StepRecord) -> Completed:
+        completed = Completed(ready.step.name, ready.visit, result.outputs)
+        if self._steps is not None:
+            await self._steps.ended(completed, result.outputs, record)
+        return completed
+
+    def tell(self, ready: Ready, piece: Token | bytes) -> None:
         step, visit = ready.step.name, ready.visit
-        self._first_s.setdefault((step, visit), self._now_s())
+        if ready not in self._first_s:
+            self._first_s[ready] = self._now_s()
         if isinstance(piece, Token):
-            self._on_event(TokenPiece(step, visit, piece.token, piece.text))
+            self._on_event(TokenPiece(step, visit, piece.token, piece.text, piece.logprobs))
         else:
             self._on_event(AudioPiece(step, visit, piece))
 
     def _record(
         self, ready: Ready, client: NodeClient, result: CallResult, started_s: float, first_output_s: float | None
-    ) -> None:
+    ) -> StepRecord:
         metrics, name = result.metrics, ready.step.name
         record = StepRecord(
             step=name,
@@ -142,7 +178,8 @@ class _LiveRun:
         self._records.append(record)
         if metrics.late_s > 0:
             self._late_s[name] = self._late_s.get(name, 0.0) + metrics.late_s
-        self._on_event(StepEnded(record, metrics, result.outputs))
+        self._on_event(StepEnded(record, metrics, result.outputs, result.ending))
+        return record
 
     async def _clean_up(self) -> None:
         """A run that failed leaves no step running and no KV behind on the nodes that live."""

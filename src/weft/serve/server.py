@@ -1,21 +1,20 @@
-"""The HTTP server around the application: listens, and ends without losing a run."""
+"""Where the application is served: listens, and ends without losing a run."""
 
 import asyncio
 import contextlib
+import gc
 import ipaddress
+import resource
 import socket
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 
-from granian.constants import HTTPModes, Interfaces
-from granian.server.embed import Server
-
 from weft.core.errors import InputError
 from weft.serve.api.app import App
 from weft.serve.api.keys import Keys
+from weft.serve.door import Door
 
-BACKLOG = 1024
-STARTED_S = 10.0
+BACKLOG = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +49,7 @@ class Address:
 
 def check_open(address: Address, keys: Keys) -> None:
     """Raises InputError where everybody could call from other machines."""
-    if not address.loopback and not keys.names:
+    if not address.loopback and not keys.callers:
         raise InputError(
             subject=f"--host {address.host}",
             problem="other machines can reach it, and there are no API keys",
@@ -61,33 +60,30 @@ def check_open(address: Address, keys: Keys) -> None:
 @contextlib.asynccontextmanager
 async def listening(app: App, address: Address, grace_s: float) -> AsyncGenerator[None]:
     """Inside, `app` answers at `address`. On the way out new runs are refused, those under way get `grace_s`."""
-    server = Server(
-        app, address.host, address.port, interface=Interfaces.ASGINL, http=HTTPModes.http1, websockets=False,
-        backlog=BACKLOG, log_enabled=False,
-    )  # fmt: skip
-    serving = asyncio.create_task(server.serve())
+    _allow_many_sockets()
+    gc.collect()
+    gc.freeze()  # what is loaded by now stays: looking it through again and again costs milliseconds each time
+    door = Door(app, app.limits)
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(door.protocol, address.host, address.port, backlog=BACKLOG)
     try:
-        await _answering(address, serving)
         yield
         app.draining = True
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(grace_s):
                 while app.agents.running:
                     await asyncio.sleep(0.05)
+        door.close()
+        await asyncio.sleep(0)  # what is written has left when the loop turns
     finally:
-        server.stop()
-        await asyncio.wait({serving}, timeout=STARTED_S)
-        serving.cancel()
+        gc.unfreeze()
+        server.close()
+        door.abort()
+        await server.wait_closed()
 
 
-async def _answering(address: Address, serving: "asyncio.Task[None]") -> None:
-    async with asyncio.timeout(STARTED_S):
-        while True:
-            if serving.done():
-                serving.result()
-                raise InputError(subject=address.url, problem="the server ended at once", way_out="see its log")
-            with contextlib.suppress(OSError):
-                _, writer = await asyncio.open_connection(address.host, address.port)
-                writer.close()
-                return
-            await asyncio.sleep(0.01)
+def _allow_many_sockets() -> None:
+    """As many as this user may have: the usual 1,024 is a limit of old programs, not of the system."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

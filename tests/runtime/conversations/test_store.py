@@ -1,15 +1,11 @@
 """What agents remember: the same on SQLite and on PostgreSQL, within quotas, and there after a kill."""
 
 import json
-import os
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -20,54 +16,11 @@ from weft.core.errors import CacheError, CapacityError, InputError, QuotaError
 from weft.core.message import Message
 from weft.runtime.conversations.database import Database
 from weft.runtime.conversations.opening import open_conversations
-from weft.runtime.conversations.postgres import PostgresDatabase
 from weft.runtime.conversations.sqlite import SqliteDatabase
 from weft.runtime.conversations.store import ConversationStore, Episode, StoreConfig
 
 HELLO = (Message("user", "hello"), Message("assistant", 'hi "there"\n\x00\ud800 é'))
 SMALL = StoreConfig(quota_bytes=1000, quotas_bytes={"rich": 10_000}, message_bytes=300)
-
-
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[str]:
-    """The URL of a server of our own, where one is installed. It runs as postgres, whom pytest's folders keep out."""
-    if shutil.which("initdb") is None or shutil.which("postgres") is None:
-        pytest.skip("needs a PostgreSQL server")
-    user = "postgres" if os.geteuid() == 0 else None
-    with tempfile.TemporaryDirectory(prefix="weft-pg-") as root:
-        if user:
-            shutil.chown(root, user)
-        made = ["initdb", "-D", f"{root}/data", "-U", "weft", "-A", "trust", "--no-sync", "-E", "UTF8"]
-        subprocess.run(made, check=True, capture_output=True, user=user, cwd=root)
-        command = ["postgres", "-D", f"{root}/data", "-k", root, "-c", "listen_addresses=", "-c", "fsync=off"]
-        with subprocess.Popen(command, stderr=subprocess.DEVNULL, user=user, cwd=root) as server:
-            url = f"postgresql://weft@/postgres?host={root}"
-            for _ in range(200):
-                try:
-                    PostgresDatabase(url).close()
-                    break
-                except CacheError:
-                    time.sleep(0.05)
-            yield url
-            server.send_signal(signal.SIGINT)
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[], Database]]:
-    """Opens the same database each time."""
-    opened = list[Database]()
-    url = "" if request.param == "sqlite" else request.getfixturevalue("postgres")
-
-    def connect() -> Database:
-        opened.append(PostgresDatabase(url) if url else SqliteDatabase(tmp_path / "memory.db"))
-        return opened[-1]
-
-    if url:
-        for statement in ("DROP SCHEMA public CASCADE", "CREATE SCHEMA public"):
-            connect().transact(lambda run, statement=statement: run(statement, ()))
-    yield connect
-    for each in opened:
-        each.close()
 
 
 def test_what_was_said_is_there_after_opening_again(database: Callable[[], Database]) -> None:

@@ -81,7 +81,11 @@ def ear() -> Deployment:
 
 @pytest.fixture(scope="session")
 def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return checkpoints.chat_model(tmp_path_factory.mktemp("served"))
+    """Its chat template shows the tools that it is offered, and the calls that were made."""
+    folder = checkpoints.chat_model(tmp_path_factory.mktemp("served"))
+    calls = "{% if message.tool_calls %}{{ message.tool_calls | tojson }}{% endif %}<|end|>"
+    taught = checkpoints.CHAT_TEMPLATE.replace("<|end|>", calls) + "{% if tools %}{{ tools | tojson }}{% endif %}"
+    return checkpoints.save_tokenizer(folder, taught)
 
 
 @pytest.fixture(scope="session")

@@ -9,16 +9,17 @@ from weft.runtime.conversations.store import ConversationStore, StoreConfig
 
 
 def open_conversations(address: str, config: StoreConfig | None = None) -> ConversationStore:
-    return ConversationStore(_database(address), config)
+    return ConversationStore(open_database(address, "conversations"), config)
 
 
-def _database(address: str) -> Database:
+def open_database(address: str, holds: str) -> Database:
+    """`holds` says in errors what is kept there."""
     if not address.startswith(("postgresql://", "postgres://")):
-        return SqliteDatabase(Path(address))
+        return SqliteDatabase(Path(address), holds)
     try:
         from weft.runtime.conversations.postgres import PostgresDatabase  # an extra
     except ImportError as error:
         raise MissingProgramError(
-            subject="conversations in PostgreSQL", problem="need psycopg", way_out="pip install 'weft[cache]'"
+            subject=f"{holds} in PostgreSQL", problem="need psycopg", way_out="pip install 'weft[cache]'"
         ) from error
-    return PostgresDatabase(address)
+    return PostgresDatabase(address, holds)

@@ -1,4 +1,4 @@
-"""Conversations in PostgreSQL, by URL, for several nodes. A lost connection is made anew with the next call."""
+"""Conversations or runs in PostgreSQL, by URL, for several nodes. A lost connection is made anew with the next call."""
 
 import threading
 from collections.abc import Callable, Sequence
@@ -13,9 +13,9 @@ CONNECT_S = 5
 
 
 class PostgresDatabase:
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, holds: str = "conversations") -> None:
         self._url = url
-        self._subject = f"conversations in {_without_password(url)}"
+        self._subject = f"{holds} in {_without_password(url)}"
         self._lock = threading.Lock()
         self._connection = self._connect()
 

@@ -1,4 +1,5 @@
-"""Conversations in one SQLite file: a write-ahead log, synced at each commit, so no kill and no power cut loses any."""
+"""Conversations or runs in one SQLite file: a write-ahead log, synced at each commit, so no kill and no power cut loses
+any."""
 
 import sqlite3
 import threading
@@ -16,8 +17,8 @@ BUSY_S = 10.0
 class SqliteDatabase:
     """Several processes may share the file; a writer waits `BUSY_S` at most for another."""
 
-    def __init__(self, path: Path) -> None:
-        self._subject = f"conversations in {path}"
+    def __init__(self, path: Path, holds: str = "conversations") -> None:
+        self._subject = f"{holds} in {path}"
         self._lock = threading.Lock()
         try:
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -73,7 +73,7 @@ class ConversationStore:
 
         The conversation expires `keep_s` after its last append; None: never.
         """
-        _check_names(tenant, conversation)
+        check_names(tenant, conversation)
         rows = [(message.role, _text(message.content)) for message in messages]
         sizes = [self._checked(len(role) + len(content), conversation) for role, content in rows]
         now_s = self._clock()
@@ -112,7 +112,7 @@ class ConversationStore:
 
     def remember(self, tenant: str, episode: Episode) -> None:
         """An episode with the same id is replaced."""
-        _check_names(tenant, episode.id, episode.kind)
+        check_names(tenant, episode.id, episode.kind)
         content = _text(episode.content)
         size = self._checked(len(content) + len(episode.id) + len(episode.kind), episode.id)
 
@@ -224,7 +224,8 @@ def _text(content: str) -> str:
     return json.dumps(content)
 
 
-def _check_names(*names: str) -> None:
+def check_names(*names: str) -> None:
+    """Raises InputError where one cannot be the name of a tenant, conversation or episode."""
     for name in names:
         if not name.isprintable() or len(name.encode(errors="replace")) > MAX_NAME_BYTES:
             raise InputError(

@@ -10,7 +10,7 @@ from typing import Any
 import transformers
 
 from weft.core.errors import CheckpointError, RunError
-from weft.core.message import Message
+from weft.core.message import Called, Message
 from weft.runtime.engines.grammar import Grammars
 from weft.runtime.engines.tool_calls import MARKING, MARKS
 
@@ -48,7 +48,7 @@ class Chat:
                 problem="are not known to this model's chat template",
                 way_out="use a model that was trained to call tools, or ask without",
             )
-        conversation = [{"role": message.role, "content": message.content} for message in messages]
+        conversation = [_as_template_takes(message) for message in messages]
         text = self._tokenizer.apply_chat_template(
             conversation, tools=[*tools] or None, tokenize=False, add_generation_prompt=True
         )
@@ -112,6 +112,26 @@ class TextStream:
         piece = after[len(before) :]
         self.text += piece
         return piece
+
+
+def _as_template_takes(message: Message) -> dict[str, Any]:
+    told: dict[str, Any] = {"role": message.role, "content": message.content}
+    if message.calls:
+        told["tool_calls"] = [
+            {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": _arguments(call)}}
+            for call in message.calls
+        ]
+    if message.call_id:
+        told["tool_call_id"] = message.call_id
+    return told
+
+
+def _arguments(call: Called) -> Any:
+    """Templates write them as JSON: of a text that is none they make a JSON string."""
+    try:
+        return json.loads(call.arguments)
+    except ValueError:
+        return call.arguments
 
 
 def _tokenizer_class(directory: Path) -> Any:

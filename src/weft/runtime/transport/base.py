@@ -24,12 +24,31 @@ class Frame:
         return memoryview(b"".join(self.payload))
 
 
+OnFrame = Callable[[Frame], None]
+OnEnd = Callable[[Exception], None]
+
+
 class Connection(Protocol):
-    """Either side may send from several tasks; one task receives. A cancelled `receive` ends the connection."""
+    """Either side may send from several tasks. Frames are asked for by one task (`receive`) or, from one moment on,
+    given to a function."""
 
     async def send(self, frame: Frame) -> None:
         """Waits while the peer is behind. ConnectionError when the peer has gone."""
         ...
+
+    def write(self, frame: Frame) -> None:
+        """The same for a frame without a large payload, and without waiting."""
+        ...
+
+    def deliver_to(self, on_frame: OnFrame, on_end: OnEnd) -> None:
+        """Each frame as it arrives, without the way over a task; once, when nothing more will come, why."""
+        ...
+
+    def hold(self) -> None:
+        """No more frames until `let_go`: whoever takes them is behind."""
+        ...
+
+    def let_go(self) -> None: ...
 
     async def receive(self) -> Frame:
         """ConnectionError when the peer has gone; WireError when it sent something malformed."""

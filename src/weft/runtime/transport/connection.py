@@ -3,18 +3,21 @@
 import asyncio
 import contextlib
 import hmac
+import os
 import secrets
 import socket
 from asyncio.trsock import TransportSocket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar, cast
 
 from weft.core.errors import WireError
 from weft.runtime.transport import framing
-from weft.runtime.transport.base import Buffer, Frame
+from weft.runtime.transport.base import Buffer, Frame, OnEnd, OnFrame
 from weft.runtime.transport.buffers import BufferPool
 from weft.runtime.transport.bulk import BULK_BYTES, Bulk
+from weft.runtime.transport.frame_reader import Arrived, FrameReader
+from weft.runtime.transport.inbox import Inbox
 
 CHALLENGE_BYTES = PROOF_BYTES = 32
 T = TypeVar("T")
@@ -33,25 +36,29 @@ CLIENT, SERVER = Role(b"client", b"server"), Role(b"server", b"client")
 
 
 class FramedConnection(asyncio.BufferedProtocol):
-    """Reads exactly what is asked for, straight into the buffer that the frame will keep."""
+    """While it is proven, exactly what is asked for is read; from the first frame on, whatever comes."""
 
-    def __init__(self, pool: BufferPool, on_made: "Callable[[FramedConnection], None] | None" = None) -> None:
+    def __init__(
+        self, pool: BufferPool, first_bytes: int, on_made: "Callable[[FramedConnection], None] | None" = None
+    ) -> None:
+        """`first_bytes` is what the first `read` will ask for: a loop may read as soon as there is a connection."""
         self.bulk: Bulk | None = None
         self.bulk_keys: tuple[bytes, ...] = ()
         self._pool = pool
         self._on_made = on_made
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
-        self._buffer = memoryview(b"")
-        self._filled = 0
-        self._full: asyncio.Future[None] | None = None
+        self._full: asyncio.Future[None] | None = self._expect(first_bytes)
         self._may_write = asyncio.Event()
         self._may_write.set()
         self._lost = False
         self._closed = self._loop.create_future()
         self._sending = asyncio.Lock()  # of bulk payloads
-        self._sends: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
         self._incoming, self._outgoing = framing.Sealer(b""), framing.Sealer(b"")
+        self._reader: FrameReader | None = None
+        self._inbox = Inbox()
+        self._collecting = False
 
     @property
     def bare_socket(self) -> TransportSocket:
@@ -59,28 +66,36 @@ class FramedConnection(asyncio.BufferedProtocol):
         return self._transport.get_extra_info("socket")
 
     async def send(self, frame: Frame) -> None:
-        size = sum(len(part) for part in frame.payload)
+        size = sum(map(len, frame.payload)) if frame.payload else 0
         if self.bulk is not None and BULK_BYTES <= size <= framing.MAX_PAYLOAD_BYTES:
             # not cancelled with its waiter: half a payload would make nonsense of what comes after it
-            sending = asyncio.create_task(self._send_bulk(self.bulk, frame, size))
-            self._sends.add(sending)
-            sending.add_done_callback(self._sends.discard)
-            await asyncio.shield(sending)
+            await asyncio.shield(self._spawn(self._send_bulk(self.bulk, frame, size)))
         else:
-            self.write(*framing.encode(frame, self._outgoing))
-            await self._may_write.wait()
+            self.write(frame)
+            if not self._may_write.is_set():
+                await self._may_write.wait()
+
+    def write(self, frame: Frame) -> None:
+        """All of a frame at once, so that frames of several tasks do not mix."""
+        self.write_bytes(*framing.encode(frame, self._outgoing))
+
+    def deliver_to(self, on_frame: OnFrame, on_end: OnEnd) -> None:
+        self._inbox.deliver_to(on_frame, on_end)
+        self._go_on()
+
+    def hold(self) -> None:
+        self._inbox.hold()
+
+    def let_go(self) -> None:
+        self._inbox.let_go()
+        self._go_on()
 
     async def receive(self) -> Frame:
-        prefix = await self.read(framing.PREFIX_BYTES)
-        header_bytes, ticket_bytes, payload_bytes = framing.read_prefix(prefix)
-        within = 0 if ticket_bytes else payload_bytes
-        body = await self.read(ticket_bytes + header_bytes + within)
-        framing.check(prefix, body, self._incoming)
-        ticket, header, payload = _split(body, ticket_bytes, header_bytes)
-        message = framing.messages.decode(header)
-        if ticket_bytes:
-            payload = await self._collect(ticket, payload_bytes)
-        return Frame(message, (payload,))
+        self._go_on()
+        try:
+            return await self._inbox.get()
+        finally:
+            self._go_on()
 
     async def close(self) -> None:
         if self.bulk is not None:
@@ -90,7 +105,7 @@ class FramedConnection(asyncio.BufferedProtocol):
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(asyncio.shield(self._closed), CLOSE_GRACE_S)
             self._transport.abort()
-        await asyncio.gather(*self._sends, return_exceptions=True)
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def abort(self) -> None:
         if self._transport is not None:
@@ -100,9 +115,9 @@ class FramedConnection(asyncio.BufferedProtocol):
         """Both sides send a challenge, then the proof over both and the greeting: none can be replayed or mirrored.
         What comes after has keys that only these two challenges give."""
         own = secrets.token_bytes(CHALLENGE_BYTES)
-        self.write(own)
+        self.write_bytes(own)
         peers = bytes(await self.read(CHALLENGE_BYTES))
-        self.write(_keyed(secret, b"proof " + role.own, greeting, own, peers))
+        self.write_bytes(_keyed(secret, b"proof " + role.own, greeting, own, peers))
         expected = _keyed(secret, b"proof " + role.peer, greeting, peers, own)
         if not hmac.compare_digest(expected, await self.read(PROOF_BYTES)):
             raise WireError(
@@ -115,49 +130,93 @@ class FramedConnection(asyncio.BufferedProtocol):
         self._outgoing = framing.Sealer(_keyed(secret, b"frames " + role.own, greeting, own, peers))
         self._incoming = framing.Sealer(_keyed(secret, b"frames " + role.peer, greeting, peers, own))
 
-    def write(self, *parts: Buffer) -> None:
-        """Bytes as they are. All at once, so that frames of several tasks do not mix."""
+    def write_bytes(self, *parts: Buffer) -> None:
+        """As they are."""
         if self._lost or self._transport is None:
             raise ConnectionResetError("the peer has gone")
         for part in parts:
             self._transport.write(part)
 
     async def read(self, size: int) -> memoryview:
+        """Before the first frame."""
         if self._lost or self._transport is None:
             raise ConnectionResetError("the peer has gone")
-        self._buffer, self._filled = self._pool.lend(size), 0
-        whole = self._buffer
-        self._full = self._loop.create_future()
-        self._transport.resume_reading()
+        if self._full is None:
+            self._full = self._expect(size)
+            self._transport.resume_reading()
         try:
             await self._full
-        finally:  # whoever asked keeps the buffer, as long as it needs it; an error keeps the frames that it passed
-            self._buffer, self._full = memoryview(b""), None
-        return whole
+        finally:
+            self._full = None
+        return self._exact
+
+    def _expect(self, size: int) -> "asyncio.Future[None]":
+        self._exact, self._filled = memoryview(bytearray(size)), 0
+        return self._loop.create_future()
 
     def detach(self) -> socket.socket:
         """The bare socket. Nothing that the peer sent after its proof is lost: nothing was read ahead."""
         assert self._transport is not None
-        bare = self.bare_socket.dup()
+        bare = socket.socket(fileno=os.dup(self.bare_socket.fileno()))
+        bare.setblocking(False)
         self._transport.abort()
         return bare
+
+    def _go_on(self) -> None:
+        """Takes in what is there, as far as the inbox has room; reads more only then."""
+        if self._lost or self._transport is None:
+            return
+        if self._reader is None:
+            self._reader = FrameReader(self._pool, self._incoming)
+        if self._take_frames(self._reader):
+            self._transport.resume_reading()
+        else:
+            self._transport.pause_reading()
+
+    def _take_frames(self, reader: FrameReader) -> bool:
+        """Whether there is room for more."""
+        while not self._collecting and not self._inbox.full:
+            try:
+                arrived = reader.next()
+            except WireError as error:
+                self._inbox.end(error)
+                return False
+            if arrived is None:
+                return True
+            if arrived.ticket:
+                self._collecting = True
+                self._spawn(self._collect(arrived))
+            else:
+                self._inbox.put(Frame(arrived.message, (arrived.payload,)))
+        return False
+
+    async def _collect(self, arrived: Arrived) -> None:
+        """A payload that came beside its frame; what follows waits for it."""
+        try:
+            if self.bulk is None:
+                raise _nothing_beside()
+            payload = await self._ending_on_failure(self.bulk.collect(memoryview(arrived.ticket), arrived.beside_bytes))
+        except (WireError, ConnectionError) as error:
+            self._inbox.end(error)
+            return
+        self._collecting = False
+        self._inbox.put(Frame(arrived.message, (payload,)))
+        del payload, arrived  # it is the receiver's now
+        self._go_on()
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
 
     async def _send_bulk(self, bulk: Bulk, frame: Frame, size: int) -> None:
         async with self._sending:
             ticket = await bulk.prepare(frame.payload, size)
-            self.write(*framing.encode(frame, self._outgoing, ticket or b""))
+            self.write_bytes(*framing.encode(frame, self._outgoing, ticket or b""))
             await self._may_write.wait()
             if ticket is not None:
                 await self._ending_on_failure(bulk.deliver(frame.payload, size))
-
-    async def _collect(self, ticket: memoryview, size: int) -> memoryview:
-        if self.bulk is None:
-            raise WireError(
-                subject="frame",
-                problem="tells of a payload beside it, where there is no way for one",
-                way_out="send it within",
-            )
-        return await self._ending_on_failure(self.bulk.collect(ticket, size))
 
     async def _ending_on_failure(self, moving: Awaitable[T]) -> T:
         """Half a payload cannot be mended: the connection ends."""
@@ -171,22 +230,26 @@ class FramedConnection(asyncio.BufferedProtocol):
     # what asyncio calls
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's is no subclass of it
         if self.bare_socket.family != socket.AF_UNIX:
             self.bare_socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        transport.pause_reading()  # until someone reads
         if self._on_made is not None:
             self._on_made(self)
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        return self._buffer[self._filled :]
+        return self._exact[self._filled :] if self._reader is None else self._reader.buffer()
 
     def buffer_updated(self, nbytes: int) -> None:
+        assert self._transport is not None
+        if self._reader is not None:
+            self._reader.took(nbytes)
+            if not self._take_frames(self._reader):
+                self._transport.pause_reading()
+            return
         self._filled += nbytes
-        if self._filled == len(self._buffer) and self._transport is not None and self._full is not None:
+        if self._filled == len(self._exact):
             self._transport.pause_reading()
-            if not self._full.done():
+            if self._full is not None and not self._full.done():
                 self._full.set_result(None)
 
     def pause_writing(self) -> None:
@@ -202,14 +265,16 @@ class FramedConnection(asyncio.BufferedProtocol):
             self.bulk.close()
         if self._full is not None and not self._full.done():
             self._full.set_exception(ConnectionResetError("the peer has gone"))
+        if not self._collecting:  # else what was sent before the end still arrives
+            self._inbox.end(ConnectionResetError("the peer has gone"))
         if not self._closed.done():
             self._closed.set_result(None)
 
 
-def _split(body: memoryview, ticket_bytes: int, header_bytes: int) -> tuple[memoryview, memoryview, memoryview]:
-    end = ticket_bytes + header_bytes
-    return body[:ticket_bytes], body[ticket_bytes:end], body[end:]
+def _nothing_beside() -> WireError:
+    problem = "tells of a payload beside it, where there is no way for one"
+    return WireError(subject="frame", problem=problem, way_out="send it within")
 
 
 def _keyed(secret: bytes, purpose: bytes, greeting: bytes, first: bytes, second: bytes) -> bytes:
-    return hmac.digest(secret, b"weft 2 " + purpose + greeting + first + second, "sha256")
+    return hmac.digest(secret, b"weft 3 " + purpose + greeting + first + second, "sha256")

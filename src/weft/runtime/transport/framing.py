@@ -2,14 +2,15 @@
 
     header_size u32 | ticket_size u32 | payload_size u64 | mac 16 bytes | ticket | msgpack header | payload
 
-The MAC is the first half of HMAC-SHA256 over the frame's number, its sizes, and all that follows, with a key that only
-this connection and this direction have: a frame that was changed, left out, repeated or moved is refused. A payload
-that travels beside the frame (`ticket_size` > 0, transport/bulk.py) is not in the MAC.
+The MAC is keyed BLAKE2b over the frame's number, its sizes, and all that follows, with a key that only this connection
+and this direction have: a frame that was changed, left out, repeated or moved is refused. A payload that travels
+beside the frame (`ticket_size` > 0, transport/bulk.py) is not in the MAC.
 """
 
 import hmac
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterable
+from hashlib import blake2b
 
 from weft.core.errors import WireError
 from weft.runtime import messages
@@ -21,6 +22,7 @@ PREFIX_BYTES = SIZES.size + MAC_BYTES
 MAX_HEADER_BYTES = 4 * 1024**2
 MAX_TICKET_BYTES = 64 * 1024
 MAX_PAYLOAD_BYTES = 1024**3
+_COUNT = struct.Struct("<Q")
 
 
 class Sealer:
@@ -30,23 +32,24 @@ class Sealer:
         self._key = key
         self._count = 0
 
-    def mac(self, sizes: Buffer, parts: Sequence[Buffer]) -> bytes:
+    def mac(self, sizes: Buffer, parts: Iterable[Buffer]) -> bytes:
         """Of the next frame."""
-        digest = hmac.new(self._key, struct.pack("<Q", self._count), "sha256")
+        digest = blake2b(_COUNT.pack(self._count), key=self._key, digest_size=MAC_BYTES)
         self._count += 1
-        for part in (sizes, *parts):
+        digest.update(sizes)
+        for part in parts:
             digest.update(part)
-        return digest.digest()[:MAC_BYTES]
+        return digest.digest()
 
 
 def encode(frame: Frame, sealer: Sealer, ticket: bytes = b"") -> tuple[Buffer, ...]:
     """Buffers to be written one after the other; the payload is not copied, and left out where there is a ticket."""
     header = messages.encode(frame.message)
-    payload_bytes = sum(len(part) for part in frame.payload)
+    payload_bytes = sum(map(len, frame.payload)) if frame.payload else 0
     _check_sizes(len(header), len(ticket), payload_bytes)
     sizes = SIZES.pack(len(header), len(ticket), payload_bytes)
     payload = () if ticket else frame.payload
-    mac = sealer.mac(sizes, (ticket, header, *payload))
+    mac = sealer.mac(sizes, (ticket, header, *payload) if ticket else (header, *payload))
     return (sizes + mac + ticket + header, *payload)
 
 
@@ -59,8 +62,8 @@ def read_prefix(prefix: Buffer) -> tuple[int, int, int]:
 
 def check(prefix: Buffer, body: memoryview, sealer: Sealer) -> None:
     """`body` is what followed the prefix; refused before it reaches a parser."""
-    expected = sealer.mac(memoryview(prefix)[: SIZES.size], (body,))
-    if not hmac.compare_digest(expected, memoryview(prefix)[SIZES.size :]):
+    view = memoryview(prefix)
+    if not hmac.compare_digest(sealer.mac(view[: SIZES.size], (body,)), view[SIZES.size : PREFIX_BYTES]):
         raise WireError(
             subject="frame",
             problem="is not the next one that this peer sent: changed, repeated or out of order",
@@ -69,10 +72,11 @@ def check(prefix: Buffer, body: memoryview, sealer: Sealer) -> None:
 
 
 def _check_sizes(header_bytes: int, ticket_bytes: int, payload_bytes: int) -> None:
+    if 0 < header_bytes <= MAX_HEADER_BYTES and ticket_bytes <= MAX_TICKET_BYTES and payload_bytes <= MAX_PAYLOAD_BYTES:
+        return
     sizes, limits = (header_bytes, ticket_bytes, payload_bytes), (MAX_HEADER_BYTES, MAX_TICKET_BYTES, MAX_PAYLOAD_BYTES)
-    if header_bytes == 0 or any(size > limit for size, limit in zip(sizes, limits, strict=True)):
-        raise WireError(
-            subject="frame",
-            problem=f"has {' + '.join(map(str, sizes))} bytes, allowed {' + '.join(map(str, limits))}",
-            way_out="send less at once; or the peer does not speak this protocol",
-        )
+    raise WireError(
+        subject="frame",
+        problem=f"has {' + '.join(map(str, sizes))} bytes, allowed {' + '.join(map(str, limits))}",
+        way_out="send less at once; or the peer does not speak this protocol",
+    )

@@ -12,14 +12,14 @@ from weft.core.errors import WireError
 from weft.runtime.transport.base import OnConnection
 from weft.runtime.transport.buffers import BufferPool
 from weft.runtime.transport.bulk import Bulk
-from weft.runtime.transport.connection import CLIENT, SERVER, FramedConnection
+from weft.runtime.transport.connection import CHALLENGE_BYTES, CLIENT, SERVER, FramedConnection
 
 MIN_SECRET_BYTES = 32
 HANDSHAKE_TIMEOUT_S = 5.0
 MAX_PEERS = 1024
 GREETING = struct.Struct("<8s16sBB")
 """Magic; the connection's name; how many sockets it has beside it; which of them this is (0: the connection itself)."""
-MAGIC = b"weft  2\n"
+MAGIC = b"weft  3\n"
 MAX_BESIDE = 16
 
 MakeBulk = Callable[[list[socket.socket], FramedConnection], Bulk]
@@ -57,9 +57,9 @@ async def dial(secret: bytes, pool: BufferPool, beside: int, make_bulk: MakeBulk
 
 
 async def _dial_one(secret: bytes, pool: BufferPool, greeting: bytes, connect: Dial) -> FramedConnection:
-    connection = await connect(lambda: FramedConnection(pool))
+    connection = await connect(lambda: FramedConnection(pool, CHALLENGE_BYTES))
     async with _closing_on_failure(connection):
-        connection.write(greeting)
+        connection.write_bytes(greeting)
         await asyncio.wait_for(connection.prove(secret, greeting, CLIENT), HANDSHAKE_TIMEOUT_S)
     return connection
 
@@ -77,7 +77,7 @@ class Acceptor:
         self._awaited: dict[bytes, list[asyncio.Future[socket.socket]]] = {}
 
     def protocol(self) -> FramedConnection:
-        return FramedConnection(self._pool, self._accept)
+        return FramedConnection(self._pool, GREETING.size, self._accept)
 
     async def close(self) -> None:
         self._closing = True

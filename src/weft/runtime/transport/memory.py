@@ -1,63 +1,47 @@
-"""The in-process transport: one queue in each direction. Frames pass as they are."""
+"""The in-process transport: one inbox at each end. Frames pass as they are."""
 
 import asyncio
 import itertools
-from collections import deque
 
-from weft.runtime.transport.base import Frame, OnConnection
-
-FRAMES_IN_FLIGHT = 16
-
-
-class _Pipe:
-    """One direction: a bounded queue that can end."""
-
-    def __init__(self) -> None:
-        self._frames: deque[Frame] = deque()
-        self._changed = asyncio.Condition()
-        self._ended = False
-
-    async def put(self, frame: Frame) -> None:
-        async with self._changed:
-            await self._changed.wait_for(lambda: self._ended or len(self._frames) < FRAMES_IN_FLIGHT)
-            if self._ended:
-                raise ConnectionResetError("the peer has closed the connection")
-            self._frames.append(frame)
-            self._changed.notify_all()
-
-    async def get(self) -> Frame:
-        """What was sent before the end still arrives."""
-        async with self._changed:
-            await self._changed.wait_for(lambda: self._ended or len(self._frames) > 0)
-            if not self._frames:
-                raise ConnectionResetError("the peer has closed the connection")
-            self._changed.notify_all()
-            return self._frames.popleft()
-
-    async def end(self) -> None:
-        async with self._changed:
-            self._ended = True
-            self._changed.notify_all()
+from weft.runtime.transport.base import Frame, OnConnection, OnEnd, OnFrame
+from weft.runtime.transport.inbox import Inbox
 
 
 class MemoryConnection:
-    def __init__(self, incoming: _Pipe, outgoing: _Pipe) -> None:
-        self._incoming = incoming
-        self._outgoing = outgoing
+    def __init__(self, own: Inbox, peer: Inbox) -> None:
+        self._own = own
+        self._peer = peer
 
     async def send(self, frame: Frame) -> None:
-        await self._outgoing.put(frame)
+        await self._peer.room()
+        self.write(frame)
+
+    def write(self, frame: Frame) -> None:
+        if self._peer.ended:
+            raise ConnectionResetError("the peer has closed the connection")
+        # as from a socket: not on the sender's stack
+        asyncio.get_running_loop().call_soon(self._peer.put, frame) if self._peer.pushes else self._peer.put(frame)
+
+    def deliver_to(self, on_frame: OnFrame, on_end: OnEnd) -> None:
+        self._own.deliver_to(on_frame, on_end)
+
+    def hold(self) -> None:
+        self._own.hold()
+
+    def let_go(self) -> None:
+        self._own.let_go()
 
     async def receive(self) -> Frame:
-        return await self._incoming.get()
+        return await self._own.get()
 
     async def close(self) -> None:
-        await self._incoming.end()
-        await self._outgoing.end()
+        for inbox in (self._peer, self._own):
+            closed = ConnectionResetError("the peer has closed the connection")
+            asyncio.get_running_loop().call_soon(inbox.end, closed) if inbox.pushes else inbox.end(closed)
 
 
 def connection_pair() -> tuple[MemoryConnection, MemoryConnection]:
-    there, back = _Pipe(), _Pipe()
+    there, back = Inbox(), Inbox()
     return MemoryConnection(back, there), MemoryConnection(there, back)
 
 

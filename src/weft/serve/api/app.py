@@ -1,39 +1,33 @@
-"""The ASGI application: which path does what, who may, and how what goes wrong is told."""
+"""The application: which path does what, who may, and how what goes wrong is told."""
 
-import logging
 import time
-import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 from weft.serve.agents import Agents, ServedAgent
+from weft.serve.api import runs
+from weft.serve.api.asgi import Receive, Scope, Send, serve_asgi
 from weft.serve.api.audio import SpeechRequest, speaking, transcribing, transcription_request
 from weft.serve.api.chat import ChatRun
+from weft.serve.api.completions import CompletionRequest, CompletionRun
+from weft.serve.api.costs import told
+from weft.serve.api.embeddings import EmbeddingRequest, embedded, embedding
 from weft.serve.api.errors import ApiError, invalid
-from weft.serve.api.http import (
-    ClientGoneError,
-    Limits,
-    Receive,
-    Scope,
-    Send,
-    header,
-    parsed,
-    read_body,
-    send_bytes,
-    send_events,
-    send_json,
-    unless_gone,
-)
+from weft.serve.api.guard import Guard
+from weft.serve.api.hints import hints_of
+from weft.serve.api.http import Limits, Reply, Request, Stream, Whole, events, header, json_reply, parsed, refused
 from weft.serve.api.keys import Keys
 from weft.serve.api.openapi import document
-from weft.serve.api.reply import Reply
-from weft.serve.api.responses import ResponseRequest, ResponseRun
+from weft.serve.api.reply import total
+from weft.serve.api.response_schema import ResponseRequest
+from weft.serve.api.responses import ResponseRun
+from weft.serve.api.routes import Routes
 from weft.serve.api.schema import ChatRequest, ModelCard, ModelList
 from weft.serve.metrics import exposition
+from weft.serve.runs.runs import Runs
 
-_log = logging.getLogger(__name__)
-
-Handler = Callable[["App", Scope, Receive, Send, str], Awaitable[None]]
+Endpoint = Callable[["App", Request], Awaitable[Reply]]
 
 
 @dataclass(slots=True)
@@ -42,93 +36,94 @@ class App:
     that is `draining` ends what it has and takes no more."""
 
     agents: Agents
-    keys: Keys = field(default_factory=lambda: Keys({}))
+    guard: Guard = field(default_factory=lambda: Guard(Keys({})))
     limits: Limits = field(default_factory=Limits)
     at_once: int = 1024
+    runs: Runs | None = None
     draining: bool = False
     created: int = field(default_factory=lambda: int(time.time()))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            return
-        request_id = header(scope, b"x-request-id") or uuid.uuid4().hex
+        """The ASGI view."""
+        await serve_asgi(self, scope, receive, send)
+
+    async def answer(self, request: Request) -> Reply:
         try:
-            await self._answer(scope, receive, send, request_id)
-        except ClientGoneError:
-            _log.info("%s: the client hung up", request_id)
-        except ApiError as error:
-            await send_json(send, error.status, error.body, {**error.headers, "x-request-id": request_id})
-        except Exception:
-            _log.exception("%s %s failed", request_id, scope["path"])
-            error = ApiError(500, f"this is a fault of the server; its log has {request_id}", code="internal_error")
-            await send_json(send, 500, error.body, {"x-request-id": request_id})
+            endpoint, request.named = ROUTES.find(request.path, request.method)
+            if request.path.startswith("/v1/"):
+                return await self.guard.answer(request, partial(endpoint, self))
+            return await endpoint(self, request)
+        except Exception as error:
+            return refused(error, request.id)
 
-    async def _answer(self, scope: Scope, receive: Receive, send: Send, request_id: str) -> None:
-        methods = ROUTES.get(scope["path"])
-        if methods is None:
-            raise ApiError(404, f"there is no {scope['path']} here; /openapi.json lists what is", code="unknown_url")
-        handler = methods.get(scope["method"])
-        if handler is None:
-            message = f"{scope['path']} takes {', '.join(methods)}, not {scope['method']}"
-            raise ApiError(405, message, code="method_not_allowed", allow=tuple(methods))
-        if scope["path"].startswith("/v1/"):
-            self.keys.caller(header(scope, b"authorization"))
-        await handler(self, scope, receive, send, request_id)
+    async def chat(self, request: Request) -> Reply:
+        asked = parsed(request.body, ChatRequest)
+        request.bill.model = asked.model
+        run = ChatRun.begun(self.admitted(asked.model), asked, request.bill, hints_of(request, asked.nvext))
+        if asked.stream:
+            return Stream(run.tell, {"cache-control": "no-cache", "x-request-id": request.id})
+        return json_reply(await run.completion(), told(run.usage, request))
 
-    async def chat(self, scope: Scope, receive: Receive, send: Send, request_id: str) -> None:
-        request = parsed(await read_body(scope, receive, self.limits), ChatRequest)
-        run = ChatRun.begun(self._admitted(request.model), request)
-        if request.stream:
-            await unless_gone(send_events(send, run.chunks(), {"x-request-id": request_id}), receive)
-            return
-        completion = await unless_gone(run.completion(), receive)
-        await send_json(send, 200, completion, _told(run.reply, request_id))
+    async def responses(self, request: Request) -> Reply:
+        asked = parsed(request.body, ResponseRequest)
+        request.bill.model = asked.model
+        run = ResponseRun.begun(self.admitted(asked.model), asked, request.bill, hints_of(request, None))
+        if asked.stream:
+            return events(run.events(), {"cache-control": "no-cache", "x-request-id": request.id})
+        return json_reply(await run.response(), told(run.reply.usage, request))
 
-    async def responses(self, scope: Scope, receive: Receive, send: Send, request_id: str) -> None:
-        request = parsed(await read_body(scope, receive, self.limits), ResponseRequest)
-        run = ResponseRun.begun(self._admitted(request.model), request)
-        if request.stream:
-            await unless_gone(send_events(send, run.events(), {"x-request-id": request_id}), receive)
-            return
-        response = await unless_gone(run.response(), receive)
-        await send_json(send, 200, response, _told(run.reply, request_id))
+    async def completions(self, request: Request) -> Reply:
+        asked = parsed(request.body, CompletionRequest)
+        request.bill.model = asked.model
+        run = CompletionRun.begun(self.admitted(asked.model), asked, request.bill, hints_of(request, None))
+        if asked.stream:
+            return Stream(run.tell, {"cache-control": "no-cache", "x-request-id": request.id})
+        return json_reply(await run.completion(), told(run.usage, request))
 
-    async def transcriptions(self, scope: Scope, receive: Receive, send: Send, request_id: str) -> None:
-        body = await read_body(scope, receive, self.limits)
-        request = transcription_request(header(scope, b"content-type") or "", body)
-        reply = transcribing(self._admitted(request.model), request.wav)
-        answer = await unless_gone(reply.whole(), receive)
+    async def embeddings(self, request: Request) -> Reply:
+        asked = parsed(request.body, EmbeddingRequest)
+        request.bill.model = asked.model
+        replies = embedding(self.admitted(asked.model), asked, request.bill)
+        answer = await embedded(asked, replies)
+        return json_reply(answer, told(total([reply.usage for reply in replies]), request))
+
+    async def transcriptions(self, request: Request) -> Reply:
+        asked = transcription_request(header(request, b"content-type") or "", request.body)
+        reply = transcribing(self.admitted(asked.model), asked.wav)
+        reply.bill, request.bill.model = request.bill, asked.model
+        answer = await reply.whole()
         text = reply.words if isinstance(answer, bytes) else str(answer)
-        if request.response_format == "text":
-            await send_bytes(send, 200, text.encode(), "text/plain; charset=utf-8", _told(reply, request_id))
-        else:
-            await send_json(send, 200, {"text": text}, _told(reply, request_id))
+        if asked.response_format == "text":
+            return Whole(200, text.encode(), "text/plain; charset=utf-8", told(reply.usage, request))
+        return json_reply({"text": text}, told(reply.usage, request))
 
-    async def speech(self, scope: Scope, receive: Receive, send: Send, request_id: str) -> None:
-        request = parsed(await read_body(scope, receive, self.limits), SpeechRequest)
-        reply = speaking(self._admitted(request.model), request.input)
-        answer = await unless_gone(reply.whole(), receive)
+    async def speech(self, request: Request) -> Reply:
+        asked = parsed(request.body, SpeechRequest)
+        reply = speaking(self.admitted(asked.model), asked.input)
+        reply.bill, request.bill.model = request.bill, asked.model
+        answer = await reply.whole()
         if not isinstance(answer, bytes):
-            raise invalid(f"agent {request.model!r} writes: it does not speak", "model")
-        await send_bytes(send, 200, answer, "audio/wav", _told(reply, request_id))
+            raise invalid(f"agent {asked.model!r} writes: it does not speak", "model")
+        return Whole(200, answer, "audio/wav", told(reply.usage, request))
 
-    async def models(self, scope: Scope, receive: Receive, send: Send, request_id: str) -> None:
-        await send_json(send, 200, ModelList([ModelCard(name, self.created) for name in self.agents.by_name]))
+    async def models(self, request: Request) -> Reply:
+        return json_reply(ModelList([ModelCard(name, self.created) for name in self.agents.by_name]))
 
-    async def health(self, scope: Scope, receive: Receive, send: Send, request_id: str) -> None:
-        await send_json(send, 200, {"status": "ok"})
+    async def health(self, request: Request) -> Reply:
+        return json_reply({"status": "ok"})
 
-    async def ready(self, scope: Scope, receive: Receive, send: Send, request_id: str) -> None:
+    async def ready(self, request: Request) -> Reply:
         dead = self.agents.dead_nodes
-        await send_json(send, 503 if dead else 200, {"status": "a node died" if dead else "ok", "dead": dead})
+        told = {"status": "a node died" if dead else "ok", "dead": dead}
+        return json_reply(told, status=503 if dead else 200)
 
-    async def metrics(self, scope: Scope, receive: Receive, send: Send, request_id: str) -> None:
-        await send_bytes(send, 200, exposition(self.agents), "text/plain; version=0.0.4; charset=utf-8")
+    async def metrics(self, request: Request) -> Reply:
+        return Whole(200, exposition(self.agents), "text/plain; version=0.0.4; charset=utf-8")
 
-    async def openapi(self, scope: Scope, receive: Receive, send: Send, request_id: str) -> None:
-        await send_json(send, 200, document(self.agents.by_name))
+    async def openapi(self, request: Request) -> Reply:
+        return json_reply(document(self.agents.by_name))
 
-    def _admitted(self, name: str) -> ServedAgent:
+    def admitted(self, name: str) -> ServedAgent:
         agent = self.agents.by_name.get(name)
         if agent is None:
             known = ", ".join(self.agents.by_name)
@@ -140,18 +135,25 @@ class App:
         return agent
 
 
-def _told(reply: Reply, request_id: str) -> dict[str, str]:
-    return {"x-request-id": request_id, "x-weft-usd": f"{reply.usage.usd:.3g}"}
-
-
-ROUTES: dict[str, dict[str, Handler]] = {
-    "/v1/chat/completions": {"POST": App.chat},
-    "/v1/responses": {"POST": App.responses},
-    "/v1/audio/transcriptions": {"POST": App.transcriptions},
-    "/v1/audio/speech": {"POST": App.speech},
-    "/v1/models": {"GET": App.models},
-    "/healthz": {"GET": App.health},
-    "/readyz": {"GET": App.ready},
-    "/metrics": {"GET": App.metrics},
-    "/openapi.json": {"GET": App.openapi},
-}
+ROUTES = Routes[Endpoint](
+    {
+        "/v1/chat/completions": {"POST": App.chat},
+        "/v1/completions": {"POST": App.completions},
+        "/v1/embeddings": {"POST": App.embeddings},
+        "/v1/responses": {"POST": App.responses},
+        "/v1/audio/transcriptions": {"POST": App.transcriptions},
+        "/v1/audio/speech": {"POST": App.speech},
+        "/v1/runs": {"POST": runs.submit, "GET": runs.listed},
+        "/v1/runs/{run}": {"GET": runs.find, "DELETE": runs.forget},
+        "/v1/runs/{run}/events": {"GET": runs.follow},
+        "/v1/runs/{run}/cancel": {"POST": runs.cancel},
+        "/v1/runs/{run}/resume": {"POST": runs.resume},
+        "/v1/sessions": {"GET": runs.sessions},
+        "/v1/sessions/{session}": {"GET": runs.session, "DELETE": runs.forget_session},
+        "/v1/models": {"GET": App.models},
+        "/healthz": {"GET": App.health},
+        "/readyz": {"GET": App.ready},
+        "/metrics": {"GET": App.metrics},
+        "/openapi.json": {"GET": App.openapi},
+    }
+)

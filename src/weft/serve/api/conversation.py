@@ -3,7 +3,7 @@
 import base64
 import binascii
 
-from weft.core.message import Message
+from weft.core.message import Called, Message
 from weft.core.program import Program
 from weft.runtime.values import Value
 from weft.serve.api.errors import ApiError, invalid
@@ -24,9 +24,25 @@ def agent_inputs(program: Program, messages: list[ChatMessage]) -> dict[str, Val
     return {program.entry.parameters[0]: _value(types[0], messages)}
 
 
+def said_by(messages: list[ChatMessage]) -> tuple[Message, ...]:
+    """What is remembered of a request: its words, whatever the agent takes."""
+    return tuple(_message(each, _words(each)) for each in messages)
+
+
+def _message(said: ChatMessage, text: str) -> Message:
+    calls = tuple(Called(each.id, each.function.name, each.function.arguments) for each in said.tool_calls or ())
+    return Message("system" if said.role == "developer" else said.role, text, calls, said.tool_call_id or "")
+
+
+def _words(message: ChatMessage) -> str:
+    if not isinstance(message.content, list):
+        return message.content or ""
+    return "".join(part.text for part in message.content if isinstance(part, TextPart))
+
+
 def _value(kind: str, messages: list[ChatMessage]) -> Value:
     if kind == "messages":
-        return tuple(Message(_role(each), _text(each, at)) for at, each in enumerate(messages))
+        return tuple(_message(each, _text(each, at)) for at, each in enumerate(messages))
     last = len(messages) - 1
     if messages[last].role != "user":
         raise invalid(f"the last message is of role {messages[last].role!r}: end with one of the user", "messages")
@@ -36,16 +52,14 @@ def _value(kind: str, messages: list[ChatMessage]) -> Value:
     return _text(messages[last], last) if kind == "text" else _audio(messages[last], last)
 
 
-def _role(message: ChatMessage) -> str:
-    return "system" if message.role == "developer" else message.role
-
-
 def _text(message: ChatMessage, at: int) -> str:
+    if isinstance(message.content, str) and message.content:
+        return message.content
     parts = message.content if isinstance(message.content, list) else [TextPart(message.content or "")]
     if any(isinstance(part, AudioPart) for part in parts):
         raise invalid("this agent reads text: it does not listen", f"messages[{at}].content")
     text = "".join(part.text for part in parts if isinstance(part, TextPart))
-    if not text and message.role != "assistant":
+    if not text and message.role not in ("assistant", "tool"):
         raise invalid("the message is empty", f"messages[{at}].content")
     return text
 

@@ -1,5 +1,7 @@
 """Refusals as OpenAI's clients expect them: an HTTP status and {"error": {message, type, param, code}}."""
 
+import math
+
 from weft.core.errors import DeadlineError, InputError, NodeDiedError, OverloadError, WeftError
 
 RETRY_AFTER_S = 1
@@ -35,7 +37,7 @@ class ApiError(Exception):
             return {"www-authenticate": "Bearer"}
         if self.allow:
             return {"allow": ", ".join(self.allow)}
-        return {"retry-after": f"{self.retry_after_s:.0f}"} if self.status in (429, 503) else {}
+        return {"retry-after": str(math.ceil(self.retry_after_s))} if self.status in (429, 503) else {}
 
 
 def invalid(message: str, param: str | None = None, code: str = "invalid_value") -> ApiError:

@@ -1,129 +1,178 @@
-"""The little of HTTP that the API needs over ASGI: bounded bodies, JSON, server-sent events, a client that hangs up.
+"""What an endpoint sees of HTTP: a request that is all there, and a reply that is whole or a stream.
 
-No framework: a request costs what its agent costs, and nothing else (docs/decisions/0014-serving.md).
+An endpoint is one function from `Request` to `Reply`. It knows neither sockets nor who serves it: door.py (our own
+protocol on a socket) and asgi.py (any ASGI server) both call `Answers.answer` (docs/decisions/0018-the-door.md).
 """
 
-import asyncio
-import contextlib
+import functools
+import logging
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol, TypeVar
 
 import msgspec
 
+from weft.serve.api.bill import Bill
 from weft.serve.api.errors import ApiError, invalid
+from weft.serve.api.keys import ANYONE, Caller
 
-Scope = MutableMapping[str, Any]
-Event = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Event]]
-Send = Callable[[Event], Awaitable[None]]
+JSON = "application/json"
+EVENTS = "text/event-stream; charset=utf-8"
+DONE = b"data: [DONE]\n\n"
+NO_HEADERS: Mapping[str, str] = {}
 
 T = TypeVar("T")
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """`body_s`: a client may take so long to send its request."""
+    """What a client may send, and how long it may take: its head, the rest of its request, nothing at all (`idle_s`),
+    or no more of the answer (`stalled_s`). `behind_bytes` of an answer may wait for it."""
 
+    head_bytes: int = 64 << 10
     body_bytes: int = 32 << 20
+    behind_bytes: int = 8 << 20
+    connections: int = 16384
+    head_s: float = 10.0
     body_s: float = 30.0
+    idle_s: float = 75.0
+    stalled_s: float = 60.0
 
 
-class ClientGoneError(Exception):
-    """Nobody waits for the answer."""
+@dataclass(slots=True)
+class Request:
+    """Header names are in lower case; `named` is what the `{name}` parts of its route stand for."""
+
+    method: str
+    path: str
+    query: str
+    headers: Mapping[bytes, bytes]
+    body: bytes
+    id: str
+    named: Mapping[str, str] = field(default_factory=dict[str, str])
+    caller: Caller = ANYONE
+    bill: Bill = field(default_factory=Bill)
+    told: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Headers that the reply gets, whatever its endpoint says."""
 
 
-async def read_body(scope: Scope, receive: Receive, limits: Limits) -> bytes:
-    """The whole body. Raises ApiError 413 and 408 beyond the limits, ClientGoneError when the client hangs up."""
-    told = header(scope, b"content-length")
-    if told is not None and told.isdigit() and int(told) > limits.body_bytes:
-        raise _too_large(limits)
-    body = bytearray()
-    try:
-        async with asyncio.timeout(limits.body_s):
-            while True:
-                event = await receive()
-                if event["type"] == "http.disconnect":
-                    raise ClientGoneError
-                body += event.get("body", b"")
-                if len(body) > limits.body_bytes:
-                    raise _too_large(limits)
-                if not event.get("more_body", False):
-                    return bytes(body)
-    except TimeoutError:
-        message = f"the request was not there after {limits.body_s:g} s"
-        raise ApiError(408, message, code="request_timeout") from None
+class Sink(Protocol):
+    """Where a stream goes. Raises nothing: whoever is gone has cancelled the stream."""
+
+    @property
+    def started(self) -> bool: ...
+
+    def write(self, data: bytes) -> None:
+        """At once, without waiting. A client that is too far behind is cut off."""
+        ...
+
+    async def drain(self) -> None:
+        """Waits while the client is behind."""
+        ...
 
 
-def header(scope: Scope, name: bytes) -> str | None:
+@dataclass(frozen=True, slots=True)
+class Whole:
+    status: int
+    body: bytes
+    content_type: str = JSON
+    headers: Mapping[str, str] = field(default_factory=dict[str, str])
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """`tell` writes all that there is to say, and is cancelled when the client hangs up. The status goes out with the
+    first write: an ApiError before it has its own status, one after it becomes an error event."""
+
+    tell: Callable[[Sink], Awaitable[None]]
+    headers: Mapping[str, str] = field(default_factory=dict[str, str])
+    content_type: str = EVENTS
+
+
+Reply = Whole | Stream
+
+
+class Answers(Protocol):
+    """What a server serves."""
+
+    @property
+    def limits(self) -> Limits: ...
+
+    async def answer(self, request: Request) -> Reply:
+        """Raises nothing: what goes wrong is a reply too."""
+        ...
+
+
+def header(request: Request, name: bytes) -> str | None:
     """`name` in lower case."""
-    for key, value in scope["headers"]:
-        if key == name:
-            return value.decode("latin-1")
-    return None
+    value = request.headers.get(name)
+    return None if value is None else value.decode("latin-1")
 
 
 def parsed(body: bytes, kind: type[T]) -> T:
     """Raises ApiError 400 that names the field."""
     try:
-        return msgspec.json.decode(body, type=kind)
+        return _decoder(kind).decode(body)
     except msgspec.ValidationError as error:
         raise _invalid(str(error)) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise invalid(f"the body is not JSON: {error}", code="invalid_json") from None
 
 
-async def send_json(send: Send, status: int, body: object, headers: Mapping[str, str] | None = None) -> None:
-    await send_bytes(send, status, msgspec.json.encode(body), "application/json", headers)
+def json_reply(body: object, headers: Mapping[str, str] = NO_HEADERS, status: int = 200) -> Whole:
+    return Whole(status, msgspec.json.encode(body), JSON, headers)
 
 
-async def send_bytes(
-    send: Send, status: int, body: bytes, content_type: str, headers: Mapping[str, str] | None = None
-) -> None:
-    lines = [(b"content-type", content_type.encode()), (b"content-length", str(len(body)).encode())]
-    lines += [(name.encode(), value.encode("latin-1", "replace")) for name, value in (headers or {}).items()]
-    await send({"type": "http.response.start", "status": status, "headers": lines})
-    await send({"type": "http.response.body", "body": body})
+def event(piece: object) -> bytes:
+    """One server-sent event."""
+    return b"data: " + msgspec.json.encode(piece) + b"\n\n"
 
 
-async def send_events(send: Send, pieces: AsyncIterator[object], headers: Mapping[str, str]) -> None:
-    """Server-sent events, [DONE] last. The status goes out with the first piece: what fails before it has one too."""
-    lines = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"cache-control", b"no-cache")]
-    lines += [(name.encode(), value.encode("latin-1", "replace")) for name, value in headers.items()]
-    started = False
-    try:
+def events(pieces: AsyncIterator[object], headers: Mapping[str, str] = NO_HEADERS) -> Stream:
+    """Server-sent events, [DONE] last."""
+
+    async def tell(sink: Sink) -> None:
         async for piece in pieces:
-            if not started:
-                await send({"type": "http.response.start", "status": 200, "headers": lines})
-                started = True
-            await send(_event(msgspec.json.encode(piece)))
-    except ApiError as error:
-        if not started:
-            raise
-        await send(_event(msgspec.json.encode(error.body)))  # the status is gone: clients raise on an error event
-    await send({"type": "http.response.body", "body": b"data: [DONE]\n\n"})
+            sink.write(event(piece))
+            await sink.drain()
+        sink.write(DONE)
+
+    return Stream(tell, headers)
 
 
-async def unless_gone(work: Awaitable[T], receive: Receive) -> T:
-    """What `work` gives; when the client hangs up first, `work` is cancelled and ClientGoneError raised."""
-    task = asyncio.ensure_future(work)
-    gone = asyncio.create_task(_disconnected(receive))
+async def told(stream: Stream, sink: Sink, request_id: str) -> Whole | None:
+    """Runs a stream to its end; what went wrong before it began is a reply of its own."""
     try:
-        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
-        if not task.done():
-            raise ClientGoneError
-        return await task
-    finally:
-        for each in (task, gone):
-            each.cancel()
-        with contextlib.suppress(BaseException):
-            await asyncio.gather(task, gone, return_exceptions=True)
+        await stream.tell(sink)
+    except Exception as error:
+        refusal = refused(error, request_id)
+        if not sink.started:
+            return refusal
+        sink.write(b"data: " + refusal.body + b"\n\n" + DONE)  # the status is gone: clients raise on an error event
+    return None
 
 
-async def _disconnected(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
+def refused(error: Exception, request_id: str) -> Whole:
+    """The reply to a request that failed; never a stack."""
+    if not isinstance(error, ApiError):
+        _log.error("%s failed", request_id, exc_info=error)
+        error = ApiError(500, f"this is a fault of the server; its log has {request_id}", code="internal_error")
+    return json_reply(error.body, {**error.headers, "x-request-id": request_id}, error.status)
+
+
+def too_large(limits: Limits) -> ApiError:
+    return ApiError(413, f"the body is over {limits.body_bytes} bytes", code="request_too_large")
+
+
+def too_slow(limit_s: float) -> ApiError:
+    return ApiError(408, f"the request was not there after {limit_s:g} s", code="request_timeout")
+
+
+@functools.cache
+def _decoder(kind: type[T]) -> "msgspec.json.Decoder[T]":
+    return msgspec.json.Decoder(kind)
 
 
 def _invalid(message: str) -> ApiError:
@@ -131,14 +180,6 @@ def _invalid(message: str) -> ApiError:
     text, _, path = message.partition(" - at `$.")
     inner, unknown = path.rstrip("`"), re.search(r"unknown field `([^`]*)`", text)
     if unknown:
-        field = f"{inner}.{unknown[1]}" if inner else unknown[1]
-        return invalid(f"{field} is not taken here: leave it out", field, "unknown_parameter")
+        name = f"{inner}.{unknown[1]}" if inner else unknown[1]
+        return invalid(f"{name} is not taken here: leave it out", name, "unknown_parameter")
     return invalid(f"{inner or 'the body'}: {text}", inner or None)
-
-
-def _event(data: bytes) -> Event:
-    return {"type": "http.response.body", "body": b"data: " + data + b"\n\n", "more_body": True}
-
-
-def _too_large(limits: Limits) -> ApiError:
-    return ApiError(413, f"the body is over {limits.body_bytes} bytes", code="request_too_large")

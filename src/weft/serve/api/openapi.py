@@ -1,13 +1,16 @@
 """The OpenAPI document, made from the same structs that parse requests and write answers."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
 
 from weft.serve.api.audio import SpeechRequest
-from weft.serve.api.responses import ResponseRequest
-from weft.serve.api.schema import ChatRequest, Chunk, Completion, ModelList
+from weft.serve.api.completions import CompletionRequest, TextCompletion
+from weft.serve.api.embeddings import EmbeddingRequest, Embeddings
+from weft.serve.api.response_schema import ResponseRequest
+from weft.serve.api.runs import Answer
+from weft.serve.api.schema import ChatRequest, Chunk, Completion, ModelList, RunAnswer, RunRequest
 
 _REFERENCE = "#/components/schemas/{name}"
 _ERROR = {
@@ -39,25 +42,46 @@ _EVENTS = {"application/json": {"schema": {"type": "object"}}, "text/event-strea
 _TEXT = {"application/json": {"schema": {"type": "object", "required": ["text"]}}, "text/plain": {}}
 
 
+_RUN_REFUSALS = ("400", "401", "403", "404", "408", "409", "413", "429", "500", "503")
+_KINDS = (
+    ChatRequest,
+    Completion,
+    Chunk,
+    CompletionRequest,
+    TextCompletion,
+    ResponseRequest,
+    EmbeddingRequest,
+    Embeddings,
+    SpeechRequest,
+    RunRequest,
+    RunAnswer,
+    Answer,
+    ModelList,
+)
+
+
 def document(agents: Iterable[str]) -> dict[str, Any]:
     """`agents`: what a request may name as its model."""
-    kinds = (ChatRequest, Completion, Chunk, ModelList, ResponseRequest, SpeechRequest)
-    shapes, components = msgspec.json.schema_components(kinds, ref_template=_REFERENCE)
-    request, completion, chunk, models, response, speech = shapes
+    shapes, components = msgspec.json.schema_components(_KINDS, ref_template=_REFERENCE)
+    of = dict(zip(_KINDS, shapes, strict=True))
     for schema in components.values():
-        if "model" in schema["properties"] and "object" not in schema["properties"]:  # what is asked, not answered
+        if (
+            "model" in schema.get("properties", {}) and "object" not in schema["properties"]
+        ):  # what is asked, not answered
             schema["properties"]["model"] = {"enum": list(agents)}
-    answer = {"application/json": {"schema": completion}, "text/event-stream": {"schema": chunk}}
     return {
         "openapi": "3.1.0",
         "info": {"title": "Weft", "version": "1"},
         "security": [{"key": []}, {}],
         "paths": {
-            "/v1/chat/completions": {"post": _run("One agent run: whole, or as server-sent events.", request, answer)},
-            "/v1/responses": {"post": _run("The same, as a response.", response, _EVENTS)},
+            "/v1/chat/completions": {"post": _run("One agent run, whole or as events.", of[ChatRequest], _chat(of))},
+            "/v1/completions": {"post": _run("The same for a prompt.", of[CompletionRequest], _text(of))},
+            "/v1/responses": {"post": _run("The same, as a response.", of[ResponseRequest], _EVENTS)},
+            "/v1/embeddings": {"post": _run("Texts as vectors.", of[EmbeddingRequest], _whole(of[Embeddings]))},
             "/v1/audio/transcriptions": {"post": _run("What an agent hears.", _FORM, _TEXT, "multipart/form-data")},
-            "/v1/audio/speech": {"post": _run("What an agent says.", speech, {"audio/wav": {}})},
-            "/v1/models": {"get": {"summary": "The agents.", "responses": {**_ok(models), **_refusals("401")}}},
+            "/v1/audio/speech": {"post": _run("What an agent says.", of[SpeechRequest], {"audio/wav": {}})},
+            "/v1/models": {"get": {"summary": "The agents.", "responses": {**_ok(of[ModelList]), **_refusals("401")}}},
+            **_run_paths(of),
             "/healthz": {"get": _plain("The server answers.", "200")},
             "/readyz": {"get": _plain("All nodes live (503: one died).", "200", "503")},
             "/metrics": {"get": _plain("Counters, as Prometheus reads them.", "200")},
@@ -70,13 +94,63 @@ def document(agents: Iterable[str]) -> dict[str, Any]:
     }
 
 
+def _run_paths(of: Mapping[type, object]) -> dict[str, object]:
+    """Durable runs and their sessions."""
+    run, id = {"200": _json("The run.", of[RunAnswer])}, [_parameter("run")]
+    anything: dict[str, object] = {}
+    plain = {"200": {"description": "As asked.", "content": {"application/json": anything}}}
+    stream = {"200": {"description": "Events.", "content": {"text/event-stream": anything}}}
+    begin = _run("Begins a run that nobody has to wait for.", of[RunRequest], {})
+    begin["responses"] = {"202": _json("It is kept.", of[RunAnswer]), **_refusals(*_RUN_REFUSALS, "501")}
+    answered = {"requestBody": {"required": True, "content": _whole(of[Answer])}}
+    resume = {**_about("Answers the step that waits.", run), **answered}
+    return {
+        "/v1/runs": {"post": begin, "get": _about("The caller's runs, newest first.", plain)},
+        "/v1/runs/{run}": {
+            "parameters": id,
+            "get": _about("Its state, answer and cost.", run),
+            "delete": _about("Forgets one that has ended.", plain),
+        },
+        "/v1/runs/{run}/events": {"parameters": id, "get": _about("What happened, then what happens.", stream)},
+        "/v1/runs/{run}/cancel": {"parameters": id, "post": _about("Stops every step.", run)},
+        "/v1/runs/{run}/resume": {"parameters": id, "post": resume},
+        "/v1/sessions": {"get": _about("The caller's conversations.", plain)},
+        "/v1/sessions/{session}": {
+            "parameters": [_parameter("session")],
+            "get": _about("What was said.", plain),
+            "delete": _about("Forgets it.", plain),
+        },
+    }
+
+
+def _about(summary: str, answers: Mapping[str, object]) -> dict[str, object]:
+    refused = _refusals("400", "401", "403", "404", "408", "409", "413", "429", "500", "501")
+    return {"summary": summary, "responses": {**answers, **refused}}
+
+
+def _parameter(name: str) -> dict[str, object]:
+    return {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+
+
+def _whole(schema: object) -> dict[str, object]:
+    return {"application/json": {"schema": schema}}
+
+
+def _chat(of: Mapping[type, object]) -> dict[str, object]:
+    return {**_whole(of[Completion]), "text/event-stream": {"schema": of[Chunk]}}
+
+
+def _text(of: Mapping[type, object]) -> dict[str, object]:
+    return {**_whole(of[TextCompletion]), "text/event-stream": {"schema": of[TextCompletion]}}
+
+
 def _run(summary: str, request: object, answer: object, takes: str = "application/json") -> dict[str, object]:
     return {
         "summary": summary,
         "requestBody": {"required": True, "content": {takes: {"schema": request}}},
         "responses": {
             "200": {"description": "The answer.", "content": answer},
-            **_refusals("400", "401", "404", "408", "413", "429", "500", "503"),
+            **_refusals(*_RUN_REFUSALS),
         },
     }
 

@@ -5,31 +5,47 @@ Tokens are said as they come where a call's reply is what the agent returns. Whe
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 from weft.core.deployment import Deployment
 from weft.core.errors import WeftError
 from weft.core.metrics import StepRecord
+from weft.runtime.messages import Ending, TokenLogprob
 from weft.runtime.values import Value
 from weft.serve.agents import ServedAgent
+from weft.serve.api.bill import Bill
 from weft.serve.api.errors import as_api_error
 from weft.serve.api.schema import StepUsage, Usage
+from weft.serve.api.tool_schema import ToolCallPart
+from weft.serve.api.tools import calls_in
 from weft.serve.cost import step_usd
 from weft.serve.events import AudioPiece, RunEvent, StepEnded, TokenPiece
-from weft.serve.replies import Terms, on_terms, reply_steps
+from weft.serve.hints import NO_HINTS, RunHints
+from weft.serve.replies import Terms
 from weft.serve.run import OnEvent, RunOutcome
+
+T = TypeVar("T")
+OnPiece = Callable[[str | bytes], None]
 
 
 @dataclass(slots=True)
 class Reply:
-    """`words`: the last text that a step gave, which is what a spoken answer says. `outcome` once the run is over."""
+    """`words`: the last text that a step gave, which is what a spoken answer says. `logprobs` of its tokens, where they
+    were asked for; `ending` of the model's reply. `outcome` once the run is over."""
 
     agent: ServedAgent
     inputs: dict[str, Value]
     terms: Terms = field(default_factory=dict[str, str | int | float])
+    bill: Bill = field(default_factory=Bill)
+    hints: RunHints = NO_HINTS
     words: str = ""
+    logprobs: list[tuple[TokenLogprob, ...]] = field(default_factory=list[tuple[TokenLogprob, ...]])
+    ending: Ending | None = None
     outcome: RunOutcome | None = None
+    _usage: Usage | None = None
+    _calls: list[ToolCallPart] | None = None
 
     def __post_init__(self) -> None:
         """Raises ApiError 429 where the run would miss its objective: before anything is said."""
@@ -40,25 +56,42 @@ class Reply:
 
     async def whole(self) -> Value:
         """What the agent returns. Raises ApiError."""
-        return await self._run(self._note)
+        return await self._run(self._note, stream="logprobs" in self.terms)
+
+    async def say(self, on_piece: OnPiece) -> None:
+        """Runs the agent: text as it is said, sentences as wav files; at least one piece. Raises ApiError."""
+        streamed, told = self.agent.reply_limits, False
+
+        def on_event(event: RunEvent) -> None:
+            nonlocal told
+            if isinstance(event, TokenPiece):
+                piece = event.text if event.step in streamed else ""
+                if event.logprobs:
+                    self.logprobs.append(event.logprobs)
+            elif isinstance(event, AudioPiece):
+                piece = event.wav
+            else:
+                self._note(event)
+                return
+            if piece:
+                told = True
+                on_piece(piece)
+
+        answer = await self._run(on_event, stream=True)
+        if not told:
+            on_piece(answer if isinstance(answer, bytes) else str(answer))
 
     async def pieces(self) -> AsyncIterator[str | bytes]:
-        """Text as it is said, sentences as wav files; at least one piece. Closing it ends the run. Raises ApiError."""
-        events: asyncio.Queue[RunEvent | None] = asyncio.Queue()
-        running = asyncio.create_task(self._run(events.put_nowait))
-        running.add_done_callback(lambda _: events.put_nowait(None))
-        streamed, told = reply_steps(self.agent.deployment.program), 0
+        """The same, to be asked for. Closing it ends the run."""
+        said: asyncio.Queue[str | bytes | None] = asyncio.Queue()
+        running = asyncio.create_task(self.say(said.put_nowait))
+        running.add_done_callback(lambda _: said.put_nowait(None))
         try:
-            while (event := await events.get()) is not None:
-                self._note(event)
-                if piece := _piece(event, streamed):
-                    told += 1
-                    yield piece
-            answer = await running
+            while (piece := await said.get()) is not None:
+                yield piece
+            await running
         finally:
             running.cancel()
-        if not told:
-            yield answer if isinstance(answer, bytes) else str(answer)
 
     @property
     def answer(self) -> Value:
@@ -70,44 +103,75 @@ class Reply:
     def finish_reason(self) -> str:
         """ "length" where the reply was cut at its limit, "stop" else; once the run is over."""
         assert self.outcome is not None, "the run is over"
-        program = on_terms(self.agent.deployment, self.terms).program
-        limits = {step.name: step.attributes.get("max_tokens") for step in program.steps}
-        names = reply_steps(program)
+        if self.tool_calls:
+            return "tool_calls"
+        limits, asked = self.agent.reply_limits, self.terms.get("max_tokens")
+        if self.ending is not None and limits:
+            return "length" if self.ending.finish == "length" else "stop"
         for record in self.outcome.record.steps:
-            if record.step in names and record.output_tokens + 1 == limits[record.step] and record.input_tokens == 0:
-                return "length"
+            if record.input_tokens == 0 and record.step in limits:
+                limit = limits[record.step] if asked is None else asked
+                if record.output_tokens + 1 == limit:
+                    return "length"
         return "stop"
+
+    @property
+    def tool_calls(self) -> list[ToolCallPart]:
+        """Of the reply, once the run is over."""
+        if self._calls is None:
+            self._calls = calls_in(self.terms, self.ending, self.words) if "tools" in self.terms else []
+        return self._calls
 
     @property
     def usage(self) -> Usage:
         """Of the run, once it is over."""
+        if self._usage is not None:
+            return self._usage
         assert self.outcome is not None, "the run is over"
         steps = [_step_usage(self.agent.deployment, each) for each in self.outcome.record.steps]
-        prompt, said = sum(each.input_tokens for each in steps), sum(each.output_tokens for each in steps)
-        return Usage(prompt, said, prompt + said, sum(each.usd for each in steps), steps)
+        prompt, said, usd = 0, 0, 0.0
+        for each in steps:
+            prompt, said, usd = prompt + each.input_tokens, said + each.output_tokens, usd + each.usd
+        self._usage = usage = Usage(prompt, said, prompt + said, usd, steps)
+        return usage
 
-    async def _run(self, on_event: OnEvent) -> Value:
+    async def _run(self, on_event: OnEvent, *, stream: bool) -> Value:
         try:
-            self.outcome = await self.agent.run(self.inputs, on_event, self.terms)
+            self.outcome = await self.agent.run(self.inputs, on_event, self.terms, self.hints, stream=stream)
         except WeftError as error:
             raise as_api_error(error) from error
+        self.bill.add(self.usage.total_tokens, self.usage.usd)
         return self.answer
 
     def _note(self, event: RunEvent) -> None:
+        if isinstance(event, TokenPiece) and event.logprobs:
+            self.logprobs.append(event.logprobs)
         if isinstance(event, StepEnded):
+            self.ending = event.ending or self.ending
             self.words = next((each for each in event.outputs if isinstance(each, str)), self.words)
-
-
-def _piece(event: RunEvent, streamed: frozenset[str]) -> str | bytes | None:
-    match event:
-        case TokenPiece() if event.step in streamed:
-            return event.text
-        case AudioPiece():
-            return event.wav
-        case _:
-            return None
 
 
 def _step_usage(deployment: Deployment, of: StepRecord) -> StepUsage:
     usd, took_s = step_usd(deployment, of), round(of.duration_s, 6)
     return StepUsage(of.step, of.node, of.device, took_s, of.input_tokens, of.output_tokens, usd)
+
+
+def total(usages: Sequence[Usage]) -> Usage:
+    """Of several runs as one."""
+    if len(usages) == 1:
+        return usages[0]
+    prompt, said = sum(each.prompt_tokens for each in usages), sum(each.completion_tokens for each in usages)
+    steps = [step for each in usages for step in each.steps]
+    return Usage(prompt, said, prompt + said, sum(each.usd for each in usages), steps)
+
+
+async def all_of(works: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
+    """All at once. Where one fails the others are ended, and its error raised."""
+    if len(works) == 1:
+        return [await works[0]]
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(work) for work in works]
+    except BaseExceptionGroup as errors:
+        raise errors.exceptions[0] from None
+    return [task.result() for task in tasks]

@@ -5,6 +5,9 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Struct
 
+from weft.serve.api.tool_schema import Logprobs, Tool, ToolCallDelta, ToolCallPart, ToolChoice
+
+MOST_CHOICES = 16
 PositiveInt = Annotated[int, msgspec.Meta(ge=1)]
 
 
@@ -28,6 +31,19 @@ class ChatMessage(Struct, frozen=True):
     content: str | list[TextPart | AudioPart] | None = None
     name: str | None = None
     tool_call_id: str | None = None
+    tool_calls: list[ToolCallPart] | None = None
+
+
+class AgentHints(Struct, frozen=True):
+    """What an agent framework knows of a request, in NVIDIA Dynamo's words; ones that are not known here are passed
+    over. Requests of higher `priority` go first; `latency_sensitivity` says the same in seconds."""
+
+    priority: float | None = None
+    latency_sensitivity: float | None = None
+
+
+class NvExt(Struct, frozen=True):
+    agent_hints: AgentHints | None = None
 
 
 class StreamOptions(Struct, frozen=True, forbid_unknown_fields=True):
@@ -60,7 +76,7 @@ class ChatRequest(Struct, frozen=True, forbid_unknown_fields=True):
     stream: bool = False
     stream_options: StreamOptions | None = None
     modalities: list[Literal["text", "audio"]] | None = None
-    n: Literal[1] | None = None
+    n: Annotated[int, msgspec.Meta(ge=1, le=MOST_CHOICES)] | None = None
     user: str | None = None
     metadata: dict[str, str] | None = None
     max_tokens: PositiveInt | None = None
@@ -75,6 +91,19 @@ class ChatRequest(Struct, frozen=True, forbid_unknown_fields=True):
     seed: int | None = None
     stop: str | list[str] | None = None
     response_format: TextFormat | JsonFormat | SchemaFormat | None = None
+    logprobs: bool | None = None
+    top_logprobs: Annotated[int, msgspec.Meta(ge=0, le=20)] | None = None
+    tools: list[Tool] | None = None
+    tool_choice: ToolChoice | None = None
+    parallel_tool_calls: bool | None = None
+    nvext: NvExt | None = None
+
+
+class RunRequest(ChatRequest, frozen=True, forbid_unknown_fields=True):
+    """What /v1/runs takes: a chat request, the session that it belongs to, and who is to be told how it ended."""
+
+    session: str | None = None
+    webhook: str | None = None
 
 
 class StepUsage(Struct, frozen=True):
@@ -110,13 +139,14 @@ class AnswerMessage(Struct, frozen=True, omit_defaults=True):
     content: str | None
     role: str = msgspec.field(default_factory=lambda: "assistant")
     audio: Spoken | None = None
+    tool_calls: list[ToolCallPart] | None = None
 
 
 class Choice(Struct, frozen=True):
     index: int
     message: AnswerMessage
     finish_reason: str
-    logprobs: None = None
+    logprobs: Logprobs | None = None
 
 
 class Completion(Struct, frozen=True):
@@ -132,12 +162,14 @@ class Delta(Struct, frozen=True, omit_defaults=True):
     role: str | None = None
     content: str | None = None
     audio: Spoken | None = None
+    tool_calls: list[ToolCallDelta] | None = None
 
 
 class ChunkChoice(Struct, frozen=True):
     delta: Delta
     index: int = 0
     finish_reason: str | None = None
+    logprobs: Logprobs | None = None
 
 
 class Chunk(Struct, frozen=True):
@@ -147,6 +179,29 @@ class Chunk(Struct, frozen=True):
     choices: list[ChunkChoice]
     usage: Usage | None = None
     object: str = "chat.completion.chunk"
+
+
+class RunError(Struct, frozen=True):
+    message: str
+    code: str
+
+
+class RunAnswer(Struct, frozen=True):
+    """A durable run. `required_action`: the steps that wait for a person, and what each shows."""
+
+    id: str
+    model: str
+    status: str
+    created_at: int
+    ended_at: int | None
+    session: str | None
+    metadata: dict[str, str]
+    output: str | None
+    audio: str | None
+    error: RunError | None
+    required_action: dict[str, Any] | None
+    usage: Usage | None
+    object: str = "run"
 
 
 class ModelCard(Struct, frozen=True):

@@ -1,6 +1,7 @@
 """What a request says of how its reply is drawn, as terms of the agent's call."""
 
 import json
+import secrets
 
 import msgspec
 
@@ -9,9 +10,11 @@ from weft.core.program import Program
 from weft.runtime.reply_terms import DRAWN, sampling_of
 from weft.serve.api.errors import invalid
 from weft.serve.api.schema import ChatRequest, JsonFormat, SchemaFormat
+from weft.serve.api.tools import check_schema, tool_terms
 from weft.serve.replies import Terms, reply_steps
 
 ANY_JSON = "{}"
+CHOICES_APART = 1_000_003
 
 
 def terms_of(program: Program, request: ChatRequest) -> Terms:
@@ -25,15 +28,24 @@ def terms_of(program: Program, request: ChatRequest) -> Terms:
         terms["stop"] = json.dumps([request.stop] if isinstance(request.stop, str) else request.stop)
     match request.response_format:
         case SchemaFormat(wanted):
+            check_schema(wanted.schema, "response_format.json_schema.schema")
             terms["json_schema"] = msgspec.json.encode(wanted.schema).decode()
         case JsonFormat():
             terms["json_schema"] = ANY_JSON
         case _:
             pass
+    if request.logprobs:
+        terms["logprobs"] = request.top_logprobs or 0
+    elif request.top_logprobs is not None:
+        raise invalid("top_logprobs goes with logprobs: true", "top_logprobs")
+    terms |= tool_terms(request.tools or (), request.tool_choice)
+    if terms.get("temperature") and "seed" not in terms:
+        terms["seed"] = secrets.randbits(31)  # who names no seed wants another reply each time
     if terms and not reply_steps(program):
         name = next(iter(terms))
         raise invalid(f"agent {program.name!r} looks at its replies and draws them itself: leave {name} out", name)
-    _check(terms)
+    if terms:
+        _check(terms)
     return terms
 
 
@@ -42,3 +54,10 @@ def _check(terms: Terms) -> None:
         sampling_of(terms)
     except RunError as error:
         raise invalid(str(error), error.subject) from None
+
+
+def nth_choice(terms: Terms, number: int) -> Terms:
+    """Each choice is drawn with a seed of its own, the first with the one that was asked for."""
+    if not number or "seed" not in terms:
+        return terms
+    return {**terms, "seed": (int(terms["seed"]) + number * CHOICES_APART) % 2**31}

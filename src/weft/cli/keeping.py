@@ -1,0 +1,72 @@
+"""What `weft serve` keeps: durable runs, sessions, the audit log; and whom it tells when a run has ended."""
+
+import contextlib
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from weft.core.errors import InputError
+from weft.runtime.conversations.opening import open_conversations, open_database
+from weft.serve.agents import Agents
+from weft.serve.runs.log import RunLog
+from weft.serve.runs.runs import RunLimits, Runs
+from weft.serve.runs.webhooks import Webhooks, read_secret
+
+OFF = "off"
+RunsAt = Annotated[
+    str | None,
+    typer.Option("--runs", help="Keep durable runs here: a file or postgresql://…; off; else ~/.local/state/weft."),
+]
+Secret = Annotated[Path | None, typer.Option("--webhook-secret", help="File with the secret that signs webhooks.")]
+Hosts = Annotated[list[str] | None, typer.Option("--webhook-host", help="A host that webhooks may call.")]
+AuditFile = Annotated[Path | None, typer.Option("--audit", help="Append a line of JSON for each request here.")]
+
+
+@dataclass(frozen=True, slots=True)
+class KeepOptions:
+    runs: RunsAt = None
+    webhook_secret: Secret = None
+    webhook_host: Hosts = None
+    audit: AuditFile = None
+
+
+def log_address(keep: KeepOptions, port: int) -> str | None:
+    """None: nothing is kept. Each port has a log of its own: one server writes a log."""
+    if keep.runs == OFF or (keep.runs is None and port == 0):
+        return None
+    return keep.runs or str(Path.home() / ".local" / "state" / "weft" / f"runs-{port}.db")
+
+
+def webhooks_of(keep: KeepOptions) -> Webhooks | None:
+    """Raises InputError where one of the two options is missing."""
+    hosts = frozenset(keep.webhook_host or ())
+    if keep.webhook_secret is None and not hosts:
+        return None
+    if keep.webhook_secret is None or not hosts:
+        problem = "go together: who may be called, and how they know that it is us"
+        raise InputError(
+            subject="--webhook-secret and --webhook-host", problem=problem, way_out="give both, or neither"
+        )
+    return Webhooks(read_secret(keep.webhook_secret), hosts)
+
+
+@contextlib.asynccontextmanager
+async def kept_runs(
+    agents: Agents, address: str | None, webhooks: Webhooks | None, limits: RunLimits
+) -> AsyncGenerator[Runs | None]:
+    """Goes on with the runs that the last server on this log left."""
+    if address is None:
+        yield None
+        return
+    log, sessions = RunLog(open_database(address, "runs")), open_conversations(address)
+    runs = Runs(agents.by_name, log, sessions, webhooks, limits)
+    try:
+        await runs.open()
+        yield runs
+    finally:
+        await runs.close()
+        sessions.close()
+        log.close()

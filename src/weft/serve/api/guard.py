@@ -1,0 +1,93 @@
+"""Around every endpoint of /v1: who calls and whether they may, what they may still use, the audit line."""
+
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+
+from weft.serve.api.audit import Audit, AuditLine
+from weft.serve.api.errors import ApiError
+from weft.serve.api.http import Reply, Request, Sink, Stream, header
+from weft.serve.api.keys import Caller, Keys
+from weft.serve.api.once import Once
+from weft.serve.api.spending import Spending
+
+Endpoint = Callable[[Request], Awaitable[Reply]]
+HUNG_UP = 499
+_SCOPES = (("/v1/audio/", "audio"), ("/v1/embeddings", "embeddings"), ("/v1/runs", "runs"), ("/v1/sessions", "runs"))
+
+
+@dataclass(slots=True)
+class Guard:
+    keys: Keys
+    audit: Audit | None = None
+    once: Once = field(default_factory=Once)
+    spending: Spending = field(default_factory=Spending)
+
+    async def answer(self, request: Request, endpoint: Endpoint) -> Reply:
+        """Raises ApiError 401, 403, 409, 429, and what the endpoint raises."""
+        began_s = time.monotonic()
+        try:
+            request.caller = self.keys.caller(header(request, b"authorization"))
+            reply = await self._entered(request, endpoint, began_s)
+        except ApiError as error:
+            self._over(request, began_s, error.status, error.code)
+            raise
+        except BaseException as error:
+            self._over(request, began_s, HUNG_UP if not isinstance(error, Exception) else 500, type(error).__name__)
+            raise
+        headers = {**reply.headers, **request.told} if request.told else reply.headers
+        if isinstance(reply, Stream):
+            return Stream(lambda sink: self._told(request, reply, sink, began_s), headers, reply.content_type)
+        self._over(request, began_s, reply.status)
+        return replace(reply, headers=headers) if request.told else reply
+
+    async def _entered(self, request: Request, endpoint: Endpoint, began_s: float) -> Reply:
+        _check_scope(request.caller, request)
+        if request.method == "POST":
+            self.spending.enter(request.caller, began_s)
+            request.told = self.spending.headers(request.caller, began_s)
+            key = header(request, b"idempotency-key")
+            if key and not request.path.startswith("/v1/runs"):  # runs keep their keys in their log
+                return await self.once.answer(key, request, lambda: endpoint(request))
+        return await endpoint(request)
+
+    async def _told(self, request: Request, stream: Stream, sink: Sink, began_s: float) -> None:
+        try:
+            await stream.tell(sink)
+        except ApiError as error:
+            self._over(request, began_s, error.status, error.code)
+            raise
+        except BaseException as error:
+            self._over(request, began_s, HUNG_UP if not isinstance(error, Exception) else 500, type(error).__name__)
+            raise
+        self._over(request, began_s, 200)
+
+    def _over(self, request: Request, began_s: float, status: int, problem: str = "") -> None:
+        caller, bill, now_s = request.caller, request.bill, time.monotonic()
+        self.spending.charge(caller, bill.tokens, bill.usd, now_s)
+        if self.audit is None:
+            return
+        line = AuditLine(
+            at=datetime.now(UTC).isoformat(timespec="milliseconds"),
+            request=request.id,
+            caller=caller.name,
+            tenant=caller.tenant,
+            method=request.method,
+            path=request.path,
+            status=status,
+            took_s=round(now_s - began_s, 6),
+            model=bill.model,
+            tokens=bill.tokens,
+            usd=bill.usd,
+            problem=problem,
+        )
+        self.audit.write(line)
+
+
+def _check_scope(caller: Caller, request: Request) -> None:
+    wanted = next((scope for path, scope in _SCOPES if request.path.startswith(path)), "chat")
+    wanted = "models" if request.path.startswith("/v1/models") else wanted
+    if wanted not in caller.scopes:
+        message = f"this API key may not use {request.path}: it has no scope {wanted!r}"
+        raise ApiError(403, message, code="insufficient_scope")

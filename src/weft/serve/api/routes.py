@@ -1,0 +1,40 @@
+"""Paths and methods to endpoints. A path may hold `{name}` parts, each of which stands for one part of a request's."""
+
+from collections.abc import Mapping
+from typing import Generic, TypeVar
+
+from weft.serve.api.errors import ApiError
+
+E = TypeVar("E")
+Methods = Mapping[str, E]
+NOTHING_NAMED: Mapping[str, str] = {}
+
+
+class Routes(Generic[E]):
+    """Paths without names are found first, by one look-up."""
+
+    def __init__(self, endpoints: Mapping[str, Mapping[str, E]]) -> None:
+        self.paths = tuple(endpoints)
+        self._exact = {path: methods for path, methods in endpoints.items() if "{" not in path}
+        self._named = [(path.split("/"), methods) for path, methods in endpoints.items() if "{" in path]
+
+    def find(self, path: str, method: str) -> tuple[E, Mapping[str, str]]:
+        """The endpoint and what the names of its path stand for. Raises ApiError 404 and 405."""
+        methods, named = self._exact.get(path), NOTHING_NAMED
+        if methods is None:
+            methods, named = self._find_named(path)
+        endpoint = methods.get(method)
+        if endpoint is None:
+            message = f"{path} takes {', '.join(methods)}, not {method}"
+            raise ApiError(405, message, code="method_not_allowed", allow=tuple(methods))
+        return endpoint, named
+
+    def _find_named(self, path: str) -> tuple[Mapping[str, E], Mapping[str, str]]:
+        parts = path.split("/")
+        for pattern, methods in self._named:
+            if len(pattern) == len(parts) and all(
+                part if name.startswith("{") else name == part for name, part in zip(pattern, parts, strict=True)
+            ):
+                named = {name[1:-1]: part for name, part in zip(pattern, parts, strict=True) if name.startswith("{")}
+                return methods, named
+        raise ApiError(404, f"there is no {path} here; /openapi.json lists what is", code="unknown_url")

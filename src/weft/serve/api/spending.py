@@ -1,0 +1,81 @@
+"""What tenants use, against their limits. Each limit is a bucket that fills again at its rate; what a run used is known
+only when it has ended, so a bucket may be overdrawn, and then nothing goes until it is above zero again.
+
+It counts from the start of the server. No I/O, no clock: `now_s` is told.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from weft.serve.api.errors import ApiError
+from weft.serve.api.keys import Caller
+
+MINUTE_S, DAY_S = 60.0, 86_400.0
+
+
+@dataclass(slots=True)
+class Bucket:
+    """Holds `most`, and fills in `period_s`."""
+
+    most: float
+    period_s: float
+    level: float
+    at_s: float
+
+    def fill(self, now_s: float) -> None:
+        """A clock that jumps back fills nothing."""
+        passed_s = max(0.0, now_s - self.at_s)
+        self.level = min(self.most, self.level + passed_s * self.most / self.period_s)
+        self.at_s = now_s
+
+    def wait_s(self, wanted: float) -> float:
+        """Until it holds `wanted`."""
+        return max(0.0, (wanted - self.level) * self.period_s / self.most)
+
+
+@dataclass(slots=True)
+class Spending:
+    """By tenant and limit."""
+
+    _buckets: dict[tuple[str, str], Bucket] = field(default_factory=dict[tuple[str, str], Bucket])
+
+    def enter(self, caller: Caller, now_s: float) -> None:
+        """One request begins. Raises ApiError 429 that says when to come again."""
+        for what, bucket in self._of(caller, now_s):
+            wanted = 1.0 if what == "requests" else 1e-9
+            if bucket.level < wanted:
+                wait_s = bucket.wait_s(wanted)
+                message = f"tenant {caller.tenant!r} has used up its {what}: try again in {wait_s:.0f} s"
+                raise ApiError(429, message, code="rate_limit_exceeded", retry_after_s=wait_s)
+        for what, bucket in self._of(caller, now_s):
+            if what == "requests":
+                bucket.level -= 1.0
+
+    def charge(self, caller: Caller, tokens: int, usd: float, now_s: float) -> None:
+        """What a request used, once it is known."""
+        for what, bucket in self._of(caller, now_s):
+            bucket.level -= {"tokens": tokens, "dollars": usd}.get(what, 0.0)
+
+    def headers(self, caller: Caller, now_s: float) -> dict[str, str]:
+        """What is left, as OpenAI's servers tell it."""
+        told = dict[str, str]()
+        for what, bucket in self._of(caller, now_s):
+            told[f"x-ratelimit-limit-{what}"] = f"{bucket.most:g}"
+            told[f"x-ratelimit-remaining-{what}"] = f"{max(0.0, bucket.level):g}"
+        return told
+
+    def _of(self, caller: Caller, now_s: float) -> Iterator[tuple[str, Bucket]]:
+        limits = (
+            ("requests", caller.requests_per_minute, MINUTE_S),
+            ("tokens", caller.tokens_per_minute, MINUTE_S),
+            ("dollars", caller.usd_per_day, DAY_S),
+        )
+        for what, most, period_s in limits:
+            if most is None:
+                continue
+            key = (caller.tenant, what)
+            bucket = self._buckets.get(key)
+            if bucket is None or bucket.most != most:  # new, or the key file says another limit now
+                bucket = self._buckets[key] = Bucket(most, period_s, most, now_s)
+            bucket.fill(now_s)
+            yield what, bucket
