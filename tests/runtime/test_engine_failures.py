@@ -13,6 +13,7 @@ from tests.runtime.replies import reply_of, tokens_of
 from weft.core.errors import NodeDiedError, RunError
 from weft.policy.batcher import Limits
 from weft.policy.kv_blocks import BlockPool
+from weft.runtime.cache.held import HeldPrefixes
 from weft.runtime.engines.base import Mortal
 from weft.runtime.engines.executor import LocalExecutor
 from weft.runtime.engines.llama import Llama
@@ -106,7 +107,7 @@ def test_an_engine_whose_step_failed_goes_on(saved: Path) -> None:
     good = TorchEngine.load(saved)
     rank = load_rank(saved, "float32", torch.device("cpu"))
     executor = BrokenStore(rank.model(), PagedKv(rank.config, 8, 4, torch.float32, torch.device("cpu")))
-    engine = TorchEngine(executor, BlockPool(8, 4), Limits(4, 64), good.model_hash, torch.float32)
+    engine = TorchEngine(executor, BlockPool(8, 4), HeldPrefixes(4), Limits(4, 64), good.model_hash, torch.float32)
     assert isinstance(engine, Mortal)
     rests = engine.prefill([5] * 9)
     executor.broken = True

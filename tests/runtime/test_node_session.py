@@ -68,8 +68,8 @@ class WatchedEngine:
         self.held: set[int] = set()
         self.may_go = threading.Semaphore(10_000)
 
-    def prefill(self, tokens: Sequence[int], terms: Terms = PLAIN) -> Prefilled:
-        prefilled = self._inner.prefill(tokens, terms)
+    def prefill(self, tokens: Sequence[int], terms: Terms = PLAIN, salt: str = "") -> Prefilled:
+        prefilled = self._inner.prefill(tokens, terms, salt)
         self.held.add(prefilled.sequence)
         return prefilled
 
