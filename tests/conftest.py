@@ -18,6 +18,7 @@ settings.load_profile("weft")  # machines are noisy: no test fails because one w
 SLOW = (
     "compiler/codegen/test_numerics.py::*[[]llama*",
     "serve/test_compiled_steps.py::*",
+    "serve/api/test_programs.py::*",
     "serve/runs/test_kill.py::test_a_run_may_be_killed_anywhere",
     "runtime/test_memory_stores.py::*lance*",
     "runtime/test_memory_stores.py::*qdrant*",
