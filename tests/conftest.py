@@ -27,6 +27,8 @@ SLOW = (
     "runtime/test_engine_parallel.py::*mixtral*",
     "runtime/test_engine_parallel.py::test_a_rank_that_dies_is_the_engines_death",
     "runtime/test_engine_parallel.py::test_the_shares_of_all_ranks_are_the_whole*4*",
+    "serve/api/test_programs.py::*",
+    "serve/runs/test_kill.py::test_a_run_may_be_killed_anywhere",
     "runtime/test_memory_stores.py::*lance*",
     "runtime/test_memory_stores.py::*qdrant*",
     "runtime/test_tools.py::test_mcp_over_http*",

@@ -71,7 +71,7 @@ async def listening(app: App, address: Address, grace_s: float) -> AsyncGenerato
         app.draining = True
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(grace_s):
-                while app.agents.running:
+                while app.busy > 0:
                     await asyncio.sleep(0.05)
         door.close()
         await asyncio.sleep(0)  # what is written has left when the loop turns

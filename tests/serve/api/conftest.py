@@ -79,13 +79,16 @@ def ear() -> Deployment:
     return deployment(program, (route("measure", "python"),))
 
 
+def taught() -> str:
+    """A chat template that shows the tools that a model is offered, and the calls that were made."""
+    calls = "{% if message.tool_calls %}{{ message.tool_calls | tojson }}{% endif %}<|end|>"
+    return checkpoints.CHAT_TEMPLATE.replace("<|end|>", calls) + "{% if tools %}{{ tools | tojson }}{% endif %}"
+
+
 @pytest.fixture(scope="session")
 def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Its chat template shows the tools that it is offered, and the calls that were made."""
     folder = checkpoints.chat_model(tmp_path_factory.mktemp("served"))
-    calls = "{% if message.tool_calls %}{{ message.tool_calls | tojson }}{% endif %}<|end|>"
-    taught = checkpoints.CHAT_TEMPLATE.replace("<|end|>", calls) + "{% if tools %}{{ tools | tojson }}{% endif %}"
-    return checkpoints.save_tokenizer(folder, taught)
+    return checkpoints.save_tokenizer(folder, taught())
 
 
 @pytest.fixture(scope="session")

@@ -47,6 +47,12 @@ class App:
         """The ASGI view."""
         await serve_asgi(self, scope, receive, send)
 
+    @property
+    def busy(self) -> int:
+        """Runs that a server which stops waits for. Those that wait for a person go on with the next server."""
+        waiting = sum(bool(live.asked) for live in self.runs.live.values()) if self.runs else 0
+        return self.agents.running - waiting
+
     async def answer(self, request: Request) -> Reply:
         try:
             endpoint, request.named = ROUTES.find(request.path, request.method)

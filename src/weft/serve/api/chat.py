@@ -24,7 +24,7 @@ from weft.serve.api.schema import (
 )
 from weft.serve.api.terms import nth_choice, terms_of
 from weft.serve.api.tool_schema import Logprobs, ToolCallDelta
-from weft.serve.api.tools import logprobs_of
+from weft.serve.api.tools import MUST_CALL, logprobs_of
 from weft.serve.hints import NO_HINTS, RunHints
 from weft.serve.ids import fresh
 
@@ -75,7 +75,7 @@ class ChatRun:
     async def _tell(self, at: int, reply: Reply, sink: Sink) -> None:
         before, after = self._around_text(at)
         begin, told = self._chunk(at, Delta(role="assistant", content="")), 0
-        held = "tools" in reply.terms and "json_schema" in reply.terms  # its text is a call, not to be said
+        held = MUST_CALL in reply.terms
 
         def on_piece(piece: str | bytes) -> None:
             nonlocal begin, told
@@ -105,7 +105,7 @@ class ChatRun:
 
     def _message(self, reply: Reply, answer: object) -> AnswerMessage:
         if reply.tool_calls:
-            forced = "json_schema" in reply.terms
+            forced = MUST_CALL in reply.terms
             return AnswerMessage(None if forced else str(answer) or None, tool_calls=reply.tool_calls)
         if not isinstance(answer, bytes):
             return AnswerMessage(str(answer))

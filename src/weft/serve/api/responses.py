@@ -15,6 +15,7 @@ from weft.serve.api.errors import invalid
 from weft.serve.api.reply import Reply
 from weft.serve.api.response_schema import ResponseRequest
 from weft.serve.api.tool_schema import ToolCallPart
+from weft.serve.api.tools import MUST_CALL
 from weft.serve.hints import NO_HINTS, RunHints
 from weft.serve.ids import fresh
 
@@ -82,8 +83,7 @@ class ResponseRun:
 
     @property
     def _must_call(self) -> bool:
-        """Its text is a call, not to be said."""
-        return "tools" in self.reply.terms and "json_schema" in self.reply.terms
+        return MUST_CALL in self.reply.terms
 
     @property
     def _status(self) -> str:

@@ -23,6 +23,8 @@ from weft.serve.api.tool_schema import (
 from weft.serve.ids import fresh
 
 Terms = dict[str, str | int | float]
+MUST_CALL = "must_call"
+"""Among the terms: the whole reply is a call, by grammar, and nothing to be said."""
 ANY_ARGUMENTS: dict[str, Any] = {"type": "object"}
 
 
@@ -40,6 +42,7 @@ def tool_terms(tools: Sequence[Tool], choice: ToolChoice | None) -> Terms:
     terms: Terms = {"tools": msgspec.json.encode(list(tools)).decode()}
     if wanted := _wanted(specs, choice):
         calls = [_call_schema(spec) for spec in wanted]
+        terms[MUST_CALL] = 1
         terms["json_schema"] = json.dumps(calls[0] if len(calls) == 1 else {"anyOf": calls})
     return terms
 
@@ -48,7 +51,7 @@ def calls_in(terms: Mapping[str, object], ending: Ending | None, text: str) -> l
     """The calls of a reply. One that had to come is the whole text where the node did not take it for a call."""
     if ending is not None and ending.tool_calls:
         return [_part(call.name, call.arguments) for call in ending.tool_calls]
-    if "tools" not in terms or "json_schema" not in terms:
+    if MUST_CALL not in terms:
         return []
     try:
         call = msgspec.json.decode(text, type=_Written)

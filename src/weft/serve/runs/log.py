@@ -62,7 +62,7 @@ class RunLog:
         database.transact(lambda query: query(schema.OWN, (self._owner,)))
 
     def submit(self, run: Run) -> Run:
-        """The run as it is kept; where its key is known, the one that was there before. KeyReusedError where that one
+        """`run` itself; where its key is known, the one that was there before. KeyReusedError where that one
         was asked for something else."""
 
         def work(query: Query) -> Run:

@@ -75,7 +75,7 @@ class Runs:
         if self.writer.failing:
             raise _overload(f"cannot be logged now: {self.writer.failing}")
         kept = await asyncio.to_thread(self.log.submit, run)
-        if kept.id == run.id:
+        if kept is run:
             self._begin(kept, [])
         return kept
 
