@@ -155,7 +155,7 @@ class Session:
     def _traced(self, imported: Imported) -> Imported:
         self._restore_runs()
         assert self._module is not None
-        recording = record(self._job.trace, self._module)
+        recording = record(self._job.trace, self._module, None if self._job.network else self.sandbox.network)
         return merge(imported, recording.nodes, recording.models, recording.tools)
 
     def _outermost(self) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ import contextvars
 import inspect
 import time
 import types
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
@@ -13,6 +14,7 @@ from uuid import UUID
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.tracers.context import register_configure_hook
 
+from weft.compiler.frontends.langgraph.remote_models import answer_for_remote_models
 from weft.core.errors import ProgramError
 
 
@@ -133,11 +135,14 @@ class Recorder(BaseCallbackHandler):
 _RECORDER: contextvars.ContextVar[Any] = contextvars.ContextVar("weft_recorder", default=None)
 
 
-def record(call: str, module: types.ModuleType) -> Recording:
-    """Evaluates `call` in the program's namespace and returns what was seen."""
+def record(call: str, module: types.ModuleType, blocked: Sequence[str] | None) -> Recording:
+    """Evaluates `call` in the program's namespace and returns what was seen. `blocked` grows with each call to the
+    network that was refused; None: the network is open."""
     recorder = Recorder()
     register_configure_hook(_RECORDER, inheritable=True)
     _RECORDER.set(recorder)
+    if blocked is not None:
+        answer_for_remote_models(blocked)
     try:
         result = eval(compile(call, "<trace>", "eval"), vars(module))
         if inspect.isawaitable(result):
