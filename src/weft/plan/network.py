@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from weft.core.errors import FleetError
 from weft.core.hardware import Fleet, Link
 from weft.plan.options import Candidate
+from weft.plan.problem import PoolSpec
 from weft.plan.requests import Flow, LeafTask, PlanRequest
 from weft.plan.tails import tail_factor
 
@@ -50,8 +51,9 @@ def wired(request: PlanRequest, candidates: Candidates) -> Candidates:
         source = wires[flow.source].task
         wires[flow.source].leaving.append((flow, source))
         wires[flow.target].entering.append((flow, source))
+    pools: dict[int, PoolSpec] = {}  # alike steps share theirs: by identity, since equality would compare every field
     return {
-        task: {name: _wired(request.fleet, wires[task], each) for name, each in found.items()}
+        task: {name: _wired(request.fleet, wires[task], each, pools) for name, each in found.items()}
         for task, found in candidates.items()
     }
 
@@ -65,12 +67,16 @@ class _Wires:
     entering: list[tuple[Flow, LeafTask]]
 
 
-def _wired(fleet: Fleet, wires: _Wires, candidate: Candidate) -> Candidate:
+def _wired(fleet: Fleet, wires: _Wires, candidate: Candidate, pools: dict[int, PoolSpec]) -> Candidate:
     option, pool = candidate.option, candidate.option.pool
-    adapter = fleet.zone_link[candidate.group.zone]
+    adapted = pools.get(id(pool))
+    if adapted is None:
+        adapter = fleet.zone_link[candidate.group.zone]
+        adapted = replace(pool, network_bytes_per_s=adapter.bytes_per_s * pool.devices_per_replica)
+        pools[id(pool)] = adapted
     own = replace(
         option,
-        pool=replace(pool, network_bytes_per_s=adapter.bytes_per_s * pool.devices_per_replica),
+        pool=adapted,
         sent_bytes=_moved_in_a_run(wires.leaving, candidate),
         received_bytes=_moved_in_a_run(wires.entering, candidate),
         tail_s=option.latency_s * tail_factor(wires.task),
