@@ -3,8 +3,11 @@
 Level-triggered: an action follows from what is there, not from what happened, so a lost one is decided again at the
 next look. The plan says what one run a second takes of a pool, in replicas, and how full it meant a replica to be:
 
-    load     = planned replicas · planned utilisation / planned rate · (rate + waiting / visits / clear_s) · slow
-    needed   = load / utilisation limit
+    wanted   = (rate + waiting / visits / clear_s) · slow
+    needed   = the fewest replicas that carry it
+
+What so many replicas carry comes with the plan's queues (plan.staffing); without that, each may be `utilisation` full:
+planned replicas · planned utilisation / planned rate · wanted / utilisation.
 
 The rate is the larger of a quick and a slow mean: what comes suddenly counts at once, and what waits is to be gone in
 `clear_s`. Less than now is wanted only where the pool needed no more for `settle_s`, has not been changed for
@@ -12,10 +15,11 @@ The rate is the larger of a quick and a slow mean: what comes suddenly counts at
 that the load needs ready now.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from math import ceil, exp
+from types import MappingProxyType
 
 from weft.core.deployment import Deployment, Pool
 from weft.core.errors import CapacityError
@@ -123,8 +127,15 @@ class _Memory:
 class Scaling:
     """`decide` at each look; nothing else is asked of its driver than to do what it says."""
 
-    def __init__(self, deployment: Deployment, config: ScalingConfig | None = None) -> None:
+    def __init__(
+        self,
+        deployment: Deployment,
+        config: ScalingConfig | None = None,
+        carried_per_s: Mapping[str, Sequence[float]] = MappingProxyType({}),
+    ) -> None:
+        """`carried_per_s`: by pool, the runs a second that 1, 2, … replicas carry."""
         self._config = config or ScalingConfig()
+        self._carried = carried_per_s
         self._pools: Mapping[str, Pool] = {pool.name: pool for pool in deployment.pools}
         self._planned_per_s = deployment.workload.rate_per_s
         self._visits = {
@@ -158,9 +169,9 @@ class Scaling:
 
     def _finding(self, seen: PoolSeen, rate: float, now_s: float) -> Finding:
         config, pool, have = self._config, self._pools[seen.name], seen.ready + seen.starting
-        wanted_per_s = rate + seen.waiting / self._visits[seen.name] / config.clear_s
-        load = pool.replicas * pool.utilisation / self._planned_per_s * wanted_per_s * seen.slow
-        needed = max(1, ceil(load / config.utilisation - SLACK))
+        wanted_per_s = (rate + seen.waiting / self._visits[seen.name] / config.clear_s) * seen.slow
+        load = pool.replicas * pool.utilisation / self._planned_per_s * wanted_per_s
+        needed = self._needed(seen.name, wanted_per_s, load)
         why = f"{rate:.3g} runs/s, load {load:.2f} replicas"
         if seen.waiting:
             why += f", {seen.waiting} wait"
@@ -176,6 +187,15 @@ class Scaling:
                 seen.name, have, min(peak, have), why, f"needed {peak} within the last {config.settle_s:g} s"
             )
         return Finding(seen.name, have, needed, why)
+
+    def _needed(self, pool: str, wanted_per_s: float, load: float) -> int:
+        carried = self._carried.get(pool)
+        if not carried:
+            return max(1, ceil(load / self._config.utilisation - SLACK))
+        enough = (
+            count for count, most_per_s in enumerate(carried, 1) if wanted_per_s <= most_per_s * (1 + SLACK / count)
+        )
+        return next(enough, max(len(carried) + 1, ceil(load / self._config.utilisation)))
 
     def _capped(self, findings: Iterable[Finding]) -> Iterable[Finding]:
         """Those that need most beyond what they have come last: caps are shared out replica by replica."""

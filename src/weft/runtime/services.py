@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, TypeVar
 
 from weft.core.errors import RunError, StepFailedError
 from weft.core.program import StepKind
+from weft.policy.batcher import Limits
 from weft.runtime.cache.held import HeldPrefixes
 from weft.runtime.cache.node import OpenTiers, open_tiers
 from weft.runtime.engines.base import Engine, Mortal
-from weft.runtime.engines.emulated import EmulatedEngine
+from weft.runtime.engines.emulated import EmulatedEngine, PacedEngine, Pacer
 from weft.runtime.functions import load_functions
 from weft.runtime.gate import Gate
 from weft.runtime.memory.memories import Memories
@@ -51,6 +52,7 @@ class Services:
     remotes: Mapping[str, "RemoteChat"] = field(default_factory=dict[str, "RemoteChat"])
     """By step."""
     tiers: OpenTiers | None = None
+    pacer: Pacer | None = None
     gate: Gate = field(default_factory=Gate)
     observer: Observer = field(default_factory=Quiet)
 
@@ -71,6 +73,8 @@ class Services:
     def engine_of(self, step: str) -> Engine:
         """The engine, at the pace that the plan gives this step."""
         engine = self.need(self.engine, step)
+        if self.pacer is not None:
+            return PacedEngine(engine, self.pacer)
         pace = self.spec.paces.get(step)
         return engine if pace is None else EmulatedEngine(engine, pace)
 
@@ -114,6 +118,7 @@ def load_services(spec: NodeSpec) -> Services:
         spec,
         engine,
         chat,
+        pacer=None if engine is None else engine.scheduler.pacer,
         tiers=None if spec.cache is None or engine is None else open_tiers(spec.cache, spec.name, engine),
         transcriber=_load_transcriber(spec) if _serves(spec, (StepKind.TRANSCRIBE,)) and not no_ear else None,
         retriever=_load_retriever(spec) if _serves(spec, (StepKind.SEARCH,)) else None,
@@ -157,8 +162,18 @@ def _load_llm(spec: NodeSpec) -> "tuple[TorchEngine, Chat]":
         device=spec.torch_device,
         tensor_parallel=spec.tensor_parallel,
         spill_bytes=None if spec.kv_spill_gib is None else round(spec.kv_spill_gib * 2**30),
+        limits=_limits(spec),
     )
+    if spec.paced_as is not None:
+        engine.scheduler.pacer = Pacer(spec.paced_as)
     return engine, Chat.load(directory)
+
+
+def _limits(spec: NodeSpec) -> Limits | None:
+    """As the simulator has them of an emulated device."""
+    if spec.paced_as is None or spec.places is None:
+        return None
+    return Limits(sequences=spec.places, tokens=max(spec.paced_as.step_tokens, spec.places))
 
 
 def _load_functions(spec: NodeSpec) -> Functions:
