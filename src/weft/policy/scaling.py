@@ -9,20 +9,22 @@ next look. The plan says what one run a second takes of a pool, in replicas, and
 What so many replicas carry comes with the plan's queues (plan.staffing); without that, each may be `utilisation` full:
 planned replicas · planned utilisation / planned rate · wanted / utilisation.
 
-The rate is the larger of a quick and a slow mean: what comes suddenly counts at once, and what waits is to be gone in
-`clear_s`. Less than now is wanted only where the pool needed no more for `settle_s`, has not been changed for
-`cool_down_s`, and saves more in `settle_s` than starting the replica again takes. What is drained is never among those
-that the load needs ready now.
+The rate is a slow mean that a change begins anew (`RateMean`), and what waits is to be gone in `clear_s`. Less than now
+is wanted only where the pool needed no more for `settle_s`, has not been changed for `cool_down_s`, and saves more in
+`settle_s` than starting the replica again takes. What is drained is never among those that the load needs ready now.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from math import ceil, exp
+from math import ceil, exp, sqrt
 from types import MappingProxyType
 
 from weft.core.deployment import Deployment, Pool
 from weft.core.errors import CapacityError
+
+BEYOND_CHANCE = 2.5
+"""Standard deviations of a quick mean of Poisson arrivals."""
 
 SLACK = 0.05
 """Of a replica: no rate is known so well that less would count."""
@@ -124,6 +126,26 @@ class _Memory:
         return max(count for _, count in self.peaks)
 
 
+class RateMean:
+    """Runs a second, from counts: a mean over `slow_s`, begun anew where one over `quick_s` is so far from it that
+    chance (independent arrivals) does not explain it. So what comes suddenly counts soon, and noise costs nothing."""
+
+    def __init__(self, per_s: float, quick_s: float, slow_s: float) -> None:
+        self.per_s = self._quick = per_s
+        self._quick_s, self._slow_s = quick_s, slow_s
+        self._age_s = slow_s
+
+    def saw(self, arrived: int, passed_s: float) -> None:
+        now = arrived / passed_s
+        self._age_s += passed_s
+        over_s = min(self._slow_s, max(self._quick_s, self._age_s))
+        self._quick += (1 - exp(-passed_s / self._quick_s)) * (now - self._quick)
+        self.per_s += (1 - exp(-passed_s / over_s)) * (now - self.per_s)
+        chance = sqrt(max(self.per_s, 1 / self._slow_s) / (2 * self._quick_s))
+        if abs(self._quick - self.per_s) > BEYOND_CHANCE * chance:
+            self.per_s, self._age_s = self._quick, 0.0
+
+
 class Scaling:
     """`decide` at each look; nothing else is asked of its driver than to do what it says."""
 
@@ -144,28 +166,26 @@ class Scaling:
         }
         self._memory = {name: _Memory() for name in self._pools}
         self._last: Snapshot | None = None
-        self._quick = self._slow = self._planned_per_s
+        self._rate = RateMean(self._planned_per_s, self._config.quick_s, self._config.slow_s)
         self._run_s = 0.0  # when the last run came
 
     def decide(self, seen: Snapshot) -> Decision:
-        rate = self._rate(seen)
+        rate = self._rate_per_s(seen)
         findings = [self._finding(each, rate, seen.now_s) for each in seen.pools if each.name in self._pools]
         findings = list(self._capped(findings))
         actions = [action for finding in findings if (action := self._action(finding, seen)) is not None]
         return Decision(rate, tuple(findings), tuple(actions))
 
-    def _rate(self, seen: Snapshot) -> float:
+    def _rate_per_s(self, seen: Snapshot) -> float:
         last, self._last = self._last, seen
         if last is None:
             self._run_s = seen.now_s
         elif seen.now_s > last.now_s:
-            arrived, passed_s = seen.arrived - last.arrived, seen.now_s - last.now_s
+            arrived = seen.arrived - last.arrived
             if arrived:
                 self._run_s = seen.now_s
-            for name, span_s in (("_quick", self._config.quick_s), ("_slow", self._config.slow_s)):
-                mean: float = getattr(self, name)
-                setattr(self, name, mean + (1 - exp(-passed_s / span_s)) * (arrived / passed_s - mean))
-        return max(self._quick, self._slow)
+            self._rate.saw(arrived, seen.now_s - last.now_s)
+        return self._rate.per_s
 
     def _finding(self, seen: PoolSeen, rate: float, now_s: float) -> Finding:
         config, pool, have = self._config, self._pools[seen.name], seen.ready + seen.starting
