@@ -11,6 +11,7 @@ import torch
 from tests.compiler.codegen.built import make_model
 from tests.compiler.codegen.conftest import Bench, write_checkpoint
 from tests.runtime import checkpoints
+from tests.runtime.replies import tokens_of
 from weft.compiler.codegen.bundle import build_bundle
 from weft.compiler.codegen.cache import DEFAULT_FOLDER, Cache
 from weft.compiler.codegen.checkpoints import read_checkpoint
@@ -79,7 +80,7 @@ def test_logits_and_greedy_tokens_are_those_of_transformers(shop: Shop, name: st
     assert np.abs(_logits(engine, text, (30, 1, 2, 1, 16)) - expected[[29, 30, 32, 33, 49]]).max() <= 1e-4
     replies = [_greedy(model, prompt) for prompt in PROMPTS]
     alone = engine.prefill(PROMPTS[0])
-    assert [alone.first_token, *engine.decode(alone.sequence, STEPS - 1, ())] == replies[0]
+    assert [alone.first_token, *tokens_of(engine.decode(alone.sequence, STEPS - 1))] == replies[0]
     together = [engine.prefill(prompt) for prompt in PROMPTS]
     rows = [[each.first_token for each in together]]
     rows += [engine.step([each.sequence for each in together]) for _ in range(STEPS - 1)]
@@ -108,8 +109,8 @@ def test_kv_moves_to_torch(shop: Shop, name: str) -> None:
     prefilled, expected = engine.prefill(PROMPTS[0]), reference.prefill(PROMPTS[0])
     moved = reference.import_kv(engine.export_kv(prefilled.sequence), prefilled.first_token)
     back = engine.import_kv(reference.export_kv(expected.sequence), expected.first_token)
-    reply = list(reference.decode(expected.sequence, 12, ()))
-    assert list(reference.decode(moved, 12, ())) == list(engine.decode(back, 12, ())) == reply
+    reply = tokens_of(reference.decode(expected.sequence, 12))
+    assert tokens_of(reference.decode(moved, 12)) == tokens_of(engine.decode(back, 12)) == reply
 
 
 def test_a_small_model_runs_on_openvino(shop: Shop) -> None:
