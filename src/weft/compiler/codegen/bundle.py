@@ -18,8 +18,8 @@ import msgspec
 
 from weft.compiler.codegen.cache import Cache, place
 from weft.compiler.codegen.compilers import Compiler
-from weft.compiler.codegen.hashing import hash_file, model_hash
-from weft.compiler.codegen.jobs import MADE, Done, Failed, Job, Outcome, State, Watch, key_of, run_jobs
+from weft.compiler.codegen.hashing import hash_file, hash_parts, model_hash
+from weft.compiler.codegen.jobs import MADE, Done, Failed, Job, Outcome, State, Watch, key_of, machine_of, run_jobs
 from weft.compiler.codegen.manifest import (
     MANIFEST_VERSION,
     ArtifactEntry,
@@ -262,7 +262,10 @@ def _write_models(
         if header is not None:
             weights = tuple(str(path.resolve()) for path in each.unit.model.checkpoint.files)
             known = msgspec.structs.replace(
-                header, model_hash=entries[each.unit.model.name].model_hash, parameters=weights
+                header,
+                model_hash=entries[each.unit.model.name].model_hash,
+                parameters=weights,
+                driver=each.unit.target.driver,
             )
             write_artifact((folder / _made(each.unit)).parent, known)
     return tuple(entries.values())
@@ -282,6 +285,7 @@ def _entry(model: Model) -> ModelEntry:
 
 def _artifact(built: Built) -> ArtifactEntry:
     unit = built.unit
+    machine = machine_of(built.made.job.flags)
     return ArtifactEntry(
         file=_made(unit),
         module=_module(unit) if built.module is not None else None,
@@ -293,6 +297,7 @@ def _artifact(built: Built) -> ArtifactEntry:
         target=unit.target.name,
         flags=built.made.job.flags,
         key=built.made.key,
+        machine=hash_parts((machine,)) if machine else "",
     )
 
 

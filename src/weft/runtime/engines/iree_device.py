@@ -76,6 +76,13 @@ class Device:
         iree.HalFence.create_at(done, 1).wait()
 
 
+def has_device(driver: str) -> bool:
+    try:
+        return bool(_runtime().get_driver(driver).query_available_devices())
+    except (RuntimeError, ValueError):
+        return False
+
+
 class IreeProgram:
     """A module's entry points with its weights loaded."""
 
