@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from weft.core.errors import RunError, StepFailedError
 from weft.core.program import StepKind
+from weft.core.units import GIB
 from weft.runtime.cache.held import HeldPrefixes
 from weft.runtime.cache.node import OpenTiers, open_tiers
 from weft.runtime.engines.base import Engine, Mortal
@@ -156,7 +157,7 @@ def _load_llm(spec: NodeSpec) -> "tuple[TorchEngine, Chat]":
         precision=spec.precision,
         device=spec.torch_device,
         tensor_parallel=spec.tensor_parallel,
-        spill_bytes=None if spec.kv_spill_gib is None else round(spec.kv_spill_gib * 2**30),
+        spill_bytes=None if spec.kv_spill_gib is None else round(spec.kv_spill_gib * GIB),
     )
     return engine, Chat.load(directory)
 

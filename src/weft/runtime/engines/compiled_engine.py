@@ -17,7 +17,7 @@ from weft.policy.kv_blocks import BlockPool, Table
 from weft.runtime.engines.artifact import DECODE, MIN_CONTEXT, PREFILL, Artifact
 from weft.runtime.engines.base import Prefilled
 from weft.runtime.engines.program import Array, Program
-from weft.runtime.engines.requests import PLAIN, Emitted, Sampling, Terms, check_prompt
+from weft.runtime.engines.requests import PLAIN, Emitted, Sampling, Terms, check_prompt, not_held
 from weft.runtime.engines.sampling import History, Row, draw
 from weft.runtime.kv.cache import KvCache, KvShape
 from weft.runtime.kv.convert import convert
@@ -210,11 +210,7 @@ class CompiledEngine:
     def _state(self, sequence: int) -> _Sequence:
         state = self._sequences.get(sequence)
         if state is None:
-            raise RunError(
-                subject=f"sequence {sequence}",
-                problem="is not held by this engine",
-                way_out="prefill or transfer it first; a KV handle is used up by its transfer or its decode",
-            )
+            raise not_held(sequence)
         return state
 
     def _shape(self, tokens: int) -> KvShape:
