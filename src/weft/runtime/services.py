@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from weft.core.errors import RunError, StepFailedError
 from weft.core.program import StepKind
+from weft.core.units import GIB
 from weft.runtime.artifact_spec import ArtifactSpec
 from weft.runtime.cache.held import HeldPrefixes
 from weft.runtime.cache.node import CachingEngine, NodeCache, OpenTiers, open_tiers
@@ -162,7 +163,7 @@ def _torch_engine(spec: NodeSpec, directory: Path) -> Engine:
         precision=spec.precision,
         device=spec.torch_device,
         tensor_parallel=spec.tensor_parallel,
-        spill_bytes=None if spec.kv_spill_gib is None else round(spec.kv_spill_gib * 2**30),
+        spill_bytes=None if spec.kv_spill_gib is None else round(spec.kv_spill_gib * GIB),
     )
 
 

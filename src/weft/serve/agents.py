@@ -61,7 +61,7 @@ class ServedAgent:
     ) -> RunOutcome:
         """One run, to its end; cancelling it cancels its steps on their nodes. Raises RunError after `run_s`, unless
         it is logged: who logs it limits it too. Without `stream` `on_event` hears no tokens."""
-        deployment = on_terms(self.deployment, terms)
+        deployment = on_terms(self.deployment, terms, self.reply_limits)
         promised = None if self.door is None else self.door.promised_s(inputs)
         self.running += 1
         try:

@@ -20,7 +20,7 @@ from weft.policy.kv_blocks import BlockPool, Table
 from weft.runtime.engines.artifact import DECODE, MIN_CONTEXT, PREFILL, Artifact
 from weft.runtime.engines.base import Prefilled
 from weft.runtime.engines.program import Array, Program
-from weft.runtime.engines.requests import PLAIN, Emitted, Sampling, Terms, check_prompt
+from weft.runtime.engines.requests import PLAIN, Emitted, Sampling, Terms, check_prompt, not_held
 from weft.runtime.engines.sampling import History, Row, draw
 from weft.runtime.engines.together import Together
 from weft.runtime.kv.cache import KvCache, KvShape
@@ -38,6 +38,7 @@ class _Sequence:
     length: int
     last_token: int
     slots: list[int] = field(default_factory=list)
+    number: int = -1
     released: bool = False
 
 
@@ -233,7 +234,7 @@ class CompiledEngine:
 
     def _grow(self, state: _Sequence, tokens: int) -> None:
         if state.released:
-            raise _not_held("a sequence that was released")
+            raise not_held(state.number)
         if tokens <= len(state.slots):
             return
         if self._pool.extend(state.table, tokens) is None:
@@ -247,14 +248,14 @@ class CompiledEngine:
         state.slots += [block * BLOCK + offset for block in blocks for offset in range(BLOCK)]
 
     def _add(self, state: _Sequence) -> int:
-        sequence = next(self._ids)
-        self._sequences[sequence] = state
-        return sequence
+        state.number = next(self._ids)
+        self._sequences[state.number] = state
+        return state.number
 
     def _state(self, sequence: int) -> _Sequence:
         state = self._sequences.get(sequence)
         if state is None:
-            raise _not_held(f"sequence {sequence}")
+            raise not_held(sequence)
         return state
 
     def _check_fits(self, shape: KvShape) -> None:
@@ -272,14 +273,6 @@ class CompiledEngine:
 
     def _history(self, sampling: Sampling, prompt: Sequence[int], reply: Sequence[int]) -> History | None:
         return History(prompt, reply, self._artifact.vocab, torch.device("cpu")) if sampling.penalises else None
-
-
-def _not_held(subject: str) -> RunError:
-    return RunError(
-        subject=subject,
-        problem="is not held by this engine",
-        way_out="prefill or transfer it first; a KV handle is used up by its transfer or its decode",
-    )
 
 
 def _draw(logits: Array, row: Row) -> Emitted:
