@@ -9,7 +9,7 @@ import torch
 
 from tests.compiler.codegen.built import WANTED, Built, build, make_model
 from tests.runtime.replies import reply_of
-from weft.core.errors import CapacityError, RunError, WireError
+from weft.core.errors import CapacityError, RequestError, RunError, WireError
 from weft.runtime.engines.compiled import open_program
 from weft.runtime.engines.compiled_encoder import CompiledEncoder
 from weft.runtime.engines.compiled_engine import CompiledEngine
@@ -149,7 +149,7 @@ def test_a_full_cache_refuses_and_is_whole_again_after_release(built: Mapping[st
 
 @pytest.mark.parametrize("prompt", [[], [0] * 512, [300], [-1]])
 def test_a_prompt_that_cannot_be_is_refused(built: Mapping[str, Built], prompt: list[int]) -> None:
-    with pytest.raises(RunError, match="prompt"):
+    with pytest.raises((RequestError, RunError), match="prompt"):
         engine_of(built["every target"]).prefill(prompt)
 
 
