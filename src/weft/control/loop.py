@@ -62,6 +62,7 @@ class Loop:
         decision = self.scaling.decide(self.snapshot())
         for action in decision.actions:
             _log.warning("%s", action)
+            self.agent.history.decided(action.pool, action.change, action.count, action.why)
             self._do(action)
         self.on_decision(decision)
         return decision

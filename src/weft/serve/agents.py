@@ -12,6 +12,7 @@ from weft.serve.admitting import Door
 from weft.serve.cost import run_usd
 from weft.serve.dispatch import Dispatcher
 from weft.serve.hints import NO_HINTS, RunHints
+from weft.serve.history import History
 from weft.serve.replies import Terms, on_terms, reply_limits
 from weft.serve.run import AskPerson, OnEvent, RunOutcome, StepLog, run_agent
 
@@ -30,6 +31,8 @@ class ServedAgent:
     usd: float = 0.0
     door: Door | None = None
     """Refuses runs that would miss the objective; None: takes all."""
+    history: History = field(default_factory=History)
+    controlled: bool = False
     dispatcher: Dispatcher = field(init=False)
     reply_limits: Mapping[str, int | None] = field(init=False)
     """Of the steps whose reply is the agent's."""
@@ -61,9 +64,10 @@ class ServedAgent:
     ) -> RunOutcome:
         """One run, to its end; cancelling it cancels its steps on their nodes. Raises RunError after `run_s`, unless
         it is logged: who logs it limits it too. Without `stream` `on_event` hears no tokens."""
-        deployment = on_terms(self.deployment, terms)
+        deployment = on_terms(self.deployment, terms, self.reply_limits)
         promised = None if self.door is None else self.door.promised_s(inputs)
         self.running += 1
+        self.history.began()
         try:
             async with asyncio.timeout(None if steps else self.run_s):
                 outcome = await run_agent(
@@ -83,6 +87,7 @@ class ServedAgent:
         if self.door is not None and promised is not None:
             self.door.turned_out(promised[0], outcome.record)
         self.ended += 1
+        self.history.ended(self.deployment, outcome.record)
         self.usd += run_usd(self.deployment, outcome.record)
         return outcome
 

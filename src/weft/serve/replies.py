@@ -1,6 +1,6 @@
 """The calls whose reply an agent returns as it is: they may be streamed, and a caller may say how they are drawn."""
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import replace
 
 from weft.core.deployment import Deployment
@@ -24,11 +24,10 @@ def reply_limits(program: Program) -> Mapping[str, int | None]:
     return {name: None if limit is None else int(limit) for name, limit in told.items()}
 
 
-def on_terms(deployment: Deployment, terms: Terms) -> Deployment:
-    """The same with `terms` above the attributes of the reply's steps."""
+def on_terms(deployment: Deployment, terms: Terms, names: Container[str]) -> Deployment:
+    """The same with `terms` above the attributes of the steps `names`."""
     if not terms:
         return deployment
-    names = reply_steps(deployment.program)
     blocks = tuple(
         replace(
             block,
