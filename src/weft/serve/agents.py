@@ -1,6 +1,7 @@
 """The agents that a server offers, each a deployment on live nodes: run by name, and counted."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -36,6 +37,7 @@ class ServedAgent:
     dispatcher: Dispatcher = field(init=False)
     reply_limits: Mapping[str, int | None] = field(init=False)
     """Of the steps whose reply is the agent's."""
+    _on: Counter[Dispatcher] = field(default_factory=Counter[Dispatcher])
 
     def __post_init__(self) -> None:
         self.reply_limits = reply_limits(self.deployment.program)
@@ -45,6 +47,17 @@ class ServedAgent:
     @property
     def name(self) -> str:
         return self.deployment.program.name
+
+    def switch(self, deployment: Deployment, dispatcher: Dispatcher) -> None:
+        """Runs begin there from now on; those under way stay where they are."""
+        dispatcher.deaths += self.dispatcher.deaths
+        self.deployment, self.clients, self.dispatcher = deployment, dispatcher, dispatcher
+        self.reply_limits = reply_limits(deployment.program)
+        if self.door is not None:
+            self.door = Door(deployment, dispatcher)
+
+    def runs_on(self, dispatcher: Dispatcher) -> int:
+        return self._on[dispatcher]
 
     def admit(self, inputs: Mapping[str, Value]) -> None:
         """Raises OverloadError, with the time after which to try again. To be asked before a run begins."""
@@ -64,14 +77,16 @@ class ServedAgent:
     ) -> RunOutcome:
         """One run, to its end; cancelling it cancels its steps on their nodes. Raises RunError after `run_s`, unless
         it is logged: who logs it limits it too. Without `stream` `on_event` hears no tokens."""
-        deployment = on_terms(self.deployment, terms, self.reply_limits)
+        plan, dispatcher = self.deployment, self.dispatcher  # it stays there, whatever plan comes meanwhile
+        deployment = on_terms(plan, terms, self.reply_limits)
         promised = None if self.door is None else self.door.promised_s(inputs)
         self.running += 1
         self.history.began()
+        self._on[dispatcher] += 1
         try:
             async with asyncio.timeout(None if steps else self.run_s):
                 outcome = await run_agent(
-                    deployment, self.dispatcher, inputs, on_event, ask, hints=hints, steps=steps, stream=stream
+                    deployment, dispatcher, inputs, on_event, ask, hints=hints, steps=steps, stream=stream
                 )
         except TimeoutError:
             self.failed += 1
@@ -84,11 +99,12 @@ class ServedAgent:
             raise
         finally:
             self.running -= 1
+            self._on[dispatcher] -= 1
         if self.door is not None and promised is not None:
             self.door.turned_out(promised[0], outcome.record)
         self.ended += 1
-        self.history.ended(self.deployment, outcome.record)
-        self.usd += run_usd(self.deployment, outcome.record)
+        self.history.ended(plan, outcome.record)
+        self.usd += run_usd(plan, outcome.record)
         return outcome
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from weft.core.deployment import Deployment
-from weft.core.metrics import RequestRecord
+from weft.core.metrics import RequestRecord, StepRecord
 from weft.core.program import StepKind
 from weft.serve.sla import in_time, kinds_of
 
@@ -14,6 +14,8 @@ LATELY = 200
 """Runs of which the share in time is told."""
 
 RATE_S = 60.0
+SEEN = 20
+"""Calls after which their mean sizes are believed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +27,18 @@ class Decided:
     change: str
     count: int
     why: str
+
+
+@dataclass(slots=True)
+class Mean:
+    """Of the last values, about so many as LATELY; at first of all."""
+
+    value: float = 0.0
+    count: int = 0
+
+    def add(self, value: float) -> None:
+        self.count += 1
+        self.value += (value - self.value) / min(self.count, LATELY)
 
 
 @dataclass(slots=True)
@@ -40,6 +54,8 @@ class History:
     _lately: deque[bool] = field(default_factory=lambda: deque[bool](maxlen=LATELY))
     _began: deque[float] = field(default_factory=deque[float])
     _since_s: float = 0.0
+    _isl: dict[str, Mean] = field(default_factory=dict[str, Mean])
+    _osl: dict[str, Mean] = field(default_factory=dict[str, Mean])
     _plan: Deployment | None = None
     _kinds: Mapping[str, StepKind] = field(default_factory=dict[str, StepKind])
 
@@ -59,6 +75,21 @@ class History:
             self.input_tokens += step.input_tokens
             self.cached_tokens += step.cached_tokens
             self.output_tokens += step.output_tokens
+            self._size(step)
+
+    def _size(self, step: StepRecord) -> None:
+        """Of a decode its first token came with the prefill."""
+        kind, call = self._kinds.get(step.step), step.step.rpartition(".")[0]
+        if kind is StepKind.PREFILL:
+            self._isl.setdefault(call, Mean()).add(step.input_tokens)
+        elif kind is StepKind.DECODE:
+            self._osl.setdefault(call, Mean()).add(step.output_tokens + 1)
+
+    @property
+    def sizes(self) -> Mapping[str, tuple[float, float]]:
+        """By model call, mean tokens of prompt and answer; of calls that were seen often enough."""
+        known = (call for call, isl in self._isl.items() if isl.count >= SEEN and call in self._osl)
+        return {call: (self._isl[call].value, self._osl[call].value) for call in known}
 
     def decided(self, pool: str, change: str, count: int, why: str) -> None:
         self.actions[pool, change] += count
