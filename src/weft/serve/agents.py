@@ -1,9 +1,11 @@
 """The agents that a server offers, each a deployment on live nodes: run by name, and counted."""
 
 import asyncio
+import contextlib
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from weft.core.deployment import Deployment
 from weft.core.errors import RunError
@@ -16,6 +18,9 @@ from weft.serve.hints import NO_HINTS, RunHints
 from weft.serve.history import History
 from weft.serve.replies import Terms, on_terms, reply_limits
 from weft.serve.run import AskPerson, OnEvent, RunOutcome, StepLog, run_agent
+
+if TYPE_CHECKING:
+    from weft.serve.tracing import RunSpans
 
 
 @dataclass(slots=True)
@@ -34,6 +39,7 @@ class ServedAgent:
     """Refuses runs that would miss the objective; None: takes all."""
     history: History = field(default_factory=History)
     controlled: bool = False
+    spans: "RunSpans | None" = None
     dispatcher: Dispatcher = field(init=False)
     reply_limits: Mapping[str, int | None] = field(init=False)
     """Of the steps whose reply is the agent's."""
@@ -84,10 +90,10 @@ class ServedAgent:
         self.history.began()
         self._on[dispatcher] += 1
         try:
-            async with asyncio.timeout(None if steps else self.run_s):
-                outcome = await run_agent(
-                    deployment, dispatcher, inputs, on_event, ask, hints=hints, steps=steps, stream=stream
-                )
+            with contextlib.nullcontext("") if self.spans is None else self.spans.run(self.name) as trace:
+                async with asyncio.timeout(None if steps else self.run_s):
+                    live = deployment, dispatcher, inputs, on_event, ask
+                    outcome = await run_agent(*live, hints=hints, steps=steps, stream=stream, trace=trace)
         except TimeoutError:
             self.failed += 1
             raise _late(self.name, self.run_s) from None
