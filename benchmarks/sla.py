@@ -160,7 +160,7 @@ class Bench:
         calls = [call for run in told.runs for call in run.calls]
         assert calls, f"no run ended: {told.runs[:1]}"
         isl, osl = (round(sum(sizes) / len(calls)) for sizes in ([c.isl for c in calls], [c.osl for c in calls]))
-        return Sizes(isl, osl, max(call.osl for call in calls), len(calls) / len(told.runs))
+        return Sizes(isl, osl + 1, max(call.osl for call in calls) + 1, len(calls) / len(told.runs))
 
     def plan(self, rate: float) -> Deployment:
         """For what was measured, tightened until 95 % of the runs are in time in simulation."""
@@ -222,8 +222,8 @@ def questions() -> list[bytes]:
 
 
 def _request(at_s: float, calls: Sequence[Call], choice: str) -> Request:
-    """It searches after each call but the last."""
-    sizes = tuple(CallSize(call.isl, call.osl) for call in calls)
+    """It searches after each call but the last. A reply's last pass gives the token that stops it."""
+    sizes = tuple(CallSize(call.isl, call.osl + 1) for call in calls)
     searches = len(calls) - 1
     return Request(at_s, steps={CALL: sizes}, choices={choice: (*([1] * searches), 0)})
 
@@ -233,9 +233,13 @@ def share(good: Sequence[bool]) -> float:
 
 
 def kept(results: Results, plan: Deployment) -> list[bool]:
-    """Run by run."""
+    """Run by run. The end of a live call is that of the pass which gave the token that stops it: one gap more."""
     assert results.live is not None
-    return [bool(run.calls) and calls_in_time(run.calls, plan.slo) for run in results.live.runs]
+    runs = [
+        [replace(call, tpot_s=call.tpot_s * (call.osl - 1) / call.osl) for call in run.calls]
+        for run in results.live.runs
+    ]
+    return [bool(calls) and calls_in_time(calls, plan.slo) for calls in runs]
 
 
 def measured(bench: Bench, plan: Deployment) -> list[Measurement]:
