@@ -37,11 +37,13 @@ from weft.serve.api.audit import Audit
 from weft.serve.api.guard import Guard
 from weft.serve.api.keys import Keys, digest_of
 from weft.serve.dispatch import Dispatcher, pool_of
+from weft.serve.model_calls import with_models, without_own_steps
+from weft.serve.programs.driver import drives_itself, driving
 from weft.serve.runs.runs import RunLimits
 from weft.serve.runs.webhooks import Webhooks
 from weft.serve.server import Address, check_open, listening
 
-Served = Annotated[list[str] | None, typer.Argument(help="Agents (file.py, .mlir) or plans (weft plan --json).")]
+Served = Annotated[list[str] | None, typer.Argument(help="Agents (file.py, .mlir, langgraph:PROGRAM) or plans.")]
 Host = Annotated[str, typer.Option(help="Address to listen at.")]
 Port = Annotated[int, typer.Option(help="Port to listen at; 0 takes one that is free.")]
 KeyFile = Annotated[Path | None, typer.Option("--keys", help="File of API keys' digests; needed off loopback.")]
@@ -158,7 +160,7 @@ async def _serve(deployments: list[Deployment], nodes: Nodes, address: Address, 
         with console.status("starting node processes"):
             start = await stack.enter_async_context(started_by(nodes))
             served = [await _served(each, start, door.run_limit, here, stack) for each in deployments]
-        agents = Agents({agent.name: agent for agent in served})
+        agents = Agents(with_models(served))
         limits = RunLimits(at_once=door.at_once, run_s=door.run_limit)
         runs = await stack.enter_async_context(kept_runs(agents, kept.log, kept.webhooks, limits))
         app = App(agents, kept.guard, at_once=door.at_once, runs=runs)
@@ -172,10 +174,15 @@ async def _served(
     deployment: Deployment, start: Start, run_s: float, here: HereOptions, stack: contextlib.AsyncExitStack
 ) -> ServedAgent:
     """Its nodes are kept up: what dies starts again, and what it was at goes on elsewhere, or there."""
+    planned = deployment
+    if drives_itself(planned):
+        deployment = without_own_steps(planned)
     dispatcher = Dispatcher(deployment, revival_s=REVIVAL_S)
     fleet = await stack.enter_async_context(start(deployment, dispatcher.join))
     agent = ServedAgent(deployment, dispatcher, run_s)
-    agent.door = Door(deployment, dispatcher) if here.admission else None
+    if drives_itself(planned):
+        agent.driver = await stack.enter_async_context(driving(planned, dispatcher))
+    agent.door = Door(planned, dispatcher) if here.admission else None
     if here.control is not None:
         first = {spec.name: spec for spec in fleet.specs if pool_of(spec.name) == spec.name}
         terms = ScalingConfig(most=here.control, start_s=LOCAL_START_S)

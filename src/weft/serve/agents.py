@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from weft.core.deployment import Deployment
 from weft.core.errors import RunError
@@ -14,6 +15,12 @@ from weft.serve.dispatch import Dispatcher
 from weft.serve.hints import NO_HINTS, RunHints
 from weft.serve.replies import Terms, on_terms, reply_limits
 from weft.serve.run import AskPerson, OnEvent, RunOutcome, StepLog, run_agent
+
+
+class Drives(Protocol):
+    """Runs an agent in the place of its plan's program: the program itself (serve/programs)."""
+
+    async def run(self, inputs: Mapping[str, Value], hints: RunHints) -> RunOutcome: ...
 
 
 @dataclass(slots=True)
@@ -30,6 +37,7 @@ class ServedAgent:
     usd: float = 0.0
     door: Door | None = None
     """Refuses runs that would miss the objective; None: takes all."""
+    driver: Drives | None = None
     dispatcher: Dispatcher = field(init=False)
     reply_limits: Mapping[str, int | None] = field(init=False)
     """Of the steps whose reply is the agent's."""
@@ -66,9 +74,12 @@ class ServedAgent:
         self.running += 1
         try:
             async with asyncio.timeout(None if steps else self.run_s):
-                outcome = await run_agent(
-                    deployment, self.dispatcher, inputs, on_event, ask, hints=hints, steps=steps, stream=stream
-                )
+                if self.driver is not None:
+                    outcome = await self.driver.run(inputs, hints)
+                else:
+                    outcome = await run_agent(
+                        deployment, self.dispatcher, inputs, on_event, ask, hints=hints, steps=steps, stream=stream
+                    )
         except TimeoutError:
             self.failed += 1
             raise _late(self.name, self.run_s) from None
