@@ -5,7 +5,7 @@ import contextlib
 import os
 import secrets
 import signal
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
@@ -165,7 +165,7 @@ async def _serve(deployments: list[Deployment], nodes: Nodes, address: Address, 
         runs = await stack.enter_async_context(kept_runs(agents, kept.log, kept.webhooks, limits))
         app = App(agents, kept.guard, at_once=door.at_once, runs=runs)
         async with listening(app, address, door.grace):
-            _banner(console, app, address, nodes)
+            _banner(console, app, [agent.name for agent in served], address, nodes)
             await stop.wait()
             console.print(f"stopping: {agents.running} runs have {door.grace:g} s to end")
 
@@ -198,11 +198,12 @@ def _stopped_by_signals() -> asyncio.Event:
     return stop
 
 
-def _banner(console: Console, app: App, address: Address, nodes: Nodes) -> None:
+def _banner(console: Console, app: App, names: Sequence[str], address: Address, nodes: Nodes) -> None:
     table = Table(box=None, pad_edge=False)
     for name in ("model", "takes", "nodes here (planned)", "planned devices", "planned $/h"):
         table.add_column(name)
-    for name, agent in app.agents.by_name.items():
+    for name in names:
+        agent = app.agents.by_name[name]
         deployment = agent.deployment
         devices = ", ".join(sorted({f"{pool.replicas} × {pool.device}" for pool in deployment.pools}))
         takes = ", ".join(deployment.program.input_types)
@@ -214,6 +215,8 @@ def _banner(console: Console, app: App, address: Address, nodes: Nodes) -> None:
     who = "API keys" if app.guard.keys.callers else "no key (loopback only)"
     console.print(f"[bold]Weft serves {address.url}/v1[/] ({who}); planned devices are {pace}")
     console.print(table)
+    if models := ", ".join(app.agents.by_name.keys() - set(names)):
+        console.print(f"their models by name: {models}", style="dim")
     if app.runs is not None:
         console.print(f"runs and sessions are kept (--runs); {len(app.runs.live)} runs go on", style="dim")
     console.print(f"OpenAPI {address.url}/openapi.json, metrics {address.url}/metrics; stop with Ctrl-C", style="dim")

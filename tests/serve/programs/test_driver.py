@@ -12,7 +12,7 @@ from tests.runtime import checkpoints
 from tests.serve.api.conftest import taught
 from tests.serve.deployments import deployment, route, step
 from weft.core.deployment import Deployment
-from weft.core.errors import InputError, NodeDiedError, ProgramError, RunError
+from weft.core.errors import DeadlineError, InputError, NodeDiedError, ProgramError, RunError
 from weft.core.message import Message
 from weft.core.program import Block, Program, StepKind, Terminator
 from weft.runtime.client import NodeClient
@@ -26,6 +26,7 @@ from weft.serve.agents import Agents, ServedAgent
 from weft.serve.api.app import App
 from weft.serve.api.http import Request
 from weft.serve.dispatch import Dispatcher
+from weft.serve.hints import RunHints
 from weft.serve.model_calls import model_calls, with_models, without_own_steps
 from weft.serve.programs.driver import ProgramDriver, drives_itself, driving
 
@@ -181,6 +182,8 @@ async def tells_what_goes_wrong(agent: ServedAgent) -> None:
         await agent.run(said("fail"), lambda _: None, {})
     with pytest.raises(InputError, match="'colour'"):
         await agent.run(said('{"colour": "red"}'), lambda _: None, {})
+    with pytest.raises(DeadlineError, match=r"0\.001 s"):
+        await agent.run(said("GPUs"), lambda _: None, {}, RunHints(within_s=0.001))
     late = asyncio.create_task(agent.run(said("GPUs"), lambda _: None, {}))
     await asyncio.sleep(0.01)
     late.cancel()

@@ -12,7 +12,7 @@ from typing import cast
 import msgspec
 
 from weft.core.deployment import Deployment
-from weft.core.errors import InputError, NodeDiedError, ProgramError, RunError
+from weft.core.errors import DeadlineError, InputError, NodeDiedError, ProgramError, RunError
 from weft.core.message import Message
 from weft.core.metrics import RequestRecord, StepRecord
 from weft.runtime.values import Value
@@ -120,6 +120,8 @@ class ProgramDriver:
             async with asyncio.timeout(hints.within_s):
                 self._say(Begin(id, _messages(inputs)))
                 text = await run.ended
+        except TimeoutError:
+            raise self._late(hints) from None
         finally:
             self._runs.pop(id, None)
             for ask in run.asks:
@@ -179,7 +181,7 @@ class ProgramDriver:
 
     def call_of(self, ask: Ask) -> ServedAgent:
         """The call that the plan has at this node; of several, and where it has none, one of the same model."""
-        here = [name for name in self._calls if name == ask.node or name.startswith((f"{ask.node}.", f"{ask.node}#"))]
+        here = [name for name in self._calls if name == ask.node or name.startswith((f"{ask.node}.", f"{ask.node}["))]
         same = [name for name in here or self._calls if model_of(self._calls[name].deployment) == ask.model]
         found = next(iter((*same, *here)), None)
         if found is None:
@@ -209,6 +211,10 @@ class ProgramDriver:
     def _failure(self, failed: Failed) -> InputError | RunError:
         kind = InputError if failed.wrong_input else RunError
         return kind(subject=f"program {self._name!r}", problem=failed.problem, way_out=failed.way_out)
+
+    def _late(self, hints: RunHints) -> DeadlineError:
+        problem = f"has not ended within {hints.within_s:g} s"
+        return DeadlineError(subject=f"program {self._name!r}", problem=problem, way_out="ask with a later deadline")
 
     def _died(self, code: int | None) -> NodeDiedError:
         return NodeDiedError(
