@@ -30,7 +30,8 @@ from weft.compiler.request import CompileRequest
 from weft.control.loop import Loop
 from weft.core.deployment import Deployment
 from weft.core.errors import InputError
-from weft.policy.scaling import Scaling, ScalingConfig
+from weft.plan.staffing import scaling_of
+from weft.policy.scaling import ScalingConfig
 from weft.serve.admitting import Door
 from weft.serve.agents import Agents, ServedAgent
 from weft.serve.api.app import App
@@ -113,8 +114,6 @@ def serve(what: WhatOptions, here: HereOptions, cache: CacheOptions, door: DoorO
     bundles = [open_bundle(agent) for agent in what.agents if is_bundle(agent)]
     deployments = _distinct([_deployment(agent, what) for agent in what.agents])
     models = replace(local_models(here.model, here.stt, here.corpus), cache=cache.tiers())
-    if here.control is not None and here.ray is not None:
-        raise InputError(subject="--control", problem="scales nodes of this machine", way_out="leave out --ray")
     replicas = _replicas(deployments, here)
     guard = Guard(keys, Audit.open(keep.audit) if keep.audit else None)
     kept = Kept(guard, door, log_address(keep, door.port), webhooks_of(keep))
@@ -197,7 +196,7 @@ async def _served(
     if here.control is not None:
         first = {spec.name: spec for spec in fleet.specs if pool_of(spec.name) == spec.name}
         terms = ScalingConfig(most=here.control, start_s=LOCAL_START_S)
-        looping = asyncio.create_task(Loop(agent, fleet, first, Scaling(deployment, terms)).run())
+        looping = asyncio.create_task(Loop(agent, fleet, first, scaling_of(deployment, terms)).run())
         stack.callback(looping.cancel)
     return agent
 
