@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from weft.catalog.plans import load_plan
+from weft.cli.bundled import Bundle, Code, is_bundle, open_bundle, pool_models, told
 from weft.cli.cache_options import CacheOptions
 from weft.cli.console import wide_console
 from weft.cli.groups import grouped
@@ -29,7 +30,8 @@ from weft.compiler.request import CompileRequest
 from weft.control.loop import Loop
 from weft.core.deployment import Deployment
 from weft.core.errors import InputError
-from weft.policy.scaling import Scaling, ScalingConfig
+from weft.plan.staffing import scaling_of
+from weft.policy.scaling import ScalingConfig
 from weft.serve.admitting import Door
 from weft.serve.agents import Agents, ServedAgent
 from weft.serve.api.app import App
@@ -38,12 +40,15 @@ from weft.serve.api.guard import Guard
 from weft.serve.api.keys import Keys, digest_of
 from weft.serve.dispatch import Dispatcher, pool_of
 from weft.serve.model_calls import with_models, without_own_steps
+from weft.serve.placement import PoolModel
 from weft.serve.programs.driver import drives_itself, driving
 from weft.serve.runs.runs import RunLimits
 from weft.serve.runs.webhooks import Webhooks
 from weft.serve.server import Address, check_open, listening
 
-Served = Annotated[list[str] | None, typer.Argument(help="Agents (file.py, .mlir, langgraph:PROGRAM) or plans.")]
+Served = Annotated[
+    list[str] | None, typer.Argument(help="Agents (file.py, .mlir, langgraph:PROGRAM), plans (.json) or bundles.")
+]
 Host = Annotated[str, typer.Option(help="Address to listen at.")]
 Port = Annotated[int, typer.Option(help="Port to listen at; 0 takes one that is free.")]
 KeyFile = Annotated[Path | None, typer.Option("--keys", help="File of API keys' digests; needed off loopback.")]
@@ -75,6 +80,7 @@ class HereOptions:
     model: Model = None
     stt: Stt = None
     corpus: Corpus = None
+    code: Code = None
     emulate: Emulate = False
     replicas: Replicas = None
     control: Control = None
@@ -107,14 +113,13 @@ def serve(what: WhatOptions, here: HereOptions, cache: CacheOptions, door: DoorO
     keys = Keys.read(door.keys) if door.keys else Keys({})
     wanted = Address(door.host, door.port)
     check_open(wanted, keys)
+    bundles = [open_bundle(agent) for agent in what.agents if is_bundle(agent)]
     deployments = _distinct([_deployment(agent, what) for agent in what.agents])
     models = replace(local_models(here.model, here.stt, here.corpus), cache=cache.tiers())
-    if here.control is not None and here.ray is not None:
-        raise InputError(subject="--control", problem="scales nodes of this machine", way_out="leave out --ray")
     replicas = _replicas(deployments, here)
     guard = Guard(keys, Audit.open(keep.audit) if keep.audit else None)
     kept = Kept(guard, door, log_address(keep, door.port), webhooks_of(keep))
-    nodes = Nodes(models, here.emulate, replicas, here.ray)
+    nodes = Nodes(models, here.emulate, replicas, here.ray, _compiled(bundles, here))
     uvloop.run(_serve(deployments, nodes, wanted.bindable(), kept, here))
 
 
@@ -128,7 +133,19 @@ def _replicas(deployments: list[Deployment], here: HereOptions) -> Mapping[str, 
     return {pool.name: asked or (pool.replicas if here.ray else min(pool.replicas, most)) for pool in pools}
 
 
+def _compiled(bundles: Sequence[Bundle], here: HereOptions) -> Mapping[str, Mapping[str, PoolModel]]:
+    if bundles and here.ray is not None:
+        problem, way_out = "holds code that was looked for on this machine", "serve its plan.json on Ray"
+        raise InputError(subject=str(bundles[0].folder), problem=problem, way_out=way_out)
+    if here.code and len(bundles) != 1:
+        problem = f"chooses among the code of a bundle; there are {len(bundles)}"
+        raise InputError(subject="--code", problem=problem, way_out="serve one bundle")
+    return {each.plan.program.name: pool_models(each, here.code or (), here.model) for each in bundles}
+
+
 def _deployment(agent: str, what: WhatOptions) -> Deployment:
+    if is_bundle(agent):
+        return open_bundle(agent).plan
     if agent.endswith(".json"):
         return load_plan(Path(agent))
     return compile_agent(CompileRequest(agent, what.fleet, what.slo, rate_per_s=what.rate))
@@ -186,7 +203,7 @@ async def _served(
     if here.control is not None:
         first = {spec.name: spec for spec in fleet.specs if pool_of(spec.name) == spec.name}
         terms = ScalingConfig(most=here.control, start_s=LOCAL_START_S)
-        looping = asyncio.create_task(Loop(agent, fleet, first, Scaling(deployment, terms)).run())
+        looping = asyncio.create_task(Loop(agent, fleet, first, scaling_of(deployment, terms)).run())
         stack.callback(looping.cancel)
     return agent
 
@@ -215,8 +232,10 @@ def _banner(console: Console, app: App, names: Sequence[str], address: Address, 
     who = "API keys" if app.guard.keys.callers else "no key (loopback only)"
     console.print(f"[bold]Weft serves {address.url}/v1[/] ({who}); planned devices are {pace}")
     console.print(table)
-    if models := ", ".join(app.agents.by_name.keys() - set(names)):
-        console.print(f"their models by name: {models}", style="dim")
+    if by_name := ", ".join(sorted(app.agents.by_name.keys() - set(names))):
+        console.print(f"their models by name: {by_name}", style="dim")
+    for models in nodes.compiled.values():
+        console.print(told(models), style="dim")
     if app.runs is not None:
         console.print(f"runs and sessions are kept (--runs); {len(app.runs.live)} runs go on", style="dim")
     console.print(f"OpenAPI {address.url}/openapi.json, metrics {address.url}/metrics; stop with Ctrl-C", style="dim")
