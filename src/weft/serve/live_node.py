@@ -13,7 +13,7 @@ LEAST_S = 1e-4  # of anything that the plan gives no time
 LEARN, LIMIT = 0.2, math.log(1000.0)
 RELAX_EVERY = 16  # calls of a node, after which what is known of the others fades
 FORGET = 1 - 0.99**RELAX_EVERY
-NEWS = math.log(1.1)  # a router is told when a node's speed has changed by so much
+NEWS = math.log(1.2)  # a router is told when a node's speed has changed by so much
 
 
 @dataclass(frozen=True, slots=True)
