@@ -5,7 +5,7 @@ import contextlib
 import os
 import secrets
 import signal
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from weft.catalog.plans import load_plan
+from weft.cli.bundled import Bundle, Code, is_bundle, open_bundle, pool_models, told
 from weft.cli.cache_options import CacheOptions
 from weft.cli.console import wide_console
 from weft.cli.groups import grouped
@@ -37,11 +38,14 @@ from weft.serve.api.audit import Audit
 from weft.serve.api.guard import Guard
 from weft.serve.api.keys import Keys, digest_of
 from weft.serve.dispatch import Dispatcher, pool_of
+from weft.serve.placement import PoolModel
 from weft.serve.runs.runs import RunLimits
 from weft.serve.runs.webhooks import Webhooks
 from weft.serve.server import Address, check_open, listening
 
-Served = Annotated[list[str] | None, typer.Argument(help="Agents (file.py, .mlir) or plans (weft plan --json).")]
+Served = Annotated[
+    list[str] | None, typer.Argument(help="Agents (file.py, .mlir), plans (weft plan --json) or bundles.")
+]
 Host = Annotated[str, typer.Option(help="Address to listen at.")]
 Port = Annotated[int, typer.Option(help="Port to listen at; 0 takes one that is free.")]
 KeyFile = Annotated[Path | None, typer.Option("--keys", help="File of API keys' digests; needed off loopback.")]
@@ -73,6 +77,7 @@ class HereOptions:
     model: Model = None
     stt: Stt = None
     corpus: Corpus = None
+    code: Code = None
     emulate: Emulate = False
     replicas: Replicas = None
     control: Control = None
@@ -105,6 +110,7 @@ def serve(what: WhatOptions, here: HereOptions, cache: CacheOptions, door: DoorO
     keys = Keys.read(door.keys) if door.keys else Keys({})
     wanted = Address(door.host, door.port)
     check_open(wanted, keys)
+    bundles = [open_bundle(agent) for agent in what.agents if is_bundle(agent)]
     deployments = _distinct([_deployment(agent, what) for agent in what.agents])
     models = replace(local_models(here.model, here.stt, here.corpus), cache=cache.tiers())
     if here.control is not None and here.ray is not None:
@@ -112,7 +118,7 @@ def serve(what: WhatOptions, here: HereOptions, cache: CacheOptions, door: DoorO
     replicas = _replicas(deployments, here)
     guard = Guard(keys, Audit.open(keep.audit) if keep.audit else None)
     kept = Kept(guard, door, log_address(keep, door.port), webhooks_of(keep))
-    nodes = Nodes(models, here.emulate, replicas, here.ray)
+    nodes = Nodes(models, here.emulate, replicas, here.ray, _compiled(bundles, here))
     uvloop.run(_serve(deployments, nodes, wanted.bindable(), kept, here))
 
 
@@ -126,7 +132,19 @@ def _replicas(deployments: list[Deployment], here: HereOptions) -> Mapping[str, 
     return {pool.name: asked or (pool.replicas if here.ray else min(pool.replicas, most)) for pool in pools}
 
 
+def _compiled(bundles: Sequence[Bundle], here: HereOptions) -> Mapping[str, Mapping[str, PoolModel]]:
+    if bundles and here.ray is not None:
+        problem, way_out = "holds code that was looked for on this machine", "serve its plan.json on Ray"
+        raise InputError(subject=str(bundles[0].folder), problem=problem, way_out=way_out)
+    if here.code and len(bundles) != 1:
+        problem = f"chooses among the code of a bundle; there are {len(bundles)}"
+        raise InputError(subject="--code", problem=problem, way_out="serve one bundle")
+    return {each.plan.program.name: pool_models(each, here.code or (), here.model) for each in bundles}
+
+
 def _deployment(agent: str, what: WhatOptions) -> Deployment:
+    if is_bundle(agent):
+        return open_bundle(agent).plan
     if agent.endswith(".json"):
         return load_plan(Path(agent))
     return compile_agent(CompileRequest(agent, what.fleet, what.slo, rate_per_s=what.rate))
@@ -207,6 +225,8 @@ def _banner(console: Console, app: App, address: Address, nodes: Nodes) -> None:
     who = "API keys" if app.guard.keys.callers else "no key (loopback only)"
     console.print(f"[bold]Weft serves {address.url}/v1[/] ({who}); planned devices are {pace}")
     console.print(table)
+    for models in nodes.compiled.values():
+        console.print(told(models), style="dim")
     if app.runs is not None:
         console.print(f"runs and sessions are kept (--runs); {len(app.runs.live)} runs go on", style="dim")
     console.print(f"OpenAPI {address.url}/openapi.json, metrics {address.url}/metrics; stop with Ctrl-C", style="dim")

@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from weft.control.backends.fleet import Fleet
@@ -13,7 +13,7 @@ from weft.core.errors import MissingProgramError
 from weft.runtime.client import NodeClient
 from weft.runtime.spec import NodeSpec
 from weft.serve.dispatch import pool_of
-from weft.serve.placement import LocalModels, node_specs
+from weft.serve.placement import LocalModels, PoolModel, node_specs
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,9 +24,12 @@ class Nodes:
     emulate: bool
     replicas: Mapping[str, int]
     ray: str | None = None
+    compiled: Mapping[str, Mapping[str, PoolModel]] = field(default_factory=dict[str, Mapping[str, PoolModel]])
+    """By agent and pool, of those that are served from a bundle."""
 
     def specs(self, deployment: Deployment) -> Sequence[NodeSpec]:
-        return node_specs(deployment, self.models, emulate=self.emulate, replicas=self.replicas)
+        models = replace(self.models, pools=self.compiled.get(deployment.program.name, {}))
+        return node_specs(deployment, models, emulate=self.emulate, replicas=self.replicas)
 
 
 OnJoin = Callable[[NodeClient], None]

@@ -56,6 +56,10 @@ class PoolSpec:
     family: str | None = None
     network_bytes_per_s: float = math.inf
 
+    def __hash__(self) -> int:
+        """Pools are looked up for every option, and a string remembers its hash."""
+        return hash(self.name)
+
 
 @dataclass(frozen=True, slots=True)
 class Option:
@@ -238,6 +242,11 @@ class PlacementProblem:
     @cached_property
     def _places(self) -> Mapping[str, int]:
         return {task.name: at for at, task in enumerate(self.tasks)}
+
+    @cached_property
+    def streams(self) -> bool:
+        """Whether any hand-off does."""
+        return any(handoff.streams for handoff in self.handoffs)
 
     @property
     def hard_limit(self) -> bool:

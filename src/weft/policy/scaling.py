@@ -151,9 +151,8 @@ class Scaling:
             arrived, passed_s = seen.arrived - last.arrived, seen.now_s - last.now_s
             if arrived:
                 self._run_s = seen.now_s
-            for name, span_s in (("_quick", self._config.quick_s), ("_slow", self._config.slow_s)):
-                mean: float = getattr(self, name)
-                setattr(self, name, mean + (1 - exp(-passed_s / span_s)) * (arrived / passed_s - mean))
+            self._quick = _moved(self._quick, arrived / passed_s, passed_s / self._config.quick_s)
+            self._slow = _moved(self._slow, arrived / passed_s, passed_s / self._config.slow_s)
         return max(self._quick, self._slow)
 
     def _finding(self, seen: PoolSeen, rate: float, now_s: float) -> Finding:
@@ -223,3 +222,8 @@ class Scaling:
     def _spare(self, finding: Finding, seen: PoolSeen) -> int:
         """Of the ready ones only: what is starting does not carry the load yet."""
         return min(finding.have - finding.needed, seen.ready - min(finding.needed, seen.ready))
+
+
+def _moved(mean: float, to: float, spans: float) -> float:
+    """An exponential mean after `spans` of its time constants at `to`."""
+    return mean + (1 - exp(-spans)) * (to - mean)

@@ -7,7 +7,19 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 
 import msgspec
 
-from weft.core.errors import DeadlineError, NodeDiedError, OverloadError, RunError, StepFailedError, WireError
+from weft.core.errors import (
+    CapacityError,
+    ContextOverflowError,
+    DeadlineError,
+    NodeDiedError,
+    NoToolsError,
+    OverloadError,
+    RequestError,
+    RunError,
+    StepFailedError,
+    WeftError,
+    WireError,
+)
 from weft.core.program import Step
 from weft.policy.prefix_feed import Announcement, decode
 from weft.runtime import messages
@@ -21,7 +33,10 @@ HELLO_TIMEOUT_S = 5.0
 KV_AHEAD = 4  # chunks that wait here to be taken in
 KV_STALL_S = 5.0  # a KV source that sends nothing for so long is taken for dead
 
-_AS_TOLD = {error.__name__: error for error in (OverloadError, DeadlineError)}
+_AS_TOLD: dict[str, type[WeftError]] = {
+    error.__name__: error
+    for error in (OverloadError, DeadlineError, CapacityError, RequestError, ContextOverflowError, NoToolsError)
+}
 
 OnStream = Callable[[Token | bytes], None]  # a token, or a piece of speech as a wav file
 NextFrame = Callable[[], Awaitable[Frame]]

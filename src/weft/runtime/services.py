@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, TypeVar
 
 from weft.core.errors import RunError, StepFailedError
 from weft.core.program import StepKind
+from weft.core.units import GIB
+from weft.runtime.artifact_spec import ArtifactSpec
 from weft.runtime.cache.held import HeldPrefixes
-from weft.runtime.cache.node import OpenTiers, open_tiers
+from weft.runtime.cache.node import CachingEngine, NodeCache, OpenTiers, open_tiers
 from weft.runtime.engines.base import Engine, Mortal
 from weft.runtime.engines.emulated import EmulatedEngine
 from weft.runtime.functions import load_functions
@@ -21,7 +23,6 @@ from weft.runtime.tools.pool import ToolPool
 
 if TYPE_CHECKING:
     from weft.runtime.engines.chat import Chat
-    from weft.runtime.engines.torch_engine import TorchEngine
     from weft.runtime.steps.embed import BatchedEmbedder, Reranker
     from weft.runtime.steps.remote_chat import RemoteChat
     from weft.runtime.steps.search import Retriever
@@ -114,7 +115,7 @@ def load_services(spec: NodeSpec) -> Services:
         spec,
         engine,
         chat,
-        tiers=None if spec.cache is None or engine is None else open_tiers(spec.cache, spec.name, engine),
+        tiers=None if spec.cache is None or engine is None else _tiers(spec, spec.cache, engine),
         transcriber=_load_transcriber(spec) if _serves(spec, (StepKind.TRANSCRIBE,)) and not no_ear else None,
         retriever=_load_retriever(spec) if _serves(spec, (StepKind.SEARCH,)) else None,
         functions=_load_functions(spec) if _serves(spec, PYTHON_KINDS) and spec.agent_source else {},
@@ -143,22 +144,40 @@ def _given(value: str | None, what: str, spec: NodeSpec) -> str:
 # The loaders import inside: torch, transformers and speech take seconds, and a node pays only for what it serves.
 
 
-def _load_llm(spec: NodeSpec) -> "tuple[TorchEngine, Chat]":
+def _load_llm(spec: NodeSpec) -> "tuple[Engine, Chat]":
     import torch
 
     from weft.runtime.engines.chat import Chat
-    from weft.runtime.engines.torch_engine import TorchEngine
 
     torch.set_num_threads(spec.threads)
     directory = Path(_given(spec.model_dir, "model_dir", spec))
-    engine = TorchEngine.load(
+    engine = _torch_engine(spec, directory) if spec.artifact is None else _compiled(spec, spec.artifact, directory)
+    return engine, Chat.load(directory)
+
+
+def _torch_engine(spec: NodeSpec, directory: Path) -> Engine:
+    from weft.runtime.engines.torch_engine import TorchEngine
+
+    return TorchEngine.load(
         directory,
         precision=spec.precision,
         device=spec.torch_device,
         tensor_parallel=spec.tensor_parallel,
-        spill_bytes=None if spec.kv_spill_gib is None else round(spec.kv_spill_gib * 2**30),
+        spill_bytes=None if spec.kv_spill_gib is None else round(spec.kv_spill_gib * GIB),
     )
-    return engine, Chat.load(directory)
+
+
+def _compiled(spec: NodeSpec, artifact: ArtifactSpec, directory: Path) -> Engine:
+    from weft.runtime.engines.compiled import open_with_weights
+
+    return open_with_weights(artifact, directory, threads=spec.threads)
+
+
+def _tiers(spec: NodeSpec, cache: NodeCache, engine: Engine) -> OpenTiers:
+    if not isinstance(engine, CachingEngine):
+        problem, way_out = "has tiers for KV blocks, which compiled code does not fill", "run it by torch, or no tiers"
+        raise RunError(subject=f"node {spec.name!r}", problem=problem, way_out=way_out)
+    return open_tiers(cache, spec.name, engine)
 
 
 def _load_functions(spec: NodeSpec) -> Functions:

@@ -3,6 +3,7 @@
 import msgspec
 
 from weft.core.program import StepKind
+from weft.runtime.artifact_spec import ArtifactSpec
 from weft.runtime.cache.node import NodeCache
 from weft.runtime.engines.emulated import StepPace
 from weft.runtime.remote_spec import RemoteSpec
@@ -24,6 +25,7 @@ class NodeSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     secret: str = ""
     model: str | None = None  # what the plan calls it
     model_dir: str | None = None
+    artifact: ArtifactSpec | None = None  # compiled code of the model; None: the torch engine
     stt_dir: str | None = None
     corpus: str | None = None
     embed_dir: str | None = None

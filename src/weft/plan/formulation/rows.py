@@ -54,7 +54,7 @@ def _replicas(model: LinearModel, of: Variables, *, tight: bool) -> None:
     for pool, terms in loads.items():
         replicas = of.n[pool]
         for variable, load in terms if tight else _idle(terms):
-            model.row([(replicas, 1.0), (variable, -_whole(of.problem, max(load)))], lower=0.0)  # (2)
+            model.row([(replicas, 1.0), (variable, -least_replicas(of.problem, max(load)))], lower=0.0)  # (2)
         if len(terms) > 1 or of.problem.split or not tight:
             for kind in range(3) if math.isfinite(pool.network_bytes_per_s) else (0,):
                 model.row([(replicas, 1.0), *((each, -load[kind]) for each, load in terms)], lower=0.0)  # (3)
@@ -65,7 +65,8 @@ def _idle(terms: list[tuple[int, tuple[float, float, float]]]) -> list[tuple[int
     return [(variable, load) for variable, load in terms if max(load) <= ROUNDING]
 
 
-def _whole(problem: PlacementProblem, load: float) -> float:
+def least_replicas(problem: PlacementProblem, load: float) -> float:
+    """Of a pool that one option in use loads so much."""
     return 1.0 if problem.split else float(whole_replicas(load))
 
 

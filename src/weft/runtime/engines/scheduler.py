@@ -21,7 +21,7 @@ from weft.policy.sequence import Stage
 from weft.runtime.engines.batch import Piece
 from weft.runtime.engines.executor import Executor
 from weft.runtime.engines.paged_kv import HostKv, Rows
-from weft.runtime.engines.requests import Emitted, Event, Finish, Listener, Request
+from weft.runtime.engines.requests import Emitted, Event, Finish, Listener, Request, not_held
 from weft.runtime.engines.sampling import Drawn, History, Row, draw
 from weft.runtime.engines.tiered import PrefixTiers
 from weft.runtime.engines.track import UNKNOWN, Track
@@ -192,11 +192,7 @@ class Scheduler:
     def get(self, id: int) -> Track:
         track = self.tracks.get(id)
         if track is None:
-            raise RunError(
-                subject=f"sequence {id}",
-                problem="is not held by this engine",
-                way_out="prefill or transfer it first; a KV handle is used up by its transfer or its decode",
-            )
+            raise not_held(id)
         return track
 
     def step(self) -> bool:

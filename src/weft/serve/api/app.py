@@ -16,7 +16,19 @@ from weft.serve.api.embeddings import EmbeddingRequest, embedded, embedding
 from weft.serve.api.errors import ApiError, invalid
 from weft.serve.api.guard import Guard
 from weft.serve.api.hints import hints_of
-from weft.serve.api.http import Limits, Reply, Request, Stream, Whole, events, header, json_reply, parsed, refused
+from weft.serve.api.http import (
+    Limits,
+    Reply,
+    Request,
+    Stream,
+    Whole,
+    events,
+    header,
+    json_reply,
+    parsed,
+    refused,
+    uncached,
+)
 from weft.serve.api.keys import Keys
 from weft.serve.api.openapi import document
 from weft.serve.api.reply import total
@@ -67,7 +79,7 @@ class App:
         request.bill.model = asked.model
         run = ChatRun.begun(self.admitted(asked.model), asked, request.bill, hints_of(request, asked.nvext))
         if asked.stream:
-            return Stream(run.tell, {"cache-control": "no-cache", "x-request-id": request.id})
+            return Stream(run.tell, uncached(request))
         return json_reply(await run.completion(), told(run.usage, request))
 
     async def responses(self, request: Request) -> Reply:
@@ -75,7 +87,7 @@ class App:
         request.bill.model = asked.model
         run = ResponseRun.begun(self.admitted(asked.model), asked, request.bill, hints_of(request, None))
         if asked.stream:
-            return events(run.events(), {"cache-control": "no-cache", "x-request-id": request.id})
+            return events(run.events(), uncached(request))
         return json_reply(await run.response(), told(run.reply.usage, request))
 
     async def completions(self, request: Request) -> Reply:
@@ -83,7 +95,7 @@ class App:
         request.bill.model = asked.model
         run = CompletionRun.begun(self.admitted(asked.model), asked, request.bill, hints_of(request, None))
         if asked.stream:
-            return Stream(run.tell, {"cache-control": "no-cache", "x-request-id": request.id})
+            return Stream(run.tell, uncached(request))
         return json_reply(await run.completion(), told(run.usage, request))
 
     async def embeddings(self, request: Request) -> Reply:

@@ -2,7 +2,8 @@
 
 import functools
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Generator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -34,15 +35,9 @@ class Guard:
     async def answer(self, request: Request, endpoint: Endpoint) -> Reply:
         """Raises ApiError 401, 403, 409, 429, and what the endpoint raises."""
         began_s = time.monotonic()
-        try:
+        with self._charged(request, began_s):
             request.caller = self.keys.caller(header(request, b"authorization"))
             reply = await self._entered(request, endpoint, began_s)
-        except ApiError as error:
-            self._over(request, began_s, error.status, error.code)
-            raise
-        except BaseException as error:
-            self._over(request, began_s, HUNG_UP if not isinstance(error, Exception) else 500, type(error).__name__)
-            raise
         headers = {**reply.headers, **request.told}
         if isinstance(reply, Stream):
             return Stream(lambda sink: self._told(request, reply, sink, began_s), headers, reply.content_type)
@@ -60,15 +55,21 @@ class Guard:
         return await endpoint(request)
 
     async def _told(self, request: Request, stream: Stream, sink: Sink, began_s: float) -> None:
-        try:
+        with self._charged(request, began_s):
             await stream.tell(sink)
+        self._over(request, began_s, 200)
+
+    @contextmanager
+    def _charged(self, request: Request, began_s: float) -> Generator[None]:
+        """What fails within is charged and told to the audit, and goes on."""
+        try:
+            yield
         except ApiError as error:
             self._over(request, began_s, error.status, error.code)
             raise
         except BaseException as error:
             self._over(request, began_s, HUNG_UP if not isinstance(error, Exception) else 500, type(error).__name__)
             raise
-        self._over(request, began_s, 200)
 
     def _over(self, request: Request, began_s: float, status: int, problem: str = "") -> None:
         caller, bill, now_s = request.caller, request.bill, time.monotonic()

@@ -109,6 +109,11 @@ def header(request: Request, name: bytes) -> str | None:
     return None if value is None else value.decode("latin-1")
 
 
+def uncached(request: Request) -> Mapping[str, str]:
+    """The headers of a stream."""
+    return {"cache-control": "no-cache", "x-request-id": request.id}
+
+
 def parsed(body: bytes, kind: type[T]) -> T:
     """Raises ApiError 400 that names the field."""
     try:

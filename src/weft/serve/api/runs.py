@@ -17,7 +17,7 @@ from weft.runtime.conversations.store import ConversationStore, check_names
 from weft.runtime.values import Value
 from weft.serve.api.conversation import agent_inputs, said_by
 from weft.serve.api.errors import ApiError, as_api_error, invalid
-from weft.serve.api.http import EVENTS, Reply, Request, Sink, Stream, header, json_reply, parsed
+from weft.serve.api.http import EVENTS, Reply, Request, Sink, Stream, header, json_reply, parsed, uncached
 from weft.serve.api.run_answers import event_bytes, run_answer
 from weft.serve.api.schema import RunRequest
 from weft.serve.api.terms import terms_of
@@ -100,7 +100,7 @@ async def follow(app: "App", request: Request) -> Reply:
         if not sink.started:
             sink.write(PING)  # nothing has happened since: the stream is empty, and over
 
-    return Stream(tell, {"cache-control": "no-cache", "x-request-id": request.id}, EVENTS)
+    return Stream(tell, uncached(request), EVENTS)
 
 
 async def cancel(app: "App", request: Request) -> Reply:

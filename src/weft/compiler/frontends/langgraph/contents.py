@@ -110,9 +110,22 @@ class Examiner:
             if isinstance(thing, kinds):
                 visit(self, thing, depth)
                 return
-        if type(thing).__name__ == "_TaskFunction":
-            self.contents.tasks.append(thing)
-        elif is_model(thing):
+        if not self._langgraph(thing):
+            self._other(thing, depth)
+
+    def _langgraph(self, thing: Any) -> bool:
+        """What is told by the name of its class, since importing that costs more than it tells."""
+        match type(thing).__name__:
+            case "_TaskFunction":
+                self.contents.tasks.append(thing)
+            case "RemoteGraph":
+                self.contents.add_opaque(f"runs the remote graph {thing.assistant_id}")
+            case _:
+                return False
+        return True
+
+    def _other(self, thing: Any, depth: int) -> None:
+        if is_model(thing):
             self.contents.add_model(model_of(thing))
         elif stubs.is_stub(thing):
             self._stub(thing, depth)
