@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 import msgspec
 
 from weft.core.errors import (
+    AudioError,
     CapacityError,
     ContextOverflowError,
     DeadlineError,
@@ -35,7 +36,15 @@ KV_STALL_S = 5.0  # a KV source that sends nothing for so long is taken for dead
 
 _AS_TOLD: dict[str, type[WeftError]] = {
     error.__name__: error
-    for error in (OverloadError, DeadlineError, CapacityError, RequestError, ContextOverflowError, NoToolsError)
+    for error in (
+        OverloadError,
+        DeadlineError,
+        AudioError,
+        CapacityError,
+        RequestError,
+        ContextOverflowError,
+        NoToolsError,
+    )
 }
 
 OnStream = Callable[[Token | bytes], None]  # a token, or a piece of speech as a wav file
