@@ -8,7 +8,7 @@ its seed and its place only, so it is the reply that would have come.
 import asyncio
 import time
 from array import array
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
