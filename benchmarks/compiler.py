@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 from compiler_modules import agent_of
 from harness import Measurement, main
 from weft.compiler.pipeline import compile_agent
-from weft.compiler.request import CompileRequest
+from weft.compiler.request import Aim, CompileRequest, Needs
 
 SMALL, LARGE = 1_000, 10_000
 GOALS = {SMALL: 3.0, LARGE: 30.0}
@@ -28,7 +28,7 @@ def parts_s(steps: int, folder: Path) -> Mapping[str, float]:
     """CPU seconds of each pass with its verification, of reading ("import") and of the rest ("emit")."""
     path = folder / f"{steps}.mlir"
     path.write_text(agent_of(steps))
-    request = CompileRequest(str(path), rate_per_s=RUNS_PER_S / steps, compare=False, slo="offline")
+    request = CompileRequest(str(path), Needs(slo="offline", rate_per_s=RUNS_PER_S / steps), aim=Aim(compare=False))
     found: defaultdict[str, float] = defaultdict(float)
     last_s = time.process_time()
 

@@ -15,7 +15,7 @@ from weft.report.comparison import comparison_tables
 
 
 def show_changes(request: CompileRequest, new: Deployment, console: Console) -> None:
-    old = read_previous(request.previous, new.agent)
+    old = read_previous(request.aim.previous, new.agent)
     asked = plan_request_of(request)
     planned = build(asked)
     for table in comparison_tables(old, new):

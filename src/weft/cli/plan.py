@@ -66,7 +66,7 @@ def plan(
     """Plan an agent: which device runs each step, how many, at what cost, and why."""
     request, questions = placed.applied(asked.request()), more.questions()
     if is_agents_file(request.agent):
-        if questions.any or request.previous or proof.validate:
+        if questions.any or request.aim.previous or proof.validate:
             raise _one_agent_at_a_time()
         plan_together(request, more.json, wide_console())
         return
@@ -102,7 +102,7 @@ def _told(request: CompileRequest, questions: Questions, validated: Validated | 
 
 def _show(told: _Told, questions: Questions, console: Console) -> None:
     show_plan(told.deployment, console)
-    if told.request.previous:
+    if told.request.aim.previous:
         show_changes(told.request, told.deployment, console)
     show_answers(told.answers, questions.pareto, console)
     if told.validated is not None:

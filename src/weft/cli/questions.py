@@ -51,7 +51,7 @@ def answers(request: CompileRequest, questions: Questions) -> Answers | None:
     asked = plan_request_of(request)
     for device in questions.why_not:
         _refuse_unknown(device, asked)
-    planned, found = decide(asked, request.time_limit_s)
+    planned, found = decide(asked, request.aim.time_limit_s)
     told = Answers(why_not={each: tuple(why_not(planned, found, each)) for each in questions.why_not} or None)
     if questions.explain:
         told = _explained(told, asked, planned, found)
