@@ -58,6 +58,18 @@ def compile_agent(request: CompileRequest, after_pass: AfterPass | None = None) 
         return emit_deployment(module, request)
 
 
+def compile_asked(request: CompileRequest) -> tuple[Deployment, PlanRequest]:
+    """With what the planner was asked, for questions about the plan beyond it."""
+    asked: list[PlanRequest] = []
+    place = place_pass(request)
+
+    def keep(name: str, module: ModuleOp) -> None:
+        if name == ANALYSE[-1].name:  # the last before placing
+            asked.append(place.request(module))
+
+    return compile_agent(request, keep), asked[-1]
+
+
 @contextmanager
 def _no_collection() -> Generator[None]:
     """A module is one large graph in use, which the collector of cycles would walk again and again: a sixth of the time
