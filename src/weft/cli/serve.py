@@ -26,7 +26,7 @@ from weft.cli.options import DEFAULTS, Fleet, Rate, Slo
 from weft.cli.run import Corpus, Emulate, Model, Stt
 from weft.cli.serve_nodes import Nodes, Start, started_by
 from weft.compiler.pipeline import compile_agent
-from weft.compiler.request import CompileRequest
+from weft.compiler.request import CompileRequest, Needs, Supply
 from weft.control.loop import Loop
 from weft.core.deployment import Deployment
 from weft.core.errors import InputError
@@ -70,8 +70,8 @@ REVIVAL_S = 60.0
 @dataclass(frozen=True, slots=True)
 class WhatOptions:
     agents: Served = None
-    fleet: Fleet = DEFAULTS.fleet
-    slo: Slo = DEFAULTS.slo
+    fleet: Fleet = DEFAULTS.supply.fleet
+    slo: Slo = DEFAULTS.needs.slo
     rate: Rate = 1.0
 
 
@@ -148,7 +148,7 @@ def _deployment(agent: str, what: WhatOptions) -> Deployment:
         return open_bundle(agent).plan
     if agent.endswith(".json"):
         return load_plan(Path(agent))
-    return compile_agent(CompileRequest(agent, what.fleet, what.slo, rate_per_s=what.rate))
+    return compile_agent(CompileRequest(agent, Needs(slo=what.slo, rate_per_s=what.rate), Supply(fleet=what.fleet)))
 
 
 def _distinct(deployments: list[Deployment]) -> list[Deployment]:

@@ -31,7 +31,7 @@ from weft.compiler.passes.partition import Partition
 from weft.compiler.passes.place import Place
 from weft.compiler.passes.set_workload import SetWorkload
 from weft.compiler.passes.split_phases import SplitPhases
-from weft.compiler.request import CompileRequest
+from weft.compiler.request import CompileRequest, Needs
 from weft.core.deployment import Deployment
 from weft.plan.requests import PlanRequest
 
@@ -61,6 +61,18 @@ def compile_agent(request: CompileRequest, after_pass: AfterPass | None = None) 
             module, passes_for(request), (lambda each, m: after_pass(each.name, m)) if after_pass else None, verified
         )
         return emit_deployment(module, request)
+
+
+def compile_asked(request: CompileRequest) -> tuple[Deployment, PlanRequest]:
+    """With what the planner was asked, for questions about the plan beyond it."""
+    asked: list[PlanRequest] = []
+    place = place_pass(request)
+
+    def keep(name: str, module: ModuleOp) -> None:
+        if name == ANALYSE[-1].name:  # the last before placing
+            asked.append(place.request(module))
+
+    return compile_agent(request, keep), asked[-1]
 
 
 @contextmanager
@@ -103,15 +115,17 @@ def unplaced(request: CompileRequest) -> ModuleOp:
 
 def passes_for(request: CompileRequest) -> tuple[ModulePass, ...]:
     opted = parse_pipeline(request.passes) if request.passes else ()
-    before = (*FLATTEN, *_sizes(request), *SIMPLIFY, *LOWER, *opted, *ANALYSE)
+    before = (*FLATTEN, *_sizes(request.needs), *SIMPLIFY, *LOWER, *opted, *ANALYSE)
     return (*before, place_pass(request), *AFTER_PLACING)
 
 
-def _sizes(request: CompileRequest) -> tuple[ModulePass, ...]:
-    return (SetWorkload(request.workload or "", request.sizes),) if request.workload or request.sizes else ()
+def _sizes(needs: Needs) -> tuple[ModulePass, ...]:
+    return (SetWorkload(needs.workload or "", needs.sizes),) if needs.workload or needs.sizes else ()
 
 
 def place_pass(request: CompileRequest) -> Place:
-    """Every option of the pass is a field of the request; the workload's rate stands for the request's own."""
-    options = {field.name: getattr(request, field.name) for field in fields(Place) if field.name != "rate_per_s"}
-    return Place(**options, rate_per_s=request.workload_terms().rate_per_s)
+    """Every option of the pass is a field of a part of the request; a workload's rate stands for its own."""
+    parts = (request.needs, request.supply, request.rules, request.aim)
+    asked = {field.name: getattr(part, field.name) for part in parts for field in fields(part)}
+    asked["rate_per_s"] = request.needs.workload_terms().rate_per_s
+    return Place(**{field.name: asked[field.name] for field in fields(Place)})
