@@ -197,7 +197,7 @@ def _environment_class(sandbox: Sandbox) -> type:
 
         def get(self, key: str, default: Any = None) -> Any:
             caller = sys._getframe(1)
-            if caller.f_code.co_filename == os.__file__ and caller.f_back is not None:  # os.getenv
+            if caller.f_code.co_filename in {os.__file__, "<frozen os>"} and caller.f_back is not None:  # os.getenv
                 caller = caller.f_back
             wanted = sandbox.lenient or CREDENTIAL.search(key.upper())
             if key not in self and default is None and wanted:
