@@ -19,7 +19,9 @@ from langgraph.pregel.remote import RemoteGraph
 from langgraph.types import Command, Send, interrupt
 
 from tests.compiler.langgraph.reading import choice, edges, import_text, read_here
-from weft.compiler.frontends.graphs.graph import Graph, Imported, NodeKind, Provenance
+from weft.compiler.frontends.graphs.graph import Graph, Imported, Job, NodeKind, Provenance
+from weft.compiler.frontends.langgraph.child import entries_of
+from weft.compiler.frontends.langgraph.discover import make
 from weft.core.errors import ProgramError
 
 MEMBERS = ("b", "c")
@@ -171,6 +173,24 @@ def test_a_remote_graph_is_opaque() -> None:
     assert _read(RemoteGraph("far", url="http://localhost:9")).node("a").kind is NodeKind.OPAQUE  # type: ignore[arg-type]
 
 
+# --- what LangGraph's server reads
+
+
+def test_a_factory_gets_what_the_server_gives() -> None:
+    def make_graph(config, *, runtime):
+        return StateGraph(State).add_node("a", lambda state: config and runtime).add_edge(START, "a")
+
+    assert "a" in make(make_graph, "test").nodes
+
+
+def test_of_a_repository_the_graphs_in_python_are_read(tmp_path: Path) -> None:
+    (tmp_path / "langgraph.json").write_text('{"graphs": {"one": "./one.py:graph", "two": "./two.ts:graph"}}')
+    (tmp_path / "one.py").write_text("")
+    assert [path.name for path, _ in entries_of(Job(str(tmp_path)))] == ["one.py"]
+    with pytest.raises(ProgramError, match="JavaScript"):
+        entries_of(Job(str(tmp_path), "two"))
+
+
 # --- in the child process
 
 OLD = """
@@ -219,6 +239,11 @@ graph = builder.compile()
 graph.get_graph().print_ascii()
 answer = json.loads(graph.invoke({}))
 after = StateGraph(State).add_node("e", lambda state: answer["x"]).add_edge(START, "e").compile()
+while True:
+    try:
+        question = input()
+    except Exception:
+        print("again")
 """
 
 
@@ -231,6 +256,7 @@ def test_all_graphs_of_an_old_program_are_there(old: Imported) -> None:
     assert set(old.roots) == {"listed", "alone", "renamed", "loop", "graph", "after"}
     assert any("print_ascii" in each or "json" in each.lower() for each in old.notes)
     assert any("Settings without BUDGET" in each for each in old.notes)
+    assert any("it asks for ever" in each for each in old.notes)
 
 
 def test_tools_that_are_not_installed_keep_their_node(old: Imported) -> None:

@@ -26,6 +26,8 @@ from weft.compiler.frontends.langgraph.stub_langchain import accept_stub_tools
 from weft.compiler.frontends.langgraph.trace import record
 from weft.core.errors import ProgramError, WeftError
 
+BUILDERS_ARE = "give the file that builds one: a StateGraph, create_agent(…), @entrypoint"
+
 
 class Session:
     """Order matters: LangGraph is imported before the sandbox closes; hooks go in before the program runs."""
@@ -85,7 +87,7 @@ class Session:
             raise ProgramError(
                 subject=str(path),
                 problem="holds no graph",
-                way_out=f"name what makes it, ... for a stand-in: {' or '.join(calls) or 'file.py:make_graph'}",
+                way_out=f"name what makes it, ... for a stand-in: {' or '.join(calls)}" if calls else BUILDERS_ARE,
             )
         self._found += found
         self._module = module
@@ -196,6 +198,7 @@ class Session:
     def _traced(self, imported: Imported) -> Imported:
         self._restore_runs()
         self._restore_models()
+        self.sandbox.importing = False
         assert self._module is not None
         recording = record(self._job.trace, self._module, None if self._job.network else self.sandbox.network)
         return merge(imported, recording.nodes, recording.models, recording.tools)
