@@ -185,6 +185,7 @@ class _LiveRun:
             output_tokens=metrics.output_tokens,
             bytes_moved=metrics.bytes_moved,
             emulated=metrics.emulated,
+            cached_tokens=metrics.cached_tokens,
         )
         self._records.append(record)
         if metrics.late_s > 0:
