@@ -8,7 +8,7 @@ import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 import uvloop
@@ -52,6 +52,9 @@ from weft.serve.runs.runs import RunLimits
 from weft.serve.runs.webhooks import Webhooks
 from weft.serve.server import Address, check_open, listening
 
+if TYPE_CHECKING:
+    from weft.serve.tracing import RunSpans
+
 Served = Annotated[
     list[str] | None, typer.Argument(help="Agents (file.py, .mlir, langgraph:PROGRAM), plans (.json) or bundles.")
 ]
@@ -62,6 +65,7 @@ NewKey = Annotated[str | None, typer.Option("--new-key", help="Make a key of thi
 Replicas = Annotated[int | None, typer.Option(help="Nodes here for each pool [default: the plan's, if cores allow].")]
 Control = Annotated[int | None, typer.Option("--control", help="Scale each pool with the load, up to so many nodes.")]
 Replan = Annotated[bool, typer.Option("--replan", help="With --control: ask the planner again when the load differs.")]
+Otlp = Annotated[str | None, typer.Option(help="Send spans of runs and steps here: http://collector:4318/v1/traces.")]
 Admit = Annotated[bool, typer.Option("--admission", help="Refuse runs at once (429) that would miss the objective.")]
 Ray = Annotated[str | None, typer.Option(help="Start nodes on this Ray cluster: HOST:PORT, or auto.")]
 AtOnce = Annotated[int, typer.Option(help="Runs under way at once; more are refused with 429.")]
@@ -92,6 +96,7 @@ class HereOptions:
     replicas: Replicas = None
     control: Control = None
     replan: Replan = False
+    otlp: Otlp = None
     admission: Admit = False
     ray: Ray = None
 
@@ -130,7 +135,7 @@ def serve(what: WhatOptions, here: HereOptions, cache: CacheOptions, door: DoorO
     replicas = _replicas(deployments, here)
     guard = Guard(keys, Audit.open(keep.audit) if keep.audit else None)
     kept = Kept(guard, door, log_address(keep, door.port), webhooks_of(keep))
-    nodes = Nodes(models, here.emulate, replicas, here.ray, _compiled(bundles, here))
+    nodes = Nodes(models, here.emulate, replicas, here.ray, _compiled(bundles, here), here.otlp)
     uvloop.run(_serve(deployments, nodes, wanted.bindable(), kept, here))
 
 
@@ -188,6 +193,11 @@ async def _serve(deployments: list[Deployment], nodes: Nodes, address: Address, 
         with console.status("starting node processes"):
             start = await stack.enter_async_context(started_by(nodes))
             served = [await _served(each, start, nodes, door.run_limit, here, stack) for each in deployments]
+        if here.otlp is not None:
+            spans = _spans(here.otlp)
+            stack.callback(spans.close)
+            for agent in served:
+                agent.spans = spans
         agents = Agents({agent.name: agent for agent in served} if here.replan else with_models(served))
         limits = RunLimits(at_once=door.at_once, run_s=door.run_limit)
         runs = await stack.enter_async_context(kept_runs(agents, kept.log, kept.webhooks, limits))
@@ -196,6 +206,15 @@ async def _serve(deployments: list[Deployment], nodes: Nodes, address: Address, 
             _banner(console, app, [agent.name for agent in served], address, nodes)
             await stop.wait()
             console.print(f"stopping: {agents.running} runs have {door.grace:g} s to end")
+
+
+def _spans(otlp: str) -> "RunSpans":
+    from weft.runtime.telemetry import otlp_exporter
+
+    exporter = otlp_exporter(otlp)  # says which extra is missing
+    from weft.serve.tracing import RunSpans
+
+    return RunSpans(exporter)
 
 
 async def _served(

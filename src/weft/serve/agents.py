@@ -1,10 +1,11 @@
 """The agents that a server offers, each a deployment on live nodes: run by name, and counted."""
 
 import asyncio
+import contextlib
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from weft.core.deployment import Deployment
 from weft.core.errors import RunError
@@ -18,6 +19,9 @@ from weft.serve.hints import NO_HINTS, RunHints
 from weft.serve.history import History
 from weft.serve.replies import Terms, reply_limits
 from weft.serve.run import AskPerson, OnEvent, RunOutcome, StepLog, run_agent
+
+if TYPE_CHECKING:
+    from weft.serve.tracing import RunSpans
 
 
 class Drives(Protocol):
@@ -43,6 +47,7 @@ class ServedAgent:
     driver: Drives | None = None
     history: History = field(default_factory=History)
     controlled: bool = False
+    spans: "RunSpans | None" = None
     dispatcher: Dispatcher = field(init=False)
     reply_limits: Mapping[str, int | None] = field(init=False)
     """Of the steps whose reply is the agent's."""
@@ -94,21 +99,23 @@ class ServedAgent:
         self.history.began()
         self._on[dispatcher] += 1
         try:
-            if self.driver is not None:
-                running = self.driver.run(inputs, hints)
-            else:
-                running = run_agent(
-                    plan,
-                    dispatcher,
-                    inputs,
-                    on_event,
-                    ask,
-                    hints=hints,
-                    steps=steps,
-                    terms=terms,
-                    stream=stream,
-                )
-            outcome = await (running if steps else self._deadlines.within(self.run_s, running))
+            with contextlib.nullcontext("") if self.spans is None else self.spans.run(self.name) as trace:
+                if self.driver is not None:
+                    running = self.driver.run(inputs, hints)
+                else:
+                    running = run_agent(
+                        plan,
+                        dispatcher,
+                        inputs,
+                        on_event,
+                        ask,
+                        hints=hints,
+                        steps=steps,
+                        terms=terms,
+                        stream=stream,
+                        trace=trace,
+                    )
+                outcome = await (running if steps else self._deadlines.within(self.run_s, running))
         except TimeoutError:
             self.failed += 1
             raise _late(self.name, self.run_s) from None
