@@ -27,7 +27,7 @@ from rich.console import Console
 from harness import Measurement, report
 from sla_live import Live, live
 from weft.cli.local import ASSETS, local_models
-from weft.compiler.request import CompileRequest
+from weft.compiler.request import Aim, CompileRequest, Needs, Supply
 from weft.control.demand import demand_of
 from weft.control.trial import Trial
 from weft.control.validate import validate
@@ -164,7 +164,8 @@ class Bench:
 
     def plan(self, rate: float) -> Deployment:
         """For what was measured, tightened until 95 % of the runs are in time in simulation."""
-        request = CompileRequest(str(self.agent()), FLEET, OBJECTIVE, rate_per_s=rate, compare=False)
+        needs = Needs(OBJECTIVE, rate_per_s=rate)
+        request = CompileRequest(str(self.agent()), needs, Supply(FLEET), aim=Aim(compare=False))
         load = Load(arrivals=Arrivals(ArrivalKind.POISSON, rate), most=SIMULATED)
         demand = demand_of(load, request)
         found = validate(request, Trial(load, demand.runs), demand)

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, replace
 
 from weft import catalog
 from weft.compiler.pipeline import compile_agent
-from weft.compiler.request import CompileRequest
+from weft.compiler.request import Aim, CompileRequest, Needs, Rules, Supply
 from weft.core.deployment import Deployment, Pool
 from weft.core.program import StepKind
 from weft.core.workload import Slo
@@ -37,17 +37,17 @@ def request_of(plan: Deployment) -> CompileRequest:
     """What the plan was asked with, as far as it says."""
     precisions = tuple(dict.fromkeys(str(pool.precision) for pool in plan.pools if pool.precision is not None))
     steps = plan.workload.steps.items()
-    request = CompileRequest(
+    rules = Rules(tighten=plan.validation.tightened if plan.validation is not None else ())
+    return CompileRequest(
         plan.source,
-        plan.fleet,
-        _objective(plan.slo),
-        plan.finance,
-        plan.catalogue,
-        compare=False,
-        sizes=tuple(f"{step}.{key}={value:g}" for step, terms in steps for key, value in terms.items()),
-        tighten=plan.validation.tightened if plan.validation is not None else (),
+        Needs(
+            _objective(plan.slo),
+            sizes=tuple(f"{step}.{key}={value:g}" for step, terms in steps for key, value in terms.items()),
+        ),
+        Supply(plan.fleet, catalogue=plan.catalogue, finance=plan.finance),
+        replace(rules, precisions=precisions) if precisions else rules,
+        Aim(compare=False),
     )
-    return replace(request, precisions=precisions) if precisions else request
 
 
 def _objective(slo: Slo) -> str:
@@ -64,7 +64,8 @@ def asked(request: CompileRequest, seen: Estimate) -> CompileRequest:
     """For the load as it is; sizes that nobody saw stay."""
     sizes = [f"{call}.isl={isl:.0f}" for call, (isl, _) in seen.sizes.items() if isl >= 1]
     sizes += [f"{call}.osl={osl:.0f}" for call, (_, osl) in seen.sizes.items() if osl >= 1]
-    return replace(request, rate_per_s=seen.rate_per_s, sizes=(*request.sizes, *sizes), compare=False)
+    needs = replace(request.needs, rate_per_s=seen.rate_per_s, sizes=(*request.needs.sizes, *sizes))
+    return replace(request, needs=needs).uncompared()
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,21 +28,25 @@ class _Runs(Collector):
         done = CounterMetricFamily(
             "weft_control_replicas", "Replicas that control started or drained.", labels=("agent", "pool", "change")
         )
+        told = set[int]()
         for name, agent in self._agents.by_name.items():
             runs.add_metric((name, "ended"), agent.ended)
             runs.add_metric((name, "failed"), agent.failed)
             runs.add_metric((name, "cancelled"), agent.cancelled)
             running.add_metric((name,), agent.running)
             usd.add_metric((name,), agent.usd)
+            seen = agent.history
+            kept.add_metric((name,), seen.in_time)
+            for direction in ("input", "cached", "output"):
+                tokens.add_metric((name, direction), getattr(seen, f"{direction}_tokens"))
+            if id(agent.dispatcher) in told:  # a model of an agent that was told
+                continue
+            told.add(id(agent.dispatcher))
             died.add_metric((name,), agent.dispatcher.deaths)
             for pool in agent.deployment.pools:
                 live.add_metric((name, pool.name), len(agent.dispatcher.members(pool.name)))
                 queue.add_metric((name, pool.name), waiting_in(agent, pool.name))
-            seen = agent.history
-            kept.add_metric((name,), seen.in_time)
             price.add_metric((name,), present_usd_per_hour(agent))
-            for direction in ("input", "cached", "output"):
-                tokens.add_metric((name, direction), getattr(seen, f"{direction}_tokens"))
             for (pool_name, change), count in seen.actions.items():
                 done.add_metric((name, pool_name, change), count)
         dead.add_metric((), len(self._agents.dead_nodes))

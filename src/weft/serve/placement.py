@@ -113,7 +113,7 @@ def _node_spec(
         tools={step.name: tool_spec(step, deployment.source) for step in here if calls_tool(step)},
         cache=models.cache if {StepKind.PREFILL, StepKind.DECODE} & own else None,
         paces={step: _pace(route) for step, route in routes.items()} if emulate else {},
-        paced_as=pool.engine if emulate and own & set(LLM_KINDS) else None,
+        paced_as=pool.engine if emulate and artifact is None and own & set(LLM_KINDS) else None,
         places=pool.batch_limit if emulate and pool.engine is not None else None,
     )
 
