@@ -5,10 +5,12 @@ import os
 import secrets
 import time
 from collections.abc import AsyncGenerator, Iterator, Mapping
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from tests.runtime import checkpoints
@@ -26,6 +28,7 @@ if find_spec("ray") is None:
 
 from weft.control.backends import ray_cluster
 from weft.control.backends.ray_cluster import RayCluster, RayNode
+from weft.control.backends.ray_fleet import RayFleet
 
 CHAT = (Message("user", "What does an H100 cost?"),)
 KINDS = {"P": (StepKind.PREFILL,), "D": (StepKind.KV_TRANSFER, StepKind.DECODE)}
@@ -60,6 +63,20 @@ async def ray(machines: tuple[Any, list[Any]]) -> AsyncGenerator[RayCluster, Non
 
 def spec(name: str, secret: bytes, model_dir: Path) -> NodeSpec:
     return NodeSpec(name, "cpu", KINDS[name], secret.hex(), model_dir=str(model_dir))
+
+
+async def test_a_pool_gets_one_more_node_on_another_machine(ray: RayCluster, model_dir: Path) -> None:
+    """As `weft serve --ray --control` asks for it."""
+    pool = replace(split_llm().pools[0], name="D", device="gaudi-3")
+    joined = list[NodeClient]()
+    fleet = RayFleet([(spec("D", secrets.token_bytes(32), model_dir), pool)], ray, on_join=joined.append)
+    async with fleet:
+        more = await fleet.add(msgspec.structs.replace(fleet.specs[0], name="D#1"))
+        assert [client.name for client in joined] == ["D", "D#1"]
+        assert more.info.kinds == KINDS["D"]
+        await fleet.remove("D#1")
+        again = await fleet.add(msgspec.structs.replace(fleet.specs[0], name="D#1"))  # its place was given back
+        assert again.name == "D#1"
 
 
 async def test_a_lost_machine_is_found_and_its_node_placed_anew(
