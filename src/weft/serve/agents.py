@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
@@ -95,27 +95,29 @@ class ServedAgent:
         it is logged: who logs it limits it too. Without `stream` `on_event` hears no tokens."""
         plan, dispatcher = self.deployment, self.dispatcher  # it stays there, whatever plan comes meanwhile
         promised = None if self.door is None else self.door.promised_s(inputs)
+        with self._under_way(dispatcher) as trace:
+            if self.driver is not None:
+                running = self.driver.run(inputs, hints)
+            else:
+                live = plan, dispatcher, inputs, on_event, ask
+                running = run_agent(*live, hints=hints, steps=steps, terms=terms, stream=stream, trace=trace)
+            outcome = await (running if steps else self._deadlines.within(self.run_s, running))
+        if self.door is not None and promised is not None:
+            self.door.turned_out(promised[0], outcome.record)
+        self.ended += 1
+        self.history.ended(plan, outcome.record)
+        self.usd += run_usd(plan, outcome.record)
+        return outcome
+
+    @contextlib.contextmanager
+    def _under_way(self, dispatcher: Dispatcher) -> Generator[str, None, None]:
+        """Around one run: it is counted, by how it ends too. Gives the trace that its steps belong to."""
         self.running += 1
         self.history.began()
         self._on[dispatcher] += 1
         try:
             with contextlib.nullcontext("") if self.spans is None else self.spans.run(self.name) as trace:
-                if self.driver is not None:
-                    running = self.driver.run(inputs, hints)
-                else:
-                    running = run_agent(
-                        plan,
-                        dispatcher,
-                        inputs,
-                        on_event,
-                        ask,
-                        hints=hints,
-                        steps=steps,
-                        terms=terms,
-                        stream=stream,
-                        trace=trace,
-                    )
-                outcome = await (running if steps else self._deadlines.within(self.run_s, running))
+                yield trace
         except TimeoutError:
             self.failed += 1
             raise _late(self.name, self.run_s) from None
@@ -128,12 +130,6 @@ class ServedAgent:
         finally:
             self.running -= 1
             self._on[dispatcher] -= 1
-        if self.door is not None and promised is not None:
-            self.door.turned_out(promised[0], outcome.record)
-        self.ended += 1
-        self.history.ended(plan, outcome.record)
-        self.usd += run_usd(plan, outcome.record)
-        return outcome
 
 
 @dataclass(frozen=True, slots=True)
