@@ -11,7 +11,6 @@ from weft.compiler.frontends.langgraph import stubs
 from weft.core.errors import ProgramError
 
 _STAND_IN = "weft_stand_in"
-_SEVERAL = r"(typing\.|collections\.abc\.)?(list|List|tuple|Tuple|Sequence|Iterable)\b"
 
 
 def required(factory: Callable[..., Any]) -> list[inspect.Parameter]:
