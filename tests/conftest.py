@@ -61,6 +61,7 @@ SLOW = (
     "compiler/langgraph/test_harness.py::test_what_cannot_be_read_is_one_clear_error*",
     "compiler/langgraph/test_chains.py::*",
     "compiler/langgraph/test_programs.py::*",
+    "compiler/langgraph/test_styles.py::test_a_method_that_asks_for_nothing_makes_the_graph",
     "compiler/langgraph/test_examples.py::test_edges*custom*",
     "compiler/langgraph/test_examples.py::test_edges*hierarchical*",
     "compiler/langgraph/test_examples.py::test_edges*single_agent*",

@@ -3,6 +3,7 @@ helpers that make Commands, wrappers around tools, graphs of channels."""
 
 import functools
 from collections.abc import Callable
+from enum import Enum
 from pathlib import Path
 from typing import Any, Literal, TypedDict
 
@@ -109,6 +110,36 @@ def test_an_answer_that_is_named_otherwise_than_its_node_is_an_edge_beside_the_s
         builder.add_node(name, lambda state: {})
     graph = read_here(builder.add_edge(START, "a").add_conditional_edges("a", route, {"on": "b"})).graphs[0]
     assert {(target, kind) for target, kind, _ in _from_a(graph)} == {("b", "conditional"), ("b", "send")}
+
+
+class Place(str, Enum):  # noqa: UP042  (as programs write it; its str() is no name of a node)
+    B = "b"
+    C = "c"
+
+
+def _enum_command(state) -> Command[Literal[Place.B, "c"]]:
+    return Command(goto=Place.B)
+
+
+def test_members_of_an_enum_stand_for_nodes() -> None:
+    builder: StateGraph[Any] = StateGraph(State)
+    builder.add_node("a", lambda state: {})
+    builder.add_node("d", _enum_command)
+    for place in Place:
+        builder.add_node(place, lambda state: {})
+    builder.add_edge(START, "a").add_edge([Place.B, Place.C], "d")
+    builder.add_conditional_edges("a", lambda state: "on", {"on": Place.B, Place.C: Place.C})
+    graph = read_here(builder).graphs[0]
+    assert {each.name for each in graph.nodes} == {"a", "b", "c", "d"}
+    assert edges(graph) == {
+        ("START", "a", "direct"),
+        ("a", "b", "conditional"),
+        ("a", "c", "conditional"),
+        ("b", "d", "join"),
+        ("c", "d", "join"),
+        ("d", "b", "command"),
+        ("d", "c", "command"),
+    }
 
 
 # --- tools

@@ -23,9 +23,9 @@ class Declared:
 def literals_of(annotation: Any) -> tuple[str, ...]:
     """All strings in the Literals and Enums of an annotation, at any depth; empty for `str` and the like."""
     if get_origin(annotation) is Literal:
-        return tuple(_text(each) for each in get_args(annotation))
+        return tuple(text_of(each) for each in get_args(annotation))
     if isinstance(annotation, type) and issubclass(annotation, Enum):
-        return tuple(_text(each) for each in annotation)
+        return tuple(text_of(each) for each in annotation)
     parts = [literals_of(each) for each in get_args(annotation)]
     return tuple(dict.fromkeys(name for part in parts for name in part))
 
@@ -58,11 +58,12 @@ def literals_in(annotation: ast.expr, source: Source) -> tuple[str, ...]:
             members = node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]
             for member in members:
                 value = member.value if isinstance(member, ast.Constant) else source.lookup(member)
-                names += [_text(value)] if value is not MISSING else []
+                names += [text_of(value)] if value is not MISSING else []
         elif isinstance(node, ast.Name | ast.Attribute):
             names += literals_of(source.lookup(node))
     return tuple(dict.fromkeys(names))
 
 
-def _text(value: object) -> str:
+def text_of(value: object) -> str:
+    """A node's name, also where an enum member stands for it."""
     return str(value.value) if isinstance(value, Enum) else str(value)

@@ -8,7 +8,7 @@ from typing import Any
 from langchain_core.runnables import RunnableSequence
 
 from weft.compiler.frontends.graphs.graph import END, Edge, EdgeKind, OpenChoice, Provenance
-from weft.compiler.frontends.langgraph.annotations import return_literals
+from weft.compiler.frontends.langgraph.annotations import return_literals, text_of
 from weft.compiler.frontends.langgraph.contents import function_of
 from weft.compiler.frontends.langgraph.source import Source, source_of
 from weft.compiler.frontends.langgraph.values import NOTHING, Reader, Values, union
@@ -55,7 +55,7 @@ def branch_edges(
         return [edge for target, label in targets for edge in ways(label, target, provenance)]
 
     if spec.ends is not None:
-        declared = {str(target) for target in spec.ends.values()}
+        declared = {text_of(target) for target in spec.ends.values()}
         edges = edges_to(_pairs(spec.ends), Provenance.DECLARED)
         if told:  # what a library declares is all that it does
             edges += edges_to(_same(sends - declared), Provenance.ASSUMED)
@@ -104,7 +104,7 @@ def _declared(spec: Any, code: Source | None, allowed: frozenset[str]) -> dict[s
     """The targets that `destinations` or an annotation gives a node, with their labels."""
     if spec.ends:
         pairs = spec.ends.items() if isinstance(spec.ends, Mapping) else [(name, "") for name in spec.ends]
-        return {str(name): str(label or "") for name, label in pairs}
+        return {text_of(name): str(label or "") for name, label in pairs}
     annotated = return_literals(code) if code else None
     if annotated is None or not annotated.command:
         return {}
@@ -127,7 +127,7 @@ def _pairs(ends: Mapping[Any, str]) -> list[tuple[str, object]]:
     """(target, its labels): a target that several answers lead to is one edge."""
     labels: dict[str, list[str]] = {}
     for label, target in ends.items():
-        labels.setdefault(str(target), []).append(str(label))
+        labels.setdefault(text_of(target), []).append(text_of(label))
     return [(target, _OR.join(each)) for target, each in labels.items()]
 
 

@@ -59,7 +59,7 @@ def rest_after(error: BaseException, module: types.ModuleType) -> types.CodeType
     """What follows the statement of `module` that failed, names that it would have bound being stand-ins from there
     on. None where it was building a graph, or ended the program: then there is no going on."""
     file = str(module.__file__)
-    lines = [each.lineno for each in traceback.extract_tb(error.__traceback__) if _top_level(each, file)]
+    lines = [each.lineno or 0 for each in traceback.extract_tb(error.__traceback__) if _top_level(each, file)]
     if not lines or not isinstance(error, Exception):
         return None
     body = ast.parse(Path(file).read_text(encoding="utf-8")).body

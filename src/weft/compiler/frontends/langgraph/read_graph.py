@@ -23,6 +23,7 @@ from weft.compiler.frontends.graphs.graph import (
     Provenance,
 )
 from weft.compiler.frontends.langgraph import stubs
+from weft.compiler.frontends.langgraph.annotations import text_of
 from weft.compiler.frontends.langgraph.branches import branch_edges, command_edges
 from weft.compiler.frontends.langgraph.chains import read_chain
 from weft.compiler.frontends.langgraph.contents import Contents, Examiner, function_of
@@ -80,19 +81,18 @@ class GraphReader:
 
     def _state_graph(self, graph: Any, name: str) -> Graph:
         builder = builder_of(graph)
-        known, state = frozenset(builder.nodes), annotations_of(builder.state_schema)
-        examined = {key: self._examined(spec, key, name, known, state) for key, spec in builder.nodes.items()}
-        nodes = [self._node(graph, key, builder.nodes[key], contents, name) for key, contents in examined.items()]
-        edges = [Edge(source, target, EdgeKind.DIRECT) for source, target in sorted(builder.edges)]
-        for sources, target in sorted(builder.waiting_edges):
-            edges += [Edge(source, target, EdgeKind.JOIN, join=tuple(sources)) for source in sources]
+        specs = {text_of(key): spec for key, spec in builder.nodes.items()}
+        known, state = frozenset(specs), annotations_of(builder.state_schema)
+        examined = {key: self._examined(spec, key, name, known, state) for key, spec in specs.items()}
+        nodes = [self._node(graph, key, specs[key], contents, name) for key, contents in examined.items()]
+        edges = _direct_edges(builder)
         open_choices: list[OpenChoice] = []
         for source, branches in builder.branches.items():
             for router, spec in branches.items():
-                found = branch_edges(source, router, spec, known, state, self._is_program, self._shown)
+                found = branch_edges(text_of(source), router, spec, known, state, self._is_program, self._shown)
                 edges += found.edges
                 open_choices += found.open_choices
-        for key, spec in builder.nodes.items():
+        for key, spec in specs.items():
             leaves = any(edge.source == key for edge in edges)
             found = command_edges(key, spec, self._gotos(key, examined[key]), known, leaves, self._shown)
             edges += found.edges
@@ -215,6 +215,13 @@ class GraphReader:
             edges.append(Edge(key, called, EdgeKind.CALL, Provenance.ASSUMED))
             if called not in nodes:
                 self._task(task.func, called, NodeKind.TASK, task, name, nodes, edges)
+
+
+def _direct_edges(builder: Any) -> list[Edge]:
+    pairs = sorted((text_of(source), text_of(target)) for source, target in builder.edges)
+    joins = sorted((tuple(map(text_of, sources)), text_of(target)) for sources, target in builder.waiting_edges)
+    edges = [Edge(source, target, EdgeKind.DIRECT) for source, target in pairs]
+    return edges + [Edge(each, target, EdgeKind.JOIN, join=sources) for sources, target in joins for each in sources]
 
 
 def _kind(runnable: Any, contents: Contents) -> NodeKind:
