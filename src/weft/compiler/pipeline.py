@@ -11,6 +11,9 @@ from xdsl.passes import ModulePass
 
 from weft.compiler.changes import Changes
 from weft.compiler.emit_deployment import emit_deployment
+from weft.compiler.frontends.graphs.assumptions import Assumptions
+from weft.compiler.frontends.graphs.to_module import to_module
+from weft.compiler.frontends.langgraph.load import import_langgraph
 from weft.compiler.frontends.python import import_agent, load_agent
 from weft.compiler.opt import parse_pipeline, run_passes
 from weft.compiler.parse import read_module, verify
@@ -41,6 +44,8 @@ SIMPLIFY: tuple[ModulePass, ...] = (Canonicalise(), Cse(), Dce(), FuseData())
 LOWER: tuple[ModulePass, ...] = (SplitPhases(), DecomposeTools())
 ANALYSE: tuple[ModulePass, ...] = (BlockFrequency(), AnnotateCosts())
 AFTER_PLACING: tuple[ModulePass, ...] = (Partition(), InsertTransfers())
+
+LANGGRAPH = "langgraph:"
 
 AfterPass = Callable[[str, ModuleOp], None]
 """Called with "import" and the name of each pass, and the module after it."""
@@ -84,9 +89,12 @@ def _no_collection() -> Generator[None]:
 
 
 def import_module(agent: str) -> ModuleOp:
-    """A Python agent program, or a module that was printed before."""
+    """A Python agent program, a module that was printed before, or langgraph:PROGRAM as `weft import langgraph` reads
+    it."""
     if agent.endswith(".mlir"):
         return read_module(Path(agent))
+    if agent.startswith(LANGGRAPH):
+        return to_module(import_langgraph(agent.removeprefix(LANGGRAPH)), Assumptions())
     module = import_agent(load_agent(agent), agent)
     verify(module, agent)
     return module

@@ -3,7 +3,7 @@
 import json
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -20,6 +20,7 @@ from weft.compiler.codegen.units import models_of
 from weft.compiler.pipeline import compile_agent
 from weft.compiler.request import Aim, CompileRequest, Needs, Rules
 from weft.core.deployment import Deployment
+from weft.core.units import Precision
 from weft.runtime.engines.artifact import INDUCTOR, OPENVINO, Artifact, Entry
 
 ADD = """func.func @add(%a: tensor<4xf32>, %b: tensor<4xf32>) -> tensor<4xf32> {
@@ -49,6 +50,10 @@ def write_checkpoint(folder: Path, dtype: str = "F32", config: dict[str, object]
     (folder / "config.json").write_text(json.dumps(config or {"architectures": ["LlamaForCausalLM"]}))
     write_safetensors(folder / "model.safetensors", {"a": dtype, "b": dtype})
     return folder
+
+
+def in_precision(plan: Deployment, precision: Precision) -> Deployment:
+    return replace(plan, pools=tuple(replace(each, precision=precision) if each.model else each for each in plan.pools))
 
 
 @dataclass
