@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass
+from functools import cache
 
 from xdsl.dialects import func
 from xdsl.dialects.builtin import ModuleOp
@@ -56,10 +57,15 @@ class Changes:
 def _changed(learned: Mapping[StepOp, Set[str] | None]) -> Iterator[tuple[StepOp, Set[str]]]:
     others = {step for step, names in learned.items() if names is None}
     for step, names in learned.items():
-        if step in others or not others.isdisjoint(_makers(step)) or step.has_trait(SymbolUserOpInterface):
+        if step in others or _uses_symbols(type(step)) or (others and not others.isdisjoint(_makers(step))):
             yield step, frozenset()
         elif names:
             yield step, names
+
+
+@cache
+def _uses_symbols(kind: type[StepOp]) -> bool:
+    return kind.has_trait(SymbolUserOpInterface)
 
 
 def _look(step: StepOp) -> _Look:

@@ -1,6 +1,6 @@
 """Upstream's terminators, read as jumps: where to, how likely, on which value, how often at most."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import cast
 
@@ -70,10 +70,10 @@ def block_name(block: Block) -> str:
     return block.name_hint or first_step
 
 
-def name_joins(graph: func.FuncOp) -> None:
+def name_joins(jumps: Mapping[Block, Jump]) -> None:
     """Blocks without steps get labels, after the first block that goes there and the side it takes: `think.1`."""
-    for block in graph.body.blocks:
-        for label, (target, _) in enumerate(jump_of(block).targets):
+    for block, jump in jumps.items():
+        for label, (target, _) in enumerate(jump.targets):
             if target.name_hint is None and next(steps_of(target), None) is None:
                 target.name_hint = f"{block_name(block)}.{label}"
 

@@ -119,11 +119,11 @@ def _culprit(module: ModuleOp) -> str:
 
 
 def _check_graph(module: ModuleOp) -> None:
-    name_joins(agent_graph(module))
+    graph = agent_graph(module)
+    name_joins({block: jump_of(block) for block in graph.body.blocks})
     steps: set[str] = set()
     blocks: set[str] = set()
-    for block in agent_graph(module).body.blocks:
-        jump_of(block)
+    for block in graph.body.blocks:
         _note("block", block_name(block), blocks)
         for step in steps_of(block):
             _note("step", step.step_name, steps)

@@ -257,9 +257,23 @@ class PlacementProblem:
         return {task.name: at for at, task in enumerate(self.tasks)}
 
     @cached_property
-    def in_parts(self) -> bool:
-        """Whether waits and work of a task count apart: where hand-offs stream, and on ways."""
-        return any(handoff.streams for handoff in self.handoffs) or any(block.ways for block in self.blocks)
+    def streams(self) -> bool:
+        """Whether any hand-off does."""
+        return any(handoff.streams for handoff in self.handoffs)
+
+    @cached_property
+    def has_ways(self) -> bool:
+        return any(block.ways for block in self.blocks)
+
+    @cached_property
+    def work_per_wait(self) -> Mapping[str, tuple[float, float]]:
+        """Of tasks on ways: the least and the most of their work that comes with a wait for them."""
+        shares: defaultdict[str, list[float]] = defaultdict(list)
+        for way in (way for block in self.blocks for way in block.ways):
+            for task, times in way.waits.items():
+                if times:
+                    shares[task].append(way.work[task] / times)
+        return {task: (min(found), max(found)) for task, found in shares.items()}
 
     @property
     def hard_limit(self) -> bool:

@@ -114,15 +114,19 @@ def _of_replica(problem: PlacementProblem, pool: PoolSpec) -> tuple[float, float
 
 
 def _tails(problem: PlacementProblem, tasks: Sequence[Task], served: _Served) -> list[float]:
-    """Of each task, where a promise counts them; and what they wait and work where that counts apart."""
+    """Of each task, where a promise counts them; and what they wait and work where that counts apart: both with
+    streams; on ways, a wait with the least and the most work that comes with one."""
     counted = any(promise.with_tails for promise in problem.promises)
-    if not counted and not problem.in_parts:
-        return []
-    options = [served.by_task.get(task.name) for task in tasks]
-    tails = [option.tail_s if option else np.inf for option in options]
-    waits = [option.wait_s if option else np.inf for option in options]
-    work = [option.latency_s - option.wait_s if option else np.inf for option in options]
-    return [*(tails if counted else ()), *((*waits, *work) if problem.in_parts else ())]
+    found: list[float] = []
+    for task in tasks:
+        option = served.by_task.get(task.name)
+        tail_s, wait_s, work_s = (
+            (option.tail_s, option.wait_s, option.latency_s - option.wait_s) if option else (np.inf,) * 3
+        )
+        found += [tail_s] if counted else []
+        found += [wait_s, work_s] if problem.streams else []
+        found += [wait_s + share * work_s for share in problem.work_per_wait.get(task.name, ())]
+    return found
 
 
 def _joules(problem: PlacementProblem, tasks: Sequence[Task], served: _Served) -> list[float]:
