@@ -8,7 +8,7 @@ import pytest
 
 from tests.runtime import checkpoints
 from tests.runtime.replies import tokens_of
-from weft.core.errors import RunError
+from weft.core.errors import NoToolsError, RunError
 from weft.core.message import Message
 from weft.core.program import Step, StepKind
 from weft.runtime import messages
@@ -139,7 +139,7 @@ async def test_terms_that_mean_nothing_are_refused(client: NodeClient) -> None:
     for terms in ({"said": "x"}, {"tools": '["x"]'}, {"logprobs": 1000}, {"said": "[100000]"}):
         with pytest.raises(RunError):
             await ask(client, **terms)
-    with pytest.raises(RunError, match="chat template"):
+    with pytest.raises(NoToolsError, match="chat template"):
         await ask(client, tools=TOOLS)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.runtime import checkpoints
-from weft.core.errors import NodeDiedError, StepFailedError, WireError
+from weft.core.errors import ContextOverflowError, NodeDiedError, StepFailedError, WireError
 from weft.core.message import Message
 from weft.core.program import Step, StepKind
 from weft.runtime import messages
@@ -216,7 +216,7 @@ async def test_what_a_node_cannot_do_it_refuses_by_name(model_dir: Path, transpo
             await client.call(TRANSFER, (KvHandle("127.0.0.1:1", 0, 0, 1),), ignore)
         with pytest.raises(StepFailedError, match="sequence 77"):
             await client.call(DECODE, (KvHandle(client.address, 77, 0, 1),), ignore)
-        with pytest.raises(StepFailedError, match=r"prompt: has .* tokens"):
+        with pytest.raises(ContextOverflowError, match=r"prompt: has .* tokens"):
             await client.call(PREFILL, ((Message("user", "x" * 600),),), ignore)
         await client.ping()
 

@@ -27,6 +27,7 @@ COMMANDS = (
     "demo",
     "simulate",
     "control",
+    "deploy",
     "opt",
     "interpret",
     "catalog",

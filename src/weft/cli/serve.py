@@ -26,11 +26,12 @@ from weft.cli.options import DEFAULTS, Fleet, Rate, Slo
 from weft.cli.run import Corpus, Emulate, Model, Stt
 from weft.cli.serve_nodes import Nodes, Start, started_by
 from weft.compiler.pipeline import compile_agent
-from weft.compiler.request import CompileRequest
+from weft.compiler.request import CompileRequest, Needs, Supply
 from weft.control.loop import Loop
 from weft.core.deployment import Deployment
 from weft.core.errors import InputError
-from weft.policy.scaling import Scaling, ScalingConfig
+from weft.plan.staffing import scaling_of
+from weft.policy.scaling import ScalingConfig
 from weft.serve.admitting import Door
 from weft.serve.agents import Agents, ServedAgent
 from weft.serve.api.app import App
@@ -38,13 +39,15 @@ from weft.serve.api.audit import Audit
 from weft.serve.api.guard import Guard
 from weft.serve.api.keys import Keys, digest_of
 from weft.serve.dispatch import Dispatcher, pool_of
+from weft.serve.model_calls import with_models, without_own_steps
 from weft.serve.placement import PoolModel
+from weft.serve.programs.driver import drives_itself, driving
 from weft.serve.runs.runs import RunLimits
 from weft.serve.runs.webhooks import Webhooks
 from weft.serve.server import Address, check_open, listening
 
 Served = Annotated[
-    list[str] | None, typer.Argument(help="Agents (file.py, .mlir), plans (weft plan --json) or bundles.")
+    list[str] | None, typer.Argument(help="Agents (file.py, .mlir, langgraph:PROGRAM), plans (.json) or bundles.")
 ]
 Host = Annotated[str, typer.Option(help="Address to listen at.")]
 Port = Annotated[int, typer.Option(help="Port to listen at; 0 takes one that is free.")]
@@ -67,8 +70,8 @@ REVIVAL_S = 60.0
 @dataclass(frozen=True, slots=True)
 class WhatOptions:
     agents: Served = None
-    fleet: Fleet = DEFAULTS.fleet
-    slo: Slo = DEFAULTS.slo
+    fleet: Fleet = DEFAULTS.supply.fleet
+    slo: Slo = DEFAULTS.needs.slo
     rate: Rate = 1.0
 
 
@@ -113,8 +116,6 @@ def serve(what: WhatOptions, here: HereOptions, cache: CacheOptions, door: DoorO
     bundles = [open_bundle(agent) for agent in what.agents if is_bundle(agent)]
     deployments = _distinct([_deployment(agent, what) for agent in what.agents])
     models = replace(local_models(here.model, here.stt, here.corpus), cache=cache.tiers())
-    if here.control is not None and here.ray is not None:
-        raise InputError(subject="--control", problem="scales nodes of this machine", way_out="leave out --ray")
     replicas = _replicas(deployments, here)
     guard = Guard(keys, Audit.open(keep.audit) if keep.audit else None)
     kept = Kept(guard, door, log_address(keep, door.port), webhooks_of(keep))
@@ -147,7 +148,7 @@ def _deployment(agent: str, what: WhatOptions) -> Deployment:
         return open_bundle(agent).plan
     if agent.endswith(".json"):
         return load_plan(Path(agent))
-    return compile_agent(CompileRequest(agent, what.fleet, what.slo, rate_per_s=what.rate))
+    return compile_agent(CompileRequest(agent, Needs(slo=what.slo, rate_per_s=what.rate), Supply(fleet=what.fleet)))
 
 
 def _distinct(deployments: list[Deployment]) -> list[Deployment]:
@@ -176,12 +177,12 @@ async def _serve(deployments: list[Deployment], nodes: Nodes, address: Address, 
         with console.status("starting node processes"):
             start = await stack.enter_async_context(started_by(nodes))
             served = [await _served(each, start, door.run_limit, here, stack) for each in deployments]
-        agents = Agents({agent.name: agent for agent in served})
+        agents = Agents(with_models(served))
         limits = RunLimits(at_once=door.at_once, run_s=door.run_limit)
         runs = await stack.enter_async_context(kept_runs(agents, kept.log, kept.webhooks, limits))
         app = App(agents, kept.guard, at_once=door.at_once, runs=runs)
         async with listening(app, address, door.grace):
-            _banner(console, app, address, nodes)
+            _banner(console, app, [agent.name for agent in served], address, nodes)
             await stop.wait()
             console.print(f"stopping: {agents.running} runs have {door.grace:g} s to end")
 
@@ -190,14 +191,19 @@ async def _served(
     deployment: Deployment, start: Start, run_s: float, here: HereOptions, stack: contextlib.AsyncExitStack
 ) -> ServedAgent:
     """Its nodes are kept up: what dies starts again, and what it was at goes on elsewhere, or there."""
+    planned = deployment
+    if drives_itself(planned):
+        deployment = without_own_steps(planned)
     dispatcher = Dispatcher(deployment, revival_s=REVIVAL_S)
     fleet = await stack.enter_async_context(start(deployment, dispatcher.join))
     agent = ServedAgent(deployment, dispatcher, run_s)
-    agent.door = Door(deployment, dispatcher) if here.admission else None
+    if drives_itself(planned):
+        agent.driver = await stack.enter_async_context(driving(planned, dispatcher))
+    agent.door = Door(planned, dispatcher) if here.admission else None
     if here.control is not None:
         first = {spec.name: spec for spec in fleet.specs if pool_of(spec.name) == spec.name}
         terms = ScalingConfig(most=here.control, start_s=LOCAL_START_S)
-        looping = asyncio.create_task(Loop(agent, fleet, first, Scaling(deployment, terms)).run())
+        looping = asyncio.create_task(Loop(agent, fleet, first, scaling_of(deployment, terms)).run())
         stack.callback(looping.cancel)
     return agent
 
@@ -209,11 +215,12 @@ def _stopped_by_signals() -> asyncio.Event:
     return stop
 
 
-def _banner(console: Console, app: App, address: Address, nodes: Nodes) -> None:
+def _banner(console: Console, app: App, names: Sequence[str], address: Address, nodes: Nodes) -> None:
     table = Table(box=None, pad_edge=False)
     for name in ("model", "takes", "nodes here (planned)", "planned devices", "planned $/h"):
         table.add_column(name)
-    for name, agent in app.agents.by_name.items():
+    for name in names:
+        agent = app.agents.by_name[name]
         deployment = agent.deployment
         devices = ", ".join(sorted({f"{pool.replicas} × {pool.device}" for pool in deployment.pools}))
         takes = ", ".join(deployment.program.input_types)
@@ -225,6 +232,8 @@ def _banner(console: Console, app: App, address: Address, nodes: Nodes) -> None:
     who = "API keys" if app.guard.keys.callers else "no key (loopback only)"
     console.print(f"[bold]Weft serves {address.url}/v1[/] ({who}); planned devices are {pace}")
     console.print(table)
+    if by_name := ", ".join(sorted(app.agents.by_name.keys() - set(names))):
+        console.print(f"their models by name: {by_name}", style="dim")
     for models in nodes.compiled.values():
         console.print(told(models), style="dim")
     if app.runs is not None:

@@ -9,7 +9,8 @@ from urllib.error import URLError
 
 from weft.core.deployment import Deployment
 from weft.core.errors import InputError
-from weft.policy.scaling import Decision, PoolSeen, Scaling, ScalingConfig, Snapshot
+from weft.plan.staffing import scaling_of
+from weft.policy.scaling import Decision, PoolSeen, ScalingConfig, Snapshot
 
 LONG_S = 1e5  # after so long at one rate every mean is that rate
 _LINE = re.compile(r"^(?P<name>\w+?)(?:_total)?(?:\{(?P<labels>.*)\})? (?P<value>\S+)$", re.MULTILINE)
@@ -25,7 +26,7 @@ class Watched:
 
 def decide_at(deployment: Deployment, config: ScalingConfig, rate_per_s: float, nodes: Mapping[str, int]) -> Decision:
     """With so many nodes a pool (the planned replicas where nothing is said), after a long time at this rate."""
-    scaling = Scaling(deployment, config)
+    scaling = scaling_of(deployment, config)
     pools = tuple(PoolSeen(pool.name, nodes.get(pool.name, pool.replicas)) for pool in deployment.pools)
     scaling.decide(Snapshot(0.0, 0, ()))
     return scaling.decide(Snapshot(LONG_S, round(rate_per_s * LONG_S), pools))

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Set
+from collections.abc import Callable, Coroutine, Sequence, Set
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Any, Protocol
@@ -77,8 +77,7 @@ class Loop:
         waiting = sum(max(0, each.under_way - each.told.places) for each in members)
         coming = {name for name in self.fleet.absent if pool_of(name) == pool} | self._of(self._starting, pool)
         starting = len(coming - {each.client.name for each in members})
-        model = self.agent.deployment.pool(pool).model is not None  # the plan knows no time of its own of CPU steps
-        slow = max((each.slow for each in members), default=1.0) if model else 1.0
+        slow = slowness([each.slow for each in members])
         return PoolSeen(pool, len(members), starting, len(self._of(self._draining, pool)), waiting, slow)
 
     def _do(self, action: Action) -> None:
@@ -128,3 +127,12 @@ class Loop:
 
     def _of(self, names: dict[str, set[str]], pool: str) -> set[str]:
         return names.setdefault(pool, set())
+
+
+def slowness(of_nodes: Sequence[float]) -> float:
+    """How much longer a pool takes than equal nodes would, from what each takes beside its prediction. The fastest sets
+    the measure: what all have in common is an error of the prediction, or the load, and queues tell the load."""
+    if not of_nodes:
+        return 1.0
+    least = min(of_nodes)
+    return len(of_nodes) / sum(least / each for each in of_nodes)

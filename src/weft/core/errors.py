@@ -17,7 +17,10 @@ WeftError                     every refusal: subject, problem, way out
 │   ├── DeploymentError       a plan file is of another version or program
 │   ├── BundleError           a folder is no bundle, or not as it was written; a target is not known
 │   ├── TraceError            a line of a trace cannot be read, or stands in the wrong order
-│   └── CapacityError         a sequence can never fit its replica, limits exclude all work
+│   ├── CapacityError         a sequence can never fit its replica, limits exclude all work
+│   └── RequestError          a request asks for what its model cannot do
+│       ├── ContextOverflowError  its prompt is longer than the model's context
+│       └── NoToolsError          it offers tools, and the model's chat template knows none
 └── RunError                  a run failed on the way                (exit code 1)
     ├── CompilerError         a compiler refused its input, crashed, or went over its limits
     ├── OverloadError         more work came than the fleet can do
@@ -96,6 +99,15 @@ class TraceError(InputError): ...
 
 
 class CapacityError(InputError): ...
+
+
+class RequestError(InputError): ...
+
+
+class ContextOverflowError(RequestError): ...
+
+
+class NoToolsError(RequestError): ...
 
 
 class RunError(WeftError): ...

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from weft.core.deployment import Deployment
 from weft.core.errors import RunError
@@ -10,10 +11,17 @@ from weft.runtime.client import NodeClient
 from weft.runtime.values import Value
 from weft.serve.admitting import Door
 from weft.serve.cost import run_usd
+from weft.serve.deadlines import Deadlines
 from weft.serve.dispatch import Dispatcher
 from weft.serve.hints import NO_HINTS, RunHints
-from weft.serve.replies import Terms, on_terms, reply_limits
+from weft.serve.replies import Terms, reply_limits
 from weft.serve.run import AskPerson, OnEvent, RunOutcome, StepLog, run_agent
+
+
+class Drives(Protocol):
+    """Runs an agent in the place of its plan's program: the program itself (serve/programs)."""
+
+    async def run(self, inputs: Mapping[str, Value], hints: RunHints) -> RunOutcome: ...
 
 
 @dataclass(slots=True)
@@ -30,11 +38,14 @@ class ServedAgent:
     usd: float = 0.0
     door: Door | None = None
     """Refuses runs that would miss the objective; None: takes all."""
+    driver: Drives | None = None
     dispatcher: Dispatcher = field(init=False)
     reply_limits: Mapping[str, int | None] = field(init=False)
     """Of the steps whose reply is the agent's."""
+    _deadlines: Deadlines = field(init=False)
 
     def __post_init__(self) -> None:
+        self._deadlines = Deadlines()
         self.reply_limits = reply_limits(self.deployment.program)
         clients = self.clients
         self.dispatcher = clients if isinstance(clients, Dispatcher) else Dispatcher(self.deployment, clients.values())
@@ -61,14 +72,24 @@ class ServedAgent:
     ) -> RunOutcome:
         """One run, to its end; cancelling it cancels its steps on their nodes. Raises RunError after `run_s`, unless
         it is logged: who logs it limits it too. Without `stream` `on_event` hears no tokens."""
-        deployment = on_terms(self.deployment, terms, self.reply_limits)
         promised = None if self.door is None else self.door.promised_s(inputs)
         self.running += 1
         try:
-            async with asyncio.timeout(None if steps else self.run_s):
-                outcome = await run_agent(
-                    deployment, self.dispatcher, inputs, on_event, ask, hints=hints, steps=steps, stream=stream
+            if self.driver is not None:
+                running = self.driver.run(inputs, hints)
+            else:
+                running = run_agent(
+                    self.deployment,
+                    self.dispatcher,
+                    inputs,
+                    on_event,
+                    ask,
+                    hints=hints,
+                    steps=steps,
+                    terms=terms,
+                    stream=stream,
                 )
+            outcome = await (running if steps else self._deadlines.within(self.run_s, running))
         except TimeoutError:
             self.failed += 1
             raise _late(self.name, self.run_s) from None

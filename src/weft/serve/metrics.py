@@ -20,12 +20,16 @@ class _Runs(Collector):
         live = GaugeMetricFamily("weft_nodes", "Nodes that take work.", labels=("agent", "pool"))
         died = CounterMetricFamily("weft_node_deaths", "Nodes that died while they took work.", labels=("agent",))
         dead = GaugeMetricFamily("weft_nodes_dead", "Pools that nobody serves now.")
+        told = set[int]()
         for name, agent in self._agents.by_name.items():
             runs.add_metric((name, "ended"), agent.ended)
             runs.add_metric((name, "failed"), agent.failed)
             runs.add_metric((name, "cancelled"), agent.cancelled)
             running.add_metric((name,), agent.running)
             usd.add_metric((name,), agent.usd)
+            if id(agent.dispatcher) in told:  # a model of an agent that was told
+                continue
+            told.add(id(agent.dispatcher))
             died.add_metric((name,), agent.dispatcher.deaths)
             for pool in agent.deployment.pools:
                 live.add_metric((name, pool.name), len(agent.dispatcher.members(pool.name)))

@@ -9,7 +9,7 @@ from typing import Any
 
 import transformers
 
-from weft.core.errors import CheckpointError, RunError
+from weft.core.errors import CheckpointError, NoToolsError
 from weft.core.message import Called, Message
 from weft.runtime.engines.grammar import Grammars
 from weft.runtime.engines.tool_calls import MARKING, MARKS
@@ -43,7 +43,7 @@ class Chat:
     def encode(self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] = ()) -> list[int]:
         """The prompt that asks for the assistant's next turn, in which it may call `tools`."""
         if tools and "tools" not in self._template:
-            raise RunError(
+            raise NoToolsError(
                 subject="tools",
                 problem="are not known to this model's chat template",
                 way_out="use a model that was trained to call tools, or ask without",

@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from weft.core.errors import RunError
+from weft.core.errors import ContextOverflowError, RequestError, RunError
 
 
 def _check(name: str, value: object, ok: bool, allowed: str) -> None:
@@ -136,11 +136,13 @@ Listener = Callable[[Event], None]
 
 
 def check_prompt(tokens: Sequence[int], *, context: int, vocab: int) -> None:
-    """Raises RunError where a model of this context and vocabulary cannot take it."""
-    if not 0 < len(tokens) < context:
-        raise RunError(
+    """Raises RequestError, or RunError for tokens that are not in its vocabulary."""
+    if not tokens:
+        raise RequestError(subject="prompt", problem="has no tokens", way_out="say something")
+    if len(tokens) >= context:
+        raise ContextOverflowError(
             subject="prompt",
-            problem=f"has {len(tokens)} tokens, this model takes 1 to {context - 1}",
+            problem=f"has {len(tokens)} tokens, this model takes up to {context - 1}",
             way_out="shorten the conversation or use a model with a longer context",
         )
     if not 0 <= min(tokens) <= max(tokens) < vocab:

@@ -1,21 +1,28 @@
 """Around every endpoint of /v1: who calls and whether they may, what they may still use, the audit line."""
 
+import functools
 import time
 from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from weft.serve.api.audit import Audit, AuditLine
 from weft.serve.api.errors import ApiError
-from weft.serve.api.http import Reply, Request, Sink, Stream, header
+from weft.serve.api.http import Reply, Request, Sink, Stream, Whole, header
 from weft.serve.api.keys import Caller, Keys
 from weft.serve.api.once import Once
 from weft.serve.api.spending import Spending
 
 Endpoint = Callable[[Request], Awaitable[Reply]]
 HUNG_UP = 499
-_SCOPES = (("/v1/audio/", "audio"), ("/v1/embeddings", "embeddings"), ("/v1/runs", "runs"), ("/v1/sessions", "runs"))
+_SCOPES = (
+    ("/v1/audio/", "audio"),
+    ("/v1/embeddings", "embeddings"),
+    ("/v1/runs", "runs"),
+    ("/v1/sessions", "runs"),
+    ("/v1/models", "models"),
+)
 
 
 @dataclass(slots=True)
@@ -31,11 +38,11 @@ class Guard:
         with self._charged(request, began_s):
             request.caller = self.keys.caller(header(request, b"authorization"))
             reply = await self._entered(request, endpoint, began_s)
-        headers = {**reply.headers, **request.told} if request.told else reply.headers
+        headers = {**reply.headers, **request.told}
         if isinstance(reply, Stream):
             return Stream(lambda sink: self._told(request, reply, sink, began_s), headers, reply.content_type)
         self._over(request, began_s, reply.status)
-        return replace(reply, headers=headers) if request.told else reply
+        return Whole(reply.status, reply.body, reply.content_type, headers) if request.told else reply
 
     async def _entered(self, request: Request, endpoint: Endpoint, began_s: float) -> Reply:
         _check_scope(request.caller, request)
@@ -87,8 +94,12 @@ class Guard:
 
 
 def _check_scope(caller: Caller, request: Request) -> None:
-    wanted = next((scope for path, scope in _SCOPES if request.path.startswith(path)), "chat")
-    wanted = "models" if request.path.startswith("/v1/models") else wanted
+    wanted = _scope_of(request.path)
     if wanted not in caller.scopes:
         message = f"this API key may not use {request.path}: it has no scope {wanted!r}"
         raise ApiError(403, message, code="insufficient_scope")
+
+
+@functools.lru_cache(maxsize=256)
+def _scope_of(path: str) -> str:
+    return next((scope for start, scope in _SCOPES if path.startswith(start)), "chat")
