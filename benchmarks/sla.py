@@ -25,18 +25,18 @@ import msgspec
 from rich.console import Console
 
 from harness import Measurement, report
-from sla_live import Call, Live, calls_of, kinds_of, live
+from sla_live import Live, live
 from weft.cli.local import ASSETS, local_models
-from weft.compiler.request import CompileRequest
+from weft.compiler.request import Aim, CompileRequest, Needs, Supply
 from weft.control.demand import demand_of
 from weft.control.trial import Trial
 from weft.control.validate import validate
 from weft.core.deployment import Deployment
 from weft.core.metrics import RequestRecord
 from weft.core.program import StepKind
-from weft.core.workload import Slo
 from weft.policy.scaling import ScalingConfig
 from weft.serve.placement import LocalModels
+from weft.serve.sla import Call, calls_in_time, in_time, kinds_of
 from weft.sim.faults import Failure
 from weft.sim.simulate import SimConfig, simulate
 from weft.traces.arrivals import ArrivalKind, Arrivals
@@ -164,7 +164,8 @@ class Bench:
 
     def plan(self, rate: float) -> Deployment:
         """For what was measured, tightened until 95 % of the runs are in time in simulation."""
-        request = CompileRequest(str(self.agent()), FLEET, OBJECTIVE, rate_per_s=rate, compare=False)
+        needs = Needs(OBJECTIVE, rate_per_s=rate)
+        request = CompileRequest(str(self.agent()), needs, Supply(FLEET), aim=Aim(compare=False))
         load = Load(arrivals=Arrivals(ArrivalKind.POISSON, rate), most=SIMULATED)
         demand = demand_of(load, request)
         found = validate(request, Trial(load, demand.runs), demand)
@@ -207,7 +208,7 @@ class Bench:
         good = [False] * len(requests)
 
         def on_record(number: int, record: RequestRecord) -> None:
-            good[number] = in_time(calls_of(record, kinds), slo)
+            good[number] = in_time(record, kinds, slo)
 
         outcome = simulate(plan, requests, config, on_record)
         self.results.simulated = good
@@ -228,11 +229,6 @@ def _request(at_s: float, calls: Sequence[Call], choice: str) -> Request:
     return Request(at_s, steps={CALL: sizes}, choices={choice: (*([1] * searches), 0)})
 
 
-def in_time(calls: Sequence[Call], slo: Slo) -> bool:
-    bounds = (slo.ttft_s or float("inf")), (slo.tpot_s or float("inf"))
-    return bool(calls) and all(call.ttft_s <= bounds[0] and call.tpot_s <= bounds[1] for call in calls)
-
-
 def share(good: Sequence[bool]) -> float:
     return sum(good) / max(1, len(good))
 
@@ -240,7 +236,7 @@ def share(good: Sequence[bool]) -> float:
 def kept(results: Results, plan: Deployment) -> list[bool]:
     """Run by run."""
     assert results.live is not None
-    return [not run.error and in_time(run.calls, plan.slo) for run in results.live.runs]
+    return [bool(run.calls) and calls_in_time(run.calls, plan.slo) for run in results.live.runs]
 
 
 def measured(bench: Bench, plan: Deployment) -> list[Measurement]:

@@ -13,8 +13,6 @@ from weft.control.backends.local import LocalFleet
 from weft.control.backends.supervise import FAST
 from weft.control.loop import Loop
 from weft.core.deployment import Deployment
-from weft.core.metrics import RequestRecord
-from weft.core.program import StepKind
 from weft.plan.staffing import scaling_of
 from weft.policy.scaling import Decision, ScalingConfig
 from weft.runtime.client import NodeClient
@@ -22,21 +20,12 @@ from weft.runtime.spec import NodeSpec
 from weft.serve.agents import ServedAgent
 from weft.serve.dispatch import Dispatcher, pool_of
 from weft.serve.placement import LocalModels, node_specs
+from weft.serve.sla import Call, calls_of, kinds_of
 
 LOOK_S = 0.5
 CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
 
 Tell = Callable[[float, str], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """One model call of a run, as it was. `tpot_s`: mean gap after the first token; 0 where there is none."""
-
-    isl: int
-    osl: int
-    ttft_s: float
-    tpot_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,24 +58,6 @@ class Live:
     decisions: list[tuple[float, str]] = field(default_factory=list[tuple[float, str]])
     start_s: list[float] = field(default_factory=list[float])
     killed: str = ""
-
-
-def calls_of(record: RequestRecord, kinds: dict[str, StepKind]) -> tuple[Call, ...]:
-    """Model calls of a run, live or simulated, in their order."""
-    begun = [step for step in record.steps if kinds[step.step] is StepKind.PREFILL]
-    ends = {(step.step, step.visit): step for step in record.steps if kinds[step.step] is StepKind.DECODE}
-    calls: list[Call] = []
-    for step in begun:
-        end = ends.get((step.step.removesuffix(".prefill") + ".decode", step.visit))
-        first_s = step.ended_s if step.first_output_s is None else step.first_output_s
-        gaps = 0 if end is None else end.output_tokens
-        tpot_s = (end.ended_s - first_s) / gaps if end is not None and gaps else 0.0
-        calls.append(Call(step.input_tokens, 1 + gaps, first_s - step.started_s, tpot_s))
-    return tuple(calls)
-
-
-def kinds_of(plan: Deployment) -> dict[str, StepKind]:
-    return {step.name: step.kind for step in plan.program.steps}
 
 
 async def live(

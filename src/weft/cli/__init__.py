@@ -28,6 +28,7 @@ COMMANDS = (
     "simulate",
     "control",
     "deploy",
+    "top",
     "opt",
     "interpret",
     "catalog",

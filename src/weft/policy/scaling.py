@@ -26,6 +26,9 @@ from weft.core.errors import CapacityError
 BEYOND_CHANCE = 2.5
 """Standard deviations of a quick mean of Poisson arrivals."""
 
+SPARE = 1.1
+"""Times the load that those who stay must carry."""
+
 SLACK = 0.05
 """Of a replica: no rate is known so well that less would count."""
 
@@ -192,6 +195,8 @@ class Scaling:
         wanted_per_s = (rate + seen.waiting / self._visits[seen.name] / config.clear_s) * seen.slow
         load = pool.replicas * pool.utilisation / self._planned_per_s * wanted_per_s
         needed = self._needed(seen.name, wanted_per_s, load)
+        if needed < have:  # who goes must not be missed at once
+            needed = min(have, self._needed(seen.name, SPARE * wanted_per_s, SPARE * load))
         why = f"{rate:.3g} runs/s, load {load:.2f} replicas"
         if seen.waiting:
             why += f", {seen.waiting} wait"

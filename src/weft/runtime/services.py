@@ -24,7 +24,6 @@ from weft.runtime.tools.pool import ToolPool
 
 if TYPE_CHECKING:
     from weft.runtime.engines.chat import Chat
-    from weft.runtime.engines.torch_engine import TorchEngine
     from weft.runtime.steps.embed import BatchedEmbedder, Reranker
     from weft.runtime.steps.remote_chat import RemoteChat
     from weft.runtime.steps.search import Retriever
@@ -115,13 +114,13 @@ def not_served(step: str, spec: NodeSpec) -> StepFailedError:
 def load_services(spec: NodeSpec) -> Services:
     no_ear = spec.stt_dir is None and bool(spec.remotes)
     no_model = spec.model_dir is None and bool(spec.remotes)
-    pacer = None if spec.paced_as is None else Pacer(spec.paced_as)
+    pacer = Pacer(spec.paced_as) if spec.paced_as is not None and spec.artifact is None else None
     engine, chat = _load_llm(spec, pacer) if _serves(spec, LLM_KINDS) and not no_model else (None, None)
     return Services(
         spec,
         engine,
         chat,
-        pacer=pacer,
+        pacer=None if engine is None else pacer,
         tiers=None if spec.cache is None or engine is None else _tiers(spec, spec.cache, engine),
         transcriber=_load_transcriber(spec) if _serves(spec, (StepKind.TRANSCRIBE,)) and not no_ear else None,
         retriever=_load_retriever(spec) if _serves(spec, (StepKind.SEARCH,)) else None,
@@ -158,17 +157,16 @@ def _load_llm(spec: NodeSpec, pacer: Pacer | None) -> "tuple[Engine, Chat]":
 
     torch.set_num_threads(spec.threads)
     directory = Path(_given(spec.model_dir, "model_dir", spec))
-    if spec.artifact is not None:
-        return _compiled(spec, spec.artifact, directory), Chat.load(directory)
-    engine = _torch_engine(spec, directory)
-    engine.scheduler.pacer = pacer
+    engine = (
+        _torch_engine(spec, directory, pacer) if spec.artifact is None else _compiled(spec, spec.artifact, directory)
+    )
     return engine, Chat.load(directory)
 
 
-def _torch_engine(spec: NodeSpec, directory: Path) -> "TorchEngine":
+def _torch_engine(spec: NodeSpec, directory: Path, pacer: Pacer | None) -> Engine:
     from weft.runtime.engines.torch_engine import TorchEngine
 
-    return TorchEngine.load(
+    engine = TorchEngine.load(
         directory,
         precision=spec.precision,
         device=spec.torch_device,
@@ -176,6 +174,8 @@ def _torch_engine(spec: NodeSpec, directory: Path) -> "TorchEngine":
         spill_bytes=None if spec.kv_spill_gib is None else round(spec.kv_spill_gib * GIB),
         limits=_limits(spec),
     )
+    engine.scheduler.pacer = pacer
+    return engine
 
 
 def _compiled(spec: NodeSpec, artifact: ArtifactSpec, directory: Path) -> Engine:

@@ -46,6 +46,7 @@ class NodeSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     cache: NodeCache | None = None  # tiers of KV blocks below the device
     way: Way = "auto"
     host: str = LOOPBACK  # where it listens
+    otlp: str | None = None  # where spans of its steps go
     kv_macs: bool = False  # caches that come over TCP have MACs, not only checksums; the same on all nodes
 
 
