@@ -170,7 +170,9 @@ def measured(asked: argparse.Namespace) -> list[Measurement]:
 
 
 def _prefill(engine: CompiledEngine | TorchEngine) -> Callable[[], object]:
-    return lambda: engine.release(engine.prefill(PROMPT).sequence)
+    """Under a new salt each time: the torch engine would find the prompt in its prefix cache."""
+    salts = itertools.count()
+    return lambda: engine.release(engine.prefill(PROMPT, salt=f"turn {next(salts)}").sequence)
 
 
 def _decode(engine: CompiledEngine | TorchEngine, sequence: int) -> Callable[[], object]:

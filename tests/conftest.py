@@ -18,6 +18,7 @@ settings.load_profile("weft")  # machines are noisy: no test fails because one w
 SLOW = (
     "compiler/codegen/test_numerics.py::*[[]llama*",
     "serve/test_compiled_steps.py::*",
+    "runtime/test_engine_compiled.py::*vulkan*",
     "runtime/test_engine_pairs.py::*iree*",
     "runtime/test_engine_pairs.py::*emulated*",
     "runtime/test_engine_pairs.py::*qwen3*",

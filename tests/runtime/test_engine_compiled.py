@@ -9,11 +9,12 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from tests.compiler.codegen.built import WANTED, build
+from tests.compiler.codegen.built import WANTED, Built, build
 from tests.runtime import checkpoints
 from tests.runtime.eager_program import EagerProgram, eager
 from tests.runtime.replies import reply_of, tokens_of
 from weft.compiler.codegen.hashing import hash_file
+from weft.compiler.codegen.targets import target
 from weft.core.errors import CapacityError, CheckpointError, RunError
 from weft.core.message import Message
 from weft.core.program import Step, StepKind
@@ -23,6 +24,7 @@ from weft.runtime.client import NodeClient
 from weft.runtime.engines.artifact import MODULES, read_artifact, write_artifact
 from weft.runtime.engines.checkpoint import hash_config, hash_model
 from weft.runtime.engines.compiled_engine import CompiledEngine
+from weft.runtime.engines.iree_device import has_device
 from weft.runtime.engines.requests import Sampling, Terms
 from weft.runtime.engines.together import Together
 from weft.runtime.engines.torch_engine import TorchEngine
@@ -111,28 +113,49 @@ def test_a_batch_that_fails_fails_all_that_were_in_it_and_no_other() -> None:
 
 
 @pytest.fixture(scope="module")
-def spec(tmp_path_factory: pytest.TempPathFactory) -> NodeSpec:
-    """Of a node that runs x86-64 code, as `weft serve BUNDLE` would make it."""
-    folder = tmp_path_factory.mktemp("artifact")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
     (wanted,) = (each for each in WANTED if each.name == "every target")
-    (built,) = build(folder / "models", [wanted]).values()
+    (built,) = build(tmp_path_factory.mktemp("models"), [wanted]).values()
     checkpoints.save_tokenizer(built.checkpoint)
-    files = [folder / MODULES[built.artifact.runtime], write_artifact(folder, built.artifact)]
-    files[0].write_bytes(built.modules["x86-64"].read_bytes())
-    artifact = ArtifactSpec(str(folder), "x86-64", {path.name: hash_file(path) for path in files})
-    return NodeSpec("compiled", "cpu", LLM_KINDS, model_dir=str(built.checkpoint), artifact=artifact)
+    return built
+
+
+@pytest.fixture(scope="module")
+def spec(built: Built, tmp_path_factory: pytest.TempPathFactory) -> NodeSpec:
+    return spec_of(built, "x86-64", tmp_path_factory.mktemp("artifact"))
+
+
+def spec_of(built: Built, target_name: str, folder: Path) -> NodeSpec:
+    """Of a node that runs this code, as `weft serve BUNDLE` would make it."""
+    told = msgspec.structs.replace(built.artifact, driver=target(target_name).driver)
+    files = [folder / MODULES[told.runtime], write_artifact(folder, told)]
+    files[0].write_bytes(built.modules[target_name].read_bytes())
+    artifact = ArtifactSpec(str(folder), target_name, {path.name: hash_file(path) for path in files})
+    return NodeSpec(target_name, "cpu", LLM_KINDS, model_dir=str(built.checkpoint), artifact=artifact)
 
 
 async def test_a_cache_moves_between_a_node_of_compiled_code_and_one_of_torch(spec: NodeSpec) -> None:
+    await check_all_say_the_same(spec, by_torch(spec))
+
+
+async def test_a_cache_moves_between_nodes_of_vulkan_cpu_and_torch(
+    built: Built, spec: NodeSpec, tmp_path: Path
+) -> None:
+    if not has_device("vulkan"):
+        pytest.skip("no Vulkan device here, not even lavapipe")
+    await check_all_say_the_same(spec_of(built, "vulkan", tmp_path), spec, by_torch(spec))
+
+
+async def check_all_say_the_same(*specs: NodeSpec) -> None:
     transport, replies = MemoryTransport(), set[str]()
-    nodes = [Node(load_services(each), transport) for each in (spec, by_torch(spec))]
+    nodes = [Node(load_services(each), transport) for each in specs]
     clients = [await NodeClient.open(f"node {at}", transport, await node.listen()) for at, node in enumerate(nodes)]
     for source in clients:
-        for target in clients:
+        for sink in clients:
             prefilled = await source.call(PREFILL, (CHAT,), lambda _: None)
-            moved = await target.call(TRANSFER, prefilled.outputs, lambda _: None)
-            assert (moved.metrics.bytes_moved > 0) == (source is not target)
-            reply = await target.call(DECODE, moved.outputs, lambda _: None)
+            moved = await sink.call(TRANSFER, prefilled.outputs, lambda _: None)
+            assert (moved.metrics.bytes_moved > 0) == (source is not sink)
+            reply = await sink.call(DECODE, moved.outputs, lambda _: None)
             replies.add(str(reply.outputs[0]))
     assert len(replies) == 1
     assert len({client.info.model_hash for client in clients}) == 1
