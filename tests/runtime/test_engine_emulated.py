@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
-from weft.runtime.engines.base import Prefilled
+from weft.runtime.engines.base import Begun, Prefilled
 from weft.runtime.engines.emulated import EmulatedEngine, StepPace
 from weft.runtime.engines.requests import PLAIN, Emitted, Terms
 from weft.runtime.kv.cache import KvCache, KvShape
@@ -31,7 +31,9 @@ class ScriptedEngine:
         self._clock = clock
         self._token_s = token_s
 
-    def prefill(self, tokens: Sequence[int], terms: Terms = PLAIN, salt: str = "") -> Prefilled:
+    def prefill(
+        self, tokens: Sequence[int], terms: Terms = PLAIN, salt: str = "", begun: Begun | None = None
+    ) -> Prefilled:
         self._clock.sleep(0.1)
         return Prefilled(0, Emitted(7))
 

@@ -18,6 +18,7 @@ from weft.core.program import LOOKUP, PART, Step, StepKind
 from weft.policy.agent_run import Ready
 from weft.policy.workers import Request
 from weft.runtime.client import Begun, CallResult, NodeClient
+from weft.runtime.handlers import KV_TO
 from weft.runtime.messages import NO_TOKEN, Token
 from weft.runtime.values import KvHandle, Value
 from weft.serve.dispatch import Dispatcher
@@ -138,7 +139,10 @@ class Calls:
         try:
             follower = None if goal is not None else self._followers.get(ready.step.name)
             then = None if follower is None else _with_said(follower, said)
-            result = await self._ask(node, asked, ready, _with_said(ready.step, said), reply, then)
+            step = _with_said(ready.step, said)
+            if goal is not None:
+                step = replace(step, attributes={**step.attributes, KV_TO: goal.client.address})
+            result = await self._ask(node, asked, ready, step, reply, then)
         finally:
             tally.queued_tokens -= request.prompt
             tally.waiting -= 1

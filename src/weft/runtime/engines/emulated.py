@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import msgspec
 
-from weft.runtime.engines.base import Engine, Prefilled
+from weft.runtime.engines.base import Begun, Engine, Prefilled
 from weft.runtime.engines.requests import PLAIN, Emitted, Terms
 from weft.runtime.kv.cache import KvCache, KvShape
 from weft.runtime.kv.ports import KvSink, KvSource
@@ -48,9 +48,11 @@ class EmulatedEngine:
     def emulated(self) -> bool:
         return True
 
-    def prefill(self, tokens: Sequence[int], terms: Terms = PLAIN, salt: str = "") -> Prefilled:
+    def prefill(
+        self, tokens: Sequence[int], terms: Terms = PLAIN, salt: str = "", begun: Begun | None = None
+    ) -> Prefilled:
         started_s = self._clock()
-        prefilled = self._inner.prefill(tokens, terms, salt)
+        prefilled = self._inner.prefill(tokens, terms, salt, begun)
         due_s = started_s + (len(tokens) + len(terms.said)) * self._pace.s_per_input_token
         self._late_s[prefilled.sequence] = self._wait_until(due_s)
         return prefilled
