@@ -3,8 +3,10 @@
 
 A random Llama of 95 M parameters in float32, one sequence, 128 tokens before. All contenders hold the same weights and
 run in this process, in turns. Times are CPU seconds on one thread: what others do on the machine then changes little.
-`--threads N` takes N and wall time, for an idle machine. `--quick`: a model of 10 M parameters, IREE and OpenVINO only.
-torch.compile gets the decode step that is exported; prefill stands beside eager alone. The goal is that of the fastest.
+`--threads N` takes N and wall time, for an idle machine. `--quick`: a model of 10 M parameters. What was compiled is
+kept in ~/.cache/weft: a run that was ended goes on where it was. AOTInductor takes many minutes of g++, so it is
+measured where it is named: `--with inductor`. torch.compile gets the steps that are exported. The goal is that of the
+fastest.
 """
 
 import argparse
@@ -14,8 +16,7 @@ import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,17 +28,19 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from safetensors.torch import load_file
 
 from harness import Measurement, report
+from weft.compiler.codegen.bundle import Built, Tools, compile_units
+from weft.compiler.codegen.cache import DEFAULT_FOLDER, Cache
+from weft.compiler.codegen.checkpoints import read_checkpoint
 from weft.compiler.codegen.compilers import IreeCompile
-from weft.compiler.codegen.guarded import Limits
+from weft.compiler.codegen.guarded import Guard, Limits
+from weft.compiler.codegen.jobs import State
 from weft.compiler.codegen.models import Decoder
-from weft.compiler.codegen.targets import target
+from weft.compiler.codegen.targets import INT8, target
 from weft.compiler.codegen.torch_export import TorchExport, direct_compilers, read_header
-from weft.core.errors import CompilerError
-from weft.runtime.engines.artifact import IREE, OPENVINO
+from weft.compiler.codegen.units import Model, Unit
 from weft.runtime.engines.checkpoint import bind_weights, read_config
 from weft.runtime.engines.compiled import open_program
 from weft.runtime.engines.compiled_engine import CompiledEngine
-from weft.runtime.engines.openvino_program import OpenvinoProgram
 from weft.runtime.engines.torch_engine import TorchEngine
 
 PROMPT = [(7 * i) % 32000 for i in range(1, 129)]
@@ -59,20 +62,28 @@ SMALL: dict[str, Any] = SIZES | {
     "num_attention_heads": 4,
     "num_key_value_heads": 2,
 }
-FLAGS = ("--phases=prefill,decode", "--batches=1", "--dtype=float32")
-FULL = ("iree", "inductor", "inductor int8", "openvino", "openvino int8")
-QUICK = ("iree", "openvino", "openvino int8")
-TIME_S = 900.0  # of one compiler, on a machine that is busy
+FULL = "float32"
+CONTENDERS = {
+    "iree": ("host-cpu", FULL),
+    "openvino": ("openvino", FULL),
+    "openvino int8": ("openvino", INT8),
+    "inductor": ("inductor-cpu", FULL),
+    "inductor int8": ("inductor-cpu", INT8),
+}
+"""Target, and the format of the weights."""
+
+USUAL = ("iree", "openvino", "openvino int8")
 EAGER, COMPILE = "torch eager", "torch.compile"
 
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """Where it works, how many threads, and what each compiler took in CPU seconds."""
+    """Where it works, how many threads, what is compiled and how long a compiler may take."""
 
     folder: Path
     threads: int
-    spent: dict[str, float]
+    names: tuple[str, ...]
+    limit_s: float
 
     @property
     def checkpoint(self) -> Path:
@@ -89,7 +100,7 @@ class CompiledTorch:
         config = read_config(checkpoint)
         module = Decoder(config, "mean").eval().requires_grad_(False)
         module.load_state_dict(load_file(checkpoint / "model.safetensors"))
-        self._eager, self._step = module.step, torch.compile(module.step)
+        self._eager, self._step = module.step, torch.compile(module.step, dynamic=False)
         shape = (config.layers, SLOTS, config.kv_heads, config.head_dim)
         self._caches = (torch.zeros(shape), torch.zeros(shape))
         self._length = 0
@@ -99,6 +110,11 @@ class CompiledTorch:
         """Eager: it only fills the cache that decode starts from."""
         self._length = 0
         return self._extend(self._eager, prompt, 2)
+
+    @torch.inference_mode()
+    def prefill_compiled(self) -> None:
+        self._length = 0
+        self._extend(self._step, PROMPT, 2)
 
     def decode(self, first: int, count: int) -> None:
         self._length = len(PROMPT)
@@ -116,38 +132,40 @@ class CompiledTorch:
         return int(logits.argmax())
 
 
-def measured(threads: int, *, quick: bool) -> list[Measurement]:
-    torch.set_num_threads(threads)
+def measured(asked: argparse.Namespace) -> list[Measurement]:
+    torch.set_num_threads(asked.threads)
+    names = tuple(dict.fromkeys((*USUAL, *asked.with_)))
     with tempfile.TemporaryDirectory() as folder, _progress() as progress:
-        bench = Bench(Path(folder), threads, {})
-        names = QUICK if quick else FULL
-        bar = progress.add_task("", total=len(names) + 1 + 2 * (TURNS + 1))
+        bench = Bench(Path(folder), asked.threads, names, asked.limit)
+        bar = progress.add_task("", total=2 * (TURNS + 1) + 1)
+
+        def tell(word: str, advance: int = 1) -> None:
+            progress.update(bar, advance=advance, description=word)
+
         torch.manual_seed(0)
-        transformers.LlamaForCausalLM(transformers.LlamaConfig(**SMALL if quick else SIZES)).save_pretrained(
+        transformers.LlamaForCausalLM(transformers.LlamaConfig(**SMALL if asked.quick else SIZES)).save_pretrained(
             bench.checkpoint
         )
-
-        def tell(word: str) -> None:
-            progress.update(bar, advance=1, description=word)
-
-        engines = _built(bench, names, tell)
+        spent: dict[str, float] = {}
+        engines = dict(_built(bench, spent, lambda word: tell(word, 0)))
+        engines[EAGER] = TorchEngine.load(bench.checkpoint)
         compiled, started = CompiledTorch(bench.checkpoint), time.process_time()
+        tell(f"{COMPILE} compiles")
         first = compiled.prefill(PROMPT)
         compiled.decode(first, 2)
-        bench.spent[COMPILE] = time.process_time() - started
-        tell(COMPILE)
+        compiled.prefill_compiled()
+        spent[COMPILE] = time.process_time() - started
         held = {name: engine.prefill(PROMPT) for name, engine in engines.items()}
-        exact = {name: each.first_token for name, each in held.items() if "int8" not in name}
+        exact = {name: each.first_token for name, each in held.items() if INT8 not in name}
         assert set(exact.values()) == {first}, f"the contenders must compute the same: {exact}, torch {first}"
         prefill = {name: _prefill(engine) for name, engine in engines.items()}
-        decode: dict[str, Callable[[], object]] = {
-            name: _decode(engines[name], each.sequence) for name, each in held.items()
-        }
+        prefill[COMPILE] = compiled.prefill_compiled
+        decode = {name: _decode(engines[name], each.sequence) for name, each in held.items()}
         decode[COMPILE] = lambda: compiled.decode(first, DECODED)
         return [
             *_rows("decode", _in_turns(bench, decode, tell), DECODED, (COMPILE, 1.2)),
             *_rows("prefill", _in_turns(bench, prefill, tell), len(PROMPT), (EAGER, None)),
-            *(Measurement(f"time: {name}", value, "CPU-s") for name, value in bench.spent.items()),
+            *(Measurement(f"time: {name}", value, "CPU-s") for name, value in spent.items()),
         ]
 
 
@@ -160,58 +178,38 @@ def _decode(engine: CompiledEngine | TorchEngine, sequence: int) -> Callable[[],
 
 
 def _built(
-    bench: Bench, names: tuple[str, ...], tell: Callable[[str], None]
-) -> dict[str, CompiledEngine | TorchEngine]:
-    """Compiled side by side; what its compiler cannot make here is left out, and said."""
+    bench: Bench, spent: dict[str, float], tell: Callable[[str], None]
+) -> Iterator[tuple[str, CompiledEngine | TorchEngine]]:
+    """As `weft compile` does it; what its compiler cannot make here is left out, and said. `spent` gets the CPU seconds
+    of what was not in the cache."""
+    model = Model("llama", read_checkpoint(bench.checkpoint), ("llama",))
+    wanted = {
+        name: Unit(model, ("prefill", "decode"), target(where), (), weights)
+        for name, (where, weights) in CONTENDERS.items()
+        if name in bench.names
+    }
 
-    def build(name: str) -> Path | None:
-        made = bench.folder / name.replace(" ", "-")
-        try:
-            _compile(bench, name, made)
-        except CompilerError as error:
-            print(f"{name} is left out: {error}", file=sys.stderr)
-            return None
-        finally:
-            tell(name)
-        return made
+    def watch(name: str, state: State, word: str) -> None:
+        tell(f"{name} {state.value}")
+        if state is State.DONE:
+            spent[name] = float(word.partition(" ")[0])
 
-    with ThreadPoolExecutor(2) as pool:
-        made = {name: path for name, path in zip(names, pool.map(build, names), strict=True) if path is not None}
-    engines: dict[str, CompiledEngine | TorchEngine] = {name: _open(bench, path) for name, path in made.items()}
-    engines[EAGER] = TorchEngine.load(bench.checkpoint)
-    return engines
-
-
-def _compile(bench: Bench, name: str, made: Path) -> None:
-    folder = made.parent / f"{made.name}.work"
-    folder.mkdir()
-    int8 = ("--int8",) if name.endswith("int8") else ()
-    if name == "iree":
-        mlir = folder / "model.mlir"
-        exported = TorchExport().compile(bench.checkpoint, FLAGS, mlir, folder / "log")
-        usage = IreeCompile().compile(mlir, target("host-cpu").flags, folder / "made", folder / "log")
-        bench.spent["iree (export, compile)"] = exported.cpu_s + usage.cpu_s
-    else:
-        wanted = target("openvino" if name.startswith("openvino") else "inductor-cpu")
-        flags = (*wanted.flags, *FLAGS, *int8)
-        usage = direct_compilers(Limits(time_s=TIME_S))[wanted.runtime].compile(
-            bench.checkpoint, flags, folder / "made", folder / "log"
-        )
-        bench.spent[name] = usage.cpu_s
-    (folder / "made").rename(made)
+    limits = Limits(time_s=bench.limit_s)
+    iree = IreeCompile(Guard(limits))
+    tools = Tools(TorchExport(), iree, direct_compilers(limits), Cache(DEFAULT_FOLDER.expanduser()), 2, watch)
+    made, failures = compile_units(list(wanted.values()), (1,), tools)
+    for error, _ in failures:
+        print(f"{error.subject} is left out: {error.problem}", file=sys.stderr)
+    names = {unit.name: name for name, unit in wanted.items()}
+    for each in made:
+        yield names[each.unit.name], _open(bench, each)
 
 
-def _open(bench: Bench, made: Path) -> CompiledEngine:
-    mlir = made.parent / f"{made.name}.work" / "model.mlir"
-    header = read_header(mlir if mlir.exists() else made)
+def _open(bench: Bench, built: Built) -> CompiledEngine:
+    header = read_header(built.module or built.made.made)
     assert header is not None
     artifact = bind_weights(header, bench.checkpoint)
-    if artifact.runtime == OPENVINO:
-        program: Any = OpenvinoProgram(artifact, made, threads=bench.threads)
-    else:
-        alone = artifact.runtime == IREE and bench.threads == 1
-        program = open_program(artifact, made, driver="local-sync" if alone else None)
-    return CompiledEngine(artifact, program)
+    return CompiledEngine(artifact, open_program(artifact, built.made.made, threads=bench.threads))
 
 
 def _in_turns(
@@ -252,7 +250,9 @@ if __name__ == "__main__":
     warnings.simplefilter("ignore")
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", action="store_true", help="machine-readable output")
-    parser.add_argument("--quick", action="store_true", help="a small model, and only what compiles in seconds")
+    parser.add_argument("--quick", action="store_true", help="a small model")
     parser.add_argument("--threads", type=int, default=1, help="1: CPU seconds; more: wall time")
+    parser.add_argument("--with", dest="with_", action="append", choices=CONTENDERS, default=[], help="measure it too")
+    parser.add_argument("--limit", type=float, default=600.0, help="seconds that one compiler may take")
     asked = parser.parse_args()
-    sys.exit(report(measured(asked.threads, quick=asked.quick), json_output=asked.json))
+    sys.exit(report(measured(asked), json_output=asked.json))

@@ -46,6 +46,7 @@ SLOW = (
     "compiler/codegen/test_direct.py::test_kv_moves*",
     "compiler/codegen/test_direct.py::test_a_small_model*",
     "compiler/codegen/test_direct.py::test_without_a_gpu*",
+    "cli/test_bundle_runs.py::test_a_compiled*",
     "cli/test_commands.py::test_questions_about_a_plan",
     "cli/test_commands.py::test_answers_go_into_one_document_with_the_plan",
     "cli/test_commands.py::test_planning_from_a_plan_tells_what_changed_and_why",

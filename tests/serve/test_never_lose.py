@@ -24,7 +24,7 @@ from weft.runtime.spec import NodeSpec
 from weft.runtime.transport.choose import node_transport
 from weft.serve.events import RunEvent, StepEnded, StepStarted, TokenPiece
 from weft.serve.hints import RunHints
-from weft.serve.replies import Terms, on_terms
+from weft.serve.replies import Terms
 from weft.serve.run import run_agent
 
 CHAT = (Message("user", "What does an H100 cost?"),)
@@ -114,10 +114,10 @@ DRAWN: Terms = {"temperature": 0.9, "seed": 7, "top_p": 0.95}
 )
 async def test_a_reply_goes_on_where_its_node_left_it(model_dir: Path, terms: Terms, after: int) -> None:
     """After so many tokens (-1: all of them) the node that decodes is gone; so is the one that read the prompt."""
-    plan = on_terms(split_llm(), terms)
+    plan = split_llm()
     async with fleet(model_dir, list(KINDS)) as (nodes, clients):
         events: list[RunEvent] = []
-        whole = await run_agent(plan, clients, {"chat": CHAT}, events.append)
+        whole = await run_agent(plan, clients, {"chat": CHAT}, events.append, terms=terms)
         expected, text = tokens_of(events), text_of(events)
         killed, goal = list[asyncio.Task[None]](), after if 0 < after < len(expected) else len(expected)
 
@@ -129,7 +129,7 @@ async def test_a_reply_goes_on_where_its_node_left_it(model_dir: Path, terms: Te
                     killed.append(asyncio.create_task(nodes[name].close()))
 
         events.clear()
-        outcome = await run_agent(plan, clients, {"chat": CHAT}, kill)
+        outcome = await run_agent(plan, clients, {"chat": CHAT}, kill, terms=terms)
         assert outcome.values == whole.values == (text,)
         assert (tokens_of(events), text_of(events)) == (expected, text)  # none lost, none doubled
         assert outcome.record.steps[-1].node == "D spare" or goal == len(expected)  # then its end may have come first

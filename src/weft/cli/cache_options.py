@@ -7,10 +7,8 @@ from typing import Annotated
 import typer
 
 from weft.core.errors import InputError
-from weft.core.units import KIB
+from weft.core.units import GIB
 from weft.runtime.cache.node import NodeCache
-
-GIB = KIB**3
 
 Host = Annotated[float, typer.Option(help="GiB of main memory, of each node, for KV blocks that left its device.")]
 Disk = Annotated[Path | None, typer.Option(help="Directory for KV blocks: they are found again after a restart.")]

@@ -17,6 +17,7 @@ from weft.compiler.frontends.langgraph.load import ImportLimits, import_langgrap
 from weft.compiler.frontends.otel.read import import_spans
 from weft.compiler.parse import print_module
 from weft.core.errors import InputError
+from weft.core.units import GIB
 
 Program = Annotated[
     str, typer.Argument(help="file.py, file.py:variable, a notebook, or a repository with langgraph.json[:graph].")
@@ -60,7 +61,7 @@ def langgraph(
     memory: Memory = 8.0,
 ) -> None:
     """Read a LangGraph program: nodes, edges, models, tools, and what it leaves open. No keys, no network."""
-    limits = ImportLimits(timeout, int(memory * 2**30))
+    limits = ImportLimits(timeout, int(memory * GIB))
     deliver(import_langgraph(program, limits, trace, network), json, mermaid, output, model, width)
 
 
@@ -76,7 +77,7 @@ def langchain(
     memory: Memory = 8.0,
 ) -> None:
     """Read the LangChain chains (LCEL) of a program: its parts, what runs side by side, branches and fallbacks."""
-    limits = ImportLimits(timeout, int(memory * 2**30))
+    limits = ImportLimits(timeout, int(memory * GIB))
     deliver(import_langgraph(program, limits, "", network, chains=True), json, mermaid, output, model, width)
 
 

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from weft.cli.bundled import Bundle, Code, is_bundle, open_bundle, pool_models, told
 from weft.cli.console import wide_console
 from weft.cli.groups import grouped
 from weft.cli.local import LocalJob, agent_input, hardware_sentence, local_models, run_locally
@@ -55,6 +56,7 @@ class RunOptions:
     rerank: Rerank = None
     memory: Memory = None
     remote: Remote = None
+    code: Code = None
     answer: Answers = None
     emulate: Emulate = False
     out: Out = Path("out")
@@ -65,20 +67,43 @@ def register(app: typer.Typer) -> None:
 
 
 def run(asked: AskOptions, wanted: RunOptions) -> None:
-    """Plan an agent, start its nodes here as processes, ask it one question, write what happened."""
+    """Plan an agent, start its nodes here as processes, ask it one question, write what happened.
+
+    In place of an agent: a bundle of `weft compile`, whose generated code the nodes run."""
     console = wide_console()
-    deployment, passes = plan_with_passes(asked.request())
+    bundle = bundle_of(asked)
+    if wanted.code and bundle is None:
+        raise InputError(subject="--code", problem="chooses among the code of a bundle", way_out="run a bundle")
+    deployment, passes = plan_with_passes(asked.request()) if bundle is None else planned(bundle)
     models = replace(
         local_models(wanted.model, wanted.stt, wanted.corpus),
         embed_dir=wanted.embed,
         rerank_dir=wanted.rerank,
         remotes={each.model: each for each in read_remotes(wanted.remote)} if wanted.remote else {},
         memories=named(wanted.memory or (), "--memory"),
+        pools={} if bundle is None else pool_models(bundle, wanted.code or (), wanted.model),
     )
+    if models.pools:
+        console.print(told(models.pools))
     refuse_not_runnable(deployment, models)
     given = agent_input(deployment, wanted.text, wanted.wav)
     job = LocalJob(deployment, models, given, wanted.emulate, tuple(wanted.answer or ()))
     run_and_report(job, passes, wanted.text, console, wanted.out)
+
+
+def bundle_of(asked: AskOptions) -> Bundle | None:
+    """The agent that is asked for is one."""
+    if not is_bundle(asked.agent):
+        return None
+    if asked.request() != CompileRequest(asked.agent):
+        problem, way_out = "has its plan: options of planning would change nothing", "leave them out"
+        raise InputError(subject=asked.agent, problem=problem, way_out=way_out)
+    return open_bundle(asked.agent)
+
+
+def planned(bundle: Bundle) -> tuple[Deployment, Passes]:
+    """The bundle holds what came of the passes, not each of them."""
+    return bundle.plan, (("place", (bundle.folder / "agent.mlir").read_text("utf-8")),)
 
 
 def named(pairs: Iterable[str], option: str) -> dict[str, str]:

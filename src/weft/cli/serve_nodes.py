@@ -2,8 +2,10 @@
 
 import contextlib
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
+
+import msgspec
 
 from weft.control.backends.fleet import Fleet
 from weft.control.backends.local import LocalFleet
@@ -13,7 +15,7 @@ from weft.core.errors import MissingProgramError
 from weft.runtime.client import NodeClient
 from weft.runtime.spec import NodeSpec
 from weft.serve.dispatch import pool_of
-from weft.serve.placement import LocalModels, node_specs
+from weft.serve.placement import LocalModels, PoolModel, node_specs
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,9 +26,15 @@ class Nodes:
     emulate: bool
     replicas: Mapping[str, int]
     ray: str | None = None
+    compiled: Mapping[str, Mapping[str, PoolModel]] = field(default_factory=dict[str, Mapping[str, PoolModel]])
+    """By agent and pool, of those that are served from a bundle."""
+    otlp: str | None = None
+    """Where spans go; None: there are none."""
 
     def specs(self, deployment: Deployment) -> Sequence[NodeSpec]:
-        return node_specs(deployment, self.models, emulate=self.emulate, replicas=self.replicas)
+        models = replace(self.models, pools=self.compiled.get(deployment.program.name, {}))
+        specs = node_specs(deployment, models, emulate=self.emulate, replicas=self.replicas)
+        return [msgspec.structs.replace(spec, otlp=self.otlp) for spec in specs]
 
 
 OnJoin = Callable[[NodeClient], None]

@@ -6,7 +6,6 @@ from pathlib import Path
 
 from xdsl.dialects import func
 from xdsl.dialects.builtin import ModuleOp
-from xdsl.parser import Parser
 from xdsl.printer import Printer
 from xdsl.utils.exceptions import ParseError, VerifyException
 
@@ -14,13 +13,14 @@ from weft.compiler.changes import Changes
 from weft.compiler.control_flow import agent_graph, block_name, jump_of, name_joins, steps_of
 from weft.compiler.dialects import weft_context
 from weft.compiler.dialects.step import Refusal, StepOp
+from weft.compiler.lexer import QuickParser
 from weft.compiler.upstream import packed, unpack
 from weft.core.errors import IRError
 
 
 def parse_module(text: str, name: str) -> ModuleOp:
     """Raises IRError with file, line and column for text that does not parse or verify."""
-    parser = Parser(weft_context(), text, name)
+    parser = QuickParser(weft_context(), text, name)
     try:
         module = parser.parse_module()
     except ParseError as error:

@@ -93,9 +93,9 @@ class LinearModel:
         highs.run()
         return _solution(highs)
 
-    def relaxed(self, cost: Iterable[tuple[int, float]]) -> Relaxed | None:
-        """The least cost with fractions in place of whole numbers; None where nothing is feasible."""
-        highs = _solver(math.inf, 0.0)
+    def relaxed(self, cost: Iterable[tuple[int, float]], time_limit_s: float = math.inf) -> Relaxed | None:
+        """The least cost with fractions in place of whole numbers; None where nothing is feasible, or found in time."""
+        highs = _solver(time_limit_s, 0.0)
         lp = self._lp(cost)
         lp.integrality_ = [highspy.HighsVarType.kContinuous] * lp.num_col_
         highs.passModel(lp)

@@ -9,6 +9,7 @@ port, tied ones with tied ones, and across device classes only where neither is 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from itertools import combinations
 
 import numpy as np
@@ -60,8 +61,9 @@ def _dropped(problem: PlacementProblem, group: Sequence[_Served]) -> list[PoolSp
     """Of two equal pools the later one goes, so one of them stays."""
     tasks = [task for task in problem.tasks if any(task.name in served.by_task for served in group)]
     by_set = len(tasks) <= MOST_TASKS and not problem.split
-    effects_of = _effects if by_set else _effects_of_each
-    effects = np.array([effects_of(problem, tasks, served) for served in group])
+    own = _effects(problem, tasks, group) if by_set else _effects_of_each(problem, tasks, group)
+    more = [(*_joules(problem, tasks, served), *_tails(problem, tasks, served)) for served in group]
+    effects = np.concatenate([own, np.array(more)], axis=1)
     no_worse = np.all(effects[:, None, :] <= effects[None, :, :], axis=2)
     order = np.arange(len(group))
     replaces = no_worse & (~no_worse.T | (order[:, None] < order[None, :]))
@@ -69,55 +71,66 @@ def _dropped(problem: PlacementProblem, group: Sequence[_Served]) -> list[PoolSp
     return [served.pool for index, served in enumerate(group) if index in gone]
 
 
-def _effects(problem: PlacementProblem, tasks: Sequence[Task], served: _Served) -> NDArray[np.float64]:
-    """Seconds for each task; dollars and devices for each set of tasks; infinite where the pool does not serve one."""
-    pairs = [(task, served.by_task.get(task.name)) for task in tasks]
-    seconds = np.array([option.latency_s if option else np.inf for _, option in pairs])
-    loads = np.array([problem.loads(task, option) if option else (0.0,) * 3 for task, option in pairs])
-    paid_usd = np.array([_paid_usd(problem, task, option) if option else 0.0 for task, option in pairs])
+def _effects(problem: PlacementProblem, tasks: Sequence[Task], group: Sequence[_Served]) -> NDArray[np.float64]:
+    """(pools, effects): seconds for each task; dollars and devices for each set of tasks; infinite where the pool does
+    not serve one."""
+    each = np.array([[_of_task(problem, task, served) for task in tasks] for served in group])
+    seconds, loads, paid_usd = each[:, :, 0], each[:, :, 1:4], each[:, :, 4]
+    price, devices = np.array([_of_replica(problem, served.pool) for served in group]).T[:, :, None]
     sets = _subsets(len(tasks))
-    replicas = np.maximum(1.0, np.ceil(np.max(sets @ loads, axis=1) - ROUNDING))
+    replicas = np.maximum(1.0, np.ceil(np.max(sets @ loads, axis=2) - ROUNDING))
     hourly = problem.objective is not Objective.USD_PER_REQUEST
-    usd = sets @ paid_usd + (replicas * served.pool.usd_per_hour if hourly else 0.0)
-    limited = served.pool.device_class in problem.inventory
-    devices = replicas * (served.pool.devices_per_replica if limited else 0)
-    unserved = sets @ np.isinf(seconds) > 0
-    joules, tails = _joules(problem, tasks, served), _tails(problem, tasks, served)
-    return np.concatenate(
-        [seconds, tails, joules, np.where(unserved, np.inf, usd), np.where(unserved, np.inf, devices)]
+    usd = paid_usd @ sets.T + (replicas * price if hourly else 0.0)
+    unserved = np.isinf(seconds) @ sets.T > 0
+    return np.hstack([seconds, np.where(unserved, np.inf, usd), np.where(unserved, np.inf, replicas * devices)])
+
+
+def _effects_of_each(problem: PlacementProblem, tasks: Sequence[Task], group: Sequence[_Served]) -> NDArray[np.float64]:
+    """(pools, effects): seconds, load and dollars of each task; price and devices of a replica."""
+    return np.array(
+        [
+            [
+                *(number for task in tasks for number in _of_task(problem, task, served, unserved=np.inf)),
+                *_of_replica(problem, served.pool),
+            ]
+            for served in group
+        ]
     )
 
 
-def _effects_of_each(problem: PlacementProblem, tasks: Sequence[Task], served: _Served) -> NDArray[np.float64]:
-    """Seconds, load and dollars of each task; price and devices of a replica."""
-    options = [(task, served.by_task.get(task.name)) for task in tasks]
-    each = [
-        (option.latency_s, *problem.loads(task, option), _paid_usd(problem, task, option)) if option else (np.inf,) * 5
-        for task, option in options
-    ]
-    limited = served.pool.device_class in problem.inventory
-    replica = [served.pool.usd_per_hour, float(served.pool.devices_per_replica if limited else 0)]
-    more = _joules(problem, tasks, served), _tails(problem, tasks, served)
-    return np.concatenate([np.array(each).ravel(), *more, replica])
+def _of_task(
+    problem: PlacementProblem, task: Task, served: _Served, unserved: float = 0.0
+) -> tuple[float, float, float, float, float]:
+    """Seconds, replicas for work and network, dollars; `unserved`: what stands for the latter where there is none."""
+    option = served.by_task.get(task.name)
+    if option is None:
+        return np.inf, unserved, unserved, unserved, unserved
+    return option.latency_s, *problem.loads(task, option), _paid_usd(problem, task, option)
 
 
-def _tails(problem: PlacementProblem, tasks: Sequence[Task], served: _Served) -> NDArray[np.float64]:
-    """Of each task, where a promise counts them; and with streams what they wait and work, which count apart."""
+def _of_replica(problem: PlacementProblem, pool: PoolSpec) -> tuple[float, float]:
+    """Its price, and devices where they are limited."""
+    return pool.usd_per_hour, float(pool.devices_per_replica if pool.device_class in problem.inventory else 0)
+
+
+def _tails(problem: PlacementProblem, tasks: Sequence[Task], served: _Served) -> list[float]:
+    """Of each task, where a promise counts them; and what they wait and work where that counts apart."""
+    counted = any(promise.with_tails for promise in problem.promises)
+    if not counted and not problem.in_parts:
+        return []
     options = [served.by_task.get(task.name) for task in tasks]
     tails = [option.tail_s if option else np.inf for option in options]
     waits = [option.wait_s if option else np.inf for option in options]
     work = [option.latency_s - option.wait_s if option else np.inf for option in options]
-    counted = any(promise.with_tails for promise in problem.promises)
-    streams = any(handoff.streams for handoff in problem.handoffs)
-    return np.array([*(tails if counted else ()), *((*waits, *work) if streams else ())])
+    return [*(tails if counted else ()), *((*waits, *work) if problem.in_parts else ())]
 
 
-def _joules(problem: PlacementProblem, tasks: Sequence[Task], served: _Served) -> NDArray[np.float64]:
+def _joules(problem: PlacementProblem, tasks: Sequence[Task], served: _Served) -> list[float]:
     """Of each task, where energy matters."""
     if problem.objective is not Objective.JOULES_PER_REQUEST and problem.energy_limit_j is None:
-        return np.zeros(0)
+        return []
     options = [served.by_task.get(task.name) for task in tasks]
-    return np.array([option.joules_per_visit if option else np.inf for option in options])
+    return [option.joules_per_visit if option else np.inf for option in options]
 
 
 def _paid_usd(problem: PlacementProblem, task: Task, option: Option) -> float:
@@ -128,6 +141,7 @@ def _paid_usd(problem: PlacementProblem, task: Task, option: Option) -> float:
     return occupied_usd(problem, task, option) + visits_usd
 
 
+@cache
 def _subsets(count: int) -> NDArray[np.float64]:
     """(sets, count): every non-empty set of tasks, as rows of 0 and 1."""
     sets = [chosen for size in range(1, count + 1) for chosen in combinations(range(count), size)]

@@ -8,11 +8,13 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
 from weft.core.errors import PlanError
+from weft.plan.decompose.search import gap_to
 from weft.plan.diagnose import refusal
 from weft.plan.evaluate import Proof, placement
 from weft.plan.formulation import Formulation, Terms
-from weft.plan.large import is_large, solve_large
+from weft.plan.large import held, is_large, solve_large
 from weft.plan.lp import Status
+from weft.plan.narrow import Floors, floors
 from weft.plan.problem import Objective, Placement, PlacementProblem
 from weft.plan.prune import pruned
 
@@ -35,19 +37,40 @@ def solve(
     or none possible, a PlanError.
     """
     started_s = time.perf_counter()
+
+    def left_s() -> float:
+        return max(0.0, time_limit_s - (time.perf_counter() - started_s))
+
     smaller = pruned(problem)
     if is_large(smaller) and (found := solve_large(smaller, time_limit_s, relative_gap, previous)):
         return found
-    formulation = Formulation(smaller)
-    solution = formulation.model.minimise(formulation.cost(), time_limit_s, relative_gap, _start(formulation, previous))
-    if solution.status is Status.INFEASIBLE:
+    floor = floors(Formulation(smaller), time_limit_s)
+    known = floor and _known(floor, previous)
+    part = Formulation(floor.within(known) if floor and known else smaller)
+    solution = part.model.minimise(
+        part.cost(), left_s(), relative_gap, _start(part, known.choice if known else previous)
+    )
+    if solution.values:
+        best = placement(problem, part.decision(solution.values), Proof(solution.gap, 0.0))
+    elif known:
+        best = known
+    elif solution.status is Status.INFEASIBLE:
         raise refusal(problem, time_limit_s)
-    if solution.status is Status.UNKNOWN:
+    else:
         raise _too_slow(problem, time_limit_s)
-    best = placement(problem, formulation.decision(solution.values), Proof(solution.gap, 0.0))
     if relative_gap <= RELATIVE_GAP:
-        best = _refined(formulation, best, lambda: time_limit_s - (time.perf_counter() - started_s))
+        best = _refined(Formulation(floor.within(best)) if floor else part, best, left_s)
     return replace(best, solve_s=time.perf_counter() - started_s)
+
+
+def _known(floor: Floors, previous: Mapping[str, str] | None) -> Placement | None:
+    """A placement to begin with: what the relaxation likes best, or the previous choice, if it holds."""
+    tasks = floor.problem.tasks
+    before = {task.name: o for task in tasks for o in task.options if previous and o.name == previous.get(task.name)}
+    choices = [floor.likely, *([before] if len(before) == len(tasks) else [])]
+    found = [held_ for choice in choices if (held_ := held(floor.problem, choice))]
+    best = min(found, key=lambda each: each.objective, default=None)
+    return best and replace(best, gap=gap_to(floor.bound, best.objective))
 
 
 def _start(formulation: Formulation, previous: Mapping[str, str] | None) -> Mapping[int, float] | None:

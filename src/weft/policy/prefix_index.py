@@ -111,6 +111,8 @@ class AssumedCache:
 
     def touch(self, hashes: Sequence[int]) -> None:
         """A request with this prefix went to the worker."""
+        if not hashes:
+            return
         order, fresh = self._order, [hash_ for hash_ in hashes if hash_ not in self._order]
         for hash_ in reversed(hashes):
             order[hash_] = None

@@ -4,9 +4,11 @@ import asyncio
 import contextlib
 import itertools
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from dataclasses import dataclass, replace
+
+import msgspec
 
 from weft.core.errors import (
+    AudioError,
     CapacityError,
     ContextOverflowError,
     DeadlineError,
@@ -34,7 +36,15 @@ KV_STALL_S = 5.0  # a KV source that sends nothing for so long is taken for dead
 
 _AS_TOLD: dict[str, type[WeftError]] = {
     error.__name__: error
-    for error in (OverloadError, DeadlineError, CapacityError, RequestError, ContextOverflowError, NoToolsError)
+    for error in (
+        OverloadError,
+        DeadlineError,
+        AudioError,
+        CapacityError,
+        RequestError,
+        ContextOverflowError,
+        NoToolsError,
+    )
 }
 
 OnStream = Callable[[Token | bytes], None]  # a token, or a piece of speech as a wav file
@@ -42,8 +52,7 @@ NextFrame = Callable[[], Awaitable[Frame]]
 Explain = Callable[[], Awaitable[str]]
 
 
-@dataclass(frozen=True, slots=True)
-class CallResult:
+class CallResult(msgspec.Struct, frozen=True):
     """`begun`: the call that its node went on with by itself, to be joined or given up."""
 
     outputs: tuple[Value, ...]
@@ -55,9 +64,11 @@ class CallResult:
 class _Visit:
     """A call under way: what is done with each frame of its answer. Nothing here waits, and no task stands between."""
 
-    def __init__(self, what: str, on_stream: OnStream | None) -> None:
-        self.what = what
-        self.over: asyncio.Future[Frame | RunError] = asyncio.get_running_loop().create_future()
+    __slots__ = ("_early", "_on_stream", "over", "step")
+
+    def __init__(self, step: str, over: "asyncio.Future[Frame | RunError]", on_stream: OnStream | None) -> None:
+        self.step = step
+        self.over = over
         self._on_stream = on_stream
         self._early: list[Token | bytes] = []
 
@@ -119,8 +130,7 @@ class _Queued:
             self._connection.let_go()
 
 
-@dataclass(frozen=True, slots=True)
-class Begun:
+class Begun(msgspec.Struct, frozen=True):
     """A call that was begun with the one before it; NodeClient.join waits for it."""
 
     id: int
@@ -178,17 +188,18 @@ class NodeClient:
         OverloadError: it was refused before it began. `then` takes what this step gives: the node begins it at once,
         and `join` waits for it. Without `stream` tokens are not told."""
         header, audio = pack(inputs)
-        begun = None if then is None else self._begin(then)
-        visit, id = _Visit(_of(step), on_stream), next(self._ids)
-        second = None if begun is None else _call(begun.id, begun.step, (), trace, within_s, stream=stream)
-        question = _call(id, step, header, trace, within_s, stream=stream, then=second)
+        visit, id = _Visit(step.name, self._loop.create_future(), on_stream), next(self._ids)
+        if then is None:
+            question = _call(id, step, header, trace, within_s, stream, None)
+            return await self._finish(id, visit, Frame(question, audio))
+        begun = self._begin(then)
+        second = _call(begun.id, then, (), trace, within_s, stream, None)
+        question = _call(id, step, header, trace, within_s, stream, second)
         try:
-            result = await self._finish(id, visit, Frame(question, audio))
+            return await self._finish(id, visit, Frame(question, audio), begun)
         except BaseException:
-            if begun is not None:
-                self._answers.pop(begun.id, None)
+            self._answers.pop(begun.id, None)
             raise
-        return replace(result, begun=begun)
 
     async def join(self, begun: Begun, on_stream: OnStream) -> CallResult:
         """Waits for a call that its node began by itself."""
@@ -202,20 +213,22 @@ class NodeClient:
                 await self._send(Frame(messages.Cancel(begun.id)))
 
     def _begin(self, step: Step) -> Begun:
-        begun = Begun(next(self._ids), step, _Visit(_of(step), None))
+        begun = Begun(next(self._ids), step, _Visit(step.name, self._loop.create_future(), None))
         self._answers[begun.id] = begun.visit
         return begun
 
-    async def _finish(self, id: int, visit: _Visit, question: Frame | None = None) -> CallResult:
+    async def _finish(
+        self, id: int, visit: _Visit, question: Frame | None = None, begun: Begun | None = None
+    ) -> CallResult:
         self._answers[id] = visit
         try:
             if question is not None:
                 await self._send(question)
-            frame = self._checked(visit.what, await visit.over)
-            if not isinstance(frame.message, messages.Result):
-                raise _unexpected(self.name, frame.message)
-            result = frame.message
-            return CallResult(unpack(result.outputs, frame.data), result.metrics, result.ending)
+            answer = await visit.over
+            if isinstance(answer, RunError) or not isinstance(answer.message, messages.Result):
+                raise _unexpected(self.name, self._checked(f"step {visit.step!r}", answer).message)
+            result = answer.message
+            return CallResult(unpack(result.outputs, answer.data), result.metrics, result.ending, begun)
         except BaseException:
             with contextlib.suppress(RunError):
                 await self._send(Frame(messages.Cancel(id)))
@@ -366,19 +379,14 @@ def _unexpected(name: str, message: messages.Wire) -> WireError:
     )
 
 
-def _of(step: Step) -> str:
-    return f"step {step.name!r}"
-
-
 def _call(
     id: int,
     step: Step,
     inputs: tuple[WireValue, ...],
     trace: str,
     within_s: float | None,
-    *,
     stream: bool,
-    then: messages.Call | None = None,
+    then: messages.Call | None,
 ) -> messages.Call:
-    told, outputs = dict(step.attributes), len(step.outputs)
-    return messages.Call(id, step.name, step.kind, told, inputs, outputs, trace, within_s, stream, then)
+    told = dict(step.attributes)
+    return messages.Call(id, step.name, step.kind, told, inputs, len(step.outputs), trace, within_s, stream, then)

@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING, TypeVar
 
 from weft.core.errors import RunError, StepFailedError
 from weft.core.program import StepKind
+from weft.core.units import GIB
+from weft.policy.batcher import Limits
+from weft.runtime.artifact_spec import ArtifactSpec
 from weft.runtime.cache.held import HeldPrefixes
-from weft.runtime.cache.node import OpenTiers, open_tiers
+from weft.runtime.cache.node import CachingEngine, NodeCache, OpenTiers, open_tiers
 from weft.runtime.engines.base import Engine, Mortal
-from weft.runtime.engines.emulated import EmulatedEngine
+from weft.runtime.engines.emulated import EmulatedEngine, PacedEngine, Pacer
 from weft.runtime.functions import load_functions
 from weft.runtime.gate import Gate
 from weft.runtime.memory.memories import Memories
@@ -21,7 +24,6 @@ from weft.runtime.tools.pool import ToolPool
 
 if TYPE_CHECKING:
     from weft.runtime.engines.chat import Chat
-    from weft.runtime.engines.torch_engine import TorchEngine
     from weft.runtime.steps.embed import BatchedEmbedder, Reranker
     from weft.runtime.steps.remote_chat import RemoteChat
     from weft.runtime.steps.search import Retriever
@@ -51,6 +53,7 @@ class Services:
     remotes: Mapping[str, "RemoteChat"] = field(default_factory=dict[str, "RemoteChat"])
     """By step."""
     tiers: OpenTiers | None = None
+    pacer: Pacer | None = None
     gate: Gate = field(default_factory=Gate)
     observer: Observer = field(default_factory=Quiet)
 
@@ -71,6 +74,8 @@ class Services:
     def engine_of(self, step: str) -> Engine:
         """The engine, at the pace that the plan gives this step."""
         engine = self.need(self.engine, step)
+        if self.pacer is not None:
+            return PacedEngine(engine, self.pacer)
         pace = self.spec.paces.get(step)
         return engine if pace is None else EmulatedEngine(engine, pace)
 
@@ -109,12 +114,14 @@ def not_served(step: str, spec: NodeSpec) -> StepFailedError:
 def load_services(spec: NodeSpec) -> Services:
     no_ear = spec.stt_dir is None and bool(spec.remotes)
     no_model = spec.model_dir is None and bool(spec.remotes)
-    engine, chat = _load_llm(spec) if _serves(spec, LLM_KINDS) and not no_model else (None, None)
+    pacer = Pacer(spec.paced_as) if spec.paced_as is not None and spec.artifact is None else None
+    engine, chat = _load_llm(spec, pacer) if _serves(spec, LLM_KINDS) and not no_model else (None, None)
     return Services(
         spec,
         engine,
         chat,
-        tiers=None if spec.cache is None or engine is None else open_tiers(spec.cache, spec.name, engine),
+        pacer=None if engine is None else pacer,
+        tiers=None if spec.cache is None or engine is None else _tiers(spec, spec.cache, engine),
         transcriber=_load_transcriber(spec) if _serves(spec, (StepKind.TRANSCRIBE,)) and not no_ear else None,
         retriever=_load_retriever(spec) if _serves(spec, (StepKind.SEARCH,)) else None,
         functions=_load_functions(spec) if _serves(spec, PYTHON_KINDS) and spec.agent_source else {},
@@ -143,22 +150,52 @@ def _given(value: str | None, what: str, spec: NodeSpec) -> str:
 # The loaders import inside: torch, transformers and speech take seconds, and a node pays only for what it serves.
 
 
-def _load_llm(spec: NodeSpec) -> "tuple[TorchEngine, Chat]":
+def _load_llm(spec: NodeSpec, pacer: Pacer | None) -> "tuple[Engine, Chat]":
     import torch
 
     from weft.runtime.engines.chat import Chat
-    from weft.runtime.engines.torch_engine import TorchEngine
 
     torch.set_num_threads(spec.threads)
     directory = Path(_given(spec.model_dir, "model_dir", spec))
+    engine = (
+        _torch_engine(spec, directory, pacer) if spec.artifact is None else _compiled(spec, spec.artifact, directory)
+    )
+    return engine, Chat.load(directory)
+
+
+def _torch_engine(spec: NodeSpec, directory: Path, pacer: Pacer | None) -> Engine:
+    from weft.runtime.engines.torch_engine import TorchEngine
+
     engine = TorchEngine.load(
         directory,
         precision=spec.precision,
         device=spec.torch_device,
         tensor_parallel=spec.tensor_parallel,
-        spill_bytes=None if spec.kv_spill_gib is None else round(spec.kv_spill_gib * 2**30),
+        spill_bytes=None if spec.kv_spill_gib is None else round(spec.kv_spill_gib * GIB),
+        limits=_limits(spec),
     )
-    return engine, Chat.load(directory)
+    engine.scheduler.pacer = pacer
+    return engine
+
+
+def _compiled(spec: NodeSpec, artifact: ArtifactSpec, directory: Path) -> Engine:
+    from weft.runtime.engines.compiled import open_with_weights
+
+    return open_with_weights(artifact, directory, threads=spec.threads)
+
+
+def _tiers(spec: NodeSpec, cache: NodeCache, engine: Engine) -> OpenTiers:
+    if not isinstance(engine, CachingEngine):
+        problem, way_out = "has tiers for KV blocks, which compiled code does not fill", "run it by torch, or no tiers"
+        raise RunError(subject=f"node {spec.name!r}", problem=problem, way_out=way_out)
+    return open_tiers(cache, spec.name, engine)
+
+
+def _limits(spec: NodeSpec) -> Limits | None:
+    """As the simulator has them of an emulated device."""
+    if spec.paced_as is None or spec.places is None:
+        return None
+    return Limits(sequences=spec.places, tokens=max(spec.paced_as.step_tokens, spec.places))
 
 
 def _load_functions(spec: NodeSpec) -> Functions:

@@ -80,8 +80,8 @@ WireValue = Told | AudioSize | KvHandle | PrefixHandle
 def pack(values: Iterable[Value]) -> tuple[tuple[WireValue, ...], tuple[bytes, ...]]:
     """Values as a header shows them, and the audio for the payload, in the same order."""
     values = tuple(values)
-    header = tuple(AudioSize(len(value)) if isinstance(value, bytes) else value for value in values)
-    return header, tuple(value for value in values if isinstance(value, bytes))
+    audio = tuple([value for value in values if isinstance(value, bytes)])
+    return tuple([AudioSize(len(value)) if isinstance(value, bytes) else value for value in values]), audio
 
 
 def unpack(header: Iterable[WireValue], payload: memoryview) -> tuple[Value, ...]:

@@ -8,8 +8,9 @@ its seed and its place only, so it is the reply that would have come.
 import asyncio
 import time
 from array import array
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import msgspec
 
@@ -25,6 +26,7 @@ from weft.serve.dispatch import Dispatcher
 from weft.serve.hints import NO_HINTS, RunHints
 from weft.serve.live_node import LiveNode
 from weft.serve.prompts import USUAL_REPLY, model_request, prompt_bytes
+from weft.serve.replies import NO_TERMS, NOBODYS, Terms
 
 ATTEMPTS = 4  # of one step: the first, and as many deaths in a row as a run is expected to live through
 READ_ONLY = (
@@ -36,11 +38,10 @@ READ_ONLY = (
     StepKind.RECALL,
 )
 
-NO_FOLLOWERS: Mapping[str, Step] = {}
-
 Piece = Token | bytes
 OnPiece = Callable[[Ready, Piece], None]
 OnStart = Callable[[NodeClient], None]
+Done = tuple[NodeClient, CallResult]
 _Visit = tuple[str, int]
 
 
@@ -65,7 +66,7 @@ class _Cache:
 
 class Calls:
     """`on_piece` hears tokens and speech, each once, with the step that they belong to; without `stream` no tokens.
-    `followers`: what the node of a prefill begins by itself when that is done, so that both are one message."""
+    `terms`, by step: they stand above its attributes."""
 
     def __init__(
         self,
@@ -73,7 +74,7 @@ class Calls:
         on_piece: OnPiece,
         trace: str = "",
         hints: RunHints = NO_HINTS,
-        followers: Mapping[str, Step] = NO_FOLLOWERS,
+        terms: Mapping[str, Terms] = NOBODYS,
         stream: bool = True,
     ) -> None:
         self._dispatcher = dispatcher
@@ -81,14 +82,14 @@ class Calls:
         self._trace = trace
         self._hints = hints
         self._until_s = None if hints.within_s is None else time.monotonic() + hints.within_s
-        self._followers = followers
+        self._terms = terms
         self._stream = stream
         self._begun: dict[KvHandle, Begun] = {}
         self._caches: dict[KvHandle, _Cache] = {}
         self._replies: dict[_Visit, _Reply] = {}
         self._sounds: dict[_Visit, int] = {}  # pieces of speech that were told
 
-    async def run(self, ready: Ready, on_start: OnStart) -> tuple[NodeClient, CallResult]:
+    async def run(self, ready: Ready, on_start: OnStart) -> Done:
         """One visit of a step, and who did it in the end. `on_start` hears who is asked, each time."""
         for attempt in range(1, ATTEMPTS + 1):
             asked = _Asked(on_start)
@@ -114,39 +115,39 @@ class Calls:
 
     # one attempt, by kind of step
 
-    async def _attempt(self, ready: Ready, asked: "_Asked") -> tuple[NodeClient, CallResult]:
+    def _attempt(self, ready: Ready, asked: "_Asked") -> Coroutine[Any, Any, Done]:
+        kind = ready.step.kind
+        if kind is StepKind.PREFILL:
+            return self._prefill(self._reply_of(ready), asked)
         handle = _handle_of(ready)
-        match ready.step.kind:
-            case StepKind.PREFILL:
-                return await self._prefill(self._reply_of(ready), asked)
-            case StepKind.KV_TRANSFER if handle is not None:
-                return await self._transfer(ready, handle, asked)
-            case StepKind.DECODE if handle is not None:
-                return await self._decode(ready, handle, asked)
-            case _:
-                return await self._other(ready, asked)
+        if handle is not None and kind is StepKind.DECODE:
+            return self._decode(ready, handle, asked)
+        if handle is not None and kind is StepKind.KV_TRANSFER:
+            return self._transfer(ready, handle, asked)
+        return self._other(ready, asked)
 
-    async def _prefill(self, reply: _Reply, asked: "_Asked") -> tuple[NodeClient, CallResult]:
+    async def _prefill(self, reply: _Reply, asked: "_Asked") -> Done:
         ready, dispatcher, said = reply.prefill, self._dispatcher, tuple(reply.told)
         prompt = prompt_bytes(ready.inputs)
         request = self._request(ready.step, prompt, len(said))
         node, goal = await dispatcher.choose_pair(ready.step, request)
         node.cache.touch(request.hashes)
-        predicted_s, tally = _queue_s(node, request) + request.prompt * node.told.s_per_input_token, node.tally
-        tally.queued_tokens += request.prompt
+        tally, tokens, s_per_token = node.tally, request.prompt, node.told.s_per_input_token
+        predicted_s = (tally.queued_tokens + tokens) * s_per_token
+        tally.queued_tokens += tokens
         tally.waiting += 1
         began_s = time.monotonic()
         try:
-            follower = None if goal is not None else self._followers.get(ready.step.name)
-            then = None if follower is None else _with_said(follower, said)
-            step = _with_said(ready.step, said)
+            follower = None if goal is not None else dispatcher.followers.get(ready.step.name)
+            then = None if follower is None else self._asked_for(follower, said)
+            step = self._asked_for(ready.step, said)
             if goal is not None:
                 step = replace(step, attributes={**step.attributes, KV_TO: goal.client.address})
             result = await self._ask(node, asked, ready, step, reply, then)
         finally:
-            tally.queued_tokens -= request.prompt
+            tally.queued_tokens -= tokens
             tally.waiting -= 1
-        self._dispatcher.learned(node, news=node.prefilled(predicted_s, time.monotonic() - began_s))
+        dispatcher.learned(node, news=node.prefilled(predicted_s, time.monotonic() - began_s))
         if not said:
             dispatcher.sizes.counted(prompt, result.metrics.input_tokens)
         for value in result.outputs:
@@ -156,7 +157,7 @@ class Calls:
                     self._begun[value] = result.begun
         return node.client, result
 
-    async def _transfer(self, ready: Ready, handle: KvHandle, asked: "_Asked") -> tuple[NodeClient, CallResult]:
+    async def _transfer(self, ready: Ready, handle: KvHandle, asked: "_Asked") -> Done:
         cache = self._caches.get(handle)
         node = None if cache is None else cache.goal
         if node is None or not node.takes_work:
@@ -167,7 +168,7 @@ class Calls:
                 self._caches[value] = _Cache(ready, cache.reply, cache.said)
         return node.client, result
 
-    async def _decode(self, ready: Ready, handle: KvHandle, asked: "_Asked") -> tuple[NodeClient, CallResult]:
+    async def _decode(self, ready: Ready, handle: KvHandle, asked: "_Asked") -> Done:
         node, cache = self._dispatcher.at(handle.address), self._caches.get(handle)
         if node is None:
             raise NodeDiedError(
@@ -179,7 +180,7 @@ class Calls:
         reply = None if cache is None else cache.reply
         began_s = time.monotonic()
         try:
-            result = await self._ask(node, asked, ready, _with_said(ready.step, said), reply)
+            result = await self._ask(node, asked, ready, self._asked_for(ready.step, said), reply)
         finally:
             node.tally.running -= 1
         made = result.metrics.output_tokens - len(said)
@@ -187,7 +188,7 @@ class Calls:
             self._dispatcher.learned(node, news=node.decoded(predicted_s, (time.monotonic() - began_s) / made))
         return node.client, result
 
-    async def _other(self, ready: Ready, asked: "_Asked") -> tuple[NodeClient, CallResult]:
+    async def _other(self, ready: Ready, asked: "_Asked") -> Done:
         """A step without tokens. One that changes nothing is asked of a second node when the first takes long."""
         node = await self._dispatcher.choose(ready.step, Request(1, 1))
         hedging = self._dispatcher.hedging(ready.step.name)
@@ -204,9 +205,9 @@ class Calls:
             for task in asking:
                 task.cancel()
 
-    async def _timed(self, node: LiveNode, asked: "_Asked", ready: Ready) -> tuple[NodeClient, CallResult]:
+    async def _timed(self, node: LiveNode, asked: "_Asked", ready: Ready) -> Done:
         tally, began_s = node.tally, time.monotonic()
-        predicted_s = _queue_s(node, Request(1, 1)) + node.told.s_per_input_token
+        predicted_s = (tally.queued_tokens + 1) * node.told.s_per_input_token
         tally.queued_tokens += 1
         tally.running += 1
         try:
@@ -305,6 +306,16 @@ class Calls:
         request.kv_bytes_per_token = self._dispatcher.kv_bytes_per_token(step)
         return request
 
+    def _asked_for(self, step: Step, said: tuple[int, ...]) -> Step:
+        """As the caller wants it drawn, after what it was told already."""
+        terms = self._terms.get(step.name, NO_TERMS)
+        if not terms and not said:
+            return step
+        attributes = {**step.attributes, **terms}
+        if said:
+            attributes["said"] = msgspec.json.encode(said).decode()
+        return Step(step.name, step.kind, step.inputs, step.outputs, attributes)
+
     def _is_new_sound(self, ready: Ready, number: int) -> bool:
         """Whether the piece of this number has not come from anybody yet."""
         visit = (ready.step.name, ready.visit)
@@ -348,8 +359,8 @@ def may_run_twice(step: Step) -> bool:
 
 
 async def _first_to_succeed(
-    asking: "dict[asyncio.Task[tuple[NodeClient, CallResult]], LiveNode]",
-) -> tuple[NodeClient, CallResult]:
+    asking: "dict[asyncio.Task[Done], LiveNode]",
+) -> Done:
     """Raises the last error where none does."""
     left = set(asking)
     while True:
@@ -371,12 +382,6 @@ def _is_news(token: Token, reply: _Reply) -> bool:
 def _nobody(_: NodeClient) -> None: ...
 
 
-def _with_said(step: Step, said: Sequence[int]) -> Step:
-    if not said:
-        return step
-    return replace(step, attributes={**step.attributes, "said": msgspec.json.encode(said).decode()})
-
-
 def _handle_of(ready: Ready) -> KvHandle | None:
     for value in ready.inputs:
         if isinstance(value, KvHandle):
@@ -390,8 +395,3 @@ def _made_in(result: CallResult) -> KvHandle:
 
 def _values(ready: Ready) -> tuple[Value, ...]:
     return ready.inputs  # pyright: ignore[reportReturnType]  # Ready is typed for any kind of run
-
-
-def _queue_s(node: LiveNode, request: Request) -> float:
-    """As `policy.workers.predict` has it, of the tokens that wait there."""
-    return node.tally.queued_tokens * node.told.s_per_input_token

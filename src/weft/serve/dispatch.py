@@ -21,6 +21,7 @@ from weft.runtime.client import NodeClient
 from weft.runtime.services import LLM_KINDS
 from weft.serve.live_node import LiveNode, Speed, speed_of
 from weft.serve.prompts import BLOCK_TOKENS, PromptSizes
+from weft.serve.replies import reply_steps
 
 ASSUMED_TOKENS = 65536  # that a node of unknown memory holds
 REPLICA = "#"  # POOL, POOL#1, POOL#2, …
@@ -52,8 +53,9 @@ class Dispatcher:
         self.sizes = PromptSizes()
         self.retries = RetryBudget()
         self.nodes: dict[NodeClient, LiveNode] = {}
+        self._at: dict[str, LiveNode] = {}
         self.deaths = 0
-        self._revival_s = revival_s
+        self.revival_s = revival_s
         self._clock = clock
         self._index = PrefixIndex()
         self._groups: dict[Pools, _Group] = {}
@@ -62,7 +64,10 @@ class Dispatcher:
         self._last: dict[str, NodeClient] = {}
         self._joined = asyncio.Event()
         self._pools_of = _pools_of(deployment)
-        self._followers = _followers(deployment.program, self._pools_of)
+        self.followers = _followers(deployment.program, self._pools_of)
+        """Decodes by the name of the prefill whose node goes on with them by itself."""
+        self.reply_steps = reply_steps(deployment.program)
+        self._kv_bytes_per_token = _kv_bytes_per_token(deployment, self._pools_of)
         for pools in self._pools_of.values():
             self._groups.setdefault(pools, _Group(self._index))
         self._make_pairs()
@@ -75,7 +80,7 @@ class Dispatcher:
         """It takes work from now on, until it dies or is drained."""
         pool = self.deployment.pool(name) if (name := pool_of(client.name)) in self._pool_names else None
         node = self._live(pool, client)
-        self.nodes[client] = node
+        self.nodes[client] = self._at[client.address] = node
         if pool is not None:
             self._last[pool.name] = client
             for pools, group in self._groups.items():
@@ -104,8 +109,8 @@ class Dispatcher:
 
     def at(self, address: str) -> LiveNode | None:
         """Who holds what is at an address."""
-        found = (node for client, node in self.nodes.items() if client.address == address and not client.died.done())
-        return next(found, None)
+        node = self._at.get(address)
+        return None if node is None or node.client.died.done() else node
 
     # who gets what
 
@@ -133,12 +138,7 @@ class Dispatcher:
         return self._groups[self._pools_of[step]].predicted(request)
 
     def kv_bytes_per_token(self, step: Step) -> float:
-        engines = (self.deployment.pool(pool).engine for pool in self._pools_of.get(step.name, ()))
-        return next((engine.kv_bytes_per_token for engine in engines if engine is not None), 0.0)
-
-    def followers(self, program: Program) -> Mapping[str, Step]:
-        """Decodes by the name of the prefill whose node goes on with them by itself; of a program like the plan's."""
-        return self._followers if program is self.deployment.program else _followers(program, self._pools_of)
+        return self._kv_bytes_per_token.get(step.name, 0.0)
 
     def hedging(self, step: str) -> Hedging:
         return self._hedging.setdefault(step, Hedging())
@@ -153,6 +153,8 @@ class Dispatcher:
         """It is dead. Whoever sees it first may say so."""
         if self.nodes.pop(node.client, None) is not None:
             self.deaths += not node.draining
+            if self._at.get(node.client.address) is node:
+                del self._at[node.client.address]
             self._take_out(node)
             self._index.remove_worker(node.number)
 
@@ -160,7 +162,9 @@ class Dispatcher:
         """A call of it ended; `news`: routers should know its speed anew."""
         if news:
             self._each_group(node, lambda group: group.renew(node))
-        for other in () if node.pool is None else self.members(node.pool.name):
+        if node.pool is None or not node.relaxes_others:
+            return
+        for other in self.members(node.pool.name):
             if other is not node and other.relax(node):
                 self._each_group(other, lambda group, other=other: group.renew(other))
 
@@ -175,7 +179,7 @@ class Dispatcher:
         if step.name not in self._pools_of:
             raise _unplaced(step.name, "nowhere", self.nodes)
         pools = self._pools_of[step.name]
-        group, until_s = self._groups[pools], self._clock() + self._revival_s
+        group, until_s = self._groups[pools], self._clock() + self.revival_s
         while not group.peopled:
             if (stand_in := self._stand_in(pools)) is not None:
                 return stand_in
@@ -315,6 +319,12 @@ def _pools_of(deployment: Deployment) -> dict[str, Pools]:
     for share in deployment.shares:
         shared.setdefault(share.step, []).append(share.pool)
     return {route.step: tuple(dict.fromkeys((route.pool, *shared.get(route.step, ())))) for route in deployment.routes}
+
+
+def _kv_bytes_per_token(deployment: Deployment, pools_of: Mapping[str, Pools]) -> dict[str, float]:
+    engines = {pool.name: pool.engine for pool in deployment.pools if pool.engine is not None}
+    found = {step: next((engines[pool] for pool in pools if pool in engines), None) for step, pools in pools_of.items()}
+    return {step: engine.kv_bytes_per_token for step, engine in found.items() if engine is not None}
 
 
 def _followers(program: Program, pools_of: Mapping[str, Pools]) -> dict[str, Step]:

@@ -1,7 +1,7 @@
 """Bytes of a client become requests: llhttp reads them, the limits bound what is held."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 from urllib.parse import unquote
 
 import httptools
@@ -14,8 +14,7 @@ CHUNK_OVERHEAD = 8
 """Bytes around one of a chunked body that are in order: a client that sends it byte by byte needs five."""
 
 
-@dataclass(frozen=True, slots=True)
-class Parsed:
+class Parsed(NamedTuple):
     """`keep`: the client wants to ask more on this connection. `chunks`: it understands an answer in chunks."""
 
     request: Request
@@ -99,11 +98,11 @@ class Incoming:
         self._body.append(body)
 
     def on_message_complete(self) -> None:
-        parser, headers = self._parser, self._headers
+        parser, headers, parts = self._parser, self._headers, self._body
         path, _, query = self._url.decode("latin-1").partition("?")
         if "%" in path:
             path = unquote(path, errors="replace")
-        body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
+        body = parts[0] if len(parts) == 1 else b"".join(parts)
         method, chunks = parser.get_method().decode(), parser.get_http_version() != "1.0"
         request = Request(method, path, query, headers, body, request_id(headers))
         keep = parser.should_keep_alive() and not parser.should_upgrade()

@@ -10,8 +10,10 @@ from weft.policy.workers import Tally, Worker
 from weft.runtime.client import NodeClient
 
 LEAST_S = 1e-4  # of anything that the plan gives no time
-LEARN, FORGET, LIMIT = 0.2, 0.01, math.log(1000.0)
-NEWS = math.log(1.1)  # a router is told when a node's speed has changed by so much
+LEARN, LIMIT = 0.2, math.log(1000.0)
+RELAX_EVERY = 16  # calls of a node, after which what is known of the others fades
+FORGET = 1 - 0.99**RELAX_EVERY
+NEWS = math.log(1.2)  # a router is told when a node's speed has changed by so much
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +39,9 @@ class LiveNode:
     draining: bool = False
     _prefill_log: float = 0.0
     _step_log: float = 0.0
+    _told_prefill_log: float = 0.0
+    _told_step_log: float = 0.0
+    _calls: int = 0
 
     @property
     def number(self) -> int:
@@ -65,6 +70,12 @@ class LiveNode:
         self._step_log = _nearer(self._step_log, predicted_s, actual_s)
         return self._tell()
 
+    @property
+    def relaxes_others(self) -> bool:
+        """Now and then, not with each call: it touches every node of the pool."""
+        self._calls += 1
+        return self._calls % RELAX_EVERY == 0
+
     def relax(self, towards: "LiveNode") -> bool:
         """What was learned of a node that is not asked fades, else it would never be asked again."""
         self._prefill_log += FORGET * (towards._prefill_log - self._prefill_log)
@@ -72,13 +83,13 @@ class LiveNode:
         return self._tell()
 
     def _tell(self) -> bool:
-        now, speed, told = math.exp(self._prefill_log), self.speed, self.told
-        before = told.s_per_input_token / speed.s_per_input_token, told.s_per_step / speed.s_per_step
-        step = math.exp(self._step_log)
-        if abs(math.log(now / before[0])) < NEWS and abs(math.log(step / before[1])) < NEWS:
+        prefill_log, step_log, speed = self._prefill_log, self._step_log, self.speed
+        if abs(prefill_log - self._told_prefill_log) < NEWS and abs(step_log - self._told_step_log) < NEWS:
             return False
+        self._told_prefill_log, self._told_step_log = prefill_log, step_log
+        now, step = math.exp(prefill_log), math.exp(step_log)
         self.told = replace(
-            told,
+            self.told,
             s_per_input_token=speed.s_per_input_token * now,
             s_per_step=speed.s_per_step * step,
             s_per_sequence=speed.s_per_sequence * step,

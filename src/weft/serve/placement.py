@@ -9,6 +9,7 @@ import msgspec
 
 from weft.core.deployment import Deployment, Pool, Route
 from weft.core.program import Step, StepKind
+from weft.runtime.artifact_spec import ArtifactSpec
 from weft.runtime.cache.node import NodeCache
 from weft.runtime.engines.emulated import StepPace
 from weft.runtime.remote_spec import RemoteSpec
@@ -23,10 +24,20 @@ HERE = "this machine's CPU"
 
 
 @dataclass(frozen=True, slots=True)
+class PoolModel:
+    """What a pool runs, as a bundle says: a checkpoint, by compiled code or (None) by torch."""
+
+    model_dir: Path
+    artifact: ArtifactSpec | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class LocalModels:
     """What is on this disk. A language model stands in for whatever model the plan was made for."""
 
     model_dir: Path | None = None
+    pools: Mapping[str, PoolModel] = field(default_factory=dict[str, PoolModel])
+    """In place of `model_dir`, by pool."""
     stt_dir: Path | None = None
     corpus: Path | None = None
     embed_dir: Path | None = None
@@ -50,7 +61,8 @@ def node_specs(
     """One node per pool, or as many as `replicas` says; named like it, the further ones with #1, #2, … behind. All
     share one fresh secret. `rdma`: NIXL is set up on their hosts, and the plan's links decide whether caches take it.
 
-    With `emulate` every step keeps the pace that its route assumed, and its records say so.
+    With `emulate` an engine's passes take as long as the planned device's, every other step what its route assumed, and
+    its records say so.
     """
     secret = secrets.token_hex(32)
     specs = [replica_spec(deployment, pool, models, secret, emulate=emulate) for pool in deployment.pools]
@@ -75,17 +87,20 @@ def _node_spec(
     kinds = {step.kind for step in here}
     remotes = {step.name: server for step in here if (server := models.remotes.get(served_model(step)))}
     own = {step.kind for step in here if step.name not in remotes}
+    model = models.pools.get(pool.name, PoolModel(models.model_dir) if models.model_dir else None)
+    artifact = model.artifact if model and own & set(LLM_KINDS) else None
 
     def if_serving(wanted: Iterable[StepKind], value: Path | str | None) -> str | None:
         return str(value) if value is not None and own & set(wanted) else None
 
     return NodeSpec(
         name=pool.name,
-        device=f"{pool.device} (emulated)" if emulate else HERE,
+        device=f"{pool.device} (emulated)" if emulate else f"{HERE}, {artifact.target} code" if artifact else HERE,
         kinds=tuple(sorted(kinds)),
         secret=secret,
         model=pool.model,
-        model_dir=if_serving(LLM_KINDS, models.model_dir),
+        model_dir=if_serving(LLM_KINDS, model and model.model_dir),
+        artifact=artifact,
         stt_dir=if_serving((StepKind.TRANSCRIBE,), models.stt_dir),
         remotes=remotes,
         corpus=if_serving((StepKind.SEARCH,), models.corpus),
@@ -98,6 +113,8 @@ def _node_spec(
         tools={step.name: tool_spec(step, deployment.source) for step in here if calls_tool(step)},
         cache=models.cache if {StepKind.PREFILL, StepKind.DECODE} & own else None,
         paces={step: _pace(route) for step, route in routes.items()} if emulate else {},
+        paced_as=pool.engine if emulate and artifact is None and own & set(LLM_KINDS) else None,
+        places=pool.batch_limit if emulate and pool.engine is not None else None,
     )
 
 

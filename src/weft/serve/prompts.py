@@ -6,12 +6,12 @@ beginnings are found whatever the tokenizer; one block stands for `BLOCK_TOKENS`
 
 from collections.abc import Iterable
 
+from xxhash import xxh3_64_intdigest
+
 from weft.core.program import Step
-from weft.policy.block_hash import block_hashes
 from weft.policy.workers import Request
 
 BLOCK_BYTES, BLOCK_TOKENS = 64, 16
-WORD_BYTES = 4  # block hashes are of 32-bit ids
 LEARN = 0.1
 USUAL_REPLY = 128  # tokens, where a step says nothing
 
@@ -20,7 +20,7 @@ def prompt_bytes(inputs: Iterable[object]) -> bytes:
     """Of the first input that says something, as the prompt of a model call does."""
     for value in inputs:
         if isinstance(value, tuple):
-            return b"".join(f"{each.role}\x00{each.content}\x01".encode() for each in value)  # pyright: ignore
+            return "".join([f"{each.role}\x00{each.content}\x01" for each in value]).encode()  # pyright: ignore
         if isinstance(value, str):
             return value.encode()
     return b""
@@ -46,5 +46,9 @@ def model_request(step: Step, prompt: bytes, sizes: PromptSizes, said: int = 0) 
 
 
 def hashes_of(prompt: bytes) -> tuple[int, ...]:
-    words = memoryview(prompt)[: len(prompt) // WORD_BYTES * WORD_BYTES].cast("I")
-    return block_hashes(words, BLOCK_BYTES // WORD_BYTES)
+    """Not cryptographic, as those of caches are: who makes two prompts collide sends one to the wrong node."""
+    found, parent = list[int](), 0
+    for start in range(0, len(prompt) - BLOCK_BYTES + 1, BLOCK_BYTES):
+        parent = xxh3_64_intdigest(prompt[start : start + BLOCK_BYTES], parent)
+        found.append(parent)
+    return tuple(found)

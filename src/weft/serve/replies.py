@@ -1,13 +1,13 @@
 """The calls whose reply an agent returns as it is: they may be streamed, and a caller may say how they are drawn."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 
-from weft.core.deployment import Deployment
 from weft.core.program import Block, Program, StepKind
 
 Terms = Mapping[str, str | int | float]
-"""See runtime/reply_terms.py."""
+"""See runtime/reply_terms.py. They stand above the attributes of the reply's steps."""
+NO_TERMS: Terms = {}
+NOBODYS: Mapping[str, Terms] = {}
 
 CALL_KINDS = (StepKind.DECODE, StepKind.KV_TRANSFER, StepKind.PREFILL)
 
@@ -22,24 +22,6 @@ def reply_limits(program: Program) -> Mapping[str, int | None]:
     names = reply_steps(program)
     told = {step.name: step.attributes.get("max_tokens") for step in program.steps if step.name in names}
     return {name: None if limit is None else int(limit) for name, limit in told.items()}
-
-
-def on_terms(deployment: Deployment, terms: Terms) -> Deployment:
-    """The same with `terms` above the attributes of the reply's steps."""
-    if not terms:
-        return deployment
-    names = reply_steps(deployment.program)
-    blocks = tuple(
-        replace(
-            block,
-            steps=tuple(
-                replace(step, attributes={**step.attributes, **terms}) if step.name in names else step
-                for step in block.steps
-            ),
-        )
-        for block in deployment.program.blocks
-    )
-    return replace(deployment, program=replace(deployment.program, blocks=blocks))
 
 
 def _returned_call(block: Block) -> tuple[str, ...]:

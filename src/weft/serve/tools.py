@@ -1,12 +1,10 @@
 """From a step's attributes to the tool, and the memory, that a node must have for it."""
 
 from weft.core.program import LOOKUP, PART, Step, StepKind
-from weft.core.units import KIB
+from weft.core.units import GIB, KIB
 from weft.runtime.functions import source_file
 from weft.runtime.services import MEMORY_KINDS
 from weft.runtime.tools.spec import ToolSpec
-
-GIB = KIB**3
 
 
 def calls_tool(step: Step) -> bool:

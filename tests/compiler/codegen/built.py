@@ -5,7 +5,7 @@ Everything comes from the cache in ~/.cache/weft when neither our code nor the c
 
 import fcntl
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,8 @@ WORKERS = 2
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A model, what is exported of it, and the targets it is compiled for."""
+    """A model, what is exported of it, and the targets it is compiled for; the number formats of the code, and of the
+    checkpoint if that is another."""
 
     name: str
     model: str
@@ -37,6 +38,7 @@ class Wanted:
     batches: str
     targets: tuple[str, ...] = ("x86-64",)
     dtype: str = "float32"
+    stored: str = ""
 
 
 TARGETS = ("x86-64", "aarch64", "cuda-sm80", "hip-gfx942", "vulkan")
@@ -46,7 +48,7 @@ WANTED = (
     Wanted("mixtral", "mixtral", "prefill,decode", "4"),
     Wanted("every target", "llama", "prefill,decode", "1", TARGETS),
     Wanted("bert", "bert", "embed,encode", "2"),
-    Wanted("float16", "llama", "decode", "1", dtype="float16"),
+    Wanted("float16", "llama", "decode", "1", dtype="float16", stored="float32"),
     Wanted("bfloat16", "llama", "decode", "1", dtype="bfloat16"),
 )
 
@@ -71,7 +73,7 @@ def make_model(name: str) -> Any:
     return getattr(checkpoints, name)(num_hidden_layers=LAYERS).eval()
 
 
-def build(folder: Path, wanted: Sequence[Wanted] = WANTED) -> Mapping[str, Built]:
+def build(folder: Path, wanted: Sequence[Wanted]) -> Mapping[str, Built]:
     """Workers of the test run wait for each other: the second one finds all in the cache."""
     saved = {each.name: _save(each, folder) for each in wanted}
     cache = Cache(DEFAULT_FOLDER.expanduser())
@@ -95,8 +97,21 @@ def build(folder: Path, wanted: Sequence[Wanted] = WANTED) -> Mapping[str, Built
     }
 
 
+@dataclass
+class Builds:
+    """By name, when they are first asked for."""
+
+    folder: Path
+    made: dict[str, Built] = field(default_factory=dict[str, Built])
+
+    def __getitem__(self, name: str) -> Built:
+        if name not in self.made:
+            self.made |= build(self.folder, [each for each in WANTED if each.name == name])
+        return self.made[name]
+
+
 def _save(wanted: Wanted, folder: Path) -> Path:
-    model = make_model(wanted.model).to(getattr(torch, wanted.dtype))
+    model = make_model(wanted.model).to(getattr(torch, wanted.stored or wanted.dtype))
     return checkpoints.save(model, folder / wanted.name)
 
 

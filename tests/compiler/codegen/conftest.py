@@ -3,7 +3,7 @@
 import json
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -18,8 +18,9 @@ from weft.compiler.codegen.jobs import State
 from weft.compiler.codegen.torch_export import write_header
 from weft.compiler.codegen.units import models_of
 from weft.compiler.pipeline import compile_agent
-from weft.compiler.request import CompileRequest
+from weft.compiler.request import Aim, CompileRequest, Needs, Rules
 from weft.core.deployment import Deployment
+from weft.core.units import Precision
 from weft.runtime.engines.artifact import INDUCTOR, OPENVINO, Artifact, Entry
 
 ADD = """func.func @add(%a: tensor<4xf32>, %b: tensor<4xf32>) -> tensor<4xf32> {
@@ -51,6 +52,10 @@ def write_checkpoint(folder: Path, dtype: str = "F32", config: dict[str, object]
     return folder
 
 
+def in_precision(plan: Deployment, precision: Precision) -> Deployment:
+    return replace(plan, pools=tuple(replace(each, precision=precision) if each.model else each for each in plan.pools))
+
+
 @dataclass
 class HandExporter(MemoryCompiler):
     """Every checkpoint is an addition."""
@@ -73,7 +78,11 @@ def plans() -> Callable[..., Deployment]:
     def plan(serving: str = "any", rate_per_s: float = 50.0) -> Deployment:
         key = f"{serving} {rate_per_s}"
         if key not in made:
-            made[key] = compile_agent(CompileRequest(VOICE, compare=False, serving=serving, rate_per_s=rate_per_s))
+            made[key] = compile_agent(
+                CompileRequest(
+                    VOICE, Needs(rate_per_s=rate_per_s), rules=Rules(serving=serving), aim=Aim(compare=False)
+                )
+            )
         return made[key]
 
     return plan

@@ -79,7 +79,7 @@ def test_one_target_that_fails_is_told_and_the_rest_goes_on(bench: Bench, plans:
     manifest = build_bundle(bench.request(plans(), "x86-64", "hip-gfx942", llama_3_8b=weights), bench.tools())
     assert [each.target for each in manifest.artifacts] == ["x86-64"]
     (failure,) = manifest.failures
-    assert (failure.subject, failure.reason) == ("llama-3-8b-float32@hip-gfx942", "ran out of registers")
+    assert (failure.subject, failure.reason) == ("llama-3-8b-float16@hip-gfx942", "ran out of registers")
     assert failure.log is not None
     assert "ran out of registers" in (bench.folder / "bundle" / failure.log).read_text()
     assert list(differences(bench.folder / "bundle")) == []

@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from tests.compiler.codegen.built import make_model
-from tests.compiler.codegen.conftest import Bench, write_checkpoint
+from tests.compiler.codegen.conftest import Bench, in_precision, write_checkpoint
 from tests.runtime import checkpoints
+from tests.runtime.replies import tokens_of
 from weft.compiler.codegen.bundle import build_bundle
 from weft.compiler.codegen.cache import DEFAULT_FOLDER, Cache
 from weft.compiler.codegen.checkpoints import read_checkpoint
@@ -79,7 +80,7 @@ def test_logits_and_greedy_tokens_are_those_of_transformers(shop: Shop, name: st
     assert np.abs(_logits(engine, text, (30, 1, 2, 1, 16)) - expected[[29, 30, 32, 33, 49]]).max() <= 1e-4
     replies = [_greedy(model, prompt) for prompt in PROMPTS]
     alone = engine.prefill(PROMPTS[0])
-    assert [alone.first_token, *engine.decode(alone.sequence, STEPS - 1, ())] == replies[0]
+    assert [alone.first_token, *tokens_of(engine.decode(alone.sequence, STEPS - 1))] == replies[0]
     together = [engine.prefill(prompt) for prompt in PROMPTS]
     rows = [[each.first_token for each in together]]
     rows += [engine.step([each.sequence for each in together]) for _ in range(STEPS - 1)]
@@ -108,8 +109,8 @@ def test_kv_moves_to_torch(shop: Shop, name: str) -> None:
     prefilled, expected = engine.prefill(PROMPTS[0]), reference.prefill(PROMPTS[0])
     moved = reference.import_kv(engine.export_kv(prefilled.sequence), prefilled.first_token)
     back = engine.import_kv(reference.export_kv(expected.sequence), expected.first_token)
-    reply = list(reference.decode(expected.sequence, 12, ()))
-    assert list(reference.decode(moved, 12, ())) == list(engine.decode(back, 12, ())) == reply
+    reply = tokens_of(reference.decode(expected.sequence, 12))
+    assert tokens_of(reference.decode(moved, 12)) == tokens_of(engine.decode(back, 12)) == reply
 
 
 def test_a_small_model_runs_on_openvino(shop: Shop) -> None:
@@ -140,23 +141,24 @@ def test_a_small_model_runs_on_openvino(shop: Shop) -> None:
         ("BF16", Precision.FP8, "bfloat16"),
     ],
 )
-def test_weights_are_as_planned_where_the_runtime_converts_them(
+def test_weights_are_as_planned_where_there_is_code_for_them(
     bench: Bench, plans: Plans, stored: str, planned: Precision, weights: str
 ) -> None:
-    """IREE reads them as they are stored, whatever was planned, and the bundle says so; so it does of FP8."""
-    plan = _in_precision(plans(), planned)
+    """Else as they are stored, and the bundle says so: of int8 for IREE, of FP8."""
+    plan = in_precision(plans(), planned)
     checkpoint = write_checkpoint(bench.folder / "llama", stored)
     manifest = build_bundle(bench.request(plan, "openvino", "x86-64", llama_3_8b=checkpoint), bench.tools())
     kept = {"F32": "float32", "BF16": "bfloat16"}[stored]
-    assert {(each.target, each.weights) for each in manifest.artifacts} == {("openvino", weights), ("x86-64", kept)}
+    by_iree = kept if weights == "int8" else weights
+    assert {(each.target, each.weights) for each in manifest.artifacts} == {("openvino", weights), ("x86-64", by_iree)}
     flags = next(each.flags for each in manifest.artifacts if each.target == "openvino")
     assert ("--int8" in flags, f"--dtype={kept if weights == 'int8' else weights}" in flags) == (
         weights == "int8",
         True,
     )
     told = {each.subject.rpartition("@")[2] for each in manifest.notes}
-    as_stored = (planned is Precision.FP16 and stored == "BF16") or (planned is Precision.FP32 and stored == "F32")
-    assert told == ({"openvino", "x86-64"} if planned is Precision.FP8 else set() if as_stored else {"x86-64"})
+    departs = {Precision.FP8: {"openvino", "x86-64"}, Precision.INT8: {"x86-64"}}
+    assert told == departs.get(planned, set())
 
 
 def test_what_only_a_machine_with_the_gpu_compiles_is_left_to_the_engine(bench: Bench, plans: Plans) -> None:
@@ -180,7 +182,7 @@ def test_without_a_gpu_inductor_says_so(shop: Shop) -> None:
 
 
 def test_every_target_has_a_compiler() -> None:
-    assert {each.runtime for each in TARGETS.values() if each.converts} == set(direct_compilers(Limits()))
+    assert {each.runtime for each in TARGETS.values() if each.direct} == set(direct_compilers(Limits()))
 
 
 def _logits(engine: CompiledEngine, text: list[int], parts: tuple[int, ...]) -> np.ndarray:
@@ -210,10 +212,6 @@ def _without(shop: Shop, gone: str) -> Path:
     save_file({name: each for name, each in weights.items() if name != gone}, folder / "model.safetensors")
     (folder / "config.json").write_bytes((whole / "config.json").read_bytes())
     return folder
-
-
-def _in_precision(plan: Deployment, precision: Precision) -> Deployment:
-    return replace(plan, pools=tuple(replace(each, precision=precision) if each.model else each for each in plan.pools))
 
 
 def _on_device(plan: Deployment, device: str) -> Deployment:

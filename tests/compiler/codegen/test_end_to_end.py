@@ -11,6 +11,7 @@ import pytest
 import safetensors.torch
 
 from tests.compiler.codegen.built import WANTED, build
+from tests.compiler.codegen.conftest import in_precision
 from tests.runtime.replies import reply_of
 from weft.compiler.codegen.bundle import BundleRequest, Tools, build_bundle
 from weft.compiler.codegen.cache import DEFAULT_FOLDER, Cache
@@ -22,6 +23,7 @@ from weft.compiler.codegen.torch_export import TorchExport
 from weft.compiler.codegen.units import models_of
 from weft.core.deployment import Deployment
 from weft.core.errors import CheckpointError
+from weft.core.units import Precision
 from weft.runtime.engines.base import Engine
 from weft.runtime.engines.compiled import open_engine
 from weft.runtime.engines.torch_engine import TorchEngine
@@ -53,9 +55,10 @@ def make(tmp_path_factory: pytest.TempPathFactory, plans: Callable[..., Deployme
         states: dict[str, State] = {}
         cache = Cache(DEFAULT_FOLDER.expanduser())
         tools = Tools(TorchExport(), IreeCompile(), {}, cache, 2, lambda name, state, _: states.update({name: state}))
-        models = models_of(plans(), {"llama-3-8b": read_checkpoint(checkpoint)}, None)
+        plan = in_precision(plans(), Precision.FP32)
+        models = models_of(plan, {"llama-3-8b": read_checkpoint(checkpoint)}, None)
         out = folder / "-".join(targets)
-        request = BundleRequest(plans(), "plan.json", models, out, targets, batches=batches)
+        request = BundleRequest(plan, "plan.json", models, out, targets, batches=batches)
         return Made(checkpoint, out, build_bundle(request, tools), states)
 
     return made

@@ -1,13 +1,12 @@
 """Generated code against transformers: logits, greedy tokens, embeddings; and KV that moves between devices."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from tests.compiler.codegen.built import WANTED, Built, build, make_model
+from tests.compiler.codegen.built import Builds, Built, make_model
 from tests.runtime.replies import reply_of
 from weft.core.errors import CapacityError, RequestError, RunError, WireError
 from weft.runtime.engines.compiled import open_program
@@ -17,15 +16,16 @@ from weft.runtime.engines.torch_engine import TorchEngine
 
 PROMPTS = [[3, 17, 250, 9, 44, 120, 8, 8, 61], [7], list(range(20, 60)), [299, 0, 5, 1]]
 STEPS = 64
-ALWAYS = ("every target",)
+COMPILE_S = 1200
 FAMILIES = ("llama", "qwen3", "mixtral")
 CPU = "local-sync"  # one thread: tiny models only wait for more
 
+pytestmark = pytest.mark.timeout(COMPILE_S)
+
 
 @pytest.fixture(scope="session")
-def built(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> Mapping[str, Built]:
-    wanted = WANTED if pytestconfig.getoption("--slow") else [each for each in WANTED if each.name in ALWAYS]
-    return build(tmp_path_factory.mktemp("built"), wanted)
+def built(tmp_path_factory: pytest.TempPathFactory) -> Builds:
+    return Builds(tmp_path_factory.mktemp("built"))
 
 
 def engine_of(built: Built, target: str = "x86-64", driver: str = CPU, tokens: int = 4096) -> CompiledEngine:
@@ -43,7 +43,7 @@ def greedy(model: Any, prompt: list[int]) -> list[int]:
     return output[0, len(prompt) :].tolist()
 
 
-def test_greedy_tokens_are_those_of_transformers(built: Mapping[str, Built]) -> None:
+def test_greedy_tokens_are_those_of_transformers(built: Builds) -> None:
     """One small model, whole, in every test run; the rest below takes minutes of compiling."""
     model, engine = make_model("llama"), engine_of(built["every target"])
     for prompt in PROMPTS:
@@ -51,9 +51,7 @@ def test_greedy_tokens_are_those_of_transformers(built: Mapping[str, Built]) -> 
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_greedy_tokens_are_those_of_transformers_one_by_one_and_four_at_once(
-    built: Mapping[str, Built], family: str
-) -> None:
+def test_greedy_tokens_are_those_of_transformers_one_by_one_and_four_at_once(built: Builds, family: str) -> None:
     model, engine = make_model(family), engine_of(built[family])
     expected = [greedy(model, prompt) for prompt in PROMPTS]
     assert len(set(expected[0])) > 8, "the checkpoint must not repeat itself, or this proves little"
@@ -65,7 +63,7 @@ def test_greedy_tokens_are_those_of_transformers_one_by_one_and_four_at_once(
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_logits_are_those_of_transformers_also_of_a_prompt_in_parts(built: Mapping[str, Built], family: str) -> None:
+def test_logits_are_those_of_transformers_also_of_a_prompt_in_parts(built: Builds, family: str) -> None:
     model, engine = make_model(family), engine_of(built[family])
     text = list(range(1, 150, 3))
     with torch.inference_mode():
@@ -77,7 +75,7 @@ def test_logits_are_those_of_transformers_also_of_a_prompt_in_parts(built: Mappi
         assert np.abs(logits[0] - expected[done - 1]).max() <= 1e-4
 
 
-def test_several_prompts_are_prefilled_at_once(built: Mapping[str, Built]) -> None:
+def test_several_prompts_are_prefilled_at_once(built: Builds) -> None:
     model, engine = make_model("qwen3"), engine_of(built["qwen3"])
     sequences = [engine.open() for _ in PROMPTS]
     logits = engine.extend(sequences, PROMPTS)
@@ -87,7 +85,7 @@ def test_several_prompts_are_prefilled_at_once(built: Mapping[str, Built]) -> No
 
 
 @pytest.mark.parametrize(("dtype", "bound"), [("float16", 4e-3), ("bfloat16", 4e-2)])
-def test_sixteen_bits_stay_near_thirty_two(built: Mapping[str, Built], dtype: str, bound: float) -> None:
+def test_sixteen_bits_stay_near_thirty_two(built: Builds, dtype: str, bound: float) -> None:
     """The same rounded weights in float32 arithmetic are the reference; the bound is of the largest logit."""
     model, engine = make_model("llama").to(getattr(torch, dtype)).float(), engine_of(built[dtype])
     text = PROMPTS[0]
@@ -98,7 +96,7 @@ def test_sixteen_bits_stay_near_thirty_two(built: Mapping[str, Built], dtype: st
     assert np.abs(got - expected).max() <= bound * np.abs(expected).max()
 
 
-def test_prefill_on_vulkan_decodes_on_the_cpu(built: Mapping[str, Built]) -> None:
+def test_prefill_on_vulkan_decodes_on_the_cpu(built: Builds) -> None:
     try:
         first = engine_of(built["every target"], "vulkan", "vulkan", tokens=64)
     except RunError as error:
@@ -110,7 +108,7 @@ def test_prefill_on_vulkan_decodes_on_the_cpu(built: Mapping[str, Built]) -> Non
     assert list(second.decode(moved, STEPS)) == list(reference.decode(expected.sequence, STEPS))
 
 
-def test_embeddings_and_hidden_states_are_those_of_transformers(built: Mapping[str, Built]) -> None:
+def test_embeddings_and_hidden_states_are_those_of_transformers(built: Builds) -> None:
     model, bert = make_model("bert"), built["bert"]
     encoder = encoder_of(bert)
     texts = PROMPTS[:3]
@@ -123,7 +121,7 @@ def test_embeddings_and_hidden_states_are_those_of_transformers(built: Mapping[s
         assert np.abs(vector - mean / np.linalg.norm(mean)).max() <= 1e-5
 
 
-def test_a_decoder_embeds_by_its_pooled_hidden_states(built: Mapping[str, Built]) -> None:
+def test_a_decoder_embeds_by_its_pooled_hidden_states(built: Builds) -> None:
     model, qwen = make_model("qwen3"), built["qwen3"]
     vectors = CompiledEncoder(qwen.artifact, open_program(qwen.artifact, qwen.modules["x86-64"], driver=CPU)).embed(
         PROMPTS
@@ -134,7 +132,7 @@ def test_a_decoder_embeds_by_its_pooled_hidden_states(built: Mapping[str, Built]
         assert np.abs(vector - mean / np.linalg.norm(mean)).max() <= 1e-5
 
 
-def test_a_full_cache_refuses_and_is_whole_again_after_release(built: Mapping[str, Built]) -> None:
+def test_a_full_cache_refuses_and_is_whole_again_after_release(built: Builds) -> None:
     engine = engine_of(built["every target"], tokens=32)
     first = engine.prefill(list(range(20)))
     with pytest.raises(CapacityError, match="0 of 32 tokens left"):
@@ -148,19 +146,19 @@ def test_a_full_cache_refuses_and_is_whole_again_after_release(built: Mapping[st
 
 
 @pytest.mark.parametrize("prompt", [[], [0] * 512, [300], [-1]])
-def test_a_prompt_that_cannot_be_is_refused(built: Mapping[str, Built], prompt: list[int]) -> None:
+def test_a_prompt_that_cannot_be_is_refused(built: Builds, prompt: list[int]) -> None:
     with pytest.raises((RequestError, RunError), match="prompt"):
         engine_of(built["every target"]).prefill(prompt)
 
 
-def test_kv_of_another_model_is_refused(built: Mapping[str, Built]) -> None:
+def test_kv_of_another_model_is_refused(built: Builds) -> None:
     other = engine_of(built["qwen3"])
     kv = other.export_kv(other.prefill(PROMPTS[0]).sequence)
     with pytest.raises(WireError, match="same checkpoint"):
         engine_of(built["llama"]).import_kv(kv, 1)
 
 
-def test_a_batch_that_was_not_compiled_is_refused(built: Mapping[str, Built]) -> None:
+def test_a_batch_that_was_not_compiled_is_refused(built: Builds) -> None:
     engine = engine_of(built["every target"])
     with pytest.raises(RunError, match="prefill of 2 sequences"):
         engine.extend([engine.open(), engine.open()], [[1, 2], [3, 4]])
@@ -175,6 +173,6 @@ MARKS = {
 
 
 @pytest.mark.parametrize("name", MARKS)
-def test_a_two_layer_model_compiles_for_every_target(built: Mapping[str, Built], name: str) -> None:
+def test_a_two_layer_model_compiles_for_every_target(built: Builds, name: str) -> None:
     """Its artifact holds that device's code: an Arm ELF, PTX, an AMD code object, SPIR-V."""
     assert MARKS[name] in built["every target"].modules[name].read_bytes()

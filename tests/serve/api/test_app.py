@@ -9,9 +9,19 @@ from typing import Any
 import pytest
 
 from tests.serve.api.conftest import Serve
-from weft.core.errors import InputError, NodeDiedError
+from weft.core.errors import (
+    AudioError,
+    DeploymentError,
+    InputError,
+    NodeDiedError,
+    NoToolsError,
+    RequestError,
+    StepFailedError,
+    WeftError,
+)
 from weft.runtime.client import NodeClient
 from weft.serve.api.app import App
+from weft.serve.api.errors import as_api_error
 from weft.serve.api.http import Limits
 from weft.serve.api.keys import Keys, digest_of
 from weft.serve.server import Address, check_open
@@ -44,6 +54,29 @@ async def ask(app: App, method: str, path: str, body: bytes = b"", **headers: st
     answer = b"".join(event.get("body", b"") for event in sent)
     told = {name.decode(): value.decode() for name, value in sent[0]["headers"]}
     return sent[0]["status"], json.loads(answer) if told["content-type"] == "application/json" else answer, told
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_prompt_beyond_the_context_is_the_callers(app: App, stream: bool) -> None:
+    asked = {"model": "chat", "messages": [{"role": "user", "content": "memory " * 600}], "stream": stream}
+    status, answer, _ = await ask(app, "POST", "/v1/chat/completions", json.dumps(asked).encode())
+    told = (status, *(answer["error"][name] for name in ("type", "code", "param")))
+    assert told == (400, "invalid_request_error", "context_length_exceeded", "messages")
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "code"),
+    [
+        (NoToolsError, 400, "tools_not_supported"),
+        (RequestError, 400, "invalid_input"),
+        (AudioError, 400, "invalid_input"),
+        (DeploymentError, 503, "not_deployed"),
+        (StepFailedError, 500, "run_failed"),
+    ],
+)
+def test_what_failed_has_its_status(error: type[WeftError], status: int, code: str) -> None:
+    told = as_api_error(error(subject="a", problem="b", way_out="c"))
+    assert (told.status, told.code) == (status, code)
 
 
 @pytest.mark.parametrize(

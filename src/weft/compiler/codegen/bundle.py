@@ -18,8 +18,8 @@ import msgspec
 
 from weft.compiler.codegen.cache import Cache, place
 from weft.compiler.codegen.compilers import Compiler
-from weft.compiler.codegen.hashing import hash_file, model_hash
-from weft.compiler.codegen.jobs import MADE, Done, Failed, Job, Outcome, State, Watch, key_of, run_jobs
+from weft.compiler.codegen.hashing import hash_file, hash_parts, model_hash
+from weft.compiler.codegen.jobs import MADE, Done, Failed, Job, Outcome, State, Watch, key_of, machine_of, run_jobs
 from weft.compiler.codegen.manifest import (
     MANIFEST_VERSION,
     ArtifactEntry,
@@ -32,7 +32,7 @@ from weft.compiler.codegen.manifest import (
 )
 from weft.compiler.codegen.partitions import write_partitions
 from weft.compiler.codegen.staging import MANIFEST, check_place, staged
-from weft.compiler.codegen.targets import INT8, OPTIMISE, converting
+from weft.compiler.codegen.targets import INT8, OPTIMISE, with_format
 from weft.compiler.codegen.torch_export import read_header
 from weft.compiler.codegen.units import Model, Unit, check_served, departures, engines_of, units_of
 from weft.compiler.dialects.step import StepOp
@@ -130,7 +130,7 @@ Failure = tuple[CompilerError | InputError, str]
 def compile_units(units: Sequence[Unit], batches: Sequence[int], tools: Tools) -> tuple[list[Built], list[Failure]]:
     able = [unit for unit in units if unit.weights in unit.target.dtypes]
     failures: list[Failure] = [(_unable(unit), "") for unit in units if unit not in able]
-    modular = [unit for unit in able if not unit.target.converts]
+    modular = [unit for unit in able if not unit.target.direct]
     built = _build_modular(modular, batches, tools, failures)
     for runtime, compiler in tools.direct.items():
         wanted = [unit for unit in able if unit.target.runtime == runtime]
@@ -198,7 +198,7 @@ def _asked(unit: Unit, batches: Sequence[int]) -> tuple[str, ...]:
 
 
 def _used(units: Sequence[Unit], tools: Tools) -> Iterator[Compiler]:
-    if any(not unit.target.converts for unit in units):
+    if any(not unit.target.direct for unit in units):
         yield from (tools.exporter, tools.compiler)
     runtimes = {unit.target.runtime for unit in units}
     yield from (compiler for runtime, compiler in tools.direct.items() if runtime in runtimes)
@@ -212,7 +212,7 @@ def _told_apart(
     spare = {
         unit.name
         for unit in units
-        if unit.target.driver == "cuda" and unit.target.converts and not unit.asked and set(unit.pools) <= set(engines)
+        if unit.target.driver == "cuda" and unit.target.direct and not unit.asked and set(unit.pools) <= set(engines)
     }
     kept = [each for each in failed if each[0].subject not in spare]
     return kept, [each for each in failed if each[0].subject in spare]
@@ -220,11 +220,14 @@ def _told_apart(
 
 def _departures(plan: Deployment, built: Sequence[Built]) -> Iterator[FailureEntry]:
     for unit in (each.unit for each in built):
-        for departure in departures(plan, unit):
+        for departure, planned in departures(plan, unit):
+            able = ", ".join(with_format(planned))
             yield FailureEntry(
                 unit.name,
                 f"{departure}, its weights are {unit.weights}, as they are stored",
-                f"convert the checkpoint, or choose a target that has the format ({', '.join(converting())})",
+                f"choose a target that has it: {able}"
+                if able
+                else "serve it with an engine, or plan fp32, fp16 or int8",
             )
 
 
@@ -262,7 +265,10 @@ def _write_models(
         if header is not None:
             weights = tuple(str(path.resolve()) for path in each.unit.model.checkpoint.files)
             known = msgspec.structs.replace(
-                header, model_hash=entries[each.unit.model.name].model_hash, parameters=weights
+                header,
+                model_hash=entries[each.unit.model.name].model_hash,
+                parameters=weights,
+                driver=each.unit.target.driver,
             )
             write_artifact((folder / _made(each.unit)).parent, known)
     return tuple(entries.values())
@@ -282,6 +288,7 @@ def _entry(model: Model) -> ModelEntry:
 
 def _artifact(built: Built) -> ArtifactEntry:
     unit = built.unit
+    machine = machine_of(built.made.job.flags)
     return ArtifactEntry(
         file=_made(unit),
         module=_module(unit) if built.module is not None else None,
@@ -293,6 +300,7 @@ def _artifact(built: Built) -> ArtifactEntry:
         target=unit.target.name,
         flags=built.made.job.flags,
         key=built.made.key,
+        machine=hash_parts((machine,)) if machine else "",
     )
 
 

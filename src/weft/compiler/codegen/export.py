@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from weft.compiler.codegen.steps import Steps, arguments_of, artifact_of, read_steps
-from weft.core.errors import CheckpointError, MissingProgramError
+from weft.core.errors import MissingProgramError
 from weft.runtime.engines.artifact import DECODE, PREFILL, SCOPE, Artifact
 
 
@@ -34,18 +34,13 @@ def export_model(
 ) -> ExportedModule:
     """Writes `mlir`. Prompts fill a device by themselves: prefill takes the smallest of `batches` only.
 
-    The weights stay as they are stored, so `dtype` can only say what is expected (or, of a checkpoint that has a
-    config.json alone, what will come).
+    The code maps the weights from their files if they are stored in `dtype` (None: as they are stored). Else the
+    artifact names them all, and the runtime converts them when it loads them.
     """
     steps = read_steps(checkpoint, phases=phases, batches=batches, dtype=dtype)
-    if dtype is not None and dtype != steps.stored:
-        raise CheckpointError(
-            subject=str(checkpoint),
-            problem=f"is stored in {steps.stored}, {dtype} was asked",
-            way_out="convert it first; weights are used as they are",
-        )
     _write(_turbine(), steps, mlir)
-    return ExportedModule(mlir, artifact_of(steps))
+    converted = () if steps.dtype == steps.stored else tuple(name for name, _ in steps.module.named_parameters())
+    return ExportedModule(mlir, artifact_of(steps, weights=converted))
 
 
 def _write(aot: Any, steps: Steps, mlir: Path) -> None:

@@ -60,7 +60,7 @@ def to_openvino(asked: argparse.Namespace) -> None:
 def _steps(asked: argparse.Namespace):
     from weft.compiler.codegen.steps import read_steps
 
-    return read_steps(asked.checkpoint, phases=asked.phases, batches=asked.batches, dtype=asked.dtype, converts=True)
+    return read_steps(asked.checkpoint, phases=asked.phases, batches=asked.batches, dtype=asked.dtype)
 
 
 WRITERS = {"mlir": to_mlir, "aotinductor": to_inductor, "openvino": to_openvino}

@@ -96,9 +96,13 @@ def run_job(job: Job, compiler: Compiler, cache: Cache, watch: Watch) -> Outcome
 def key_of(compiler: Compiler, job: Job) -> str:
     """The same key, the same bytes: IREE compiles deterministically (tests/compiler/codegen/test_guarded.py). What
     is compiled for "this machine" is of its CPU too."""
-    here = this_cpu() if any(flag.endswith("=host") for flag in job.flags) else ""
-    here += this_gpu() if "--device=cuda" in job.flags else ""
-    return hash_parts((compiler.name, compiler.version, job.identity, here, *job.flags))
+    return hash_parts((compiler.name, compiler.version, job.identity, machine_of(job.flags), *job.flags))
+
+
+def machine_of(flags: Sequence[str]) -> str:
+    """What a compiler with these flags sees of this machine; empty where it looks at nothing of it."""
+    here = this_cpu() if any(flag.endswith("=host") for flag in flags) else ""
+    return here + (this_gpu() if "--device=cuda" in flags else "")
 
 
 def this_cpu() -> str:

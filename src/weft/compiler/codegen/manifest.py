@@ -10,7 +10,7 @@ from weft.compiler.codegen.hashing import hash_file
 from weft.compiler.codegen.staging import MANIFEST
 from weft.core.errors import BundleError
 
-MANIFEST_VERSION = 3
+MANIFEST_VERSION = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,8 @@ class ModelEntry:
 class ArtifactEntry:
     """`key` is the hash of module, flags and compiler, under which the artifact lies in the cache. `module` is what
     IREE read; other compilers go on from the checkpoint. `dtype` is the format of what is computed and of the KV,
-    `weights` that of the weights."""
+    `weights` that of the weights. `machine` is the hash of what the compiler saw of its machine, where that is what it
+    compiled for; else empty."""
 
     file: str
     module: str | None
@@ -49,6 +50,7 @@ class ArtifactEntry:
     target: str
     flags: tuple[str, ...]
     key: str
+    machine: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,16 +35,14 @@ class Steps:
     module: nn.Module
 
 
-def read_steps(
-    checkpoint: Path, *, phases: Sequence[str], batches: Sequence[int], dtype: str | None, converts: bool = False
-) -> Steps:
-    """`converts`: the module is in `dtype`, whatever the checkpoint is stored in. Else `dtype` only says what a
-    checkpoint without weights will be stored in."""
+def read_steps(checkpoint: Path, *, phases: Sequence[str], batches: Sequence[int], dtype: str | None) -> Steps:
+    """The module is in `dtype`, whatever the checkpoint is stored in (None: as it is stored); one without weights is
+    taken to be stored so."""
     source = read_checkpoint(checkpoint)
     bert = (source.config.get("architectures") or ["none"])[0] == BERT
     _check(phases, batches, BERT_PHASES if bert else DECODER_PHASES)
     stored = _dtype(source, dtype)
-    made = dtype if converts and dtype is not None else stored
+    made = stored if dtype is None else dtype
     config = _config(source, bert=bert)
     module = _module(config, read_pooling(checkpoint), DTYPES[made])
     _check_tensors(source, module)

@@ -10,8 +10,7 @@ from weft.runtime.engines.artifact import INDUCTOR, IREE, OPENVINO
 @dataclass(frozen=True, slots=True)
 class Target:
     """`flags` make its compiler generate for it; `driver` runs the artifact; `dtypes` compile for it; `why` is what to
-    know before choosing it. `runtime` says whose code it is; all but IREE's are given their weights, so these may be
-    converted. Which device gets which target stands in devices.py."""
+    know before choosing it. `runtime` says whose code it is. Which device gets which target stands in devices.py."""
 
     name: str
     flags: tuple[str, ...]
@@ -21,7 +20,8 @@ class Target:
     runtime: str = IREE
 
     @property
-    def converts(self) -> bool:
+    def direct(self) -> bool:
+        """Its compiler goes from the checkpoint to the artifact in one go, without MLIR between them."""
         return self.runtime != IREE
 
 
@@ -138,6 +138,6 @@ def target(name: str) -> Target:
         ) from None
 
 
-def converting() -> tuple[str, ...]:
-    """The targets for which weights may be in another format than they are stored in."""
-    return tuple(name for name, each in TARGETS.items() if each.converts)
+def with_format(weights: str) -> tuple[str, ...]:
+    """The targets that have code for it."""
+    return tuple(name for name, each in TARGETS.items() if weights in each.dtypes)

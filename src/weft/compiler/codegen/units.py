@@ -105,20 +105,22 @@ def units_of(plan: Deployment, models: Sequence[Model], targets: Sequence[str]) 
 
 
 def weights_for(pool: Pool, model: Model, target: Target) -> str:
-    """The plan's precision, where the target's runtime is given its weights and has that format; else as they are
-    stored: IREE's code reads them so from their files. A stand-in is not what was planned."""
-    if model.stands_in or not target.converts or pool.precision is None:
+    """The plan's precision, where code for the target has it; else as they are stored. A stand-in is not what was
+    planned."""
+    if model.stands_in or pool.precision is None:
         return model.dtype
     planned = _format(pool.precision, model.dtype)
     return planned if planned in target.dtypes else model.dtype
 
 
-def departures(plan: Deployment, unit: Unit) -> Iterator[str]:
-    """The pools whose planned precision the unit does not have."""
+def departures(plan: Deployment, unit: Unit) -> Iterator[tuple[str, str]]:
+    """The pools whose planned precision the unit does not have, and the number format that it would be."""
     for name in unit.pools:
         precision = plan.pool(name).precision
-        if precision is not None and not unit.model.stands_in and _format(precision, unit.model.dtype) != unit.weights:
-            yield f"{name} was planned in {precision}"
+        if precision is not None and not unit.model.stands_in:
+            planned = _format(precision, unit.model.dtype)
+            if planned != unit.weights:
+                yield f"{name} was planned in {precision}", planned
 
 
 def _format(precision: Precision, stored: str) -> str:

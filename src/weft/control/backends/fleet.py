@@ -5,12 +5,12 @@ import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence, Set
 from types import MappingProxyType, TracebackType
-from typing import Generic, Protocol, Self, TypeVar
+from typing import Generic, Self, TypeVar
 
+from weft.control.backends.supervise import SupervisedNode
 from weft.core.errors import WeftError
 from weft.runtime.client import NodeClient
 from weft.runtime.spec import NodeSpec
-from weft.runtime.transport.base import Transport
 from weft.runtime.transport.tcp import TcpTransport
 
 READY_TIMEOUT_S = 120.0
@@ -20,18 +20,7 @@ LIVED_S = 10.0  # a node that lived so long did not die at once
 _log = logging.getLogger(__name__)
 
 
-class Supervised(Protocol):
-    """A node's process with who watches it."""
-
-    @property
-    def spec(self) -> NodeSpec: ...
-    @property
-    def client(self) -> NodeClient | None: ...
-    async def connect(self, transport: Transport, ready_timeout_s: float) -> NodeClient: ...
-    async def stop(self) -> None: ...
-
-
-N = TypeVar("N", bound=Supervised)
+N = TypeVar("N", bound=SupervisedNode)
 
 
 class Fleet(Generic[N]):

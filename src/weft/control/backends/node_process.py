@@ -3,28 +3,20 @@
 import asyncio
 import os
 import sys
-from collections import deque
 
 import msgspec
 
-from weft.control.backends.supervise import STDERR_LINES, Detection, address_in, death, how_it_ended, watch
-from weft.core.errors import NodeDiedError
-from weft.runtime.client import NodeClient
+from weft.control.backends.supervise import Detection, SupervisedNode, how_it_ended
 from weft.runtime.spec import NodeSpec
-from weft.runtime.transport.base import Transport
 
 EXIT_GRACE_S = 2.0
 
 
-class NodeProcess:
+class NodeProcess(SupervisedNode):
     def __init__(self, spec: NodeSpec, process: asyncio.subprocess.Process, detection: Detection) -> None:
-        self.spec = spec
+        super().__init__(spec, detection)
         self.process = process
-        self._detection = detection
-        self._stderr: deque[str] = deque(maxlen=STDERR_LINES)
         self._reading = asyncio.create_task(self._read_stderr())
-        self._watching: asyncio.Task[None] | None = None
-        self.client: NodeClient | None = None
 
     @classmethod
     async def spawn(cls, spec: NodeSpec, detection: Detection) -> "NodeProcess":
@@ -43,27 +35,15 @@ class NodeProcess:
         process.stdin.write(msgspec.json.encode(spec) + b"\n")
         return node
 
-    async def connect(self, transport: Transport, ready_timeout_s: float) -> NodeClient:
-        """Waits until the node can be called; raises its own error if it cannot start."""
+    async def report(self) -> bytes:
         assert self.process.stdout is not None
-        try:
-            line = await asyncio.wait_for(self.process.stdout.readline(), ready_timeout_s)
-        except TimeoutError as error:
-            raise self._died(f"was not ready after {ready_timeout_s:g} s") from error
-        if not line:
-            raise self._died(await self._explain())
-        self.client = await NodeClient.open(self.spec.name, transport, address_in(line, self._died), self._explain)
-        self._watching = asyncio.create_task(watch(self.client, self._detection, self._died))
-        return self.client
+        return await self.process.stdout.readline()
 
     async def stop(self) -> None:
         """Closing stdin ends the node; one that does not end (stopped, stuck) is killed."""
-        if self._watching is not None:
-            self._watching.cancel()
         if self.client is not None and self.client.died.done() and self.process.returncode is None:
             self.process.kill()  # it hangs: no use to wait for it
-        if self.client is not None:
-            await self.client.close()
+        await self.disconnect()
         assert self.process.stdin is not None
         self.process.stdin.close()
         try:
@@ -76,15 +56,11 @@ class NodeProcess:
     async def _read_stderr(self) -> None:
         assert self.process.stderr is not None
         while chunk := await self.process.stderr.readline():
-            self._stderr.append(chunk.decode(errors="replace").rstrip())
+            self.stderr.append(chunk.decode(errors="replace").rstrip())
 
-    async def _explain(self) -> str:
-        """Why the connection was lost: the exit comes at about the same time."""
+    async def explain(self) -> str:
         try:
             code = await asyncio.wait_for(asyncio.shield(self.process.wait()), 0.5)
         except TimeoutError:
             code = None
         return how_it_ended(code)
-
-    def _died(self, problem: str) -> NodeDiedError:
-        return death(self.spec.name, problem, self._stderr)

@@ -25,11 +25,9 @@ from ray.util.placement_group import PlacementGroup, placement_group, remove_pla
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from weft.control.backends.ray_keeper import NodeKeeper
-from weft.control.backends.supervise import Detection, address_in, death, how_it_ended, watch
-from weft.core.errors import InputError, NodeDiedError
-from weft.runtime.client import NodeClient
+from weft.control.backends.supervise import Detection, SupervisedNode, how_it_ended
+from weft.core.errors import InputError
 from weft.runtime.spec import NodeSpec
-from weft.runtime.transport.base import Transport
 
 NAMESPACE = "weft"
 PLACE_TIMEOUT_S = 30.0
@@ -126,31 +124,19 @@ def _no_place(spec: NodeSpec, wants: Devices) -> InputError:
     )
 
 
-class RayNode:
+class RayNode(SupervisedNode):
     """One node that Ray placed: started, connected, watched by our own pings, stopped."""
 
     def __init__(self, spec: NodeSpec, keeper: Keeper, group: PlacementGroup, detection: Detection) -> None:
-        self.spec = spec
-        self.client: NodeClient | None = None
+        super().__init__(spec, detection)
         self._keeper = keeper
         self._group = group
-        self._detection = detection
-        self._stderr: tuple[str, ...] = ()
-        self._watching: asyncio.Task[None] | None = None
 
-    async def connect(self, transport: Transport, ready_timeout_s: float) -> NodeClient:
-        """Waits until the node can be called; raises its own error if it cannot start."""
+    async def report(self) -> bytes:
         try:
-            line = await asyncio.wait_for(_told(self._keeper.report), ready_timeout_s)
-        except TimeoutError as error:
-            raise self._died(f"was not ready after {ready_timeout_s:g} s") from error
+            return await _told(self._keeper.report)
         except RayError as error:
-            raise self._died(f"was not started by Ray ({type(error).__name__})") from error
-        if not line:
-            raise self._died(await self._explain())
-        self.client = await NodeClient.open(self.spec.name, transport, address_in(line, self._died), self._explain)
-        self._watching = asyncio.create_task(watch(self.client, self._detection, self._died))
-        return self.client
+            raise self.died(f"was not started by Ray ({type(error).__name__})") from error
 
     async def machine(self) -> str:
         """Ray's id of the machine that it is on."""
@@ -158,25 +144,20 @@ class RayNode:
 
     async def stop(self) -> None:
         """Also of a node that is lost: its place is given back."""
-        if self._watching is not None:
-            self._watching.cancel()
-        if self.client is not None:
-            await self.client.close()
+        await self.disconnect()
         with contextlib.suppress(TimeoutError, RayError):  # hung or gone: killing the keeper closes the node's stdin
             await asyncio.wait_for(_told(self._keeper.stop), ASK_TIMEOUT_S)
         with contextlib.suppress(RayError, ValueError):  # it may be stopped for the second time
             ray.kill(self._keeper)
         remove_placement_group(self._group)
 
-    async def _explain(self) -> str:
+    async def explain(self) -> str:
         try:
-            code, self._stderr = await asyncio.wait_for(_told(self._keeper.ended, EXPLAIN_S / 2), EXPLAIN_S)
+            code, lines = await asyncio.wait_for(_told(self._keeper.ended, EXPLAIN_S / 2), EXPLAIN_S)
         except (TimeoutError, RayError):
             return "was lost with its machine or its Ray worker"
+        self.stderr.extend(lines)
         return how_it_ended(code)
-
-    def _died(self, problem: str) -> NodeDiedError:
-        return death(self.spec.name, problem, self._stderr)
 
 
 async def _told(method, *arguments):

@@ -1,7 +1,9 @@
 """What every supervisor of a node does, wherever its process is: reads its report, pings it, says why it died."""
 
 import asyncio
-from collections.abc import Callable, Iterable
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import msgspec
@@ -9,7 +11,8 @@ import msgspec
 from weft.core import errors
 from weft.core.errors import NodeDiedError, RunError, WeftError
 from weft.runtime.client import NodeClient
-from weft.runtime.spec import NotStarted, Started, StartReport
+from weft.runtime.spec import NodeSpec, NotStarted, Started, StartReport
+from weft.runtime.transport.base import Transport
 
 STDERR_LINES = 30
 _REPORT: msgspec.json.Decoder[Started | NotStarted] = msgspec.json.Decoder(StartReport)
@@ -33,6 +36,52 @@ class Detection:
 
 FAST = Detection(0.2, 0.35)
 """For who can go on elsewhere: at most 0.9 s."""
+
+
+class SupervisedNode(ABC):
+    """One node, wherever its process is: connected when it has reported, watched, and why it died."""
+
+    def __init__(self, spec: NodeSpec, detection: Detection) -> None:
+        self.spec = spec
+        self.client: NodeClient | None = None
+        self.stderr: deque[str] = deque(maxlen=STDERR_LINES)
+        self._detection = detection
+        self._watching: asyncio.Task[None] | None = None
+
+    @abstractmethod
+    async def report(self) -> bytes:
+        """The line in which the node says how it started; empty if it ended first."""
+
+    @abstractmethod
+    async def explain(self) -> str:
+        """Why its connection was lost: the exit comes at about the same time."""
+
+    @abstractmethod
+    async def stop(self) -> None: ...
+
+    async def connect(self, transport: Transport, ready_timeout_s: float) -> NodeClient:
+        """Waits until the node can be called; raises its own error if it cannot start."""
+        try:
+            line = await asyncio.wait_for(self.report(), ready_timeout_s)
+        except TimeoutError as error:
+            raise self.died(f"was not ready after {ready_timeout_s:g} s") from error
+        if not line:
+            raise self.died(await self.explain())
+        self.client = await NodeClient.open(self.spec.name, transport, address_in(line, self.died), self.explain)
+        self._watching = asyncio.create_task(watch(self.client, self._detection, self.died))
+        return self.client
+
+    async def disconnect(self) -> None:
+        """First part of every stop."""
+        if self._watching is not None:
+            self._watching.cancel()
+        if self.client is not None:
+            await self.client.close()
+
+    def died(self, problem: str) -> NodeDiedError:
+        tail = "\n  ".join(self.stderr)
+        way_out = f"its stderr ends with:\n  {tail}" if tail else "its stderr is empty; run again"
+        return NodeDiedError(subject=f"node {self.spec.name!r}", problem=problem, way_out=way_out)
 
 
 def address_in(line: bytes, died: Died) -> str:
@@ -72,12 +121,6 @@ def how_it_ended(code: int | None) -> str:
     if code is None:
         return "closed its connection and still runs"
     return f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
-
-
-def death(name: str, problem: str, stderr: Iterable[str]) -> NodeDiedError:
-    tail = "\n  ".join(stderr)
-    way_out = f"its stderr ends with:\n  {tail}" if tail else "its stderr is empty; run again"
-    return NodeDiedError(subject=f"node {name!r}", problem=problem, way_out=way_out)
 
 
 def _rebuilt(report: NotStarted) -> WeftError:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import msgspec
 
@@ -50,6 +50,7 @@ class Closable(Protocol):
     def close(self) -> None: ...
 
 
+@runtime_checkable
 class CachingEngine(Protocol):
     @property
     def held(self) -> HeldPrefixes: ...

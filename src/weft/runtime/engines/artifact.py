@@ -58,8 +58,9 @@ class Artifact(msgspec.Struct, frozen=True, omit_defaults=True):
     driver: str = ""
     """The device that the code was made for, in the runtime's words."""
     weights: tuple[str, ...] = ()
-    """The tensors that an entry takes before all else, in this order (IREE's code fetches its own by name): as
-    the checkpoint names them, in `dtype`; where the name with `.scale` follows, as int8 with a scale per row."""
+    """The tensors that an entry takes before all else, in this order: as the checkpoint names them, in `dtype`; where
+    the name with `.scale` follows, as int8 with a scale per row. IREE's code fetches its own by name: from the files,
+    or, where these are named here, as the runtime has converted them."""
 
     @property
     def int8(self) -> bool:

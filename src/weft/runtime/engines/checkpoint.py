@@ -5,7 +5,7 @@ import contextlib
 import hashlib
 import json
 import re
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -65,8 +65,17 @@ def weight_files(directory: Path) -> list[Path]:
 
 def hash_model(directory: Path) -> str:
     """Of every byte of config and weights: two fine-tunes of one model must not take each other's KV."""
+    return _hash_files((_existing(directory / CONFIG), *weight_files(directory)))
+
+
+def hash_config(directory: Path) -> str:
+    """What `hash_model` was before there were weights."""
+    return _hash_files((_existing(directory / CONFIG),))
+
+
+def _hash_files(paths: Iterable[Path]) -> str:
     digest = hashlib.sha256()
-    for path in (_existing(directory / CONFIG), *weight_files(directory)):
+    for path in paths:
         with path.open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()

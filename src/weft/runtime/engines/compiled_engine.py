@@ -1,10 +1,13 @@
 # pyright: standard
 """The engine that runs what the compiler generated, whichever runtime its code is for.
 
-The cache is a store of token rows, handed out in blocks; which rows a sequence holds goes into every call.
+The cache is a store of token rows, handed out in blocks; which rows a sequence holds goes into every call. Decoding
+steps that come together are one call of the largest batch that was compiled.
 """
 
 import itertools
+import threading
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,15 +15,16 @@ from typing import Any
 import numpy as np
 import torch
 
-from weft.core.errors import CapacityError, RunError
+from weft.core.errors import CapacityError, RunError, WeftError
 from weft.policy.kv_blocks import BlockPool, Table
 from weft.runtime.engines.artifact import DECODE, MIN_CONTEXT, PREFILL, Artifact
 from weft.runtime.engines.base import Begun, Prefilled
 from weft.runtime.engines.program import Array, Program
-from weft.runtime.engines.requests import PLAIN, Emitted, Sampling, Terms, check_prompt
+from weft.runtime.engines.requests import PLAIN, Emitted, Sampling, Terms, check_prompt, not_held
 from weft.runtime.engines.sampling import History, Row, draw
+from weft.runtime.engines.together import Together
 from weft.runtime.kv.cache import KvCache, KvShape
-from weft.runtime.kv.convert import convert
+from weft.runtime.kv.convert import check_convertible, convert
 from weft.runtime.kv.ports import KvSink, KvSource
 from weft.runtime.kv.whole import WholeSink, WholeSource
 
@@ -34,10 +38,13 @@ class _Sequence:
     length: int
     last_token: int
     slots: list[int] = field(default_factory=list)
+    number: int = -1
+    released: bool = False
 
 
 class CompiledEngine:
-    """`tokens` is how many the cache holds, of all sequences together."""
+    """`tokens` is how many the cache holds, of all sequences together. One thread at a time is in the program, and in
+    what keeps the cache; `release` never waits for it: its blocks come free before the next one."""
 
     def __init__(self, artifact: Artifact, program: Program, *, tokens: int = DEFAULT_TOKENS) -> None:
         self._artifact = artifact
@@ -47,6 +54,10 @@ class CompiledEngine:
         self._keys, self._values = (program.store(shape) for _ in range(2))
         self._ids = itertools.count()
         self._sequences: dict[int, _Sequence] = {}
+        self._left: deque[Table] = deque()
+        self._alone = threading.Lock()
+        sizes = artifact.batches(DECODE) or artifact.batches(PREFILL) or (1,)
+        self._steps = Together(self._run_steps, sizes[-1], self._alone)
 
     @property
     def model_hash(self) -> str:
@@ -90,7 +101,7 @@ class CompiledEngine:
         for _ in range(min(max_tokens, self._artifact.context - state.length)):
             if state.last_token in terms.stop_tokens or (constraint is not None and constraint.finished):
                 return
-            logits = self.extend([sequence], [[state.last_token]])
+            logits = self._steps.ask(state)
             drawn = _draw(logits, Row(terms.sampling, state.length, history, constraint))
             token = state.last_token = drawn.token
             if token in terms.stop_tokens:
@@ -123,10 +134,67 @@ class CompiledEngine:
         A prompt may come in parts; several sequences need an entry of their batch size, or a larger one.
         """
         states = [self._state(sequence) for sequence in sequences]
+        with self._alone:
+            self._sweep()
+            for state, tokens in zip(states, new, strict=True):
+                self._grow(state, state.length + len(tokens))
+            return self._extend(states, new)
+
+    def export_kv(self, sequence: int) -> KvCache:
+        state = self._state(sequence)
+        with self._alone:
+            rows = [store.read(state.slots[: state.length]) for store in (self._keys, self._values)]
+        keys, values = (tuple(np.ascontiguousarray(layer.transpose(1, 0, 2)) for layer in layers) for layers in rows)
+        return KvCache(self._shape(state.length), keys, values)
+
+    def import_kv(self, kv: KvCache, first_token: int) -> int:
+        check_prompt([first_token], context=self._artifact.context, vocab=self._artifact.vocab)
+        self._check_fits(kv.shape)
+        kv = convert(kv, self._shape(kv.shape.tokens))
+        state = _Sequence(Table(), kv.shape.tokens, first_token)
+        with self._alone:
+            self._sweep()
+            self._grow(state, state.length)
+            for store, layers in ((self._keys, kv.keys), (self._values, kv.values)):
+                store.fill(state.slots[: state.length], np.stack(layers).transpose(0, 2, 1, 3))
+        return self._add(state)
+
+    def open_export(self, sequence: int) -> KvSource:
+        return WholeSource(self.export_kv(sequence))
+
+    def open_import(self, shape: KvShape, prompt: Sequence[int] = (), salt: str = "") -> KvSink:
+        self._check_fits(shape)
+        return WholeSink(shape, self.import_kv)
+
+    def release(self, sequence: int) -> None:
+        state = self._sequences.pop(sequence, None)
+        if state is not None:
+            state.released = True
+            self._left.append(state.table)
+
+    def late_s(self, sequence: int) -> float:
+        return 0.0
+
+    def _run_steps(self, states: Sequence[_Sequence]) -> list[Array | Exception]:
+        """(1, vocab) of each after its last token. What has no room, or was released meanwhile, fails alone."""
+        self._sweep()
+        results: dict[int, Array | Exception] = {}
+        for index, state in enumerate(states):
+            try:
+                self._grow(state, state.length + 1)
+            except WeftError as error:
+                results[index] = error
+        able = [index for index in range(len(states)) if index not in results]
+        if able:
+            ready = [states[index] for index in able]
+            logits = self._extend(ready, [[state.last_token] for state in ready])
+            results |= {index: logits[row : row + 1] for row, index in enumerate(able)}
+        return [results[index] for index in range(len(states))]
+
+    def _extend(self, states: Sequence[_Sequence], new: Sequence[Sequence[int]]) -> Array:
+        """What has room already."""
         phase = DECODE if all(len(tokens) == 1 for tokens in new) and self._artifact.batches(DECODE) else PREFILL
         batch = self._batch(phase, len(states))
-        for state, tokens in zip(states, new, strict=True):
-            self._grow(state, state.length + len(tokens))
         width = 1 if phase == DECODE else max(2, max(len(tokens) for tokens in new))
         logits, (keys, values) = self._call(f"{phase}_b{batch}", states, new, (batch, width))
         for row, (state, tokens) in enumerate(zip(states, new, strict=True)):
@@ -135,36 +203,6 @@ class CompiledEngine:
             self._values.write(slots, values, row * width)
             state.length += len(tokens)
         return logits[: len(states)]
-
-    def export_kv(self, sequence: int) -> KvCache:
-        state = self._state(sequence)
-        keys, values = (
-            tuple(np.ascontiguousarray(layer.transpose(1, 0, 2)) for layer in store.read(state.slots[: state.length]))
-            for store in (self._keys, self._values)
-        )
-        return KvCache(self._shape(state.length), keys, values)
-
-    def import_kv(self, kv: KvCache, first_token: int) -> int:
-        kv = convert(kv, self._shape(kv.shape.tokens))
-        state = _Sequence(Table(), kv.shape.tokens, first_token)
-        self._grow(state, state.length)
-        for store, layers in ((self._keys, kv.keys), (self._values, kv.values)):
-            store.fill(state.slots[: state.length], np.stack(layers).transpose(0, 2, 1, 3))
-        return self._add(state)
-
-    def open_export(self, sequence: int) -> KvSource:
-        return WholeSource(self.export_kv(sequence))
-
-    def open_import(self, shape: KvShape, prompt: Sequence[int] = (), salt: str = "") -> KvSink:
-        return WholeSink(shape, self.import_kv)
-
-    def release(self, sequence: int) -> None:
-        state = self._sequences.pop(sequence, None)
-        if state is not None:
-            self._pool.release(state.table)
-
-    def late_s(self, sequence: int) -> float:
-        return 0.0
 
     def _call(
         self, entry: str, states: Sequence[_Sequence], new: Sequence[Sequence[int]], shape: tuple[int, int]
@@ -191,7 +229,14 @@ class CompiledEngine:
             way_out="compile the model for this phase and a larger batch",
         )
 
+    def _sweep(self) -> None:
+        """Before a call, never during it: what is released while the program runs is still written to."""
+        while self._left:
+            self._pool.release(self._left.popleft())
+
     def _grow(self, state: _Sequence, tokens: int) -> None:
+        if state.released:
+            raise not_held(state.number)
         if tokens <= len(state.slots):
             return
         if self._pool.extend(state.table, tokens) is None:
@@ -205,19 +250,24 @@ class CompiledEngine:
         state.slots += [block * BLOCK + offset for block in blocks for offset in range(BLOCK)]
 
     def _add(self, state: _Sequence) -> int:
-        sequence = next(self._ids)
-        self._sequences[sequence] = state
-        return sequence
+        state.number = next(self._ids)
+        self._sequences[state.number] = state
+        return state.number
 
     def _state(self, sequence: int) -> _Sequence:
         state = self._sequences.get(sequence)
         if state is None:
-            raise RunError(
-                subject=f"sequence {sequence}",
-                problem="is not held by this engine",
-                way_out="prefill or transfer it first; a KV handle is used up by its transfer or its decode",
-            )
+            raise not_held(sequence)
         return state
+
+    def _check_fits(self, shape: KvShape) -> None:
+        check_convertible([shape], self._shape(shape.tokens))
+        if not 0 < shape.tokens < self._artifact.context:
+            raise RunError(
+                subject="KV cache",
+                problem=f"is of {shape.tokens} tokens, this model takes 1 to {self._artifact.context - 1}",
+                way_out="shorten the conversation or use a model with a longer context",
+            )
 
     def _shape(self, tokens: int) -> KvShape:
         artifact = self._artifact

@@ -47,6 +47,11 @@ def quantised(weight: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     return (wide / scale[:, None]).round_().clamp_(-INT8_LARGEST, INT8_LARGEST).to(torch.int8), scale.to(dtype)
 
 
+def tensor_bits(rows: Tensor) -> Tensor:
+    """As numpy takes it, which has no bfloat16."""
+    return rows.view(torch.uint16) if rows.dtype == torch.bfloat16 else rows
+
+
 def _read(files: Sequence[str], names: Sequence[str]) -> dict[str, Tensor]:
     found: dict[str, Tensor] = {}
     for path in files:

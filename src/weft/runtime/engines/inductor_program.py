@@ -15,7 +15,7 @@ from torch import Tensor
 
 from weft.core.errors import CheckpointError, RunError
 from weft.runtime.engines.artifact import Artifact
-from weft.runtime.engines.compiled_weights import read_weights
+from weft.runtime.engines.compiled_weights import read_weights, tensor_bits
 from weft.runtime.engines.program import Array, Shape
 from weft.runtime.kv.cache import NUMPY_OF_DTYPE
 from weft.runtime.kv.dtypes import TORCH_OF_DTYPE
@@ -59,11 +59,6 @@ class TensorStore:
 
     def _index(self, slots: Sequence[int]) -> Tensor:
         return torch.tensor(slots, device=self.rows.device)
-
-
-def tensor_bits(rows: Tensor) -> Tensor:
-    """As numpy takes it, which has no bfloat16."""
-    return rows.view(torch.uint16) if rows.dtype == torch.bfloat16 else rows
 
 
 def _load(module: Path, entry: str) -> Any:

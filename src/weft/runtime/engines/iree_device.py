@@ -14,6 +14,7 @@ import numpy as np
 
 from weft.core.errors import CheckpointError, MissingProgramError, RunError
 from weft.runtime.engines.artifact import SCOPE, Artifact
+from weft.runtime.engines.compiled_weights import read_weights, tensor_bits
 from weft.runtime.engines.program import Array, HostStore, Shape
 from weft.runtime.kv.cache import NUMPY_OF_DTYPE
 
@@ -76,16 +77,26 @@ class Device:
         iree.HalFence.create_at(done, 1).wait()
 
 
+def has_device(driver: str) -> bool:
+    try:
+        return bool(_runtime().get_driver(driver).query_available_devices())
+    except (RuntimeError, ValueError):
+        return False
+
+
 class IreeProgram:
-    """A module's entry points with its weights loaded."""
+    """A module's entry points with its weights: mapped where the files have the format of the code, else converted."""
 
     def __init__(self, artifact: Artifact, module: Path, device: Device) -> None:
         self.device, self._dtype = device, artifact.dtype
         instance = iree.VmInstance()
+        converted = read_weights(artifact)
         index = iree.ParameterIndex()
         try:
-            for file in artifact.parameters:
+            for file in () if converted else artifact.parameters:
                 index.load(file)
+            for name, weight in converted.items():
+                index.add_buffer(name, tensor_bits(weight).numpy())
             self._module = iree.VmModule.mmap(instance, str(module))
             provider = iree.create_io_parameters_module(instance, index.create_provider(scope=SCOPE))
             self._context = iree.VmContext(

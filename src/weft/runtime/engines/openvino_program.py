@@ -16,8 +16,7 @@ from torch import Tensor
 
 from weft.core.errors import CheckpointError, MissingProgramError, RunError
 from weft.runtime.engines.artifact import Artifact
-from weft.runtime.engines.compiled_weights import read_weights
-from weft.runtime.engines.inductor_program import tensor_bits
+from weft.runtime.engines.compiled_weights import read_weights, tensor_bits
 from weft.runtime.engines.program import Array, HostStore, Shape, host_store
 from weft.runtime.kv.cache import NUMPY_OF_DTYPE
 

@@ -16,6 +16,14 @@ def _check(name: str, value: object, ok: bool, allowed: str) -> None:
         raise RunError(subject=name, problem=f"is {value}", way_out=f"give {allowed}")
 
 
+def not_held(sequence: int) -> RunError:
+    return RunError(
+        subject=f"sequence {sequence}",
+        problem="is not held by this engine",
+        way_out="prefill or transfer it first; a KV handle is used up by its transfer or its decode",
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Sampling:
     """How the next token is drawn; the default is greedy. `seed` and a token's position alone decide the draw, so a

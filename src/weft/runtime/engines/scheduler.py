@@ -20,9 +20,10 @@ from weft.policy.kv_blocks import BlockPool
 from weft.policy.sequence import Stage
 from weft.runtime.engines.base import Begun
 from weft.runtime.engines.batch import Piece
+from weft.runtime.engines.emulated import Pacer
 from weft.runtime.engines.executor import Executor
 from weft.runtime.engines.paged_kv import HostKv, Rows
-from weft.runtime.engines.requests import Emitted, Event, Finish, Listener, Request
+from weft.runtime.engines.requests import Emitted, Event, Finish, Listener, Request, not_held
 from weft.runtime.engines.sampling import Drawn, History, Row, draw
 from weft.runtime.engines.spool import Spools
 from weft.runtime.engines.tiered import PrefixTiers
@@ -45,6 +46,7 @@ class Scheduler:
         self._active: dict[policy.Sequence, Track] = {}
         self._resting: dict[policy.Sequence, Track] = {}
         self.tiers: PrefixTiers | None = None
+        self.pacer: Pacer | None = None
         self.s_per_token = 0.0  # of prompts, lately
         self.spools = Spools(executor)
         self._arriving: dict[int, Track] = {}
@@ -199,11 +201,7 @@ class Scheduler:
     def get(self, id: int) -> Track:
         track = self.tracks.get(id)
         if track is None:
-            raise RunError(
-                subject=f"sequence {id}",
-                problem="is not held by this engine",
-                way_out="prefill or transfer it first; a KV handle is used up by its transfer or its decode",
-            )
+            raise not_held(id)
         return track
 
     def step(self) -> bool:
@@ -223,6 +221,8 @@ class Scheduler:
             self._give_up(iteration, error)
             return True
         self._clear_bad(tracks, drawn)
+        if self.pacer is not None:
+            self.pacer.hold(iteration, began_s)
         self._time(iteration, time.perf_counter() - began_s)
         self._complete(iteration)
         for track, token in zip(tracks, drawn, strict=True):

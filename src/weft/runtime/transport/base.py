@@ -1,16 +1,16 @@
 """How frames move: connections between two peers, made by a transport. A frame arrives whole and in order or not."""
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import Protocol
+
+import msgspec
 
 from weft.runtime.messages import Wire
 
 Buffer = bytes | bytearray | memoryview
 
 
-@dataclass(frozen=True, slots=True)
-class Frame:
+class Frame(msgspec.Struct, frozen=True):
     """A message and raw bytes. The payload may be in parts, so that a sender need not join what lies apart."""
 
     message: Wire

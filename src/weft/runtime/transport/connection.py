@@ -21,6 +21,7 @@ from weft.runtime.transport.inbox import Inbox
 
 CHALLENGE_BYTES = PROOF_BYTES = 32
 T = TypeVar("T")
+SMALL_BYTES = 16 * 1024  # a frame that may wait for the others of its turn
 CLOSE_GRACE_S = 0.5  # a peer that reads nothing must not hold us longer
 
 
@@ -54,6 +55,7 @@ class FramedConnection(asyncio.BufferedProtocol):
         self._lost = False
         self._closed = self._loop.create_future()
         self._sending = asyncio.Lock()  # of bulk payloads
+        self._small: list[Buffer] = []  # frames of this turn of the loop, to leave together
         self._tasks: set[asyncio.Task[None]] = set()
         self._incoming, self._outgoing = framing.Sealer(b""), framing.Sealer(b"")
         self._reader: FrameReader | None = None
@@ -76,8 +78,16 @@ class FramedConnection(asyncio.BufferedProtocol):
                 await self._may_write.wait()
 
     def write(self, frame: Frame) -> None:
-        """All of a frame at once, so that frames of several tasks do not mix."""
-        self.write_bytes(*framing.encode(frame, self._outgoing))
+        """All of a frame at once, so that frames of several tasks do not mix. What one turn of the loop writes leaves
+        together: each write of its own costs more than all that is done for a small frame."""
+        first, *payload = framing.encode(frame, self._outgoing)
+        if payload or len(first) > SMALL_BYTES:
+            self.write_bytes(first, *payload)
+            return
+        self._check_open()
+        if not self._small:
+            self._loop.call_soon(self._flush)
+        self._small.append(first)
 
     def deliver_to(self, on_frame: OnFrame, on_end: OnEnd) -> None:
         self._inbox.deliver_to(on_frame, on_end)
@@ -101,6 +111,7 @@ class FramedConnection(asyncio.BufferedProtocol):
         if self.bulk is not None:
             self.bulk.close()
         if self._transport is not None:
+            self._flush()
             self._transport.close()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(asyncio.shield(self._closed), CLOSE_GRACE_S)
@@ -131,19 +142,29 @@ class FramedConnection(asyncio.BufferedProtocol):
         self._incoming = framing.Sealer(_keyed(secret, b"frames " + role.peer, greeting, peers, own))
 
     def write_bytes(self, *parts: Buffer) -> None:
-        """As they are."""
+        """As they are, after what waits."""
+        transport = self._check_open()
+        if self._small:
+            self._flush()
+        for part in parts:
+            transport.write(part)
+
+    def _flush(self) -> None:
+        small, self._small = self._small, []
+        if small and self._transport is not None:
+            self._transport.write(small[0] if len(small) == 1 else b"".join(small))
+
+    def _check_open(self) -> asyncio.Transport:
         if self._lost or self._transport is None:
             raise ConnectionResetError("the peer has gone")
-        for part in parts:
-            self._transport.write(part)
+        return self._transport
 
     async def read(self, size: int) -> memoryview:
         """Before the first frame."""
-        if self._lost or self._transport is None:
-            raise ConnectionResetError("the peer has gone")
+        transport = self._check_open()
         if self._full is None:
             self._full = self._expect(size)
-            self._transport.resume_reading()
+            transport.resume_reading()
         try:
             await self._full
         finally:

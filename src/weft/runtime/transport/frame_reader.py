@@ -6,6 +6,8 @@ filled in place and belongs to whoever gets the frame.
 
 from dataclasses import dataclass
 
+import msgspec
+
 from weft.runtime import messages
 from weft.runtime.messages import Wire
 from weft.runtime.transport import framing
@@ -15,8 +17,7 @@ from weft.runtime.transport.framing import PREFIX_BYTES
 ROOM_BYTES = 64 * 1024
 
 
-@dataclass(frozen=True, slots=True)
-class Arrived:
+class Arrived(msgspec.Struct, frozen=True):
     """`payload` is empty where there is a `ticket`: then `beside_bytes` of it travel another way."""
 
     message: Wire

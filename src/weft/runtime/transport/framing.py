@@ -29,12 +29,13 @@ class Sealer:
     """Counts the frames of one direction and makes their MACs."""
 
     def __init__(self, key: bytes) -> None:
-        self._key = key
+        self._keyed = blake2b(key=key, digest_size=MAC_BYTES)
         self._count = 0
 
     def mac(self, sizes: Buffer, parts: Iterable[Buffer]) -> bytes:
         """Of the next frame."""
-        digest = blake2b(_COUNT.pack(self._count), key=self._key, digest_size=MAC_BYTES)
+        digest = self._keyed.copy()
+        digest.update(_COUNT.pack(self._count))
         self._count += 1
         digest.update(sizes)
         for part in parts:

@@ -16,7 +16,19 @@ from weft.serve.api.embeddings import EmbeddingRequest, embedded, embedding
 from weft.serve.api.errors import ApiError, invalid
 from weft.serve.api.guard import Guard
 from weft.serve.api.hints import hints_of
-from weft.serve.api.http import Limits, Reply, Request, Stream, Whole, events, header, json_reply, parsed, refused
+from weft.serve.api.http import (
+    Limits,
+    Reply,
+    Request,
+    Stream,
+    Whole,
+    events,
+    header,
+    json_reply,
+    parsed,
+    refused,
+    uncached,
+)
 from weft.serve.api.keys import Keys
 from weft.serve.api.openapi import document
 from weft.serve.api.reply import total
@@ -26,6 +38,7 @@ from weft.serve.api.routes import Routes
 from weft.serve.api.schema import ChatRequest, ModelCard, ModelList
 from weft.serve.metrics import exposition
 from weft.serve.runs.runs import Runs
+from weft.serve.status import status_of
 
 Endpoint = Callable[["App", Request], Awaitable[Reply]]
 
@@ -67,7 +80,7 @@ class App:
         request.bill.model = asked.model
         run = ChatRun.begun(self.admitted(asked.model), asked, request.bill, hints_of(request, asked.nvext))
         if asked.stream:
-            return Stream(run.tell, {"cache-control": "no-cache", "x-request-id": request.id})
+            return Stream(run.tell, uncached(request))
         return json_reply(await run.completion(), told(run.usage, request))
 
     async def responses(self, request: Request) -> Reply:
@@ -75,7 +88,7 @@ class App:
         request.bill.model = asked.model
         run = ResponseRun.begun(self.admitted(asked.model), asked, request.bill, hints_of(request, None))
         if asked.stream:
-            return events(run.events(), {"cache-control": "no-cache", "x-request-id": request.id})
+            return events(run.events(), uncached(request))
         return json_reply(await run.response(), told(run.reply.usage, request))
 
     async def completions(self, request: Request) -> Reply:
@@ -83,7 +96,7 @@ class App:
         request.bill.model = asked.model
         run = CompletionRun.begun(self.admitted(asked.model), asked, request.bill, hints_of(request, None))
         if asked.stream:
-            return Stream(run.tell, {"cache-control": "no-cache", "x-request-id": request.id})
+            return Stream(run.tell, uncached(request))
         return json_reply(await run.completion(), told(run.usage, request))
 
     async def embeddings(self, request: Request) -> Reply:
@@ -126,6 +139,9 @@ class App:
     async def metrics(self, request: Request) -> Reply:
         return Whole(200, exposition(self.agents), "text/plain; version=0.0.4; charset=utf-8")
 
+    async def status(self, request: Request) -> Reply:
+        return json_reply(status_of(self.agents))
+
     async def openapi(self, request: Request) -> Reply:
         return json_reply(document(self.agents.by_name))
 
@@ -160,6 +176,7 @@ ROUTES = Routes[Endpoint](
         "/healthz": {"GET": App.health},
         "/readyz": {"GET": App.ready},
         "/metrics": {"GET": App.metrics},
+        "/status": {"GET": App.status},
         "/openapi.json": {"GET": App.openapi},
     }
 )

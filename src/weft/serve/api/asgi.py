@@ -48,8 +48,7 @@ async def _respond(
     finally:
         for each in (work, gone):
             each.cancel()
-        with contextlib.suppress(BaseException):
-            await asyncio.gather(work, gone, return_exceptions=True)
+        await asyncio.gather(work, gone, return_exceptions=True)
 
 
 async def _answer(app: Answers, request: Request, send: Send) -> None:
@@ -96,9 +95,7 @@ class _Sink:
         await self._put({"type": "http.response.body", "body": b""})
 
     async def _put(self, event: Event) -> None:
-        with contextlib.suppress(
-            OSError
-        ):  # some servers raise where the client has gone; that is told by `receive` too
+        with contextlib.suppress(OSError):  # of some servers, where the client has gone: `receive` tells that too
             await self._send(event)
 
 

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import Annotated
 
 import msgspec
@@ -141,6 +142,6 @@ class CompletionRun:
         if self.request.logprobs is None:
             return None
         own = [each[0] for each in tokens]
-        offsets = [offset + sum(len(each.text) for each in own[:at]) for at in range(len(own))]
+        offsets = list(accumulate((len(each.text) for each in own[:-1]), initial=offset)) if own else []
         top = [{other.text: other.logprob for other in each[1:]} for each in tokens]
         return TextLogprobs([each.text for each in own], [each.logprob for each in own], top, offsets)

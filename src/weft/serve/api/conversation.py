@@ -30,7 +30,9 @@ def said_by(messages: list[ChatMessage]) -> tuple[Message, ...]:
 
 
 def _message(said: ChatMessage, text: str) -> Message:
-    calls = tuple(Called(each.id, each.function.name, each.function.arguments) for each in said.tool_calls or ())
+    calls = ()
+    if said.tool_calls:
+        calls = tuple(Called(each.id, each.function.name, each.function.arguments) for each in said.tool_calls)
     return Message("system" if said.role == "developer" else said.role, text, calls, said.tool_call_id or "")
 
 
@@ -42,7 +44,7 @@ def _words(message: ChatMessage) -> str:
 
 def _value(kind: str, messages: list[ChatMessage]) -> Value:
     if kind == "messages":
-        return tuple(_message(each, _text(each, at)) for at, each in enumerate(messages))
+        return tuple([_message(each, _text(each, at)) for at, each in enumerate(messages)])
     last = len(messages) - 1
     if messages[last].role != "user":
         raise invalid(f"the last message is of role {messages[last].role!r}: end with one of the user", "messages")

@@ -2,7 +2,16 @@
 
 import math
 
-from weft.core.errors import DeadlineError, InputError, NodeDiedError, OverloadError, WeftError
+from weft.core.errors import (
+    ContextOverflowError,
+    DeadlineError,
+    DeploymentError,
+    InputError,
+    NodeDiedError,
+    NoToolsError,
+    OverloadError,
+    WeftError,
+)
 
 RETRY_AFTER_S = 1
 
@@ -47,6 +56,12 @@ def invalid(message: str, param: str | None = None, code: str = "invalid_value")
 def as_api_error(error: WeftError) -> ApiError:
     """What a run was refused for, or failed of; never a stack."""
     match error:
+        case ContextOverflowError():
+            return ApiError(400, str(error), code="context_length_exceeded", param="messages")
+        case NoToolsError():
+            return ApiError(400, str(error), code="tools_not_supported", param="tools")
+        case DeploymentError():  # the server's fleet, not the caller's request
+            return ApiError(503, str(error), code="not_deployed")
         case InputError():
             return ApiError(400, str(error), code="invalid_input")
         case OverloadError():

@@ -1,20 +1,28 @@
 """Around every endpoint of /v1: who calls and whether they may, what they may still use, the audit line."""
 
+import functools
 import time
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field, replace
+from collections.abc import Awaitable, Callable, Generator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from weft.serve.api.audit import Audit, AuditLine
 from weft.serve.api.errors import ApiError
-from weft.serve.api.http import Reply, Request, Sink, Stream, header
+from weft.serve.api.http import Reply, Request, Sink, Stream, Whole, header
 from weft.serve.api.keys import Caller, Keys
 from weft.serve.api.once import Once
 from weft.serve.api.spending import Spending
 
 Endpoint = Callable[[Request], Awaitable[Reply]]
 HUNG_UP = 499
-_SCOPES = (("/v1/audio/", "audio"), ("/v1/embeddings", "embeddings"), ("/v1/runs", "runs"), ("/v1/sessions", "runs"))
+_SCOPES = (
+    ("/v1/audio/", "audio"),
+    ("/v1/embeddings", "embeddings"),
+    ("/v1/runs", "runs"),
+    ("/v1/sessions", "runs"),
+    ("/v1/models", "models"),
+)
 
 
 @dataclass(slots=True)
@@ -27,20 +35,14 @@ class Guard:
     async def answer(self, request: Request, endpoint: Endpoint) -> Reply:
         """Raises ApiError 401, 403, 409, 429, and what the endpoint raises."""
         began_s = time.monotonic()
-        try:
+        with self._charged(request, began_s):
             request.caller = self.keys.caller(header(request, b"authorization"))
             reply = await self._entered(request, endpoint, began_s)
-        except ApiError as error:
-            self._over(request, began_s, error.status, error.code)
-            raise
-        except BaseException as error:
-            self._over(request, began_s, HUNG_UP if not isinstance(error, Exception) else 500, type(error).__name__)
-            raise
-        headers = {**reply.headers, **request.told} if request.told else reply.headers
+        headers = {**reply.headers, **request.told}
         if isinstance(reply, Stream):
             return Stream(lambda sink: self._told(request, reply, sink, began_s), headers, reply.content_type)
         self._over(request, began_s, reply.status)
-        return replace(reply, headers=headers) if request.told else reply
+        return Whole(reply.status, reply.body, reply.content_type, headers) if request.told else reply
 
     async def _entered(self, request: Request, endpoint: Endpoint, began_s: float) -> Reply:
         _check_scope(request.caller, request)
@@ -53,15 +55,21 @@ class Guard:
         return await endpoint(request)
 
     async def _told(self, request: Request, stream: Stream, sink: Sink, began_s: float) -> None:
-        try:
+        with self._charged(request, began_s):
             await stream.tell(sink)
+        self._over(request, began_s, 200)
+
+    @contextmanager
+    def _charged(self, request: Request, began_s: float) -> Generator[None]:
+        """What fails within is charged and told to the audit, and goes on."""
+        try:
+            yield
         except ApiError as error:
             self._over(request, began_s, error.status, error.code)
             raise
         except BaseException as error:
             self._over(request, began_s, HUNG_UP if not isinstance(error, Exception) else 500, type(error).__name__)
             raise
-        self._over(request, began_s, 200)
 
     def _over(self, request: Request, began_s: float, status: int, problem: str = "") -> None:
         caller, bill, now_s = request.caller, request.bill, time.monotonic()
@@ -86,8 +94,12 @@ class Guard:
 
 
 def _check_scope(caller: Caller, request: Request) -> None:
-    wanted = next((scope for path, scope in _SCOPES if request.path.startswith(path)), "chat")
-    wanted = "models" if request.path.startswith("/v1/models") else wanted
+    wanted = _scope_of(request.path)
     if wanted not in caller.scopes:
         message = f"this API key may not use {request.path}: it has no scope {wanted!r}"
         raise ApiError(403, message, code="insufficient_scope")
+
+
+@functools.lru_cache(maxsize=256)
+def _scope_of(path: str) -> str:
+    return next((scope for start, scope in _SCOPES if path.startswith(start)), "chat")

@@ -16,10 +16,11 @@ LONGEST = 200
 def hints_of(request: Request, nvext: NvExt | None) -> RunHints:
     """X-Session-ID: which conversation it is, so that it goes where its cache is. X-Agent-Hints: `agent_hints` as JSON.
     X-Request-Timeout-S: nobody waits longer. Raises ApiError 400."""
+    headers = request.headers
+    if nvext is None and SESSION not in headers and WITHIN not in headers and HINTS not in headers:
+        return NO_HINTS
     session, within = header(request, SESSION), header(request, WITHIN)
     told = (nvext.agent_hints if nvext is not None else None) or _in_header(request)
-    if session is None and within is None and told is None:
-        return NO_HINTS
     if session is not None and (len(session) > LONGEST or not session.isprintable()):
         raise invalid(f"X-Session-ID is longer than {LONGEST} or not printable", "X-Session-ID")
     return RunHints(session, None if within is None else _seconds(within), 0.0 if told is None else _rank(told))

@@ -8,7 +8,8 @@ import functools
 import logging
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Protocol, TypeVar
 
 import msgspec
@@ -20,7 +21,7 @@ from weft.serve.api.keys import ANYONE, Caller
 JSON = "application/json"
 EVENTS = "text/event-stream; charset=utf-8"
 DONE = b"data: [DONE]\n\n"
-NO_HEADERS: Mapping[str, str] = {}
+NOTHING: Mapping[str, str] = MappingProxyType({})
 
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
@@ -41,8 +42,7 @@ class Limits:
     stalled_s: float = 60.0
 
 
-@dataclass(slots=True)
-class Request:
+class Request(msgspec.Struct):
     """Header names are in lower case; `named` is what the `{name}` parts of its route stand for."""
 
     method: str
@@ -51,10 +51,10 @@ class Request:
     headers: Mapping[bytes, bytes]
     body: bytes
     id: str
-    named: Mapping[str, str] = field(default_factory=dict[str, str])
+    named: Mapping[str, str] = NOTHING
     caller: Caller = ANYONE
-    bill: Bill = field(default_factory=Bill)
-    told: Mapping[str, str] = field(default_factory=dict[str, str])
+    bill: Bill = msgspec.field(default_factory=Bill)
+    told: Mapping[str, str] = NOTHING
     """Headers that the reply gets, whatever its endpoint says."""
 
 
@@ -73,21 +73,19 @@ class Sink(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Whole:
+class Whole(msgspec.Struct, frozen=True):
     status: int
     body: bytes
     content_type: str = JSON
-    headers: Mapping[str, str] = field(default_factory=dict[str, str])
+    headers: Mapping[str, str] = NOTHING
 
 
-@dataclass(frozen=True, slots=True)
-class Stream:
+class Stream(msgspec.Struct, frozen=True):
     """`tell` writes all that there is to say, and is cancelled when the client hangs up. The status goes out with the
     first write: an ApiError before it has its own status, one after it becomes an error event."""
 
     tell: Callable[[Sink], Awaitable[None]]
-    headers: Mapping[str, str] = field(default_factory=dict[str, str])
+    headers: Mapping[str, str] = NOTHING
     content_type: str = EVENTS
 
 
@@ -111,6 +109,11 @@ def header(request: Request, name: bytes) -> str | None:
     return None if value is None else value.decode("latin-1")
 
 
+def uncached(request: Request) -> Mapping[str, str]:
+    """The headers of a stream."""
+    return {"cache-control": "no-cache", "x-request-id": request.id}
+
+
 def parsed(body: bytes, kind: type[T]) -> T:
     """Raises ApiError 400 that names the field."""
     try:
@@ -121,7 +124,7 @@ def parsed(body: bytes, kind: type[T]) -> T:
         raise invalid(f"the body is not JSON: {error}", code="invalid_json") from None
 
 
-def json_reply(body: object, headers: Mapping[str, str] = NO_HEADERS, status: int = 200) -> Whole:
+def json_reply(body: object, headers: Mapping[str, str] = NOTHING, status: int = 200) -> Whole:
     return Whole(status, msgspec.json.encode(body), JSON, headers)
 
 
@@ -130,7 +133,7 @@ def event(piece: object) -> bytes:
     return b"data: " + msgspec.json.encode(piece) + b"\n\n"
 
 
-def events(pieces: AsyncIterator[object], headers: Mapping[str, str] = NO_HEADERS) -> Stream:
+def events(pieces: AsyncIterator[object], headers: Mapping[str, str] = NOTHING) -> Stream:
     """Server-sent events, [DONE] last."""
 
     async def tell(sink: Sink) -> None:

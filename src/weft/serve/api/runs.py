@@ -17,7 +17,7 @@ from weft.runtime.conversations.store import ConversationStore, check_names
 from weft.runtime.values import Value
 from weft.serve.api.conversation import agent_inputs, said_by
 from weft.serve.api.errors import ApiError, as_api_error, invalid
-from weft.serve.api.http import EVENTS, Reply, Request, Sink, Stream, header, json_reply, parsed
+from weft.serve.api.http import EVENTS, Reply, Request, Sink, Stream, header, json_reply, parsed, uncached
 from weft.serve.api.run_answers import event_bytes, run_answer
 from weft.serve.api.schema import RunRequest
 from weft.serve.api.terms import terms_of
@@ -47,9 +47,12 @@ class Answer(Struct, frozen=True, forbid_unknown_fields=True):
 async def submit(app: "App", request: Request) -> Reply:
     """202: it is kept. With Idempotency-Key the same run is not begun twice."""
     asked = parsed(request.body, RunRequest)
-    runs = _runs(app)
     request.bill.model = asked.model
     agent = app.admitted(asked.model)
+    if agent.driver is not None:
+        message = f"{asked.model!r} drives itself, so its steps are not kept: ask /v1/chat/completions"
+        raise invalid(message, "model", "agent_drives_itself")
+    runs = _runs(app)
     try:
         if asked.webhook:
             _webhooks(runs).check(asked.webhook)
@@ -100,7 +103,7 @@ async def follow(app: "App", request: Request) -> Reply:
         if not sink.started:
             sink.write(PING)  # nothing has happened since: the stream is empty, and over
 
-    return Stream(tell, {"cache-control": "no-cache", "x-request-id": request.id}, EVENTS)
+    return Stream(tell, uncached(request), EVENTS)
 
 
 async def cancel(app: "App", request: Request) -> Reply:

@@ -4,7 +4,7 @@ only when it has ended, so a bucket may be overdrawn, and then nothing goes unti
 It counts from the start of the server. No I/O, no clock: `now_s` is told.
 """
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from weft.serve.api.errors import ApiError
@@ -64,18 +64,20 @@ class Spending:
             told[f"x-ratelimit-remaining-{what}"] = f"{max(0.0, bucket.level):g}"
         return told
 
-    def _of(self, caller: Caller, now_s: float) -> Iterator[tuple[str, Bucket]]:
-        limits = (
-            ("requests", caller.requests_per_minute, MINUTE_S),
-            ("tokens", caller.tokens_per_minute, MINUTE_S),
-            ("dollars", caller.usd_per_day, DAY_S),
-        )
-        for what, most, period_s in limits:
-            if most is None:
-                continue
-            key = (caller.tenant, what)
-            bucket = self._buckets.get(key)
-            if bucket is None or bucket.most != most:  # new, or the key file says another limit now
-                bucket = self._buckets[key] = Bucket(most, period_s, most, now_s)
-            bucket.fill(now_s)
-            yield what, bucket
+    def _of(self, caller: Caller, now_s: float) -> Sequence[tuple[str, Bucket]]:
+        requests, tokens, usd = caller.requests_per_minute, caller.tokens_per_minute, caller.usd_per_day
+        if requests is None and tokens is None and usd is None:
+            return ()
+        limits = (("requests", requests, MINUTE_S), ("tokens", tokens, MINUTE_S), ("dollars", usd, DAY_S))
+        return [
+            (what, self._filled((caller.tenant, what), most, period_s, now_s))
+            for what, most, period_s in limits
+            if most is not None
+        ]
+
+    def _filled(self, key: tuple[str, str], most: float, period_s: float, now_s: float) -> Bucket:
+        bucket = self._buckets.get(key)
+        if bucket is None or bucket.most != most:  # new, or the key file says another limit now
+            bucket = self._buckets[key] = Bucket(most, period_s, most, now_s)
+        bucket.fill(now_s)
+        return bucket

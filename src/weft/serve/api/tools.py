@@ -31,6 +31,8 @@ ANY_ARGUMENTS: dict[str, Any] = {"type": "object"}
 def tool_terms(tools: Sequence[Tool], choice: ToolChoice | None) -> Terms:
     """A call that must come is a JSON object by grammar; one that may come is the model's own to write. Raises ApiError
     400 that names the field."""
+    if not tools and choice is None:
+        return {}
     specs = [tool.function for tool in tools]
     _check_names(specs)
     for at, spec in enumerate(specs):

@@ -191,7 +191,7 @@ class Refused:
 @dataclass(frozen=True, slots=True)
 class Job:
     """What the child process is asked: the graphs of a program, or its `chains`. `path` is a file or a repository's
-    `langgraph.json`; `variable` may be empty."""
+    `langgraph.json`; `variable` may be empty. `lenient`: what the program tries for is there."""
 
     path: str
     variable: str = ""
@@ -199,6 +199,6 @@ class Job:
     network: bool = False
     memory_bytes: int = 8 << 30
     cpu_s: int = 60
-    stub_in_try: bool = False
+    lenient: bool = False
     as_main: bool = False
     chains: bool = False

@@ -5,13 +5,17 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from langchain_core.runnables import RunnableSequence
+
 from weft.compiler.frontends.graphs.graph import END, Edge, EdgeKind, OpenChoice, Provenance
 from weft.compiler.frontends.langgraph.annotations import return_literals
 from weft.compiler.frontends.langgraph.contents import function_of
-from weft.compiler.frontends.langgraph.source import source_of
+from weft.compiler.frontends.langgraph.source import Source, source_of
 from weft.compiler.frontends.langgraph.values import NOTHING, Reader, Values, union
 
 Show = Callable[[str], str]
+_OR = " | "
+"""Between the answers of a router that lead to one node."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +34,8 @@ def branch_edges(
     show: Show,
 ) -> Decided:
     """A conditional edge: by its path map, by its annotation, by its source, or open."""
-    code = source_of(function_of(spec.path)) if function_of(spec.path) else None
+    decides = function_of(_last(spec.path))
+    code = source_of(decides) if decides else None
     values = Reader(code, known, state).returned() if code else Values(unknown=("the router's code cannot be read",))
     sends = values.sends & known
     told = code is not None and is_program(code.function.__code__.co_filename)
@@ -39,7 +44,8 @@ def branch_edges(
         """One edge for each kind: a router may name a node here and send to it there. What a library does is drawn
         as its users know it."""
         shown = str(label) if str(label) != target else ""
-        if target in values.names or target not in sends or not told:
+        named = values.names & {target, *str(label).split(_OR)}
+        if named or target not in sends or not told:
             fan_out = target in sends and not told
             yield Edge(source, target, EdgeKind.CONDITIONAL, provenance, router, shown, fan_out=fan_out)
         if target in sends and told:
@@ -51,7 +57,8 @@ def branch_edges(
     if spec.ends is not None:
         declared = {str(target) for target in spec.ends.values()}
         edges = edges_to(_pairs(spec.ends), Provenance.DECLARED)
-        edges += edges_to(_same(sends - declared), Provenance.ASSUMED)
+        if told:  # what a library declares is all that it does
+            edges += edges_to(_same(sends - declared), Provenance.ASSUMED)
         return Decided(tuple(edges))
     allowed = known | {END}
     annotated = return_literals(code).names & allowed if code else frozenset[str]()
@@ -76,26 +83,39 @@ def command_edges(
     allowed = known | {END}
     values = union(gotos) if gotos else NOTHING
     sent = values.sends - values.names
-    if spec.ends:
-        pairs = spec.ends.items() if isinstance(spec.ends, Mapping) else [(name, "") for name in spec.ends]
-        edges = [
-            _command(node, str(name), Provenance.DECLARED, str(label or ""), name in sent) for name, label in pairs
-        ]
-        return Decided(tuple(edges))
+    found = (values.names | values.sends) & allowed
     code = source_of(function_of(spec.runnable)) if function_of(spec.runnable) else None
-    declared = return_literals(code) if code else None
-    if declared and declared.command and declared.names:
-        names = sorted(declared.names & allowed)
-        return Decided(tuple(_command(node, each, Provenance.DECLARED, fan_out=each in sent) for each in names))
+    if declared := _declared(spec, code, allowed):
+        edges = [_command(node, name, Provenance.DECLARED, label, name in sent) for name, label in declared.items()]
+        more = sorted(found - set(declared))  # LangGraph holds no node to what it declares
+        edges += [_command(node, each, Provenance.ASSUMED, fan_out=each in sent) for each in more]
+        return Decided(tuple(edges))
     location = show(code.location) if code else ""
     if not gotos:
         if code is None and not leaves and _is_hidden(spec.runnable):
             hidden = Values(unknown=("its code is not there",))
             return Decided((), (_open(node, "", EdgeKind.COMMAND, hidden, frozenset(), ""),))
         return Decided()
-    found = (values.names | values.sends) & allowed
     edges = [_command(node, each, Provenance.ASSUMED, fan_out=each in sent) for each in sorted(found)]
     return Decided(tuple(edges), (_open(node, "Command", EdgeKind.COMMAND, values, found, location),))
+
+
+def _declared(spec: Any, code: Source | None, allowed: frozenset[str]) -> dict[str, str]:
+    """The targets that `destinations` or an annotation gives a node, with their labels."""
+    if spec.ends:
+        pairs = spec.ends.items() if isinstance(spec.ends, Mapping) else [(name, "") for name in spec.ends]
+        return {str(name): str(label or "") for name, label in pairs}
+    annotated = return_literals(code) if code else None
+    if annotated is None or not annotated.command:
+        return {}
+    return dict.fromkeys(sorted(annotated.names & allowed), "")
+
+
+def _last(path: Any) -> Any:
+    """A chain of runnables decides by its last one."""
+    while isinstance(path, RunnableSequence):
+        path = path.last
+    return path
 
 
 def _same(names: Iterable[str]) -> list[tuple[str, object]]:
@@ -108,7 +128,7 @@ def _pairs(ends: Mapping[Any, str]) -> list[tuple[str, object]]:
     labels: dict[str, list[str]] = {}
     for label, target in ends.items():
         labels.setdefault(str(target), []).append(str(label))
-    return [(target, " | ".join(each)) for target, each in labels.items()]
+    return [(target, _OR.join(each)) for target, each in labels.items()]
 
 
 def _command(node: str, target: str, provenance: Provenance, label: str = "", fan_out: bool = False) -> Edge:

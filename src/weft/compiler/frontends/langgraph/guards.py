@@ -27,6 +27,8 @@ def _dumped(node: ast.expr) -> str:
     match node:
         case ast.Call(func=ast.Attribute(value=base, attr="get"), args=[ast.Constant(value=str()) as name, *_]):
             return ast.dump(ast.Subscript(base, name, ast.Load()))
+        case ast.NamedExpr(target=target):  # `(x := …) in MEMBERS` tests x
+            return ast.dump(ast.Name(target.id, ast.Load()))
         case _:
             return ast.dump(node)
 

@@ -1,17 +1,13 @@
 # pyright: standard
 """Names that LangChain and LangGraph had once, and what they are called today, so that older programs read right."""
 
-import functools
 import importlib
-import inspect
 import operator
 import types
 from typing import Annotated, Any
 
-from langgraph import prebuilt
 from langgraph.graph import StateGraph
 from langgraph.graph.message import add_messages
-from langgraph.prebuilt import chat_agent_executor
 
 from weft.compiler.frontends.langgraph.stub_langchain import StubModule
 
@@ -89,12 +85,23 @@ class Graph(StateGraph):
         super().__init__(Annotated[list, operator.add])  # type: ignore[arg-type]
 
 
-_GONE: dict[str, type] = {"MessageGraph": MessageGraph, "Graph": Graph}
+class Context:
+    """Marked a field of the state that a context manager filled for each run."""
+
+    def __init__(self, *_: Any) -> None: ...
+
+    def __call__(self, before: Any, now: Any) -> Any:
+        return now
+
+
+_GONE: dict[str, type] = {"MessageGraph": MessageGraph, "Graph": Graph, "Context": Context}
 
 
 def module(name: str) -> types.ModuleType | None:
     """A module of an old path that holds today's names; names that are gone come as stand-ins."""
-    return MovedModule(name, importlib.import_module(_MOVED[name])) if name in _MOVED else None
+    if name not in _MOVED and not name.startswith("langgraph."):
+        return None
+    return MovedModule(name, importlib.import_module(_MOVED.get(name, "langgraph.types")))
 
 
 def today_name(owner: str, attribute: str) -> Any:
@@ -110,36 +117,3 @@ def today_name(owner: str, attribute: str) -> Any:
         return getattr(importlib.import_module(home), today, None)
     except ImportError:
         return None
-
-
-def accept_old_arguments() -> None:
-    """`StateGraph` could once do without a state beside input and output, and called its schemas schema, input and
-    output; `create_react_agent` called its prompt state_modifier and messages_modifier."""
-    _accept_graph_without_state()
-    for key in ("schema", "input", "output"):
-        if not hasattr(StateGraph, key):
-            today_key = "state_schema" if key == "schema" else f"{key}_schema"
-            setattr(StateGraph, key, property(operator.attrgetter(today_key)))
-    today = prebuilt.create_react_agent
-    known = set(inspect.signature(today).parameters)
-
-    @functools.wraps(today)
-    def create_react_agent(*args: Any, **kwargs: Any) -> Any:
-        old = [kwargs.pop(key) for key in ("state_modifier", "messages_modifier") if key in kwargs]
-        if old and "prompt" not in kwargs:
-            kwargs["prompt"] = old[0]
-        return today(*args, **{key: each for key, each in kwargs.items() if key in known})
-
-    prebuilt.create_react_agent = chat_agent_executor.create_react_agent = create_react_agent
-
-
-def _accept_graph_without_state() -> None:
-    initialise = StateGraph.__init__
-
-    def initialised(graph: Any, *args: Any, **kwargs: Any) -> None:
-        if not args and kwargs.get("state_schema") is None:
-            given = [kwargs[key] for key in ("input_schema", "input", "output_schema", "output") if kwargs.get(key)]
-            kwargs["state_schema"] = given[0] if given else dict
-        initialise(graph, *args, **kwargs)
-
-    StateGraph.__init__ = initialised  # type: ignore[method-assign]

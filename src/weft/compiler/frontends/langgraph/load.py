@@ -1,7 +1,8 @@
 """`weft import langgraph`: a program path in, plain data out, by way of a child process with limits.
 
-The child runs the program with no keys and no network. Where it fails for want of a module that the program itself
-tries for, it is run again with a stand-in there; where it holds no graph, as a script.
+The child runs the program with no keys and no network. Where it fails, it is run again with a stand-in for every module
+that it tries for, a value for every variable of the environment and every setting that it asks for; where it holds no
+graph, as a script.
 """
 
 import os
@@ -69,10 +70,8 @@ def split_reference(reference: str) -> tuple[str, str]:
 def _retries(job: Job, refused: Refused) -> list[Job]:
     if refused.problem.startswith("holds no graph"):
         return [replace(job, as_main=True)]
-    missing = ("ImportError", "ModuleNotFoundError", "NameError", "SystemExit", "RuntimeError", "AttributeError")
-    if any(word in refused.problem for word in missing):
-        return [replace(job, stub_in_try=True)]
-    return []
+    failed = refused.problem.startswith(("fails at import", "this graph factory fails"))
+    return [replace(job, lenient=True)] if failed else []
 
 
 def run_child(job: Job, limits: ImportLimits) -> Imported | Refused:

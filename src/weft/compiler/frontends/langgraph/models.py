@@ -8,6 +8,7 @@ from langchain_core.language_models import BaseLanguageModel
 
 from weft.compiler.frontends.graphs.graph import Model, Provenance
 from weft.compiler.frontends.langgraph import stubs
+from weft.compiler.frontends.langgraph.sandbox import DUMMY
 from weft.compiler.frontends.langgraph.source import MISSING
 from weft.compiler.frontends.langgraph.stub_langchain import NAME_KEYS
 from weft.compiler.frontends.langgraph.values import Reader
@@ -82,7 +83,7 @@ def _field(thing: Any, key: str) -> Any:
         value = getattr(thing, key, None)
     except Exception:  # properties of a model may call out
         return None
-    return None if stubs.is_stub(value) else value
+    return None if stubs.is_stub(value) or value == DUMMY else value
 
 
 def _default_name(callee: Any) -> str | None:

@@ -7,13 +7,16 @@ import importlib.util
 import inspect
 import json
 import sys
+import traceback
 import types
 from pathlib import Path
 
+from weft.compiler.frontends.langgraph import stubs
 from weft.compiler.frontends.langgraph.layout import base_of
 from weft.core.errors import ProgramError
 
 _TAKEN = {*sys.stdlib_module_names, "langgraph", "langchain", "weft"}
+_BUILDING = {"add_node", "add_edge", "add_conditional_edges", "add_sequence", "set_entry_point", "set_finish_point"}
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 
 
@@ -48,11 +51,38 @@ def _run_notebook(path: Path, folder: Path) -> types.ModuleType:
     module = types.ModuleType(module_name(path))
     module.__file__ = str(script)
     sys.modules[module.__name__] = module
-    code = compile(text, str(script), "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    execute(compile(text, str(script), "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT), module)
+    return module
+
+
+def rest_after(error: BaseException, module: types.ModuleType) -> types.CodeType | None:
+    """What follows the statement of `module` that failed, names that it would have bound being stand-ins from there
+    on. None where it was building a graph, or ended the program: then there is no going on."""
+    file = str(module.__file__)
+    lines = [each.lineno for each in traceback.extract_tb(error.__traceback__) if _top_level(each, file)]
+    if not lines or not isinstance(error, Exception):
+        return None
+    body = ast.parse(Path(file).read_text(encoding="utf-8")).body
+    at = next(at for at, each in enumerate(body) if lines[-1] <= (each.end_lineno or each.lineno))
+    nodes = list(ast.walk(body[at]))
+    if any(isinstance(each, ast.Attribute) and each.attr in _BUILDING for each in nodes):
+        return None
+    for each in nodes:
+        if isinstance(each, ast.Name) and isinstance(each.ctx, ast.Store):
+            vars(module).setdefault(each.id, stubs.value(each.id))
+    rest = ast.Module(body[at + 1 :], [])
+    return compile(rest, file, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT) if rest.body else None
+
+
+def _top_level(frame: traceback.FrameSummary, file: str) -> bool:
+    return frame.filename == file and frame.name == "<module>"
+
+
+def execute(code: types.CodeType, module: types.ModuleType) -> None:
+    """Code of a module's top level, which may `await`."""
     result = eval(code, module.__dict__)
     if inspect.iscoroutine(result):
         asyncio.run(result)
-    return module
 
 
 def module_name(path: Path) -> str:

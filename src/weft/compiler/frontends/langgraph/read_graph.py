@@ -11,7 +11,6 @@ from langgraph.prebuilt import ToolNode
 from langgraph.pregel import Pregel
 
 from weft.compiler.frontends.graphs.graph import (
-    END,
     START,
     Channel,
     Edge,
@@ -29,6 +28,7 @@ from weft.compiler.frontends.langgraph.chains import read_chain
 from weft.compiler.frontends.langgraph.contents import Contents, Examiner, function_of
 from weft.compiler.frontends.langgraph.discover import HIDDEN_CHECKPOINTER, builder_of, graph_in
 from weft.compiler.frontends.langgraph.factories import Factories
+from weft.compiler.frontends.langgraph.pregel_edges import channel_edges
 from weft.compiler.frontends.langgraph.schemas import annotations_of
 from weft.compiler.frontends.langgraph.source import source_of
 from weft.compiler.frontends.langgraph.values import Values
@@ -123,7 +123,7 @@ class GraphReader:
             return examiner.contents
 
         contents = examined(True)
-        if not contents.models or not library:
+        if not contents.models or not (library or contents.only_binds):
             return contents
         contents = examined(False)  # a library's model node (create_agent) binds the tools in its reach, it runs none
         contents.hand_tools_to_models()
@@ -179,16 +179,15 @@ class GraphReader:
 
     def _pregel(self, graph: Any, name: str) -> Graph:
         nodes: dict[str, Node] = {}
-        edges: list[Edge] = []
-        for key, spec in getattr(graph, "nodes", {}).items():
-            edges += [Edge(START, key, EdgeKind.DIRECT), Edge(key, END, EdgeKind.DIRECT)]
-            self._task(function_of(spec.bound), key, NodeKind.PYTHON, graph, name, nodes, edges)
+        edges = channel_edges(graph)
+        for key, spec in graph.nodes.items():
+            self._task(function_of(spec.bound) or spec.bound, key, NodeKind.PYTHON, graph, name, nodes, edges)
         return Graph(
             name,
             tuple(nodes.values()),
             tuple(dict.fromkeys(edges)),
             checkpointer=_checkpointer(graph),
-            style="functional",
+            style="functional" if graph.input_channels == START else "Pregel",
         )
 
     def _task(
@@ -208,6 +207,7 @@ class GraphReader:
             subgraphs=tuple(dict.fromkeys(self._subgraph(inner, name, key) for inner in contents.graphs)),
             interrupts=("inside",) if contents.interrupts else (),
             retries=_policies(getattr(graph, "retry_policy", None)),
+            cached=getattr(graph, "cache_policy", None) is not None,
             opaque=tuple(contents.opaque),
         )
         for task in contents.tasks:

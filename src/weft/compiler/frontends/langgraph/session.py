@@ -1,26 +1,32 @@
 # pyright: standard
 """One program in its sandbox: run it, find its graphs, read them, and say what was in the way."""
 
+import contextlib
 import os
+import re
 import sys
 import tempfile
 import traceback
 import types
+from dataclasses import replace
 from pathlib import Path
 
 from langchain_core.runnables import Runnable
 
 from weft.compiler.frontends.graphs.graph import Graph, Imported, Job
 from weft.compiler.frontends.graphs.observed import merge
-from weft.compiler.frontends.langgraph import layout, program
-from weft.compiler.frontends.langgraph.discover import Compiled, Found, chains_of, graphs_of, makers
+from weft.compiler.frontends.langgraph import layout, program, stubs
+from weft.compiler.frontends.langgraph.discover import Compiled, Found, chains_of, graph_in, graphs_of, makers
 from weft.compiler.frontends.langgraph.finder import StubFinder, program_files
-from weft.compiler.frontends.langgraph.legacy import accept_old_arguments
+from weft.compiler.frontends.langgraph.old_calls import accept_old_arguments
 from weft.compiler.frontends.langgraph.read_graph import GraphReader
 from weft.compiler.frontends.langgraph.sandbox import NetworkBlockedError, Sandbox, limit, program_line, skip_runs
+from weft.compiler.frontends.langgraph.settings import mend_models
 from weft.compiler.frontends.langgraph.stub_langchain import accept_stub_tools
 from weft.compiler.frontends.langgraph.trace import record
 from weft.core.errors import ProgramError, WeftError
+
+BUILDERS_ARE = "give the file that builds one: a StateGraph, create_agent(…), @entrypoint"
 
 
 class Session:
@@ -35,11 +41,12 @@ class Session:
         self._roots: list[str] = []
         outputs = Path(tempfile.mkdtemp(prefix="weft-import-"))
         self._is_program = program_files([self._root, *(layout.top_of(each) for each in files), outputs])
-        self.sandbox = Sandbox(self._is_program, outputs, self._root)
-        self._finder = StubFinder(self._is_program, job.stub_in_try)
+        self.sandbox = Sandbox(self._is_program, outputs, self._root, job.lenient)
+        self._finder = StubFinder(self._is_program, job.lenient)
         self._compiled = Compiled(self._is_program)
         self._reader = GraphReader(self._is_program, self._root)
         self._restore_runs = skip_runs(self.sandbox)
+        self._restore_models = mend_models(self.sandbox)
         self._compiled.hook()
         accept_stub_tools()
         accept_old_arguments()
@@ -58,7 +65,7 @@ class Session:
         sys.argv = [str(path)]
         os.chdir(path.parent)
         module = self._run(path, variable)
-        found = graphs_of(module, variable, self._compiled, self._job.chains)
+        found = graphs_of(module, variable, self._compiled, self._job.chains) or self._made_by_methods(module)
         self._reader.known |= {id(each): name for name, each in vars(module).items() if isinstance(each, Runnable)}
         if not found and self._job.chains:
             raise ProgramError(subject=str(path), problem="holds no chain", way_out=f"name one: {path.name}:chain")
@@ -68,16 +75,43 @@ class Session:
                 problem=f"holds no graph but chains: {', '.join(each.name for each in chains)}",
                 way_out=f"weft import langchain {path.name}",
             )
+        if not found and (maker := self._missing_maker(module)):
+            variable, library = maker
+            raise ProgramError(
+                subject=str(path),
+                problem=f"shows no graph: {variable} is made by {library}, which is not installed",
+                way_out=f"pip install {library.replace('_', '-')}",
+            )
         if not found:
             calls = [f"'{path.name}:{each}'" for each in makers(module)][:3]
             raise ProgramError(
                 subject=str(path),
                 problem="holds no graph",
-                way_out=f"name what makes it, ... for a stand-in: {' or '.join(calls) or 'file.py:make_graph'}",
+                way_out=f"name what makes it, ... for a stand-in: {' or '.join(calls)}" if calls else BUILDERS_ARE,
             )
         self._found += found
         self._module = module
         self._roots += [self._reader.read(each.graph, each.name) for each in found]
+
+    def _made_by_methods(self, module: types.ModuleType) -> list[Found]:
+        """By what a user would write: `Team().build()`, where that asks for nothing."""
+        if self._job.chains:
+            return []
+        found: list[Found] = []
+        for call in [each for each in makers(module) if "..." not in each]:
+            with contextlib.suppress(WeftError):
+                found += graphs_of(module, call, self._compiled)
+        return found
+
+    def _missing_maker(self, module: types.ModuleType) -> tuple[str, str] | None:
+        """The last variable that a function of a missing library made, and the library, where it is named after a
+        graph or an agent."""
+        for name, value in reversed(list(vars(module).items())):
+            made = str(vars(value).get("_weft_name", "")) if isinstance(value, stubs.Stub) else ""
+            library = made.split(".")[0]
+            if library in self._finder.stubbed and re.search("graph|agent|workflow|swarm|supervisor", made.lower()):
+                return name, library
+        return None
 
     def _run(self, path: Path, variable: str) -> types.ModuleType:
         try:
@@ -90,8 +124,16 @@ class Session:
             module = sys.modules.get("__main__" if self._job.as_main else program.module_name(path))
             if module is None or not self._has(module, variable):
                 raise self._refusal(path, error) from error
-            self.sandbox.note(f"{self._line(error, path)} stops the program: {_told(error)}; read up to there")
+            self._go_on(error, module, path)
             return module
+
+    def _go_on(self, error: BaseException | None, module: types.ModuleType, path: Path) -> None:
+        """Graphs may follow after a line that fails for want of what was skipped."""
+        while error is not None:
+            rest = program.rest_after(error, module)
+            told = "skipped" if rest else "read up to there"
+            self.sandbox.note(f"{self._line(error, path)} stops the program: {_told(error)}; {told}")
+            error = _failure(rest, module) if rest else None
 
     def _has(self, module: types.ModuleType, variable: str) -> bool:
         if variable:
@@ -142,6 +184,7 @@ class Session:
         return False
 
     def result(self) -> Imported:
+        self._forget_copies()
         caught = [f"{each}: blocked" for each in dict.fromkeys(self.sandbox.network)]
         imported = Imported(
             program=self._job.path + (f":{self._job.variable}" if self._job.variable else ""),
@@ -154,6 +197,8 @@ class Session:
 
     def _traced(self, imported: Imported) -> Imported:
         self._restore_runs()
+        self._restore_models()
+        self.sandbox.importing = False
         assert self._module is not None
         recording = record(self._job.trace, self._module, None if self._job.network else self.sandbox.network)
         return merge(imported, recording.nodes, recording.models, recording.tools)
@@ -164,6 +209,29 @@ class Session:
         used = {inner for name, graph in graphs.items() for inner in _uses(graph) if inner != name}
         roots = tuple(dict.fromkeys(self._roots))
         return tuple(name for name in roots if name not in used) or roots
+
+    def _forget_copies(self) -> None:
+        """A library may compile a graph twice and hand on one of the two: the other is no graph of the program."""
+        graphs = self._reader.graphs
+        used = {inner for graph in graphs.values() for inner in _uses(graph)}
+        known = {replace(graphs[name], name="") for name in used}
+        for name in [each for each in self._roots if each not in used and not self._is_variable(each)]:
+            if replace(graphs[name], name="") in known:
+                self._roots.remove(name)
+                del graphs[name]
+
+    def _is_variable(self, name: str) -> bool:
+        return self._module is not None and graph_in(getattr(self._module, name.split(".")[0], None)) is not None
+
+
+def _failure(code: types.CodeType, module: types.ModuleType) -> BaseException | None:
+    try:
+        program.execute(code, module)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        return error
+    return None
 
 
 def _is_cyclic(error: ImportError) -> bool:

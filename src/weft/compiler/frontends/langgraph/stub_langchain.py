@@ -102,7 +102,7 @@ def described(tool: Any) -> dict[str, Any]:
 
 
 def example_arguments(tool: dict[str, Any]) -> dict[str, Any]:
-    return {key: _example(each) for key, each in tool.get("parameters", {}).get("properties", {}).items()}
+    return {key: example(each) for key, each in tool.get("parameters", {}).get("properties", {}).items()}
 
 
 def example_of(schema: Any) -> Any:
@@ -115,18 +115,19 @@ def example_of(schema: Any) -> Any:
         return stubs.value("structured_output")
 
 
-def _example(schema: dict[str, Any]) -> Any:
+def example(schema: dict[str, Any]) -> Any:
+    """Something that a JSON schema allows: the first of what it lists."""
     if "enum" in schema:
         return schema["enum"][0]
     if "const" in schema:
         return schema["const"]
     if "anyOf" in schema:
-        return _example(schema["anyOf"][0])
+        return example(schema["anyOf"][0])
     kind = schema.get("type", "string")
     if kind == "object":
-        return {key: _example(each) for key, each in schema.get("properties", {}).items()}
+        return {key: example(each) for key, each in schema.get("properties", {}).items()}
     if kind == "array":
-        return [_example(schema.get("items", {}))]
+        return [example(schema.get("items", {}))]
     return {"string": "text", "integer": 1, "number": 1.0, "boolean": True}.get(kind)
 
 
@@ -165,7 +166,11 @@ class _AnyName(str):
 
 
 class ToolkitTools(list[Any]):
-    """`SQLDatabaseToolkit(…).get_tools()` without the toolkit: picking a tool by name makes one of that name."""
+    """`SQLDatabaseToolkit(…).get_tools()` without the toolkit: a list of one tool that stands for all of them; going
+    through it to pick a tool by name makes one of that name."""
+
+    def __init__(self) -> None:
+        super().__init__([StubTool(name=UNKNOWN_TOOLS)])
 
     def __iter__(self) -> Any:
         tool = StubTool(name=UNKNOWN_TOOLS)
@@ -179,7 +184,7 @@ class ToolkitTools(list[Any]):
         yield
 
 
-stubs.RESULTS["get_tools"] = ToolkitTools
+stubs.RESULTS[stubs.TOOLS] = ToolkitTools
 
 HIDDEN_TOOLS = "weft_hidden_tools"
 UNKNOWN_TOOLS = "(tools of a toolkit)"
@@ -190,7 +195,7 @@ def accept_stub_tools() -> None:
     initialise = ToolNode.__init__
 
     def initialised(node: Any, tools: Any, *args: Any, **kwargs: Any) -> None:
-        listed = [] if isinstance(tools, ToolkitTools) else tools
+        listed = [] if isinstance(tools, ToolkitTools) or stubs.is_stub(tools) else tools
         known = [StubTool(name=each.__name__) if stubs.is_stub(each) else each for each in listed]
         initialise(node, known, *args, **kwargs)
         if stubs.is_stub(tools) or listed is not tools:

@@ -5,16 +5,20 @@ awaited, iterated (nothing comes) and entered. A decorator leaves its function a
 """
 
 import opcode
+import re
 import sys
 import types
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, cast
 
 ERROR_ENDINGS = ("Error", "Exception", "Warning", "Exit", "Timeout")
 
 
 RESULTS: dict[str, Callable[[], Any]] = {}
 """What calling a stand-in of this name gives, where an ordinary stand-in would not do."""
+TOOLS = "get_tools"
+"""The name in RESULTS of a list of tools that no one knows."""
+_GIVES_TOOLS = re.compile(r"^(a?get|load|list|fetch|create|make|build|as|to|from)_(\w+_)?tools$")
 
 
 class StubClass(type):
@@ -53,7 +57,8 @@ class Stub:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if is_decorated(args, kwargs):
             return args[0]
-        known = RESULTS.get(self._weft_name.rpartition(".")[2])
+        name = self._weft_name.rpartition(".")[2]
+        known = RESULTS.get(TOOLS if _GIVES_TOOLS.match(name) else name)
         if known is not None:
             return known()
         result = value(f"{self._weft_name}()")
@@ -70,8 +75,11 @@ class Stub:
         return value(f"{self._weft_name}[]")
 
     def __iter__(self) -> Iterator[Any]:
-        """Nothing comes; but `left, right = stub` gets as many stand-ins as it asks for."""
+        """Nothing comes; but `left, right = stub` gets as many stand-ins as it asks for, and a library that goes
+        through its `tools` gets one, so that it takes them for tools."""
         frame = sys._getframe(1)  # pyright: ignore[reportPrivateUsage]
+        if frame.f_locals.get("tools") is self and "site-packages" in frame.f_code.co_filename:
+            return iter(_unknown_tools())
         asked = _unpacked(frame.f_code.co_code, frame.f_lasti)
         return iter([value(f"{self._weft_name}[{index}]") for index in range(asked)])
 
@@ -120,6 +128,9 @@ class Stub:
     def __str__(self) -> str:
         return ""
 
+    def __format__(self, form: str) -> str:
+        return ""
+
     def __fspath__(self) -> str:
         return "stub"
 
@@ -129,7 +140,14 @@ class Stub:
     def _same(self, *_: Any) -> Any:
         return self
 
-    __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = __rtruediv__ = _same
+    def __add__(self, other: Any) -> Any:
+        """Lists of tools stay lists: `client.tools + [search]`."""
+        return [*_unknown_tools(), *other] if _are_tools(other) else self
+
+    def __radd__(self, other: Any) -> Any:
+        return [*other, *_unknown_tools()] if _are_tools(other) else self
+
+    __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = __rtruediv__ = _same
     __mod__ = __rmod__ = __floordiv__ = __rfloordiv__ = __neg__ = __and__ = __rand__ = __matmul__ = _same
 
     def __or__(self, other: Any) -> Any:
@@ -143,6 +161,16 @@ class Stub:
         return False
 
     __gt__ = __le__ = __ge__ = __lt__
+
+
+def _unknown_tools() -> list[Any]:
+    made = RESULTS.get(TOOLS)
+    return list[Any].copy(made()) if made is not None else []
+
+
+def _are_tools(things: object) -> bool:
+    listed = cast("list[object]", things) if isinstance(things, list) else []
+    return any(isinstance(each, types.FunctionType) or hasattr(each, "args_schema") for each in listed)
 
 
 def _unpacked(code: bytes, at: int) -> int:
