@@ -6,7 +6,7 @@ import pytest
 
 from weft.core.pace import EngineTerms, Pace
 from weft.policy.sequence import Iteration
-from weft.runtime.engines.base import Prefilled
+from weft.runtime.engines.base import Begun, Prefilled
 from weft.runtime.engines.emulated import CATCH_UP_S, EmulatedEngine, PacedEngine, Pacer, StepPace
 from weft.runtime.engines.requests import PLAIN, Emitted, Terms
 from weft.runtime.kv.cache import KvCache, KvShape
@@ -33,7 +33,9 @@ class ScriptedEngine:
         self._clock = clock
         self._token_s = token_s
 
-    def prefill(self, tokens: Sequence[int], terms: Terms = PLAIN, salt: str = "") -> Prefilled:
+    def prefill(
+        self, tokens: Sequence[int], terms: Terms = PLAIN, salt: str = "", begun: Begun | None = None
+    ) -> Prefilled:
         self._clock.sleep(0.1)
         return Prefilled(0, Emitted(7))
 

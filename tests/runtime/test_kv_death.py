@@ -15,6 +15,7 @@ from weft.core.errors import NodeDiedError
 from weft.core.program import StepKind
 from weft.runtime.client import NodeClient
 from weft.runtime.kv.cache import KvCache, KvShape
+from weft.runtime.kv.early import EarlyPulls
 from weft.runtime.kv.ports import KvSource
 from weft.runtime.kv.pull import KvPull
 from weft.runtime.kv.whole import WholeSink, WholeSource
@@ -85,10 +86,10 @@ async def spawn(what: str, *args: str) -> asyncio.subprocess.Process:
 
 
 def leftovers() -> set[Path]:
-    """What a process may leave that outlives it: named memory, and files of the temporary folder. Not those of imports
-    and ranks, which other tests make meanwhile."""
+    """What a process may leave that outlives it: named memory, and files of the temporary folder. Not those of imports,
+    ranks and planning, which other tests make meanwhile."""
     files = {*Path("/dev/shm").iterdir(), *Path(tempfile.gettempdir()).glob("weft*")}
-    return {each for each in files if not each.name.startswith(("weft-import-", "weft-ranks-"))}
+    return {each for each in files if not each.name.startswith(("weft-import-", "weft-ranks-", "weft-objective-"))}
 
 
 async def no_shared_maps() -> None:
@@ -117,6 +118,22 @@ async def test_the_sender_is_killed(way: Way) -> None:
     await client.close()
     await other.wait()
     del pull
+    await no_shared_maps()
+    assert leftovers() <= before
+
+
+async def test_the_sender_of_an_early_cache_is_killed() -> None:
+    before = leftovers()
+    other = await spawn("serve", "auto")
+    assert other.stdout is not None
+    address = (await other.stdout.readline()).decode().strip()
+    client = await NodeClient.open("holder", node_transport("auto", SECRET), address)
+    early = EarlyPulls(lambda _, pull: client.fetch_kv(pull))
+    early.begin(address, DeadlyPull(other.pid))
+    async with asyncio.timeout(10):
+        assert await early.take(address, 0) is None
+    await client.close()
+    await other.wait()
     await no_shared_maps()
     assert leftovers() <= before
 

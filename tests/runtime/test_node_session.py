@@ -15,7 +15,7 @@ from weft.core.message import Message
 from weft.core.program import Step, StepKind
 from weft.runtime import messages
 from weft.runtime.client import NodeClient
-from weft.runtime.engines.base import Engine, Prefilled
+from weft.runtime.engines.base import Begun, Engine, Prefilled
 from weft.runtime.engines.chat import Chat
 from weft.runtime.engines.requests import PLAIN, Emitted, Terms
 from weft.runtime.engines.torch_engine import TorchEngine
@@ -68,7 +68,9 @@ class WatchedEngine:
         self.held: set[int] = set()
         self.may_go = threading.Semaphore(10_000)
 
-    def prefill(self, tokens: Sequence[int], terms: Terms = PLAIN, salt: str = "") -> Prefilled:
+    def prefill(
+        self, tokens: Sequence[int], terms: Terms = PLAIN, salt: str = "", begun: Begun | None = None
+    ) -> Prefilled:
         prefilled = self._inner.prefill(tokens, terms, salt)
         self.held.add(prefilled.sequence)
         return prefilled

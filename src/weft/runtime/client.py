@@ -262,6 +262,12 @@ class NodeClient:
                     raise _unexpected(self.name, frame.message)
                 yield decode(bytes(frame.data))
 
+    def offer_kv(self, address: str, sequence: int, *, withdrawn: bool = False) -> None:
+        """See messages.KvOffer. Nobody waits for it, and a node that has gone need not hear of it."""
+        if not self.died.done():
+            with contextlib.suppress(ConnectionError):
+                self._connection.write(Frame(messages.KvOffer(next(self._ids), address, sequence, withdrawn)))
+
     async def release(self, sequence: int) -> None:
         await self._send(Frame(messages.Release(next(self._ids), sequence)))
 

@@ -23,10 +23,11 @@ from weft.runtime.threads import in_thread, iterate_in_thread
 from weft.runtime.values import Json, KvHandle, PrefixHandle, Told, as_text, as_value, plain
 
 if TYPE_CHECKING:
-    from weft.runtime.engines.base import Prefilled
+    from weft.runtime.engines.base import Begun, Prefilled
     from weft.runtime.reply_text import ReplyText
     from weft.runtime.steps.remote_chat import RemoteChat
 
+KV_TO = "kv_to"  # attribute of a prefill: address of the node that will be asked to take its cache
 TENANT = "tenant"  # attribute of a prefill: whose prefixes it may share
 KEEP_S = "kv_keep_s"  # attribute of a decode: so long a tool may run before the conversation goes on
 TOKEN_PACED = (StepKind.PREFILL, StepKind.DECODE)  # their engine keeps the pace
@@ -70,8 +71,10 @@ async def prefill(job: Job) -> Done:
         reply.push(token)
 
     def read() -> "Prefilled":
-        return engine.prefill(prompt, terms_of(attributes, chat, engine.vocab), str(attributes.get(TENANT, "")))
+        terms = terms_of(attributes, chat, engine.vocab)
+        return engine.prefill(prompt, terms, str(attributes.get(TENANT, "")), begun)
 
+    begun = _offering(job)
     prompt = await in_thread(lambda: chat.encode(messages, tools_of(attributes)))
     prefilled = await in_thread(read, lambda late: engine.release(late.sequence))
     first, tokens = prefilled.first, len(prompt) + len(said)
@@ -83,6 +86,18 @@ async def prefill(job: Job) -> Done:
     return Done((handle,), metrics)
 
 
+def _offering(job: Job) -> "Begun | None":
+    """Tells who will take the cache that it may begin. If the prefill fails, so does what was begun."""
+    to, loop = str(job.call.attributes.get(KV_TO, "")), asyncio.get_running_loop()
+    if to in ("", job.address):
+        return None
+
+    def begun(sequence: int) -> None:
+        asyncio.run_coroutine_threadsafe(job.peers.offer_kv(to, job.address, sequence), loop)
+
+    return begun
+
+
 async def transfer_kv(job: Job) -> Done:
     """Pulls the cache from the node that has it; that node then forgets it."""
     if isinstance(job.inputs[0], PrefixHandle):
@@ -90,9 +105,11 @@ async def transfer_kv(job: Job) -> Done:
     handle, engine = job.input(KvHandle), job.engine
     if handle.address == job.address:
         return Done((handle,))
-    pull = KvPull(handle.sequence, engine.model_hash, engine.open_import)
+    pull = await job.peers.early.take(handle.address, handle.sequence)
+    pull = pull or KvPull(handle.sequence, engine.model_hash, engine.open_import)
     try:
-        await job.peers.fetch_kv(handle.address, pull)
+        if not pull.complete:
+            await job.peers.fetch_kv(handle.address, pull)
         sequence = await in_thread(lambda: pull.finish(handle.first_token), engine.release)
     finally:
         pull.close()

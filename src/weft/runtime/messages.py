@@ -11,7 +11,7 @@ from weft.core.errors import WireError
 from weft.core.program import StepKind
 from weft.runtime.values import WireValue
 
-PROTOCOL_VERSION = 3
+PROTOCOL_VERSION = 4
 
 
 class NodeInfo(msgspec.Struct, frozen=True):
@@ -154,6 +154,16 @@ class KvFetch(msgspec.Struct, frozen=True, tag="kv_fetch"):
     end: int = 0
 
 
+class KvOffer(msgspec.Struct, frozen=True, tag="kv_offer"):
+    """To a node that will be asked to take a cache: part of it can be fetched from `address` now, and the rest as it is
+    computed; or, if it was `withdrawn`, nothing more. There is no answer."""
+
+    id: int
+    address: str
+    sequence: int
+    withdrawn: bool = False
+
+
 class KvHeader(msgspec.Struct, frozen=True, tag="kv_header"):
     """The payload is the prelude of the KV wire format. `prompt`: the tokens that the cache is of, if they are known;
     `salt`: whose prefixes it may be shared with."""
@@ -190,7 +200,7 @@ class Shutdown(msgspec.Struct, frozen=True, tag="shutdown"):
     id: int
 
 
-Request = Hello | Ping | Call | Cancel | KvFetch | KvWatch | Release | Shutdown
+Request = Hello | Ping | Call | Cancel | KvFetch | KvOffer | KvWatch | Release | Shutdown
 Reply = Ready | Pong | Tokens | Chunk | Result | Failure | KvHeader | KvLayer | KvNews
 Wire = Request | Reply
 

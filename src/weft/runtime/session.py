@@ -12,7 +12,7 @@ from weft.policy.prefix_feed import encode
 from weft.runtime import messages
 from weft.runtime.handlers import Job, run_job
 from weft.runtime.job import Done
-from weft.runtime.kv.pull import Place, checked_place, encoded_ahead
+from weft.runtime.kv.pull import KvPull, Place, checked_place, encoded_ahead
 from weft.runtime.kv.wire import encode_prelude
 from weft.runtime.messages import Call, KvFetch, NodeInfo
 from weft.runtime.peers import Peers
@@ -80,8 +80,8 @@ class Session:
             case messages.Cancel(id):
                 if id in self._tasks:
                     self._tasks[id].cancel()
-            case messages.Release(_, sequence):
-                self._release(sequence)
+            case messages.KvOffer() | messages.Release() as news:
+                self._hear(news)
             case messages.Shutdown():
                 self._shut_down()
             case other:
@@ -199,6 +199,16 @@ class Session:
         finally:
             source.close()
 
+    def _hear(self, news: messages.KvOffer | messages.Release) -> None:
+        engine = self._services.engine
+        if isinstance(news, messages.Release):
+            self._release(news.sequence)
+        elif news.withdrawn:
+            self._peers.early.drop(news.address, news.sequence)
+        elif engine is not None and StepKind.KV_TRANSFER in self._info.kinds and not self._services.gate.draining:
+            pull = KvPull(news.sequence, engine.model_hash, engine.open_import)
+            self._peers.early.begin(news.address, pull)
+
     async def _tell_prefixes(self, id: int) -> None:
         held = self._services.held
         if held is None:
@@ -215,6 +225,7 @@ class Session:
 
     def _release(self, sequence: int) -> None:
         self._services.gate.drop(sequence)
+        self._peers.withdraw_kv(self._address, sequence)
         for remote in self._services.remotes.values():
             remote.forget(sequence)
         if self._services.engine is not None:

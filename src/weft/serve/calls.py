@@ -9,7 +9,7 @@ import asyncio
 import time
 from array import array
 from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import msgspec
@@ -19,6 +19,7 @@ from weft.core.program import LOOKUP, PART, Step, StepKind
 from weft.policy.agent_run import Ready
 from weft.policy.workers import Request
 from weft.runtime.client import Begun, CallResult, NodeClient
+from weft.runtime.handlers import KV_TO
 from weft.runtime.messages import NO_TOKEN, Token
 from weft.runtime.values import KvHandle, Value
 from weft.serve.dispatch import Dispatcher
@@ -139,7 +140,10 @@ class Calls:
         try:
             follower = None if goal is not None else dispatcher.followers.get(ready.step.name)
             then = None if follower is None else self._asked_for(follower, said)
-            result = await self._ask(node, asked, ready, self._asked_for(ready.step, said), reply, then)
+            step = self._asked_for(ready.step, said)
+            if goal is not None:
+                step = replace(step, attributes={**step.attributes, KV_TO: goal.client.address})
+            result = await self._ask(node, asked, ready, step, reply, then)
         finally:
             tally.queued_tokens -= tokens
             tally.waiting -= 1

@@ -13,6 +13,9 @@ from weft.runtime.engines.requests import PLAIN, Emitted, Terms
 from weft.runtime.kv.cache import KvCache, KvShape
 from weft.runtime.kv.ports import KvSink, KvSource
 
+Begun = Callable[[int], object]
+"""Gets a sequence; it must return at once."""
+
 
 @dataclass(frozen=True, slots=True)
 class Prefilled:
@@ -42,9 +45,12 @@ class Engine(Protocol):
         """True if times are made up to match a device that is not there."""
         ...
 
-    def prefill(self, tokens: Sequence[int], terms: Terms = PLAIN, salt: str = "") -> Prefilled:
+    def prefill(
+        self, tokens: Sequence[int], terms: Terms = PLAIN, salt: str = "", begun: Begun | None = None
+    ) -> Prefilled:
         """Takes in a prompt, and what of its reply `terms` has already; the next token of the reply comes with it.
-        Prefixes are shared within a `salt`."""
+        Prefixes are shared within a `salt`. `begun` may hear, from any thread, that `open_export` of the sequence now
+        gives what is computed, and the rest as it comes."""
         ...
 
     def decode(self, sequence: int, max_tokens: int, terms: Terms = PLAIN) -> Iterator[Emitted]:

@@ -18,7 +18,7 @@ import torch
 from weft.core.errors import CapacityError, RunError, WeftError
 from weft.policy.kv_blocks import BlockPool, Table
 from weft.runtime.engines.artifact import DECODE, MIN_CONTEXT, PREFILL, Artifact
-from weft.runtime.engines.base import Prefilled
+from weft.runtime.engines.base import Begun, Prefilled
 from weft.runtime.engines.program import Array, Program
 from weft.runtime.engines.requests import PLAIN, Emitted, Sampling, Terms, check_prompt, not_held
 from weft.runtime.engines.sampling import History, Row, draw
@@ -71,7 +71,9 @@ class CompiledEngine:
     def emulated(self) -> bool:
         return False
 
-    def prefill(self, tokens: Sequence[int], terms: Terms = PLAIN, salt: str = "") -> Prefilled:
+    def prefill(
+        self, tokens: Sequence[int], terms: Terms = PLAIN, salt: str = "", begun: Begun | None = None
+    ) -> Prefilled:
         given = [*tokens, *terms.said]
         check_prompt(given, context=self._artifact.context, vocab=self._artifact.vocab)
         terms.tell_constraint()

@@ -12,7 +12,7 @@ import msgspec
 
 from weft.core.pace import EngineTerms
 from weft.policy.sequence import Iteration
-from weft.runtime.engines.base import Engine, Prefilled
+from weft.runtime.engines.base import Begun, Engine, Prefilled
 from weft.runtime.engines.requests import PLAIN, Emitted, Terms
 from weft.runtime.kv.cache import KvCache, KvShape
 from weft.runtime.kv.ports import KvSink, KvSource
@@ -88,9 +88,11 @@ class EmulatedEngine:
     def emulated(self) -> bool:
         return True
 
-    def prefill(self, tokens: Sequence[int], terms: Terms = PLAIN, salt: str = "") -> Prefilled:
+    def prefill(
+        self, tokens: Sequence[int], terms: Terms = PLAIN, salt: str = "", begun: Begun | None = None
+    ) -> Prefilled:
         started_s = self._clock()
-        prefilled = self._inner.prefill(tokens, terms, salt)
+        prefilled = self._inner.prefill(tokens, terms, salt, begun)
         due_s = started_s + (len(tokens) + len(terms.said)) * self._pace.s_per_input_token
         self._late_s[prefilled.sequence] = self._wait_until(due_s)
         return prefilled
@@ -137,10 +139,12 @@ class PacedEngine(EmulatedEngine):
         super().__init__(inner, StepPace(), sleep=sleep)
         self._pacer = pacer
 
-    def prefill(self, tokens: Sequence[int], terms: Terms = PLAIN, salt: str = "") -> Prefilled:
+    def prefill(
+        self, tokens: Sequence[int], terms: Terms = PLAIN, salt: str = "", begun: Begun | None = None
+    ) -> Prefilled:
         self._sleep(self._pacer.terms.before_s(len(tokens) + len(terms.said)))
         late_s = self._pacer.late_s
-        prefilled = self._inner.prefill(tokens, terms, salt)
+        prefilled = self._inner.prefill(tokens, terms, salt, begun)
         self._late_s[prefilled.sequence] = self._pacer.late_s - late_s
         return prefilled
 

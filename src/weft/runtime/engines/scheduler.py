@@ -18,12 +18,14 @@ from weft.policy import sequence as policy
 from weft.policy.batcher import Batcher, Limits
 from weft.policy.kv_blocks import BlockPool
 from weft.policy.sequence import Stage
+from weft.runtime.engines.base import Begun
 from weft.runtime.engines.batch import Piece
 from weft.runtime.engines.emulated import Pacer
 from weft.runtime.engines.executor import Executor
 from weft.runtime.engines.paged_kv import HostKv, Rows
 from weft.runtime.engines.requests import Emitted, Event, Finish, Listener, Request, not_held
 from weft.runtime.engines.sampling import Drawn, History, Row, draw
+from weft.runtime.engines.spool import Spools
 from weft.runtime.engines.tiered import PrefixTiers
 from weft.runtime.engines.track import UNKNOWN, Track
 
@@ -46,6 +48,7 @@ class Scheduler:
         self.tiers: PrefixTiers | None = None
         self.pacer: Pacer | None = None
         self.s_per_token = 0.0  # of prompts, lately
+        self.spools = Spools(executor)
         self._arriving: dict[int, Track] = {}
         self._lent_rows: weakref.WeakSet[Rows] = weakref.WeakSet()  # blocks that other threads read or write
         self._waiting: dict[Track, None] = {}  # for blocks to put their caches in
@@ -54,10 +57,12 @@ class Scheduler:
     def idle(self) -> bool:
         return not self._active
 
-    def start(self, id: int, request: Request, listener: Listener, *, keep: bool = False) -> None:
-        """A new sequence. With `keep` it stays after its end, until `release`."""
+    def start(
+        self, id: int, request: Request, listener: Listener, *, keep: bool = False, begun: Begun | None = None
+    ) -> None:
+        """A new sequence. With `keep` it stays after its end, until `release`. `begun`: see Track."""
         request.terms.tell_constraint()
-        track = Track(id, [*request.prompt, *request.terms.said], request.salt)
+        track = Track(id, [*request.prompt, *request.terms.said], request.salt, begun=begun)
         self._submit(track, request, listener, request.terms.said, keep=keep)
 
     def take_in(self, id: int, kv: HostKv, prompt: Sequence[int], first_token: int) -> None:
@@ -145,6 +150,7 @@ class Scheduler:
                 problem=f"goes on after {len(said)} tokens of a reply that it does not hold",
                 way_out="prefill it with the same tokens",
             )
+        self.spools.end(id)
         request.terms.tell_constraint(track.tokens[-1])
         if request.terms.sampling.repetition_penalty != 1.0 and not track.known:
             raise RunError(
@@ -166,6 +172,7 @@ class Scheduler:
 
     def release(self, id: int) -> None:
         self.cancel(id)
+        self.spools.end(id)
         track = self.tracks.pop(id, None)
         if track is not None and not track.borrowed:
             self._drop_cache(track)
@@ -232,6 +239,7 @@ class Scheduler:
         for rows in [*self._lent_rows]:
             rows.void = True
         self._arriving.clear()
+        self.spools.end_all()
         self._pool.reset()
         self.batcher = Batcher(self.batcher.limits, self._pool)
         active, self._active, self._resting, self._waiting = self._active, {}, {}, {}
@@ -300,7 +308,7 @@ class Scheduler:
         """Keeps a cache in main memory: if need be in place of those, oldest first, that can be computed again."""
         tracks = [*self.tracks.values(), *self._arriving.values()]
         held = {each: each.host.size_bytes for each in tracks if each.host is not None}
-        over = sum(held.values()) + kv.size_bytes - self.spill_bytes
+        over = sum(held.values()) + self.spools.size_bytes + kv.size_bytes - self.spill_bytes
         for each in [other for other in held if other.known and other.active is None and not other.borrowed]:
             if over <= 0:
                 break
@@ -312,12 +320,17 @@ class Scheduler:
         return True
 
     def _no_room(self, track: Track, kv: HostKv) -> RunError:
-        held = sum(each.host.size_bytes for each in self.tracks.values() if each.host is not None)
+        held = self._held_bytes
         return RunError(
             subject=f"KV cache of sequence {track.id}",
             problem=f"has {kv.size_bytes:,} bytes, of {self.spill_bytes:,} in main memory {held:,} are taken",
             way_out="wait until other replies have ended, or give the node more (kv_spill_gib)",
         )
+
+    @property
+    def _held_bytes(self) -> int:
+        """In main memory."""
+        return self.spools.size_bytes + sum(each.host.size_bytes for each in self.tracks.values() if each.host)
 
     def _fill(self, track: Track, served: policy.Sequence) -> None:
         """Its cache into the blocks it got; known blocks of the prefix are there already, or all."""
@@ -384,6 +397,7 @@ class Scheduler:
                 self._active[served].blocks = np.array(served.table.ids)
             if served.stage in (Stage.DECODING, Stage.KEPT):
                 self._offer(self._active[served], served)
+            self.spools.grow(self._active[served], served, self.spill_bytes - self._held_bytes)
 
     def _offer(self, track: Track, served: policy.Sequence) -> None:
         if self.tiers is not None and served.table.published:
@@ -450,8 +464,10 @@ class Scheduler:
             self._resting[served] = track
             self.batcher.lend(served, yields=True)
             self._offer(track, served)
-        elif not served.keep:
-            del self.tracks[track.id]
+        else:
+            self.spools.end(track.id)
+            if not served.keep:
+                del self.tracks[track.id]
         _told(listener, end)
 
     def _give_up(self, iteration: policy.Iteration, error: Exception) -> None:

@@ -3,6 +3,7 @@
 
 import itertools
 import os
+import secrets
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
@@ -17,7 +18,7 @@ from weft.policy.kv_blocks import BlockPool
 from weft.runtime.cache.base import BlockCache
 from weft.runtime.cache.held import HeldPrefixes
 from weft.runtime.cache.names import BlockFormat
-from weft.runtime.engines.base import Prefilled
+from weft.runtime.engines.base import Begun, Prefilled
 from weft.runtime.engines.checkpoint import hash_model, read_config
 from weft.runtime.engines.config import ModelConfig
 from weft.runtime.engines.executor import Executor, LocalExecutor
@@ -28,6 +29,7 @@ from weft.runtime.engines.paged_kv import block_bytes
 from weft.runtime.engines.requests import PLAIN, Emitted, Event, Listener, Request, Terms, check_prompt
 from weft.runtime.engines.scheduler import Scheduler
 from weft.runtime.engines.shards import Share, local_config
+from weft.runtime.engines.spool import SpoolSource
 from weft.runtime.engines.step_loop import StepLoop
 from weft.runtime.engines.tiered import PrefixTiers
 from weft.runtime.engines.tp_executor import TpExecutor
@@ -39,6 +41,7 @@ BLOCK_SIZE = 16  # tokens
 CPU_LIMITS = Limits(sequences=64, tokens=512)
 LIMITS = Limits(sequences=256, tokens=4096)
 FULL_CONTEXTS = 16  # the cache holds so many, if half of the memory does
+FIRST_BITS = 48  # a node that starts again at its old address must not know the handles of its former life
 SPILLED = 4  # a quarter of main memory
 _NUMPY_VIEW = {torch.bfloat16: torch.uint16}  # numpy has no bfloat16
 
@@ -74,7 +77,7 @@ class TorchEngine:
         self._config = executor.config
         self._model_hash = model_hash
         self._dtype = dtype
-        self._ids = itertools.count()
+        self._ids = itertools.count(secrets.randbits(FIRST_BITS))
         self._loop = StepLoop("torch engine", torch.inference_mode()(scheduler.step), scheduler.recover)
 
     @classmethod
@@ -172,7 +175,9 @@ class TorchEngine:
         """Ends a reply after the step under way; its blocks are free then."""
         self._loop.post(lambda: self.scheduler.cancel(sequence))
 
-    def prefill(self, tokens: Sequence[int], terms: Terms = PLAIN, salt: str = "") -> Prefilled:
+    def prefill(
+        self, tokens: Sequence[int], terms: Terms = PLAIN, salt: str = "", begun: Begun | None = None
+    ) -> Prefilled:
         sequence, hits = next(self._ids), list[int]()
         generation = Generation(lambda: self.release(sequence))
         whatever = replace(terms, stop_tokens=frozenset())  # one that ends the reply is the first token all the same
@@ -183,7 +188,7 @@ class TorchEngine:
         def start() -> None:
             if tiers is not None and fetched is not None:
                 tiers.insert(fetched)
-            self.scheduler.start(sequence, request, listen, keep=True)
+            self.scheduler.start(sequence, request, listen, keep=True, begun=begun)
 
         def listen(event: Event) -> None:
             if isinstance(event, Emitted):
@@ -228,6 +233,8 @@ class TorchEngine:
             return BlockSource(track, rows, shape, lambda: self._loop.post(lambda: scheduler.give_back(track)))
 
         scheduler = self.scheduler
+        if (spool := scheduler.spools.get(sequence)) is not None:
+            return SpoolSource(spool, self._shape(len(spool.prompt)))
         return self._loop.call(borrow)
 
     def open_import(self, shape: KvShape, prompt: Sequence[int] = (), salt: str = "") -> KvSink:

@@ -7,6 +7,7 @@ import numpy as np
 
 from weft.policy.block_hash import SessionHashes
 from weft.policy.sequence import Sequence, Stage
+from weft.runtime.engines.base import Begun
 from weft.runtime.engines.paged_kv import HostKv
 from weft.runtime.engines.requests import Listener, Request
 from weft.runtime.engines.sampling import History
@@ -30,6 +31,8 @@ class Track:
     blocks: np.ndarray = field(default_factory=lambda: _NO_BLOCKS)
     request: Request | None = None
     listener: Listener | None = None
+    begun: Begun | None = None
+    """Hears of the first part of a prompt that others may read, if that is not all of it."""
     history: History | None = None
     hashes: SessionHashes | None = None
     foreign: bool = False

@@ -1,7 +1,9 @@
 """Moving one cache from node to node: encoded ahead of the sending, and able to go on where a connection was cut."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+import contextlib
+import threading
+from collections.abc import AsyncGenerator, Callable, Generator
 from typing import NamedTuple
 
 from weft.core.errors import WireError
@@ -80,6 +82,8 @@ class KvPull:
         self._prelude = b""
         self._reader: KvReader | None = None
         self._sink: KvSink | None = None
+        self._lock = threading.Lock()
+        self._working = self._closed = False
 
     @property
     def place(self) -> Place:
@@ -95,6 +99,10 @@ class KvPull:
 
     def begin(self, prelude: Buffer, prompt: tuple[int, ...] = (), salt: str = "") -> None:
         """Also when it begins again: then it must be the same cache."""
+        with self._work():
+            self._begin(prelude, prompt, salt)
+
+    def _begin(self, prelude: Buffer, prompt: tuple[int, ...], salt: str) -> None:
         self.moved_bytes += len(prelude)
         if self._reader is None:
             reader = KvReader(prelude, model_hash=self._model_hash)
@@ -107,8 +115,9 @@ class KvPull:
 
     def add(self, chunk: Buffer) -> None:
         assert self._reader is not None and self._sink is not None, "begin() comes first"
-        self._sink.write(*self._reader.read(chunk))
-        self.moved_bytes += len(chunk)
+        with self._work():
+            self._sink.write(*self._reader.read(chunk))
+            self.moved_bytes += len(chunk)
 
     def finish(self, first_token: int) -> int:
         """The sequence that it is now."""
@@ -116,8 +125,26 @@ class KvPull:
         return self._sink.finish(first_token)
 
     def close(self) -> None:
-        if self._sink is not None:
+        """From any thread. A thread that is at work on it, which cannot be stopped, closes it when it is done."""
+        with self._lock:
+            self._closed = True
+            working = self._working
+        if self._sink is not None and not working:
             self._sink.close()
+
+    @contextlib.contextmanager
+    def _work(self) -> Generator[None, None, None]:
+        with self._lock:
+            if self._closed:
+                raise _refusal("is not wanted any more")
+            self._working = True
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._working, closed = False, self._closed
+            if closed and self._sink is not None:
+                self._sink.close()
 
 
 def _refusal(problem: str) -> WireError:
