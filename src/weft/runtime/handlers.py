@@ -12,6 +12,7 @@ import msgspec
 from weft.core.errors import StepFailedError
 from weft.core.message import Message
 from weft.core.program import GIVES, LABELS, LOOKUP, PART, THEN, StepKind
+from weft.policy.block_hash import block_hashes
 from weft.runtime.job import Done, Handler, Job
 from weft.runtime.kv.pull import KvPull
 from weft.runtime.messages import NO_TOKEN, Ending, StepMetrics, ToolCall
@@ -80,7 +81,12 @@ async def prefill(job: Job) -> Done:
     late_s = engine.late_s(prefilled.sequence)
     handle = KvHandle(job.address, prefilled.sequence, first.token, tokens)
     metrics = StepMetrics(tokens, 1, 0, engine.emulated, late_s, cached_tokens=prefilled.cached_tokens)
-    return Done((handle,), metrics)
+    return Done((handle,), metrics, blocks=_blocks(job, prompt))
+
+
+def _blocks(job: Job, prompt: list[int]) -> tuple[int, ...]:
+    held = job.services.held if job.call.blocks else None
+    return () if held is None else block_hashes(prompt, held.block_size, str(job.call.attributes.get(TENANT, "")))
 
 
 async def transfer_kv(job: Job) -> Done:
