@@ -266,7 +266,8 @@ async def choose(job: Job) -> Done:
 async def _call_function(job: Job) -> object:
     names = str(job.call.attributes.get("function")).split(THEN)
     if names[0] in GLUE and names[0] not in job.services.functions:
-        return GLUE[names[0]](job.call.step, job.call.attributes, job.inputs)
+        glue, call = GLUE[names[0]], job.call
+        return await in_thread(lambda: glue(call.step, call.attributes, job.inputs))
     first, *others = [job.services.function(name, job.call.step) for name in names]
     inputs = [plain(value) for value in job.inputs]
     value = await in_thread(lambda: first(*inputs))
