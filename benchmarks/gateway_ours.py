@@ -11,7 +11,7 @@ import sys
 import uvloop
 
 from weft.compiler.pipeline import compile_agent
-from weft.compiler.request import CompileRequest
+from weft.compiler.request import CompileRequest, Rules
 from weft.runtime.client import NodeClient
 from weft.runtime.transport.tcp import TcpTransport
 from weft.serve.agents import Agents, ServedAgent
@@ -21,7 +21,7 @@ from weft.serve.server import Address, listening
 
 
 async def main(port: int, secret: str, addresses: list[str]) -> None:
-    deployment = compile_agent(CompileRequest("examples/chat_agent.py", serving="aggregated"))
+    deployment = compile_agent(CompileRequest("examples/chat_agent.py", rules=Rules(serving="aggregated")))
     pools = {route.pool for route in deployment.routes}
     assert len(pools) == 1, f"prefill and decode are planned apart, on {pools}"
     transport = TcpTransport(bytes.fromhex(secret))

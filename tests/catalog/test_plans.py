@@ -10,7 +10,7 @@ from tests.compiler.test_pipeline import VOICE
 from weft import catalog
 from weft.catalog.plans import fingerprint, load_plan
 from weft.compiler.pipeline import compile_agent
-from weft.compiler.request import CompileRequest
+from weft.compiler.request import Aim, CompileRequest, Supply
 from weft.core.deployment import DEPLOYMENT_VERSION, Deployment
 from weft.core.deployment_json import encode, schema
 from weft.core.errors import DeploymentError
@@ -18,7 +18,7 @@ from weft.core.errors import DeploymentError
 
 @pytest.fixture(scope="module")
 def plan() -> Deployment:
-    return compile_agent(CompileRequest(VOICE, compare=False))
+    return compile_agent(CompileRequest(VOICE, aim=Aim(compare=False)))
 
 
 def written(plan: Deployment, folder: Path) -> Path:
@@ -53,7 +53,7 @@ def test_a_device_that_is_gone_is_refused(plan: Deployment, tmp_path: Path) -> N
 
 
 def test_what_if_prices_do_not_make_a_plan_stale(tmp_path: Path) -> None:
-    dear = compile_agent(CompileRequest(VOICE, compare=False, settings=("gaudi3.price=40000",)))
+    dear = compile_agent(CompileRequest(VOICE, supply=Supply(settings=("gaudi3.price=40000",)), aim=Aim(compare=False)))
     assert load_plan(written(dear, tmp_path)).agent == "voice"
 
 

@@ -223,6 +223,34 @@ def test_planning_from_a_plan_tells_what_changed_and_why(weft: Weft, tmp_path: P
     assert "think.prefill: what it ran on is no more" in lost.out
 
 
+CALL = """  %r{0} = llm.call "s{0}"(%m{0}) model "llama-3-8b" {{isl = {1} : i64, osl = 60 : i64, max_tokens = 99 : i64}}
+    : (!agent.messages) -> !agent.text
+  %m{1} = data.apply "s{0}.add"(%m{0}, %r{0}) function "add" {{core_s = 1.0e-4 : f64}} :
+    (!agent.messages, !agent.text) -> !agent.messages
+"""
+
+
+def chain(calls: int) -> str:
+    """A module of calls one after the other, each with a prompt of a token more."""
+    body = "".join(CALL.format(number, number + 1) for number in range(400, 400 + calls))
+    head = "func.func @many(%m400: !agent.messages) -> !agent.messages attributes {agent.graph} {\n"
+    return f"{head}{body}  func.return %m{400 + calls} : !agent.messages\n}}\n"
+
+
+def test_planning_from_a_plan_of_alike_steps_tells_what_became_of_their_kinds(weft: Weft, tmp_path: Path) -> None:
+    agent, first = tmp_path / "many.mlir", tmp_path / "first.json"
+    agent.write_text(chain(8))
+    asked = ("plan", agent, "--fleet", "paper", "--slo", "relaxed", "--serving", "disaggregated")
+    assert weft(*asked, "--rate", 5, "--json", first).code == 0
+    plan = decode(first.read_bytes(), "first")
+    gone = ("--set", f"{plan.pools[0].device}.count=0")
+    again = weft(*asked, *gone, "--from", first, "--json", tmp_path / "again.json")
+    assert again.code == 0, again.err
+    assert "prefill and 7 like it: what it ran on is no more" in again.out and "Planned again in" in again.out
+    planned = decode((tmp_path / "again.json").read_bytes(), "again")
+    assert planned.pools != plan.pools and planned.answer.gap == pytest.approx(0.0, abs=1e-6)
+
+
 def test_a_plan_of_another_agent_is_no_start(weft: Weft, tmp_path: Path) -> None:
     path = tmp_path / "plan.json"
     weft("plan", VOICE, "--json", path)

@@ -12,11 +12,11 @@ from tests.compiler.codegen.conftest import write_checkpoint
 @pytest.fixture(scope="module")
 def plan(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from weft.compiler.pipeline import compile_agent
-    from weft.compiler.request import CompileRequest
+    from weft.compiler.request import Aim, CompileRequest
     from weft.core.deployment_json import encode
 
     path = tmp_path_factory.mktemp("plan") / "plan.json"
-    path.write_bytes(encode(compile_agent(CompileRequest(VOICE, compare=False))))
+    path.write_bytes(encode(compile_agent(CompileRequest(VOICE, aim=Aim(compare=False)))))
     return path
 
 

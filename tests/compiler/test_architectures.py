@@ -6,7 +6,7 @@ import pytest
 
 from weft.compiler.parse import parse_module, print_module, read_module
 from weft.compiler.pipeline import compile_agent
-from weft.compiler.request import CompileRequest
+from weft.compiler.request import Aim, CompileRequest, Needs, Rules, Supply
 from weft.core.deployment import Deployment
 from weft.core.program import StepKind
 
@@ -21,7 +21,13 @@ def plans() -> dict[str, Deployment]:
     def planned(name: str) -> Deployment:
         agent = str(FOLDER / f"{name}.mlir")
         return compile_agent(
-            CompileRequest(agent, rate_per_s=2.0, fleet="paper", slo="offline", compare=False, serving="disaggregated")
+            CompileRequest(
+                agent,
+                Needs(slo="offline", rate_per_s=2.0),
+                Supply(fleet="paper"),
+                Rules(serving="disaggregated"),
+                Aim(compare=False),
+            )
         )
 
     return {name: planned(name) for name in NAMES}

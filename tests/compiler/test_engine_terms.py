@@ -6,7 +6,7 @@ import pytest
 
 from weft import catalog
 from weft.compiler.pipeline import compile_agent
-from weft.compiler.request import CompileRequest
+from weft.compiler.request import CompileRequest, Needs, Rules
 from weft.core.deployment import Deployment
 from weft.core.pace import Pace
 from weft.cost.pace import decode_s, prompt_s
@@ -20,7 +20,9 @@ from weft.traces.request import Request
 
 @pytest.fixture(scope="module")
 def deployment() -> Deployment:
-    return compile_agent(CompileRequest("examples/voice_agent.py", rate_per_s=50.0, serving="disaggregated"))
+    return compile_agent(
+        CompileRequest("examples/voice_agent.py", Needs(rate_per_s=50.0), rules=Rules(serving="disaggregated"))
+    )
 
 
 def pace_of(deployment: Deployment, step: str) -> tuple[Pace, int]:
@@ -44,7 +46,9 @@ def test_a_full_batch_decodes_at_the_planned_time(deployment: Deployment) -> Non
 def test_a_call_by_itself_has_the_ttft_of_the_estimate(deployment: Deployment, serving: str) -> None:
     """Simulated on the plan, and as `weft estimate` prices the same replica at concurrency 1."""
     if serving == "aggregated":
-        deployment = compile_agent(CompileRequest("examples/voice_agent.py", rate_per_s=50.0, serving=serving))
+        deployment = compile_agent(
+            CompileRequest("examples/voice_agent.py", Needs(rate_per_s=50.0), rules=Rules(serving=serving))
+        )
     pool = deployment.pool(deployment.route("think.prefill").pool)
     assert pool.engine is not None and pool.model is not None and pool.precision is not None
     known, model = coefficients(), catalog.model(pool.model)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from weft.compiler.pipeline import compile_agent
-from weft.compiler.request import CompileRequest
+from weft.compiler.request import Aim, CompileRequest, Needs, Rules
 from weft.core.deployment import Deployment
 from weft.core.errors import DeploymentError, IRError
 from weft.core.program import StepKind
@@ -51,7 +51,13 @@ def planned(tmp_path: Path, text: str, passes: str, serving: str = "any") -> Dep
     path = tmp_path / "agent.mlir"
     path.write_text(text)
     return compile_agent(
-        CompileRequest(str(path), slo="relaxed", rate_per_s=4.0, compare=False, serving=serving, passes=passes)
+        CompileRequest(
+            str(path),
+            Needs(slo="relaxed", rate_per_s=4.0),
+            rules=Rules(serving=serving),
+            aim=Aim(compare=False),
+            passes=passes,
+        )
     )
 
 

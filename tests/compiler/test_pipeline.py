@@ -1,12 +1,13 @@
 """The whole compiler on the voice agent: what the plan says, and that saying it again gives the same."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from weft.compiler.parse import parse_module, print_module
 from weft.compiler.pipeline import compile_agent, import_module
-from weft.compiler.request import CompileRequest
+from weft.compiler.request import Aim, CompileRequest, Needs, Rules, Supply
 from weft.core.deployment import Deployment
 from weft.core.deployment_json import decode, encode
 from weft.core.errors import CatalogError, DeploymentError, InputError, IRError, PlanError
@@ -80,7 +81,9 @@ def test_tokens_have_a_price(voice: Deployment) -> None:
 
 def test_split_traffic_moves_between_all_pairs_of_pools() -> None:
     """Each pool sends and receives its share; what one replica serves whole moves nowhere."""
-    plan = compile_agent(CompileRequest(VOICE, compare=False, rate_per_s=1200.0, split=True))
+    plan = compile_agent(
+        CompileRequest(VOICE, Needs(rate_per_s=1200.0), rules=Rules(split=True), aim=Aim(compare=False))
+    )
     shares = {(each.step, each.pool): each.share for each in plan.shares}
     assert len(plan.handoffs) > 1
     for step, pool in (("think.prefill", "source_pool"), ("think.decode", "target_pool")):
@@ -122,25 +125,26 @@ def test_the_shipped_module_is_the_program() -> None:
 def test_a_workload_sets_rate_and_sizes(tmp_path: Path) -> None:
     path = tmp_path / "load.toml"
     path.write_text('name = "long"\nrate_per_s = 5.0\n\n[steps.think]\nisl = 4000\nosl = 100\n')
-    longer = compile_agent(CompileRequest(VOICE, workload=str(path), serving="disaggregated"))
+    longer = compile_agent(CompileRequest(VOICE, Needs(workload=str(path)), rules=Rules(serving="disaggregated")))
     assert longer.workload.rate_per_s == 5.0
     assert longer.handoffs[0].bytes_per_visit == 131_072 * 4000
 
 
 @pytest.mark.parametrize(
-    ("changes", "error", "problem"),
+    ("part", "error", "problem"),
     [
-        ({"fleet": "no-such-fleet"}, InputError, "no-such-fleet"),
-        ({"slo": "instant"}, CatalogError, "instant"),
-        ({"finance": "barter"}, CatalogError, "barter"),
-        ({"precisions": ("fp7",)}, InputError, "fp7"),
-        ({"rate_per_s": -1.0}, InputError, "must be above 0"),
-        ({"rate_per_s": float("nan")}, InputError, "must be above 0"),
-        ({"rate_per_s": 1e9}, PlanError, "inventory"),
+        (Supply("no-such-fleet"), InputError, "no-such-fleet"),
+        (Needs("instant"), CatalogError, "instant"),
+        (Supply(finance="barter"), CatalogError, "barter"),
+        (Rules(("fp7",)), InputError, "fp7"),
+        (Needs(rate_per_s=-1.0), InputError, "must be above 0"),
+        (Needs(rate_per_s=float("nan")), InputError, "must be above 0"),
+        (Needs(rate_per_s=1e9), PlanError, "inventory"),
     ],
 )
-def test_impossible_requests_are_refused(changes: dict[str, object], error: type[Exception], problem: str) -> None:
-    request = CompileRequest(**({"agent": VOICE} | changes))  # pyright: ignore[reportArgumentType]
+def test_impossible_requests_are_refused(part: Needs | Supply | Rules, error: type[Exception], problem: str) -> None:
+    name = {Needs: "needs", Supply: "supply", Rules: "rules"}[type(part)]
+    request = replace(CompileRequest(VOICE), **{name: part})  # pyright: ignore[reportArgumentType]
     with pytest.raises(error, match=problem):
         compile_agent(request)
 
@@ -149,18 +153,18 @@ def test_an_impossible_objective_says_what_is_best(tmp_path: Path) -> None:
     path = tmp_path / "slo.toml"
     path.write_text('name = "instant"\nttft_s = 0.0001\n')
     with pytest.raises(PlanError, match=r"think.prefill: TTFT 0.000 s asked, best is 0\.\d+ s .*on .*raise ttft_s"):
-        compile_agent(CompileRequest(VOICE, slo=str(path)))
+        compile_agent(CompileRequest(VOICE, Needs(slo=str(path))))
 
 
 def test_a_workload_of_another_program_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "load.toml"
     path.write_text('name = "x"\nrate_per_s = 5.0\n\n[steps.thunk]\nisl = 4000\n')
     with pytest.raises(InputError, match="'thunk', which is no step"):
-        compile_agent(CompileRequest(VOICE, workload=str(path)))
+        compile_agent(CompileRequest(VOICE, Needs(workload=str(path))))
 
 
 def test_a_call_of_several_models_runs_the_one_that_was_placed() -> None:
-    briefing = compile_agent(CompileRequest(str(EXAMPLES / "briefing_agent.py"), rate_per_s=5.0))
+    briefing = compile_agent(CompileRequest(str(EXAMPLES / "briefing_agent.py"), Needs(rate_per_s=5.0)))
     (other,) = briefing.other_models
     assert {other.taken, other.model} == {"llama-3-8b", "qwen2.5-7b"}
     assert other.usd_per_hour is not None and other.usd_per_hour >= briefing.answer.usd_per_hour
@@ -201,7 +205,7 @@ def graph(question: Text) -> Audio:
 
 def planned_s(path: Path, chunks: str, text: str) -> float:
     path.write_text(STREAMING.format(chunks=chunks, text=text))
-    return compile_agent(CompileRequest(str(path), compare=False)).answer.e2e_s
+    return compile_agent(CompileRequest(str(path), aim=Aim(compare=False))).answer.e2e_s
 
 
 def test_speech_begins_with_the_first_chunk_where_the_type_says_so(tmp_path: Path) -> None:

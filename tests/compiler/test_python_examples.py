@@ -7,7 +7,7 @@ import pytest
 from weft.compiler.frontends.python import import_agent, load_agent
 from weft.compiler.parse import parse_module, print_module, verify
 from weft.compiler.pipeline import compile_agent
-from weft.compiler.request import CompileRequest
+from weft.compiler.request import Aim, CompileRequest, Needs
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 PROGRAMS = sorted((EXAMPLES / "python").glob("*.py"))
@@ -25,6 +25,6 @@ def test_it_is_imported_and_planned(path: Path) -> None:
     verify(module, str(path))
     text = print_module(module)
     assert print_module(parse_module(text, path.name)) == text
-    deployment = compile_agent(CompileRequest(str(path), rate_per_s=1.0, compare=False))
+    deployment = compile_agent(CompileRequest(str(path), Needs(rate_per_s=1.0), aim=Aim(compare=False)))
     planned = {step.name.partition(".")[0] for step in deployment.program.steps}
     assert {name for name in planned if f'llm.call "{name}"' in text}, "its model calls are in the plan"

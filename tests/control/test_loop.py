@@ -4,8 +4,10 @@ import asyncio
 import time
 from dataclasses import replace
 
+import pytest
+
 from tests.serve.python_nodes import PythonFleet, one_step
-from weft.control.loop import Loop
+from weft.control.loop import Loop, slowness
 from weft.core.workload import Workload
 from weft.policy.scaling import Scaling, ScalingConfig
 from weft.runtime.services import PYTHON_KINDS
@@ -62,3 +64,9 @@ async def test_nodes_come_and_go_with_the_load_and_the_dead_are_replaced() -> No
         for client in list(dispatcher.nodes):
             await client.close()
         await fleet.close()
+
+
+def test_a_pool_is_as_slow_as_its_nodes_beside_the_fastest() -> None:
+    assert slowness([]) == 1.0
+    assert slowness([3.0]) == slowness([3.0, 3.0]) == 1.0  # what all have in common is the prediction's
+    assert slowness([1.0, 10.0]) == pytest.approx(2 / 1.1)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from weft.compiler.pipeline import compile_agent, plan_request_of
-from weft.compiler.request import CompileRequest
+from weft.compiler.request import Aim, CompileRequest, Needs, Rules, Supply
 from weft.control.causes import Kind, causes
 from weft.control.demand import Demand, demand_of, planned_for
 from weft.control.journal import Journal
@@ -24,8 +24,9 @@ CHAT = str(Path(chat_agent.__file__))
 BURSTY = Load(arrivals=Arrivals(ArrivalKind.BURSTY, 60.0, 5.0), most=500)
 
 
-def asked(load: Load, **changes: object) -> tuple[CompileRequest, Trial, Demand]:
-    request = CompileRequest(CHAT, slo="relaxed", precisions=("fp8",), compare=False, **changes)  # pyright: ignore
+def asked(load: Load, supply: Supply | None = None, **changes: object) -> tuple[CompileRequest, Trial, Demand]:
+    rules = replace(Rules(("fp8",)), **changes)  # pyright: ignore[reportArgumentType]
+    request = CompileRequest(CHAT, Needs("relaxed"), supply or Supply(), rules, Aim(compare=False))
     demand = demand_of(load, request)
     return planned_for(request, demand), Trial(load, demand.runs), demand
 
@@ -66,7 +67,7 @@ def test_a_queue_gets_replicas_and_a_slow_step_gets_time() -> None:
 
 def test_what_stands_in_the_way_is_told() -> None:
     few = ("gaudi3.count=0", "b200.count=7", "h100-sxm.count=0", "mi300x.count=0", "l40s.count=0")
-    request, trial, demand = asked(BURSTY, settings=(*few, "a40.count=0", "a100-sxm.count=0"))
+    request, trial, demand = asked(BURSTY, Supply(settings=(*few, "a40.count=0", "a100-sxm.count=0")))
     found = validate(request, trial, demand)
     assert not found.holds
     told = "\n".join(found.obstacles)
@@ -82,7 +83,7 @@ def test_demand_of_a_trace(tmp_path: Path) -> None:
     trace.write_text(trace.read_text().replace('"isl": 200', '"isl": 200, "osl": 30'))
     request, trial, demand = asked(Load(trace))
     assert (demand.runs, demand.rate_per_s, demand.sizes) == (3, 1.5, {"": (200, 30, 40)})
-    assert request.sizes == ("answer.isl=200", "answer.osl=30", "answer.max_tokens=40")
+    assert request.needs.sizes == ("answer.isl=200", "answer.osl=30", "answer.max_tokens=40")
     assert demand.sha256 is not None and trial.runs == 3
     assert compile_agent(request).workload.steps == {"answer": {"isl": 200.0, "osl": 30.0, "max_tokens": 40.0}}
     trace.write_text('{"at_s": 1, "isl": 100, "osl": 20}\n')
@@ -96,7 +97,7 @@ def test_demand_of_a_trace(tmp_path: Path) -> None:
 @pytest.mark.parametrize("change", ["answer.utilisation=0", "utilisation=1.5", "think.ttft_s=1", "speed=2", "e2e_s=x"])
 def test_nonsense_is_not_tightened(change: str) -> None:
     with pytest.raises(InputError, match="tighten"):
-        plan_request_of(CompileRequest(CHAT, tighten=(change,)))
+        plan_request_of(CompileRequest(CHAT, rules=Rules(tighten=(change,))))
 
 
 def test_the_last_change_of_a_limit_wins() -> None:
@@ -147,7 +148,8 @@ def test_size_needs_an_objective_and_a_fleet_that_can() -> None:
     load = Load(arrivals=Arrivals(ArrivalKind.POISSON, 30.0), most=150)
     request, trial, demand = asked(load)
     with pytest.raises(InputError, match="asks nothing of time"):
-        Sizing(replace(request, slo="offline"), trial, demand, Journal()).run()
-    slow = replace(request, pins=("answer=a40",), precisions=("fp16",), settings=("a40.count=8",))
+        Sizing(replace(request, needs=replace(request.needs, slo="offline")), trial, demand, Journal()).run()
+    rules = replace(request.rules, pins=("answer=a40",), precisions=("fp16",))
+    slow = replace(request, rules=rules, supply=Supply(settings=("a40.count=8",)))
     with pytest.raises((AttainmentError, InputError)):
         Sizing(slow, trial, demand, Journal()).run()

@@ -6,7 +6,7 @@ from tests.compiler.test_pipeline import VOICE
 from weft import catalog
 from weft.compiler.pipeline import compile_agent, plan_request_of
 from weft.compiler.plan_request import software
-from weft.compiler.request import CompileRequest
+from weft.compiler.request import Aim, CompileRequest, Needs, Rules, Supply
 from weft.core.deployment import Deployment, Parallelism, Pool, Route
 from weft.core.errors import WeftError
 from weft.core.units import Precision
@@ -71,7 +71,7 @@ def told(deployment: Deployment, route: Route, kind: str, engine: str = "") -> t
 
 
 def test_a_deployments_routes_say_what_weft_estimate_says_of_their_pools() -> None:
-    plan = compile_agent(CompileRequest(VOICE, compare=False, serving="disaggregated"))
+    plan = compile_agent(CompileRequest(VOICE, rules=Rules(serving="disaggregated"), aim=Aim(compare=False)))
     route = plan.route("think.prefill")
     _, expected = told(plan, route, PREFILL)
     assert expected.ttft_s
@@ -89,7 +89,11 @@ def test_a_deployments_routes_say_what_weft_estimate_says_of_their_pools() -> No
 
 @pytest.mark.parametrize("engine", ["", "vllm 0.19"])
 def test_a_pool_that_serves_whole_calls_is_a_closed_loop_of_its_batch(engine: str) -> None:
-    plan = compile_agent(CompileRequest(VOICE, compare=False, serving="aggregated", rate_per_s=5.0, engine=engine))
+    plan = compile_agent(
+        CompileRequest(
+            VOICE, Needs(rate_per_s=5.0), Supply(engine=engine), Rules(serving="aggregated"), Aim(compare=False)
+        )
+    )
     first, after = plan.route("think.prefill"), plan.route("think.decode")
     pool, expected = told(plan, after, SERVER, engine)
     assert expected.ttft_s and expected.tpot_s and expected.tokens_per_s
@@ -109,14 +113,20 @@ def test_a_first_token_waits_and_the_objective_counts_it() -> None:
     for each in planned.candidates["think.prefill"].values():
         assert each.objective_s == pytest.approx(each.step_s + each.wait_s)
         assert each.objective_s <= 0.25
-    plan = compile_agent(CompileRequest(VOICE, compare=False))
+    plan = compile_agent(CompileRequest(VOICE, aim=Aim(compare=False)))
     expected = sum(route.visits * (route.latency_s + route.wait_s) for route in plan.routes)
     assert plan.answer.e2e_s == pytest.approx(expected, rel=1e-3)
 
 
 def test_a_robust_plan_keeps_the_objectives_at_the_high_ends_of_the_bands() -> None:
-    plan = compile_agent(CompileRequest(VOICE, compare=False, serving="disaggregated", slo="relaxed"))
-    sure = compile_agent(CompileRequest(VOICE, compare=False, serving="disaggregated", slo="relaxed", robust=True))
+    plan = compile_agent(
+        CompileRequest(VOICE, Needs(slo="relaxed"), rules=Rules(serving="disaggregated"), aim=Aim(compare=False))
+    )
+    sure = compile_agent(
+        CompileRequest(
+            VOICE, Needs(slo="relaxed"), rules=Rules(serving="disaggregated", robust=True), aim=Aim(compare=False)
+        )
+    )
     assert sure.answer.usd_per_hour >= plan.answer.usd_per_hour
     route = sure.route("think.prefill")
     _, expected = told(sure, route, PREFILL)

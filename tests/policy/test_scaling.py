@@ -65,7 +65,7 @@ def test_a_load_that_triples_and_falls_is_followed_once() -> None:
     live.go(25, 15.0)
     assert live.ready == {"D": 6, "P": 6}  # not believed yet
     live.go(120, 15.0)
-    assert live.ready == {"D": 3, "P": 3}
+    assert live.ready == {"D": 4, "P": 4}  # three would be as full as they may be
     changes = [action.change for _, action in live.done if action.pool == "P"]
     assert changes == sorted(changes, reverse=True)  # all starts, then all drains
 

@@ -4,8 +4,10 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
+from weft.core.pace import EngineTerms, Pace
+from weft.policy.sequence import Iteration
 from weft.runtime.engines.base import Prefilled
-from weft.runtime.engines.emulated import EmulatedEngine, StepPace
+from weft.runtime.engines.emulated import CATCH_UP_S, EmulatedEngine, PacedEngine, Pacer, StepPace
 from weft.runtime.engines.requests import PLAIN, Emitted, Terms
 from weft.runtime.kv.cache import KvCache, KvShape
 from weft.runtime.kv.ports import KvSink, KvSource
@@ -87,3 +89,59 @@ def test_a_machine_slower_than_the_pace_says_so() -> None:
     assert engine.late_s(0) == pytest.approx(0.3)
     engine.release(0)
     assert engine.late_s(0) == 0
+
+
+PASSES = Pace(
+    rows=(1, 8, 64),
+    decode_s=(0.1, 0.1, 0.2),
+    s_per_context_token=0.0,
+    prompt_s=(0.1, 0.1, 0.4),
+    s_per_pair=(0.0, 0.0, 0.0),
+    mixed_s=0.0,
+    error=0.0,
+    provenance="test",
+)
+TERMS = EngineTerms(PASSES, 64, 1024, 1000.0, 16, start_s=0.3, start_share=0.5)
+
+
+def paced() -> tuple[Pacer, Clock]:
+    clock = Clock()
+    return Pacer(TERMS, clock, clock.sleep), clock
+
+
+def passed(pacer: Pacer, clock: Clock, own_s: float, sequences: int = 1) -> None:
+    """A pass that takes this machine so long."""
+    began_s = clock.now_s
+    clock.sleep(own_s)
+    pacer.hold(Iteration(sequences, 0, [], []), began_s)
+
+
+def test_replies_share_the_passes_of_a_device() -> None:
+    pacer, clock = paced()
+    for _ in range(10):
+        passed(pacer, clock, 0.01, sequences=8)
+        clock.sleep(0.001)  # between two passes: this machine's, not the device's
+    assert clock.now_s == pytest.approx(1.001)
+    clock.sleep(5.0)  # nothing to do
+    passed(pacer, clock, 0.01, sequences=64)
+    assert clock.now_s == pytest.approx(6.201)
+    assert pacer.late_s == 0
+
+
+def test_what_a_pass_was_late_the_next_ones_make_good_up_to_a_limit() -> None:
+    pacer, clock = paced()
+    passed(pacer, clock, 0.25)
+    for _ in range(3):
+        passed(pacer, clock, 0.01)
+    assert (clock.now_s, pacer.late_s) == (pytest.approx(0.4), 0)
+    passed(pacer, clock, 1.0)
+    assert pacer.late_s == pytest.approx(1.0 - 0.1 - CATCH_UP_S)
+
+
+def test_a_prompt_waits_in_the_server_first() -> None:
+    pacer, clock = paced()
+    engine = PacedEngine(ScriptedEngine(clock, [0.01] * 2), pacer, clock.sleep)
+    engine.prefill([1] * 100)  # 64 rows take 0.4 s, the 36 of the second chunk 0.25 s
+    assert clock.now_s == pytest.approx(0.3 + 0.5 * 0.65 + 0.1)
+    assert [token.token for token in engine.decode(0, 2)] == [0, 1]
+    assert engine.emulated and engine.late_s(0) == 0

@@ -171,7 +171,7 @@ async def test_a_plan_on_another_fleet_is_refused() -> None:
 
 
 def test_specs_hold_what_their_steps_need(agent_file: Path) -> None:
-    models = LocalModels(Path("llm"), Path("stt"), Path("corpus"))
+    models = LocalModels(Path("llm"), stt_dir=Path("stt"), corpus=Path("corpus"))
     specs = {spec.name: spec for spec in node_specs(split_llm(s_per_output_token=0.5), models, emulate=True)}
     assert specs["P"].kinds == ("prefill",)
     assert specs["D"].kinds == ("decode", "kv_transfer")

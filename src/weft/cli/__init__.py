@@ -27,6 +27,8 @@ COMMANDS = (
     "demo",
     "simulate",
     "control",
+    "deploy",
+    "top",
     "opt",
     "interpret",
     "catalog",

@@ -29,7 +29,7 @@ class BuyOptions:
         str | None,
         typer.Option(help="usd_per_hour (cheapest to run, the default) or usd_to_buy (least bill; with --owned)."),
     ] = None
-    serving: Serving = DEFAULTS.serving
+    serving: Serving = DEFAULTS.rules.serving
 
 
 def register(app: typer.Typer) -> None:
@@ -38,7 +38,8 @@ def register(app: typer.Typer) -> None:
 
 def buy(asked: AskOptions, wanted: BuyOptions) -> None:
     """Which devices to purchase for a load."""
-    request = plan_request_of(replace(asked.request(), serving=wanted.serving))
+    planned = asked.request()
+    request = plan_request_of(replace(planned, rules=replace(planned.rules, serving=wanted.serving)))
     market, budget_usd = _market(wanted.market, asked.catalogue), dollars(wanted.budget)
     found = purchase(request, market, budget_usd, _aim(wanted.aim, wanted.owned), wanted.owned)
     console = wide_console()

@@ -112,7 +112,7 @@ def plan_of(name: str, request: CompileRequest) -> Deployment:
             subject=name, problem="lists several agents", way_out="plan them with --json, and compile each plan"
         )
     if not name.endswith(".json"):
-        return compile_agent(replace(request, compare=False))
+        return compile_agent(request.uncompared())
     if request != CompileRequest(name):
         raise InputError(
             subject=name,

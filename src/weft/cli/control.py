@@ -11,7 +11,7 @@ from rich.table import Table
 from weft.catalog.plans import load_plan
 from weft.cli.console import wide_console
 from weft.cli.groups import grouped
-from weft.control.dry_run import decide_at, watch
+from weft.control.dry_run import decide_at, replanned_at, watch
 from weft.core.deployment import Deployment
 from weft.core.errors import InputError
 from weft.policy.scaling import Decision, ScalingConfig
@@ -31,6 +31,9 @@ class TermOptions:
     most: Annotated[int, typer.Option(help="Replicas of a pool, at most.")] = ScalingConfig().most
     most_usd: Annotated[float | None, typer.Option(help="$ an hour of the whole fleet, at most.")] = None
     most_w: Annotated[float | None, typer.Option(help="Watts of the whole fleet, at most.")] = None
+    replan: Annotated[
+        bool, typer.Option("--replan", help="Also what the planner would have instead, and if it pays.")
+    ] = False
     explain: Annotated[bool, typer.Option("--explain", help="Also the pools that stay as they are.")] = False
     json: Annotated[bool, typer.Option("--json", help="As JSON on standard output.")] = False
 
@@ -53,10 +56,17 @@ def control(where: WhereOptions, terms: TermOptions) -> None:
         nodes.update(seen)
     rate = deployment.workload.rate_per_s if rate is None else rate
     decision = decide_at(deployment, config, rate, nodes)
+    move = replanned_at(deployment, config, rate) if terms.replan else None
     if terms.json:
-        typer.echo(msgspec.json.format(msgspec.json.encode(asdict(decision)), indent=2))
+        told = {**asdict(decision), **({"replan": asdict(move)} if move else {})}
+        typer.echo(msgspec.json.format(msgspec.json.encode(told), indent=2))
         return
-    wide_console().print(_table(deployment, decision, everything=terms.explain))
+    console = wide_console()
+    console.print(_table(deployment, decision, everything=terms.explain))
+    if move is not None:
+        console.print(f"planned anew: {'move' if move.move else 'stay'}: {move.why}", highlight=False)
+        for line in move.differences:
+            console.print(f"  {line}", highlight=False, markup=False)
 
 
 def _table(deployment: Deployment, decision: Decision, *, everything: bool) -> Table:

@@ -11,7 +11,7 @@ from weft.cli.local import ASSETS, LocalJob, agent_input, local_models
 from weft.cli.options import Fleet, Rate, Slo
 from weft.cli.plan import show_plan
 from weft.cli.run import Emulate, Model, Out, Stt, plan_with_passes, run_and_report
-from weft.compiler.request import CompileRequest
+from weft.compiler.request import CompileRequest, Needs, Rules, Supply
 
 VOICE_AGENT = Path("examples/voice_agent.py")
 DEFAULTS = CompileRequest(str(VOICE_AGENT))
@@ -33,15 +33,15 @@ def demo(
     out: Out = Path("out"),
     model: Model = None,
     stt: Stt = None,
-    fleet: Fleet = DEFAULTS.fleet,
-    slo: Slo = DEFAULTS.slo,
-    rate: Rate = DEFAULTS.rate_per_s,
+    fleet: Fleet = DEFAULTS.supply.fleet,
+    slo: Slo = DEFAULTS.needs.slo,
+    rate: Rate = DEFAULTS.needs.rate_per_s,
 ) -> None:
     """Plan the voice agent on a mixed fleet, run it here as node processes, and answer a spoken question."""
     console = wide_console()
     console.rule("plan", align="left")
     deployment, passes = plan_with_passes(
-        CompileRequest(str(VOICE_AGENT), fleet, slo, rate_per_s=rate, serving=HAND_OFF)
+        CompileRequest(str(VOICE_AGENT), Needs(slo=slo, rate_per_s=rate), Supply(fleet=fleet), Rules(serving=HAND_OFF))
     )
     show_plan(deployment, console)
     console.rule("run", align="left")

@@ -55,7 +55,7 @@ class TrialOptions:
 
     def _load(self, trace: str, asked: AskOptions, request: CompileRequest) -> Load:
         if trace in list(ArrivalKind):
-            process = Arrivals(ArrivalKind(trace), request.workload_terms().rate_per_s, self.cv)
+            process = Arrivals(ArrivalKind(trace), request.needs.workload_terms().rate_per_s, self.cv)
             return Load(None, process, self.scale, self.requests, None, self.seed)
         if not Path(trace).exists():
             way_out = f"give a trace (docs/traces.md), or one of {KINDS} for such arrivals at --rate"

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from weft.compiler.request import CompileRequest
+from weft.compiler.request import Aim, CompileRequest, Needs, Rules, Supply
 
 Agent = Annotated[
     str, typer.Argument(help="An agent program: file.py, file.py:name, an .mlir module, or a .toml that lists several.")
@@ -54,32 +54,26 @@ class AskOptions:
     """What every command that plans is asked."""
 
     agent: Agent
-    fleet: Fleet = DEFAULTS.fleet
-    slo: Slo = DEFAULTS.slo
+    fleet: Fleet = DEFAULTS.supply.fleet
+    slo: Slo = DEFAULTS.needs.slo
     workload: Workload = None
     rate: OwnRate = None
-    finance: Finance = DEFAULTS.finance
-    catalogue: Catalogue = DEFAULTS.catalogue
+    finance: Finance = DEFAULTS.supply.finance
+    catalogue: Catalogue = DEFAULTS.supply.catalogue
     precision: Precisions = None
-    engine: Engine = DEFAULTS.engine
+    engine: Engine = DEFAULTS.supply.engine
     robust: Robust = False
     set_: Settings = None
     add: Additions = None
 
     def request(self) -> CompileRequest:
+        rate_per_s = DEFAULTS.needs.rate_per_s if self.rate is None else self.rate
+        changes = tuple(self.set_ or ()), tuple(self.add or ())
         return CompileRequest(
             self.agent,
-            self.fleet,
-            self.slo,
-            self.finance,
-            self.catalogue,
-            DEFAULTS.rate_per_s if self.rate is None else self.rate,
-            self.workload,
-            tuple(self.precision or DEFAULTS.precisions),
-            settings=tuple(self.set_ or ()),
-            additions=tuple(self.add or ()),
-            engine=self.engine,
-            robust=self.robust,
+            Needs(self.slo, rate_per_s, self.workload),
+            Supply(self.fleet, *changes, self.catalogue, self.finance, self.engine),
+            Rules(tuple(self.precision or DEFAULTS.rules.precisions), robust=self.robust),
         )
 
 
@@ -87,26 +81,24 @@ class AskOptions:
 class PlaceOptions:
     """How steps may be placed, and what is best."""
 
-    serving: Serving = DEFAULTS.serving
+    serving: Serving = DEFAULTS.rules.serving
     split: Split = False
-    objective: Objective = DEFAULTS.objective
+    objective: Objective = DEFAULTS.aim.objective
     pin: Pins = None
     energy: Energy = None
-    time_limit: TimeLimit = DEFAULTS.time_limit_s
+    time_limit: TimeLimit = DEFAULTS.aim.time_limit_s
     from_: From = None
     tighten: Tighten = None
     passes: Passes = ""
 
     def applied(self, request: CompileRequest) -> CompileRequest:
-        return replace(
-            request,
+        rules = replace(
+            request.rules,
             serving=self.serving,
             split=self.split,
-            objective=self.objective,
             pins=tuple(self.pin or ()),
             energy_limit_j=self.energy,
-            time_limit_s=self.time_limit,
-            previous=str(self.from_ or ""),
             tighten=tuple(self.tighten or ()),
-            passes=self.passes,
         )
+        aim = Aim(self.objective, self.time_limit, str(self.from_ or ""))
+        return replace(request, rules=rules, aim=aim, passes=self.passes)

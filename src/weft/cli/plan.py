@@ -15,12 +15,13 @@ from weft.cli.options import AskOptions, PlaceOptions
 from weft.cli.questions import Questions, answers, show_answers
 from weft.cli.together import is_agents_file, plan_together
 from weft.cli.validating import ValidateOptions, refuse_missed, show_rounds
-from weft.compiler.pipeline import compile_agent
+from weft.compiler.pipeline import compile_asked, plan_request_of
 from weft.compiler.request import CompileRequest
 from weft.control.validate import Validated
 from weft.core.deployment import Deployment
 from weft.core.deployment_json import encode
 from weft.core.errors import InputError
+from weft.plan.requests import PlanRequest
 from weft.report.answers import Answers
 from weft.report.tables import (
     alternatives_table,
@@ -66,7 +67,7 @@ def plan(
     """Plan an agent: which device runs each step, how many, at what cost, and why."""
     request, questions = placed.applied(asked.request()), more.questions()
     if is_agents_file(request.agent):
-        if questions.any or request.previous or proof.validate:
+        if questions.any or request.aim.previous or proof.validate:
             raise _one_agent_at_a_time()
         plan_together(request, more.json, wide_console())
         return
@@ -88,6 +89,7 @@ class _Told:
     """A plan with what it answers, and the answers to other questions about it."""
 
     request: CompileRequest
+    asked: PlanRequest
     deployment: Deployment
     answers: Answers | None
     validated: Validated | None
@@ -95,15 +97,18 @@ class _Told:
 
 def _told(request: CompileRequest, questions: Questions, validated: Validated | None) -> _Told:
     if validated is None:
-        return _Told(request, compile_agent(request), answers(request, questions), None)
-    found = answers(validated.request, questions) or Answers()
-    return _Told(validated.request, validated.deployment, replace(found, rounds=validated.rounds), validated)
+        deployment, asked = compile_asked(request)
+        return _Told(request, asked, deployment, answers(asked, questions, request.aim.time_limit_s), None)
+    request = validated.request
+    asked = plan_request_of(request)
+    found = answers(asked, questions, request.aim.time_limit_s) or Answers()
+    return _Told(request, asked, validated.deployment, replace(found, rounds=validated.rounds), validated)
 
 
 def _show(told: _Told, questions: Questions, console: Console) -> None:
     show_plan(told.deployment, console)
-    if told.request.previous:
-        show_changes(told.request, told.deployment, console)
+    if told.request.aim.previous:
+        show_changes(told.request.aim.previous, told.asked, told.deployment, console)
     show_answers(told.answers, questions.pareto, console)
     if told.validated is not None:
         show_rounds(told.validated, console)

@@ -5,8 +5,6 @@ from pathlib import Path
 
 from rich.console import Console
 
-from weft.compiler.pipeline import plan_request_of
-from weft.compiler.request import CompileRequest
 from weft.core.errors import InputError
 from weft.plan.build import Planned, build
 from weft.plan.elastic import decide
@@ -44,14 +42,13 @@ class Questions:
         return self.explain or bool(self.why_not) or self.pareto is not None or self.usd_per_hour is not None
 
 
-def answers(request: CompileRequest, questions: Questions) -> Answers | None:
-    """None where nothing is asked."""
+def answers(asked: PlanRequest, questions: Questions, time_limit_s: float) -> Answers | None:
+    """Of the planner's request; None where nothing is asked."""
     if not questions.any:
         return None
-    asked = plan_request_of(request)
     for device in questions.why_not:
         _refuse_unknown(device, asked)
-    planned, found = decide(asked, request.time_limit_s)
+    planned, found = decide(asked, time_limit_s)
     told = Answers(why_not={each: tuple(why_not(planned, found, each)) for each in questions.why_not} or None)
     if questions.explain:
         told = _explained(told, asked, planned, found)

@@ -8,7 +8,7 @@ import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 import uvloop
@@ -26,11 +26,18 @@ from weft.cli.options import DEFAULTS, Fleet, Rate, Slo
 from weft.cli.run import Corpus, Emulate, Model, Stt
 from weft.cli.serve_nodes import Nodes, Start, started_by
 from weft.compiler.pipeline import compile_agent
-from weft.compiler.request import CompileRequest
+from weft.compiler.request import CompileRequest, Needs, Supply
+from weft.control.backends.fleet import Fleet as NodeFleet
 from weft.control.loop import Loop
+from weft.control.moving import Crossing, Mover
+from weft.control.replan import Planner, planned_load, request_of
+from weft.control.replanning import Replans
 from weft.core.deployment import Deployment
 from weft.core.errors import InputError
-from weft.policy.scaling import Scaling, ScalingConfig
+from weft.plan.staffing import scaling_of
+from weft.policy.replanning import Replanning
+from weft.policy.scaling import ScalingConfig
+from weft.runtime.spec import NodeSpec
 from weft.serve.admitting import Door
 from weft.serve.agents import Agents, ServedAgent
 from weft.serve.api.app import App
@@ -38,13 +45,18 @@ from weft.serve.api.audit import Audit
 from weft.serve.api.guard import Guard
 from weft.serve.api.keys import Keys, digest_of
 from weft.serve.dispatch import Dispatcher, pool_of
+from weft.serve.model_calls import with_models, without_own_steps
 from weft.serve.placement import PoolModel
+from weft.serve.programs.driver import drives_itself, driving
 from weft.serve.runs.runs import RunLimits
 from weft.serve.runs.webhooks import Webhooks
 from weft.serve.server import Address, check_open, listening
 
+if TYPE_CHECKING:
+    from weft.serve.tracing import RunSpans
+
 Served = Annotated[
-    list[str] | None, typer.Argument(help="Agents (file.py, .mlir), plans (weft plan --json) or bundles.")
+    list[str] | None, typer.Argument(help="Agents (file.py, .mlir, langgraph:PROGRAM), plans (.json) or bundles.")
 ]
 Host = Annotated[str, typer.Option(help="Address to listen at.")]
 Port = Annotated[int, typer.Option(help="Port to listen at; 0 takes one that is free.")]
@@ -52,6 +64,8 @@ KeyFile = Annotated[Path | None, typer.Option("--keys", help="File of API keys' 
 NewKey = Annotated[str | None, typer.Option("--new-key", help="Make a key of this name, add it to --keys, and end.")]
 Replicas = Annotated[int | None, typer.Option(help="Nodes here for each pool [default: the plan's, if cores allow].")]
 Control = Annotated[int | None, typer.Option("--control", help="Scale each pool with the load, up to so many nodes.")]
+Replan = Annotated[bool, typer.Option("--replan", help="With --control: ask the planner again when the load differs.")]
+Otlp = Annotated[str | None, typer.Option(help="Send spans of runs and steps here: http://collector:4318/v1/traces.")]
 Admit = Annotated[bool, typer.Option("--admission", help="Refuse runs at once (429) that would miss the objective.")]
 Ray = Annotated[str | None, typer.Option(help="Start nodes on this Ray cluster: HOST:PORT, or auto.")]
 AtOnce = Annotated[int, typer.Option(help="Runs under way at once; more are refused with 429.")]
@@ -67,8 +81,8 @@ REVIVAL_S = 60.0
 @dataclass(frozen=True, slots=True)
 class WhatOptions:
     agents: Served = None
-    fleet: Fleet = DEFAULTS.fleet
-    slo: Slo = DEFAULTS.slo
+    fleet: Fleet = DEFAULTS.supply.fleet
+    slo: Slo = DEFAULTS.needs.slo
     rate: Rate = 1.0
 
 
@@ -81,6 +95,8 @@ class HereOptions:
     emulate: Emulate = False
     replicas: Replicas = None
     control: Control = None
+    replan: Replan = False
+    otlp: Otlp = None
     admission: Admit = False
     ray: Ray = None
 
@@ -110,15 +126,16 @@ def serve(what: WhatOptions, here: HereOptions, cache: CacheOptions, door: DoorO
     keys = Keys.read(door.keys) if door.keys else Keys({})
     wanted = Address(door.host, door.port)
     check_open(wanted, keys)
+    if here.replan and (here.control is None or here.ray is not None):
+        way_out = "give --control N, and leave out --ray: moves between devices are built for nodes of this machine"
+        raise InputError(subject="--replan", problem="is a part of --control on this machine", way_out=way_out)
     bundles = [open_bundle(agent) for agent in what.agents if is_bundle(agent)]
     deployments = _distinct([_deployment(agent, what) for agent in what.agents])
     models = replace(local_models(here.model, here.stt, here.corpus), cache=cache.tiers())
-    if here.control is not None and here.ray is not None:
-        raise InputError(subject="--control", problem="scales nodes of this machine", way_out="leave out --ray")
     replicas = _replicas(deployments, here)
     guard = Guard(keys, Audit.open(keep.audit) if keep.audit else None)
     kept = Kept(guard, door, log_address(keep, door.port), webhooks_of(keep))
-    nodes = Nodes(models, here.emulate, replicas, here.ray, _compiled(bundles, here))
+    nodes = Nodes(models, here.emulate, replicas, here.ray, _compiled(bundles, here), here.otlp)
     uvloop.run(_serve(deployments, nodes, wanted.bindable(), kept, here))
 
 
@@ -147,7 +164,7 @@ def _deployment(agent: str, what: WhatOptions) -> Deployment:
         return open_bundle(agent).plan
     if agent.endswith(".json"):
         return load_plan(Path(agent))
-    return compile_agent(CompileRequest(agent, what.fleet, what.slo, rate_per_s=what.rate))
+    return compile_agent(CompileRequest(agent, Needs(slo=what.slo, rate_per_s=what.rate), Supply(fleet=what.fleet)))
 
 
 def _distinct(deployments: list[Deployment]) -> list[Deployment]:
@@ -175,31 +192,75 @@ async def _serve(deployments: list[Deployment], nodes: Nodes, address: Address, 
     async with contextlib.AsyncExitStack() as stack:
         with console.status("starting node processes"):
             start = await stack.enter_async_context(started_by(nodes))
-            served = [await _served(each, start, door.run_limit, here, stack) for each in deployments]
-        agents = Agents({agent.name: agent for agent in served})
+            served = [await _served(each, start, nodes, door.run_limit, here, stack) for each in deployments]
+        if here.otlp is not None:
+            spans = _spans(here.otlp)
+            stack.callback(spans.close)
+            for agent in served:
+                agent.spans = spans
+        agents = Agents({agent.name: agent for agent in served} if here.replan else with_models(served))
         limits = RunLimits(at_once=door.at_once, run_s=door.run_limit)
         runs = await stack.enter_async_context(kept_runs(agents, kept.log, kept.webhooks, limits))
         app = App(agents, kept.guard, at_once=door.at_once, runs=runs)
         async with listening(app, address, door.grace):
-            _banner(console, app, address, nodes)
+            _banner(console, app, [agent.name for agent in served], address, nodes)
             await stop.wait()
             console.print(f"stopping: {agents.running} runs have {door.grace:g} s to end")
 
 
+def _spans(otlp: str) -> "RunSpans":
+    from weft.runtime.telemetry import otlp_exporter
+
+    exporter = otlp_exporter(otlp)  # says which extra is missing
+    from weft.serve.tracing import RunSpans
+
+    return RunSpans(exporter)
+
+
 async def _served(
-    deployment: Deployment, start: Start, run_s: float, here: HereOptions, stack: contextlib.AsyncExitStack
+    deployment: Deployment,
+    start: Start,
+    nodes: Nodes,
+    run_s: float,
+    here: HereOptions,
+    stack: contextlib.AsyncExitStack,
 ) -> ServedAgent:
     """Its nodes are kept up: what dies starts again, and what it was at goes on elsewhere, or there."""
+    planned = deployment
+    if drives_itself(planned):
+        if here.replan:
+            problem, way_out = "is driven by its own program, whose calls stay where they were planned", "leave it out"
+            raise InputError(subject=f"--replan with {planned.agent!r}", problem=problem, way_out=way_out)
+        deployment = without_own_steps(planned)
     dispatcher = Dispatcher(deployment, revival_s=REVIVAL_S)
-    fleet = await stack.enter_async_context(start(deployment, dispatcher.join))
+    crossing = Crossing([dispatcher])
+    fleet = await stack.enter_async_context(start(deployment, crossing.join))
     agent = ServedAgent(deployment, dispatcher, run_s)
-    agent.door = Door(deployment, dispatcher) if here.admission else None
+    if drives_itself(planned):
+        agent.driver = await stack.enter_async_context(driving(planned, dispatcher))
+    agent.door = Door(planned, dispatcher) if here.admission else None
     if here.control is not None:
-        first = {spec.name: spec for spec in fleet.specs if pool_of(spec.name) == spec.name}
-        terms = ScalingConfig(most=here.control, start_s=LOCAL_START_S)
-        looping = asyncio.create_task(Loop(agent, fleet, first, Scaling(deployment, terms)).run())
+        agent.controlled = True
+        looping = asyncio.create_task(_control(agent, fleet, crossing, nodes, here, here.control).run())
         stack.callback(looping.cancel)
     return agent
+
+
+def _control(
+    agent: ServedAgent, fleet: NodeFleet[Any], crossing: Crossing, nodes: Nodes, here: HereOptions, most: int
+) -> Loop:
+    plan, terms = agent.deployment, ScalingConfig(most=most, start_s=LOCAL_START_S)
+    first = {spec.name: spec for spec in fleet.specs if pool_of(spec.name) == spec.name}
+    loop = Loop(agent, fleet, first, scaling_of(plan, terms))
+    if here.replan:
+
+        def specs_of(target: Deployment) -> Sequence[NodeSpec]:
+            replicas = {pool.name: min(pool.replicas, most) for pool in target.pools}
+            return replace(nodes, replicas=replicas).specs(target)
+
+        mover = Mover(agent, fleet, crossing, specs_of, fleet.specs[0].secret)
+        loop.replans = Replans(Replanning(planned_load(plan)), Planner(request_of(plan)).plan, mover, terms)
+    return loop
 
 
 def _stopped_by_signals() -> asyncio.Event:
@@ -209,11 +270,12 @@ def _stopped_by_signals() -> asyncio.Event:
     return stop
 
 
-def _banner(console: Console, app: App, address: Address, nodes: Nodes) -> None:
+def _banner(console: Console, app: App, names: Sequence[str], address: Address, nodes: Nodes) -> None:
     table = Table(box=None, pad_edge=False)
     for name in ("model", "takes", "nodes here (planned)", "planned devices", "planned $/h"):
         table.add_column(name)
-    for name, agent in app.agents.by_name.items():
+    for name in names:
+        agent = app.agents.by_name[name]
         deployment = agent.deployment
         devices = ", ".join(sorted({f"{pool.replicas} × {pool.device}" for pool in deployment.pools}))
         takes = ", ".join(deployment.program.input_types)
@@ -225,6 +287,8 @@ def _banner(console: Console, app: App, address: Address, nodes: Nodes) -> None:
     who = "API keys" if app.guard.keys.callers else "no key (loopback only)"
     console.print(f"[bold]Weft serves {address.url}/v1[/] ({who}); planned devices are {pace}")
     console.print(table)
+    if by_name := ", ".join(sorted(app.agents.by_name.keys() - set(names))):
+        console.print(f"their models by name: {by_name}", style="dim")
     for models in nodes.compiled.values():
         console.print(told(models), style="dim")
     if app.runs is not None:

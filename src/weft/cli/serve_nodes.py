@@ -5,6 +5,8 @@ from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import msgspec
+
 from weft.control.backends.fleet import Fleet
 from weft.control.backends.local import LocalFleet
 from weft.control.backends.supervise import FAST
@@ -26,10 +28,13 @@ class Nodes:
     ray: str | None = None
     compiled: Mapping[str, Mapping[str, PoolModel]] = field(default_factory=dict[str, Mapping[str, PoolModel]])
     """By agent and pool, of those that are served from a bundle."""
+    otlp: str | None = None
+    """Where spans go; None: there are none."""
 
     def specs(self, deployment: Deployment) -> Sequence[NodeSpec]:
         models = replace(self.models, pools=self.compiled.get(deployment.program.name, {}))
-        return node_specs(deployment, models, emulate=self.emulate, replicas=self.replicas)
+        specs = node_specs(deployment, models, emulate=self.emulate, replicas=self.replicas)
+        return [msgspec.structs.replace(spec, otlp=self.otlp) for spec in specs]
 
 
 OnJoin = Callable[[NodeClient], None]

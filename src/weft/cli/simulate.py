@@ -15,7 +15,7 @@ from weft.cli.console import wide_console
 from weft.cli.groups import grouped
 from weft.cli.options import DEFAULTS, Fleet, Precisions, Serving, Slo
 from weft.compiler.pipeline import compile_agent
-from weft.compiler.request import CompileRequest
+from weft.compiler.request import CompileRequest, Needs, Rules, Supply
 from weft.core.deployment import Deployment
 from weft.core.errors import InputError, OverloadError
 from weft.policy.retention import Rule
@@ -67,9 +67,9 @@ class PlanOptions:
     """What is simulated; the options of planning count where PLAN is an agent."""
 
     plan: Plan
-    fleet: Fleet = DEFAULTS.fleet
-    slo: Slo = DEFAULTS.slo
-    serving: Serving = DEFAULTS.serving
+    fleet: Fleet = DEFAULTS.supply.fleet
+    slo: Slo = DEFAULTS.needs.slo
+    serving: Serving = DEFAULTS.rules.serving
     precision: Precisions = None
 
     def deployment(self, rate_per_s: float | None) -> Deployment:
@@ -78,11 +78,9 @@ class PlanOptions:
             return load_plan(self.plan)
         asked = CompileRequest(
             self.plan,
-            self.fleet,
-            self.slo,
-            rate_per_s=DEFAULTS.rate_per_s if rate_per_s is None else rate_per_s,
-            precisions=tuple(self.precision or DEFAULTS.precisions),
-            serving=self.serving,
+            Needs(slo=self.slo, rate_per_s=DEFAULTS.needs.rate_per_s if rate_per_s is None else rate_per_s),
+            Supply(fleet=self.fleet),
+            Rules(precisions=tuple(self.precision or DEFAULTS.rules.precisions), serving=self.serving),
         )
         return compile_agent(asked)
 

@@ -32,7 +32,7 @@ class SizeOptions:
     trace: Annotated[
         str, typer.Option(metavar="TRACE", help=f"A trace (docs/traces.md), or arrivals ({KINDS}) at --rate.")
     ]
-    serving: Serving = DEFAULTS.serving
+    serving: Serving = DEFAULTS.rules.serving
     pin: Pins = None
     most: Annotated[int, typer.Option(min=1, help="Fleets to simulate for the proof of each design.")] = 200
     journal: Annotated[
@@ -51,7 +51,8 @@ def size(asked: AskOptions, wanted: SizeOptions, load: TrialOptions) -> None:
     if is_agents_file(asked.agent):
         way_out = "size one of its programs, on the part of the fleet that is left to it (--set DEVICE.count=…)"
         raise InputError(subject=asked.agent, problem="lists several agents, one is sized", way_out=way_out)
-    request = replace(asked.request(), serving=wanted.serving, pins=tuple(wanted.pin or ()))
+    request = asked.request()
+    request = replace(request, rules=replace(request.rules, serving=wanted.serving, pins=tuple(wanted.pin or ())))
     found = _watched(*load.trial(wanted.trace, asked, request), wanted)
     if wanted.out is not None:
         _write(found, wanted.out)

@@ -38,8 +38,9 @@ def plan_together(request: CompileRequest, folder: Path | None, console: Console
 
 
 def _of(request: CompileRequest, row: catalog.AgentRow) -> CompileRequest:
-    rate_per_s = request.rate_per_s if row.rate_per_s is None else row.rate_per_s
-    return replace(request, agent=row.program, slo=row.slo, rate_per_s=rate_per_s, workload=row.workload)
+    rate_per_s = request.needs.rate_per_s if row.rate_per_s is None else row.rate_per_s
+    needs = replace(request.needs, slo=row.slo, rate_per_s=rate_per_s, workload=row.workload)
+    return replace(request, agent=row.program, needs=needs)
 
 
 def show(deployments: tuple[Deployment, ...], console: Console) -> None:

@@ -45,7 +45,7 @@ def emit_deployment(module: ModuleOp, request: CompileRequest) -> Deployment:
     pools = tuple(_pool(op) for op in module.ops if isinstance(op, PoolOp))
     steps = [op for op in graph.walk() if isinstance(op, StepOp)]
     shares = tuple(_convert(scalars(row.data), Share) for row in _rows(module, "fleet.shares"))
-    terms = Terms(request, tuple(steps), shares)
+    terms = Terms(request.supply, tuple(steps), shares)
     handoffs = tuple(_convert(scalars(row.data), Handoff) for row in _rows(module, "fleet.handoffs"))
     return Deployment(
         version=DEPLOYMENT_VERSION,
@@ -57,14 +57,14 @@ def emit_deployment(module: ModuleOp, request: CompileRequest) -> Deployment:
         handoffs=handoffs,
         answer=_convert(_dictionary(module, "fleet.answer"), Answer),
         alternatives=tuple(_alternatives(module)),
-        fleet=request.fleet,
-        catalogue=request.catalogue,
-        finance=request.finance,
-        slo=request.slo_terms(),
-        workload=request.workload_terms(),
+        fleet=request.supply.fleet,
+        catalogue=request.supply.catalogue,
+        finance=request.supply.finance,
+        slo=request.needs.slo_terms(),
+        workload=request.needs.workload_terms(),
         paths=_paths(module, program),
         fingerprints=catalog.fingerprints(
-            {pool.model for pool in pools if pool.model}, {pool.device for pool in pools}, request.catalogue
+            {pool.model for pool in pools if pool.model}, {pool.device for pool in pools}, request.supply.catalogue
         ),
         shares=shares,
         other_models=tuple(_other_models(module)),

@@ -6,10 +6,9 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from weft import catalog
-from weft.catalog.changes import changed_fleet
 from weft.compiler.dialects.llm import DecodeOp, PrefixOp, PromptOp
 from weft.compiler.dialects.step import StepOp
-from weft.compiler.request import CompileRequest
+from weft.compiler.request import Supply
 from weft.core.deployment import Parallelism, Pool, Share
 from weft.core.hardware import Device, Link
 from weft.core.pace import EngineTerms, Pace
@@ -38,7 +37,7 @@ MIXED_STEP_TOKENS, PREFILL_STEP_TOKENS = 2048, 8192
 class Terms:
     """Answers for the pools of one placed module."""
 
-    request: CompileRequest
+    supply: Supply
     steps: tuple[StepOp, ...]
     shares: tuple[Share, ...]
     """Of steps whose traffic is split; a step names only the pool that takes most of its."""
@@ -72,7 +71,7 @@ class Terms:
 
     def _habits(self, engine: Engine, kind: str) -> Mapping[str, float]:
         """Those by which the planner priced the pool."""
-        labels = labels_of(engine, twin(engine.model), *read_engine(self.request.engine), kind)
+        labels = labels_of(engine, twin(engine.model), *read_engine(self.supply.engine), kind)
         logs = coefficients().habits.logs([labels])
         return {name: math.exp(value.item()) for name, value in logs.items()}
 
@@ -84,7 +83,7 @@ class Terms:
         sizes = _sizes(phases, kind, rows)
         known = coefficients()
         terms = Software(
-            *read_engine(self.request.engine), known.habits, known.bands, {engine.model.id: twin(engine.model)}
+            *read_engine(self.supply.engine), known.habits, known.bands, {engine.model.id: twin(engine.model)}
         )
         alone = served([Replica(engine, kind, each, (1,), each) for each in sizes], terms, efficiencies())
         own_s = [slower * pace.prompt_at(each.isl) for each in sizes]
@@ -92,9 +91,7 @@ class Terms:
 
     @cached_property
     def _devices(self) -> dict[str, Device]:
-        asked = self.request
-        groups = changed_fleet(asked.fleet, asked.settings, asked.additions, asked.catalogue).groups
-        return {group.device.id: group.device for group in groups}
+        return {group.device.id: group.device for group in self.supply.fleet_terms().groups}
 
     def _phases(self, pool: str) -> tuple[Phase, ...]:
         shared = {share.step for share in self.shares if share.pool == pool}
@@ -107,7 +104,7 @@ class Terms:
     def _power_w(self, device: Device, split: Parallelism) -> tuple[float | None, float | None]:
         if device.tdp_w is None:
             return None, None
-        finance = catalog.finance(self.request.finance)
+        finance = catalog.finance(self.supply.finance)
         each = finance.pue * split.devices
         return each * power_w(device), each * power_w(device, 0.0, finance.idle_power_share)
 

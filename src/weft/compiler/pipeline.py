@@ -11,6 +11,9 @@ from xdsl.passes import ModulePass
 
 from weft.compiler.changes import Changes
 from weft.compiler.emit_deployment import emit_deployment
+from weft.compiler.frontends.graphs.assumptions import Assumptions
+from weft.compiler.frontends.graphs.to_module import to_module
+from weft.compiler.frontends.langgraph.load import import_langgraph
 from weft.compiler.frontends.python import import_agent, load_agent
 from weft.compiler.opt import parse_pipeline, run_passes
 from weft.compiler.parse import read_module, verify
@@ -28,7 +31,7 @@ from weft.compiler.passes.partition import Partition
 from weft.compiler.passes.place import Place
 from weft.compiler.passes.set_workload import SetWorkload
 from weft.compiler.passes.split_phases import SplitPhases
-from weft.compiler.request import CompileRequest
+from weft.compiler.request import CompileRequest, Needs
 from weft.core.deployment import Deployment
 from weft.plan.requests import PlanRequest
 
@@ -41,6 +44,8 @@ SIMPLIFY: tuple[ModulePass, ...] = (Canonicalise(), Cse(), Dce(), FuseData())
 LOWER: tuple[ModulePass, ...] = (SplitPhases(), DecomposeTools())
 ANALYSE: tuple[ModulePass, ...] = (BlockFrequency(), AnnotateCosts())
 AFTER_PLACING: tuple[ModulePass, ...] = (Partition(), InsertTransfers())
+
+LANGGRAPH = "langgraph:"
 
 AfterPass = Callable[[str, ModuleOp], None]
 """Called with "import" and the name of each pass, and the module after it."""
@@ -58,6 +63,18 @@ def compile_agent(request: CompileRequest, after_pass: AfterPass | None = None) 
         return emit_deployment(module, request)
 
 
+def compile_asked(request: CompileRequest) -> tuple[Deployment, PlanRequest]:
+    """With what the planner was asked, for questions about the plan beyond it."""
+    asked: list[PlanRequest] = []
+    place = place_pass(request)
+
+    def keep(name: str, module: ModuleOp) -> None:
+        if name == ANALYSE[-1].name:  # the last before placing
+            asked.append(place.request(module))
+
+    return compile_agent(request, keep), asked[-1]
+
+
 @contextmanager
 def _no_collection() -> Generator[None]:
     """A module is one large graph in use, which the collector of cycles would walk again and again: a sixth of the time
@@ -72,9 +89,12 @@ def _no_collection() -> Generator[None]:
 
 
 def import_module(agent: str) -> ModuleOp:
-    """A Python agent program, or a module that was printed before."""
+    """A Python agent program, a module that was printed before, or langgraph:PROGRAM as `weft import langgraph` reads
+    it."""
     if agent.endswith(".mlir"):
         return read_module(Path(agent))
+    if agent.startswith(LANGGRAPH):
+        return to_module(import_langgraph(agent.removeprefix(LANGGRAPH)), Assumptions())
     module = import_agent(load_agent(agent), agent)
     verify(module, agent)
     return module
@@ -95,15 +115,17 @@ def unplaced(request: CompileRequest) -> ModuleOp:
 
 def passes_for(request: CompileRequest) -> tuple[ModulePass, ...]:
     opted = parse_pipeline(request.passes) if request.passes else ()
-    before = (*FLATTEN, *_sizes(request), *SIMPLIFY, *LOWER, *opted, *ANALYSE)
+    before = (*FLATTEN, *_sizes(request.needs), *SIMPLIFY, *LOWER, *opted, *ANALYSE)
     return (*before, place_pass(request), *AFTER_PLACING)
 
 
-def _sizes(request: CompileRequest) -> tuple[ModulePass, ...]:
-    return (SetWorkload(request.workload or "", request.sizes),) if request.workload or request.sizes else ()
+def _sizes(needs: Needs) -> tuple[ModulePass, ...]:
+    return (SetWorkload(needs.workload or "", needs.sizes),) if needs.workload or needs.sizes else ()
 
 
 def place_pass(request: CompileRequest) -> Place:
-    """Every option of the pass is a field of the request; the workload's rate stands for the request's own."""
-    options = {field.name: getattr(request, field.name) for field in fields(Place) if field.name != "rate_per_s"}
-    return Place(**options, rate_per_s=request.workload_terms().rate_per_s)
+    """Every option of the pass is a field of a part of the request; a workload's rate stands for its own."""
+    parts = (request.needs, request.supply, request.rules, request.aim)
+    asked = {field.name: getattr(part, field.name) for part in parts for field in fields(part)}
+    asked["rate_per_s"] = request.needs.workload_terms().rate_per_s
+    return Place(**{field.name: asked[field.name] for field in fields(Place)})

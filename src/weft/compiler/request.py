@@ -1,44 +1,23 @@
-"""What a user asks of the compiler: an agent, a fleet, an objective, a load."""
+"""What a user asks of the compiler: an agent, what its runs need, what there is to run them on, how to choose."""
 
 from dataclasses import dataclass, replace
 
 from weft import catalog
+from weft.catalog.changes import changed_fleet
 from weft.core.errors import InputError
+from weft.core.hardware import Fleet
 from weft.core.workload import Slo, Workload
 
 
-@dataclass(frozen=True)
-class CompileRequest:
-    """`agent` is `file.py[:name]` or an `.mlir` file; names of the catalogue may be paths of TOML files.
-    `settings` and `additions` change the fleet: see catalog.changes. `engine`: the serving software, as `weft estimate`
-    reads it (blank: the average one). `robust`: plan for the high ends of the error bands.
-    `pins` are STEP=DEVICE[@ZONE]. `previous`: a plan on disk to begin from. `tighten`: see compiler.tighten. `sizes`
-    are STEP.SIZE=NUMBER (think.isl=812); they win over those of the workload and of the program.
-    `passes` are opt-in, as `weft opt -p` reads them; they run before placing."""
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """How much comes and how fast it must be. Names of the catalogue may be paths of TOML files. `sizes` are
+    STEP.SIZE=NUMBER (think.isl=812); they win over those of the workload and of the program."""
 
-    agent: str
-    fleet: str = "default"
     slo: str = "interactive"
-    finance: str = "owned"
-    catalogue: str = "default"
     rate_per_s: float = 50.0
     workload: str | None = None
-    precisions: tuple[str, ...] = ("fp16",)
-    compare: bool = True
-    serving: str = "any"
-    split: bool = False
-    objective: str = "usd_per_hour"
-    settings: tuple[str, ...] = ()
-    additions: tuple[str, ...] = ()
-    engine: str = ""
-    robust: bool = False
-    pins: tuple[str, ...] = ()
-    energy_limit_j: float | None = None
-    time_limit_s: float = 20.0
-    previous: str = ""
-    tighten: tuple[str, ...] = ()
     sizes: tuple[str, ...] = ()
-    passes: str = ""
 
     def slo_terms(self) -> Slo:
         return catalog.slo(self.slo)
@@ -50,6 +29,67 @@ class CompileRequest:
         for step, key, value in map(size_of, self.sizes):
             steps.setdefault(step, {})[key] = value
         return replace(asked, steps=steps)
+
+
+@dataclass(frozen=True, slots=True)
+class Supply:
+    """What there is to run on, at which prices and under which software. `settings` and `additions` change the fleet:
+    see catalog.changes. `engine`: the serving software, as `weft estimate` reads it (blank: the average one)."""
+
+    fleet: str = "default"
+    settings: tuple[str, ...] = ()
+    additions: tuple[str, ...] = ()
+    catalogue: str = "default"
+    finance: str = "owned"
+    engine: str = ""
+
+    def fleet_terms(self) -> Fleet:
+        return changed_fleet(self.fleet, self.settings, self.additions, self.catalogue)
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What a plan must keep to. `robust`: at the high ends of the error bands. `pins` are STEP=DEVICE[@ZONE].
+    `tighten`: see compiler.tighten."""
+
+    precisions: tuple[str, ...] = ("fp16",)
+    serving: str = "any"
+    split: bool = False
+    pins: tuple[str, ...] = ()
+    energy_limit_j: float | None = None
+    tighten: tuple[str, ...] = ()
+    robust: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Aim:
+    """What is best, how long it is looked for, where that begins (`previous`: a plan on disk), and whether it is
+    compared with other plans."""
+
+    objective: str = "usd_per_hour"
+    time_limit_s: float = 20.0
+    previous: str = ""
+    compare: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class CompileRequest:
+    """`agent` is `file.py[:name]` or an `.mlir` file. `passes` are opt-in, as `weft opt -p` reads them; they run before
+    placing."""
+
+    agent: str
+    needs: Needs = Needs()
+    supply: Supply = Supply()
+    rules: Rules = Rules()
+    aim: Aim = Aim()
+    passes: str = ""
+
+    def tightened(self, tighten: tuple[str, ...]) -> "CompileRequest":
+        """In place of what was tightened before."""
+        return replace(self, rules=replace(self.rules, tighten=tighten))
+
+    def uncompared(self) -> "CompileRequest":
+        return replace(self, aim=replace(self.aim, compare=False))
 
 
 def size_of(text: str) -> tuple[str, str, float]:

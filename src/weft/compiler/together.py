@@ -31,7 +31,7 @@ def compile_together(requests: Sequence[CompileRequest]) -> tuple[Deployment, ..
     whole = _answered(together(asked))
     own = {name: Answered(asked[name], *own_part(name, asked, whole.planned, whole.placement)) for name in asked}
     bills = ArrayAttr([to_dictionary(_bill(each, own[each])) for each in own])
-    others = tuple(other_models(whole.request, whole.planned, whole.placement)) if requests[0].compare else ()
+    others = tuple(other_models(whole.request, whole.planned, whole.placement)) if requests[0].aim.compare else ()
     for name, module in modules.items():
         rivals = [other_model(each, whole) for each in others if agent_of(each.steps[0]) == name]
         annotate(module, PlacedPools(whole, name), own[name])

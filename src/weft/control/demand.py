@@ -51,7 +51,7 @@ def demand_of(load: Load, request: CompileRequest) -> Demand:
 def planned_for(request: CompileRequest, demand: Demand) -> CompileRequest:
     """The request, for what a trace asks instead of what the program says."""
     if not demand.sizes:
-        return replace(request, rate_per_s=demand.rate_per_s)
+        return replace(request, needs=replace(request.needs, rate_per_s=demand.rate_per_s))
     calls = [op.step_name.removesuffix(".prefill") for op in unplaced(request).walk() if isinstance(op, PrefillOp)]
     if unknown := sorted(demand.sizes.keys() - {EVERY, *calls}):
         raise TraceError(
@@ -59,9 +59,9 @@ def planned_for(request: CompileRequest, demand: Demand) -> CompileRequest:
             problem=f"names model call {unknown[0]!r}, the agent has {', '.join(calls) or 'none'}",
             way_out="give a trace of this agent",
         )
-    if request.workload is not None:
+    if request.needs.workload is not None:
         raise InputError(
-            subject=f"workload {request.workload}",
+            subject=f"workload {request.needs.workload}",
             problem="says a rate and sizes, and so does the trace",
             way_out="leave out --workload, or the trace",
         )
@@ -69,7 +69,8 @@ def planned_for(request: CompileRequest, demand: Demand) -> CompileRequest:
     for call in calls:
         found = demand.sizes.get(call) or demand.sizes.get(EVERY) or ()
         sizes += [f"{call}.{key}={value}" for key, value in zip(("isl", "osl", "max_tokens"), found, strict=False)]
-    return replace(request, rate_per_s=demand.rate_per_s, sizes=(*request.sizes, *sizes))
+    needs = replace(request.needs, rate_per_s=demand.rate_per_s, sizes=(*request.needs.sizes, *sizes))
+    return replace(request, needs=needs)
 
 
 @dataclass(slots=True)

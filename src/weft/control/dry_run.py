@@ -7,9 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.error import URLError
 
+from weft.compiler.pipeline import compile_agent
+from weft.control.replan import asked, differences, planned_load, request_of, staffed_usd_per_hour
 from weft.core.deployment import Deployment
 from weft.core.errors import InputError
-from weft.policy.scaling import Decision, PoolSeen, Scaling, ScalingConfig, Snapshot
+from weft.plan.staffing import scaling_of
+from weft.policy.replanning import Estimate, Replanning
+from weft.policy.scaling import Decision, PoolSeen, ScalingConfig, Snapshot
 
 LONG_S = 1e5  # after so long at one rate every mean is that rate
 _LINE = re.compile(r"^(?P<name>\w+?)(?:_total)?(?:\{(?P<labels>.*)\})? (?P<value>\S+)$", re.MULTILINE)
@@ -25,10 +29,28 @@ class Watched:
 
 def decide_at(deployment: Deployment, config: ScalingConfig, rate_per_s: float, nodes: Mapping[str, int]) -> Decision:
     """With so many nodes a pool (the planned replicas where nothing is said), after a long time at this rate."""
-    scaling = Scaling(deployment, config)
+    scaling = scaling_of(deployment, config)
     pools = tuple(PoolSeen(pool.name, nodes.get(pool.name, pool.replicas)) for pool in deployment.pools)
     scaling.decide(Snapshot(0.0, 0, ()))
     return scaling.decide(Snapshot(LONG_S, round(rate_per_s * LONG_S), pools))
+
+
+@dataclass(frozen=True, slots=True)
+class Replanned:
+    """What the planner would have at this load, beside the pools that there are."""
+
+    move: bool
+    why: str
+    usd_per_hour: float
+    differences: tuple[str, ...]
+
+
+def replanned_at(deployment: Deployment, config: ScalingConfig, rate_per_s: float) -> Replanned:
+    offered = compile_agent(asked(request_of(deployment), Estimate(rate_per_s)))
+    present = staffed_usd_per_hour(deployment, config, rate_per_s)
+    verdict = Replanning(planned_load(deployment)).weigh(*present, offered.answer.usd_per_hour)
+    found = tuple(differences(deployment, offered))
+    return Replanned(verdict.move, verdict.why, offered.answer.usd_per_hour, found)
 
 
 def watch(url: str, agent: str, over_s: float) -> tuple[float, Mapping[str, int]]:

@@ -2,33 +2,23 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Set
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from itertools import count
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 
+from weft.control.moving import Nodes
+from weft.control.replanning import Replans
 from weft.core.errors import WeftError
+from weft.policy.replanning import Estimate
 from weft.policy.scaling import Action, Change, Decision, PoolSeen, Scaling, Snapshot
-from weft.runtime.client import NodeClient
 from weft.runtime.spec import NodeSpec
 from weft.serve.agents import ServedAgent
 from weft.serve.dispatch import pool_of, replica_name
 
 _log = logging.getLogger(__name__)
-
-
-class Fleet(Protocol):
-    """Where nodes come from and go to: LocalFleet, or Ray."""
-
-    @property
-    def absent(self) -> Set[str]:
-        """Nodes that died and are about to come back."""
-        ...
-
-    async def add(self, spec: NodeSpec) -> NodeClient: ...
-    async def remove(self, name: str) -> None: ...
 
 
 @dataclass(slots=True)
@@ -37,9 +27,10 @@ class Loop:
     calls go on elsewhere."""
 
     agent: ServedAgent
-    fleet: Fleet
+    fleet: Nodes
     specs: dict[str, NodeSpec]
     scaling: Scaling
+    replans: Replans | None = None
     every_s: float = 1.0
     drain_s: float = 60.0
     on_decision: Callable[[Decision], None] = field(default=lambda _: None)
@@ -62,9 +53,27 @@ class Loop:
         decision = self.scaling.decide(self.snapshot())
         for action in decision.actions:
             _log.warning("%s", action)
+            self.agent.history.decided(action.pool, action.change, action.count, action.why)
             self._do(action)
         self.on_decision(decision)
+        if self.replans is not None and not self.replans.under_way:
+            self._replan(self.replans, decision.rate_per_s)
         return decision
+
+    def _replan(self, replans: Replans, rate_per_s: float) -> None:
+        now_s = asyncio.get_running_loop().time()
+        seen = Estimate(rate_per_s, self.agent.history.sizes)
+        why = replans.policy.wants(now_s, seen)
+        if why:
+            _log.warning("the planner is asked again: %s", why)
+            replans.policy.asked(now_s)
+            self._begin(self._moved(replans, seen))
+
+    async def _moved(self, replans: Replans, seen: Estimate) -> None:
+        found = await replans.run(self.agent, seen)
+        if found is not None:
+            self.specs = found.specs
+            self.scaling = found.scaling
 
     def snapshot(self) -> Snapshot:
         agent = self.agent
@@ -77,17 +86,19 @@ class Loop:
         waiting = sum(max(0, each.under_way - each.told.places) for each in members)
         coming = {name for name in self.fleet.absent if pool_of(name) == pool} | self._of(self._starting, pool)
         starting = len(coming - {each.client.name for each in members})
-        model = self.agent.deployment.pool(pool).model is not None  # the plan knows no time of its own of CPU steps
-        slow = max((each.slow for each in members), default=1.0) if model else 1.0
+        slow = slowness([each.slow for each in members])
         return PoolSeen(pool, len(members), starting, len(self._of(self._draining, pool)), waiting, slow)
 
     def _do(self, action: Action) -> None:
         for _ in range(action.count):
             work = self._start(action.pool) if action.change is Change.START else self._drain(action.pool)
             if work is not None:
-                task = asyncio.create_task(work)
-                self._work.add(task)
-                task.add_done_callback(self._work.discard)
+                self._begin(work)
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._work.add(task)
+        task.add_done_callback(self._work.discard)
 
     def _start(self, pool: str) -> Coroutine[Any, Any, None]:
         """One more replica, under a name that nobody has."""
@@ -128,3 +139,12 @@ class Loop:
 
     def _of(self, names: dict[str, set[str]], pool: str) -> set[str]:
         return names.setdefault(pool, set())
+
+
+def slowness(of_nodes: Sequence[float]) -> float:
+    """How much longer a pool takes than equal nodes would, from what each takes beside its prediction. The fastest sets
+    the measure: what all have in common is an error of the prediction, or the load, and queues tell the load."""
+    if not of_nodes:
+        return 1.0
+    least = min(of_nodes)
+    return len(of_nodes) / sum(least / each for each in of_nodes)

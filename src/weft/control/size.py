@@ -95,13 +95,15 @@ class Sizing:
 
     def _propose(self) -> float:
         """Fills `designs`; the price of the first plan."""
-        kinds = list(Serving) if self.request.serving == Serving.ANY else [Serving(self.request.serving)]
+        kinds = list(Serving) if self.request.rules.serving == Serving.ANY else [Serving(self.request.rules.serving)]
         first_usd: float | None = None
         refused: NoPlacementError | None = None
         for kind in kinds:
             for utilisation in UTILISATIONS:
-                request = replace(self.request, compare=False, serving=str(kind))
-                request = replace(request, tighten=merged([f"utilisation={utilisation}"], request.tighten))
+                rules = self.request.rules
+                tighten = merged([f"utilisation={utilisation}"], rules.tighten)
+                rules = replace(rules, serving=str(kind), tighten=tighten)
+                request = replace(self.request, rules=rules).uncompared()
                 try:
                     found_usd = self._tightened(request, f"{kind}, at most {utilisation} busy")
                     first_usd = found_usd if first_usd is None else first_usd
@@ -129,8 +131,8 @@ class Sizing:
             if measured.holds:
                 break
             found = causes(measured, self.trial.alone(plan))
-            changes = merged(request.tighten, [change for cause in found for change in cause.tighten])
-            request = replace(request, tighten=changes)
+            changes = merged(request.rules.tighten, [change for cause in found for change in cause.tighten])
+            request = request.tightened(changes)
             try:
                 plan = compile_agent(request)
             except NoPlacementError:
@@ -190,7 +192,7 @@ class Sizing:
             if not holding:
                 break
             counts = holding[0]
-        deployment = replace(fleet, validation=validation_of(measured, self.demand, self.request.tighten))
+        deployment = replace(fleet, validation=validation_of(measured, self.demand, self.request.rules.tighten))
         self.points.append(point_of(number, measured))
         self.points += [point_of(number, seen) for seen in tried.values()]
         fewer = tuple(_fewer(fleet, seen) for seen in tried.values())
@@ -206,7 +208,7 @@ class Sizing:
         reached = f"; the best has under {best.attainment:.1%} in time" if best is not None else ""
         return AttainmentError(
             subject=f"attainment {self.trial.target:g}",
-            problem=f"no fleet of {self.request.fleet!r} was found ({tried}{reached})",
+            problem=f"no fleet of {self.request.supply.fleet!r} was found ({tried}{reached})",
             way_out="ask `weft plan --validate` what stands in the way, add devices (--add), or loosen the objective",
         )
 
@@ -257,7 +259,7 @@ def _fewer(fleet: Deployment, seen: Measured) -> Fewer:
 
 
 def _refuse_timeless(request: CompileRequest) -> None:
-    slo = request.slo_terms()
+    slo = request.needs.slo_terms()
     if not any((slo.ttft_s, slo.tpot_s, slo.e2e_s, slo.e2e_p95_s)):
         raise InputError(
             subject=f"objective {slo.name!r}",

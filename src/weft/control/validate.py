@@ -60,8 +60,8 @@ def validate(
     request: CompileRequest, trial: Trial, demand: Demand, rounds: int = ROUNDS, watch: Watch = _SILENT
 ) -> Validated:
     """NoPlacementError where not even the first plan exists."""
-    quick = replace(request, compare=False)
-    deployment, tighten, why = compile_agent(quick), request.tighten, ()
+    quick = request.uncompared()
+    deployment, tighten, why = compile_agent(quick), request.rules.tighten, ()
     done: list[Round] = []
     while True:
         if watch.on_round:
@@ -111,7 +111,7 @@ def _next(request: CompileRequest, tighten: tuple[str, ...], found: Sequence[Cau
     for answered in [found, *([each] for each in found)] if len(found) > 1 else [found]:
         changes = merged(tighten, [change for cause in answered for change in cause.tighten])
         try:
-            deployment = compile_agent(replace(request, tighten=changes))
+            deployment = compile_agent(request.tightened(changes))
         except NoPlacementError as refused:
             if len(answered) == 1:
                 obstacles.append(f"no fleet: {refused.subject}: {refused.problem}; {refused.way_out}")
@@ -137,8 +137,8 @@ def _validated(
     obstacles: tuple[str, ...],
 ) -> Validated:
     """The plan with its comparisons, if they are wanted, and with what became of it under the load."""
-    plan, answered = measured.deployment, replace(request, tighten=tighten)
-    if request.compare:
+    plan, answered = measured.deployment, request.tightened(tighten)
+    if request.aim.compare:
         compared = compile_agent(answered)
         plan = replace(plan, alternatives=compared.alternatives, other_models=compared.other_models)
     plan = replace(plan, validation=validation_of(measured, demand, tighten))

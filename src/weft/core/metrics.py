@@ -18,6 +18,7 @@ class StepRecord:
     output_tokens: int = 0
     bytes_moved: int = 0
     emulated: bool = False
+    cached_tokens: int = 0
 
     @property
     def duration_s(self) -> float:

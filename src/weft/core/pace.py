@@ -1,6 +1,7 @@
 """How long the steps of a replica take, as numbers that a simulator or an emulator can add up without a cost model."""
 
 from bisect import bisect_left
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 
@@ -42,6 +43,18 @@ class Pace:
         pairs = tokens * tokens / 2
         return self._between(self.prompt_s, tokens) + self._between(self.s_per_pair, tokens) * pairs
 
+    def step_s(self, sequences: int, context: int, chunks: Iterable[tuple[int, int]]) -> float:
+        """Seconds of a step of decoding sequences that hold `context` tokens together, and of chunks of prompts, each
+        (tokens, those that are there before)."""
+        parts = list(chunks)
+        held_s = self.s_per_context_token * context
+        if not parts:
+            return self._between(self.decode_s, sequences) + held_s
+        tokens = sum(size for size, _ in parts)
+        pairs = sum(size * (before + size / 2) for size, before in parts)
+        own_s = self._between(self.prompt_s, sequences + tokens) + self._between(self.s_per_pair, tokens) * pairs
+        return own_s + self.mixed_s + held_s if sequences else own_s * self.alone
+
     def _between(self, table: tuple[float, ...], row: int) -> float:
         at = min(bisect_left(self.rows, row), len(self.rows) - 1)
         if at == 0 or row >= self.rows[-1]:
@@ -69,3 +82,11 @@ class EngineTerms:
     block_size: int
     start_s: float = 0.0
     start_share: float = 0.0
+
+    def before_s(self, tokens: int) -> float:
+        """What a call with a prompt of so many tokens spends in the server first."""
+        if not self.start_share:
+            return self.start_s
+        chunks = range(0, tokens, self.step_tokens)
+        own_s = sum(self.pace.step_s(0, 0, [(min(self.step_tokens, tokens - at), at)]) for at in chunks)
+        return self.start_s + self.start_share * own_s

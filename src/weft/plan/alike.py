@@ -4,8 +4,10 @@ Calls of the same models, limits and pins, and of sizes within a ratio, become o
 of them, at their mean sizes; CPU steps likewise. The plan of the few is that of the many: each step takes the option of
 its kind, with the times of its own size. Work is linear in size between neighbours, so loads and prices add up exactly.
 
+The time of a run is that of the steps' own paths, told in kinds (`plan.ways`).
+
 What is lost: alike steps cannot be told apart, so a plan that would treat them differently is not found (the gap told
-is that among plans which do not), and an end-to-end limit counts steps side by side one after the other.
+is that among plans which do not); and streams count as if each step waited for the whole.
 """
 
 import math
@@ -17,8 +19,9 @@ from weft.plan.build import Planned, problem_of
 from weft.plan.evaluate import Proof, placement, whole
 from weft.plan.network import wired
 from weft.plan.options import Candidate
-from weft.plan.problem import Block, Placement
+from weft.plan.problem import Placement
 from weft.plan.requests import Flow, LeafTask, PlanRequest, TaskKind
+from weft.plan.ways import SEQUENCE, Ways
 
 MOST_CALLS, MOST_CPU_KINDS = 6, 12
 """What is planned one by one; of more, alike ones are planned as one."""
@@ -28,6 +31,10 @@ RATIOS = (1.0, 1.1, 1.25, 1.5, 2.0, 4.0, math.inf)
 
 Group = tuple[LeafTask, ...]
 """A CPU step, or the prefill and decode of a call."""
+
+
+Flows = Mapping[tuple[str, str], Flow]
+"""By source and target."""
 
 
 @dataclass(frozen=True)
@@ -49,11 +56,11 @@ class Alike:
         rivals = {kind: _cheapest(options.values()) for kind, options in planned.candidates.items()}
         scaled: dict[tuple[str, float], dict[str, Candidate]] = {}
         for task in self.request.tasks:
-            same = self.kind_of[task.name], self._share(task)
+            same = self.kind_of[task.name], self.share(task)
             if same not in scaled:
                 scaled[same] = {each.option.name: _scaled(each, task, same[1]) for each in rivals[same[0]]}
         offered = {
-            task.name: {**scaled[self.kind_of[task.name], self._share(task)], **chosen[task.name]}
+            task.name: {**scaled[self.kind_of[task.name], self.share(task)], **chosen[task.name]}
             for task in self.request.tasks
         }
         rejections = {name: planned.rejections[self.kind_of[name]] for name in own}
@@ -61,10 +68,20 @@ class Alike:
 
     def _own(self, task: LeafTask, planned: Planned, found: Placement) -> Candidate:
         kind = self.kind_of[task.name]
-        return _scaled(planned.candidates[kind][found.choice[kind]], task, self._share(task))
+        return _scaled(planned.candidates[kind][found.choice[kind]], task, self.share(task))
 
-    def _share(self, task: LeafTask) -> float:
+    def share(self, task: LeafTask) -> float:
+        """Of the work of its kind's visit."""
         return _size(task) / _size(self.small.task(self.kind_of[task.name]))
+
+    def moved(self, flow: Flow, between: Flows) -> float:
+        """How many of the hand-offs of its kinds it is, at most: to carry more takes longer, no more than in
+        proportion."""
+        kinds = self.kind_of[flow.source], self.kind_of[flow.target]
+        if flow.moves_kv:
+            return max(1.0, self.share(self.request.task(flow.source)))
+        mean_bytes = between[kinds].bytes_per_visit
+        return max(1.0, flow.bytes_per_visit / mean_bytes) if mean_bytes else 1.0
 
 
 def alike(request: PlanRequest) -> Alike:
@@ -77,9 +94,11 @@ def alike(request: PlanRequest) -> Alike:
     kinds = [*_kinds(calls, MOST_CALLS), *_kinds(rest, MOST_CPU_KINDS)]
     kind_of = {task.name: kind[0][at].name for kind in kinds for group in kind for at, task in enumerate(group)}
     tasks = [_mean(tuple(group[at] for group in kind)) for kind in kinds for at in range(len(kind[0]))]
-    blocks = tuple(Block(kind[0][0].name, _visits(kind), tuple(each.name for each in kind[0])) for kind in kinds)
-    small = replace(request, tasks=tuple(tasks), blocks=blocks, flows=tuple(_flows(request, kind_of, blocks)))
-    return Alike(request, small, kind_of)
+    flows = _flows(request, kind_of)
+    small = replace(request, tasks=tuple(tasks), flows=tuple(flows.values()))
+    found = Alike(request, small, kind_of)
+    ways = Ways(request, kind_of, lambda task: found.share(request.task(task)), lambda flow: found.moved(flow, flows))
+    return replace(found, small=replace(small, blocks=ways.blocks([task.name for task in tasks])))
 
 
 def _groups(request: PlanRequest) -> tuple[list[Group], list[Group]]:
@@ -132,14 +151,9 @@ def _mean(tasks: Sequence[LeafTask]) -> LeafTask:
     )
 
 
-def _visits(kind: Sequence[Group]) -> float:
-    return sum(group[0].visits for group in kind)
-
-
-def _flows(request: PlanRequest, kind_of: Mapping[str, str], blocks: Sequence[Block]) -> Iterable[Flow]:
+def _flows(request: PlanRequest, kind_of: Mapping[str, str]) -> Flows:
     """Between kinds: all visits, the mean bytes. What flows within a kind stays in its pool."""
     found: dict[tuple[str, str], Flow] = {}
-    block_of = {name: block.name for block in blocks for name in block.tasks}
     for flow in request.flows:
         source, target = kind_of[flow.source], kind_of[flow.target]
         if source == target:
@@ -147,10 +161,9 @@ def _flows(request: PlanRequest, kind_of: Mapping[str, str], blocks: Sequence[Bl
         before = found.get((source, target))
         visits = flow.visits + (before.visits if before else 0.0)
         moved = flow.visits * flow.bytes_per_visit + (before.visits * before.bytes_per_visit if before else 0.0)
-        block = block_of[source] if flow.carries_kv else None
         carries = flow.carries_kv or bool(before and before.carries_kv)
-        found[source, target] = Flow(source, target, visits, block, moved / visits if visits else 0.0, carries)
-    return found.values()
+        found[source, target] = Flow(source, target, visits, SEQUENCE, moved / visits if visits else 0.0, carries)
+    return found
 
 
 def _size(task: LeafTask) -> float:

@@ -13,6 +13,7 @@ from weft.plan.problem import (
     PlacementProblem,
     PoolSpec,
     Task,
+    Way,
     whole_replicas,
 )
 from weft.plan.promises import Course, Promise
@@ -51,6 +52,9 @@ class Decision:
 
     def latency_s(self, task: str) -> float:
         return sum(share * option.latency_s for option, share in self.shares[task])
+
+    def wait_s(self, task: str) -> float:
+        return sum(share * option.wait_s for option, share in self.shares[task])
 
     def chunk_s(self, task: str, chunks: float) -> float:
         return sum(share * option.chunk_s(chunks) for option, share in self.shares[task])
@@ -164,8 +168,13 @@ def promised_s(problem: PlacementProblem, promise: Promise, decision: Decision, 
 
 
 def block_s(problem: PlacementProblem, block: Block, decision: Decision) -> float:
-    """The block's longest path, hand-offs included. Along a stream a task starts on the first chunk, and ends no sooner
-    than its work on the last."""
+    """The block's longest path or way, hand-offs included. Along a stream a task starts on the first chunk, and ends no
+    sooner than its work on the last."""
+    if block.ways:
+        moved_s = {
+            (each.source, each.target): m.latency_s for each, m in zip(problem.handoffs, decision.moves, strict=True)
+        }
+        return max(_way_s(way, decision, moved_s) for way in block.ways)
     moves = [(problem.handoffs[at], decision.moves[at]) for at in problem.places_inside(block)]
     begun_s: dict[str, float] = {}
     done_s: dict[str, float] = {}
@@ -185,6 +194,12 @@ def block_s(problem: PlacementProblem, block: Block, decision: Decision) -> floa
         ]
         done_s[task] = max([begun_s[task] + decision.latency_s(task), *last])
     return max(done_s.values(), default=0.0)
+
+
+def _way_s(way: Way, decision: Decision, moved_s: Mapping[tuple[str, str], float]) -> float:
+    waits_s = sum(times * decision.wait_s(task) for task, times in way.waits.items())
+    work_s = sum(times * (decision.latency_s(task) - decision.wait_s(task)) for task, times in way.work.items())
+    return waits_s + work_s + sum(times * moved_s[ends] for ends, times in way.moves.items())
 
 
 def occupied_usd(problem: PlacementProblem, task: Task, option: Option) -> float:

@@ -7,7 +7,7 @@ import itertools
 import math
 from collections.abc import Iterator
 
-from weft.plan.problem import Block, Handoff, Objective, Option, Placement, PlacementProblem
+from weft.plan.problem import Block, Handoff, Objective, Option, Placement, PlacementProblem, Way
 from weft.plan.promises import Course, Promise
 
 TOLERANCE = 1e-6
@@ -193,6 +193,9 @@ Event = tuple[str, bool]
 
 def _longest_s(problem: PlacementProblem, chosen: dict[str, Option], block: Block) -> float:
     """Over every path through the block's events: a task begins, and ends; what it waits for lies on an edge."""
+    if block.ways:
+        moved = {(each.source, each.target): _moved_s(each, chosen) for each in problem.handoffs}
+        return max(_way_s(way, chosen, moved) for way in block.ways)
     edges: list[tuple[Event, Event, float]] = [
         ((task, False), (task, True), chosen[task].latency_s) for task in block.tasks
     ]
@@ -208,6 +211,15 @@ def _longest_s(problem: PlacementProblem, chosen: dict[str, Option], block: Bloc
         edges.append(((handoff.source, False), (handoff.target, False), first_s + moved_s))
         edges.append(((handoff.source, True), (handoff.target, True), moved_s + last_s))
     return max((_farthest_s(edges, (task, False)) for task in block.tasks), default=0.0)
+
+
+def _way_s(way: Way, chosen: dict[str, Option], moved_s: dict[tuple[str, str], float]) -> float:
+    """Each task's time, of which the part that is no wait counts as often as its work does."""
+    total = sum(times * moved_s[ends] for ends, times in way.moves.items())
+    for task, times in way.waits.items():
+        option = chosen[task]
+        total += times * option.wait_s + way.work[task] * (option.latency_s - option.wait_s)
+    return total
 
 
 def _farthest_s(edges: list[tuple[Event, Event, float]], event: Event) -> float:

@@ -147,10 +147,23 @@ class Handoff:
 
 
 @dataclass(frozen=True, slots=True)
+class Way:
+    """A path through a block in which tasks stand for several steps: how often it waits for each task, how much of its
+    work lies on it (in visits), and how often each hand-off, by (source, target)."""
+
+    waits: Mapping[str, float]
+    work: Mapping[str, float]
+    moves: Mapping[tuple[str, str], float]
+
+
+@dataclass(frozen=True, slots=True)
 class Block:
+    """With `ways`, its time is that of the longest of them, instead of its tasks' longest path."""
+
     name: str
     visits: float
     tasks: tuple[str, ...]
+    ways: tuple[Way, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -244,9 +257,9 @@ class PlacementProblem:
         return {task.name: at for at, task in enumerate(self.tasks)}
 
     @cached_property
-    def streams(self) -> bool:
-        """Whether any hand-off does."""
-        return any(handoff.streams for handoff in self.handoffs)
+    def in_parts(self) -> bool:
+        """Whether waits and work of a task count apart: where hand-offs stream, and on ways."""
+        return any(handoff.streams for handoff in self.handoffs) or any(block.ways for block in self.blocks)
 
     @property
     def hard_limit(self) -> bool:

@@ -114,15 +114,15 @@ def _of_replica(problem: PlacementProblem, pool: PoolSpec) -> tuple[float, float
 
 
 def _tails(problem: PlacementProblem, tasks: Sequence[Task], served: _Served) -> list[float]:
-    """Of each task, where a promise counts them; and with streams what they wait and work, which count apart."""
+    """Of each task, where a promise counts them; and what they wait and work where that counts apart."""
     counted = any(promise.with_tails for promise in problem.promises)
-    if not counted and not problem.streams:
+    if not counted and not problem.in_parts:
         return []
     options = [served.by_task.get(task.name) for task in tasks]
     tails = [option.tail_s if option else np.inf for option in options]
     waits = [option.wait_s if option else np.inf for option in options]
     work = [option.latency_s - option.wait_s if option else np.inf for option in options]
-    return [*(tails if counted else ()), *((*waits, *work) if problem.streams else ())]
+    return [*(tails if counted else ()), *((*waits, *work) if problem.in_parts else ())]
 
 
 def _joules(problem: PlacementProblem, tasks: Sequence[Task], served: _Served) -> list[float]:

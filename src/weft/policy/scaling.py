@@ -3,22 +3,31 @@
 Level-triggered: an action follows from what is there, not from what happened, so a lost one is decided again at the
 next look. The plan says what one run a second takes of a pool, in replicas, and how full it meant a replica to be:
 
-    load     = planned replicas · planned utilisation / planned rate · (rate + waiting / visits / clear_s) · slow
-    needed   = load / utilisation limit
+    wanted   = (rate + waiting / visits / clear_s) · slow
+    needed   = the fewest replicas that carry it
 
-The rate is the larger of a quick and a slow mean: what comes suddenly counts at once, and what waits is to be gone in
-`clear_s`. Less than now is wanted only where the pool needed no more for `settle_s`, has not been changed for
-`cool_down_s`, and saves more in `settle_s` than starting the replica again takes. What is drained is never among those
-that the load needs ready now.
+What so many replicas carry comes with the plan's queues (plan.staffing); without that, each may be `utilisation` full:
+planned replicas · planned utilisation / planned rate · wanted / utilisation.
+
+The rate is a slow mean that a change begins anew (`RateMean`), and what waits is to be gone in `clear_s`. Less than now
+is wanted only where the pool needed no more for `settle_s`, has not been changed for `cool_down_s`, and saves more in
+`settle_s` than starting the replica again takes. What is drained is never among those that the load needs ready now.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from math import ceil, exp
+from math import ceil, exp, sqrt
+from types import MappingProxyType
 
 from weft.core.deployment import Deployment, Pool
 from weft.core.errors import CapacityError
+
+BEYOND_CHANCE = 2.5
+"""Standard deviations of a quick mean of Poisson arrivals."""
+
+SPARE = 1.1
+"""Times the load that those who stay must carry."""
 
 SLACK = 0.05
 """Of a replica: no rate is known so well that less would count."""
@@ -120,11 +129,38 @@ class _Memory:
         return max(count for _, count in self.peaks)
 
 
+class RateMean:
+    """Runs a second, from counts: a mean over `slow_s`, begun anew where one over `quick_s` is so far from it that
+    chance (independent arrivals) does not explain it. So what comes suddenly counts soon, and noise costs nothing."""
+
+    def __init__(self, per_s: float, quick_s: float, slow_s: float) -> None:
+        self.per_s = self._quick = per_s
+        self._quick_s, self._slow_s = quick_s, slow_s
+        self._age_s = slow_s
+
+    def saw(self, arrived: int, passed_s: float) -> None:
+        now = arrived / passed_s
+        self._age_s += passed_s
+        over_s = min(self._slow_s, max(self._quick_s, self._age_s))
+        self._quick += (1 - exp(-passed_s / self._quick_s)) * (now - self._quick)
+        self.per_s += (1 - exp(-passed_s / over_s)) * (now - self.per_s)
+        chance = sqrt(max(self.per_s, 1 / self._slow_s) / (2 * self._quick_s))
+        if abs(self._quick - self.per_s) > BEYOND_CHANCE * chance:
+            self.per_s, self._age_s = self._quick, 0.0
+
+
 class Scaling:
     """`decide` at each look; nothing else is asked of its driver than to do what it says."""
 
-    def __init__(self, deployment: Deployment, config: ScalingConfig | None = None) -> None:
+    def __init__(
+        self,
+        deployment: Deployment,
+        config: ScalingConfig | None = None,
+        carried_per_s: Mapping[str, Sequence[float]] = MappingProxyType({}),
+    ) -> None:
+        """`carried_per_s`: by pool, the runs a second that 1, 2, … replicas carry."""
         self._config = config or ScalingConfig()
+        self._carried = carried_per_s
         self._pools: Mapping[str, Pool] = {pool.name: pool for pool in deployment.pools}
         self._planned_per_s = deployment.workload.rate_per_s
         self._visits = {
@@ -133,33 +169,34 @@ class Scaling:
         }
         self._memory = {name: _Memory() for name in self._pools}
         self._last: Snapshot | None = None
-        self._quick = self._slow = self._planned_per_s
+        self._rate = RateMean(self._planned_per_s, self._config.quick_s, self._config.slow_s)
         self._run_s = 0.0  # when the last run came
 
     def decide(self, seen: Snapshot) -> Decision:
-        rate = self._rate(seen)
+        rate = self._rate_per_s(seen)
         findings = [self._finding(each, rate, seen.now_s) for each in seen.pools if each.name in self._pools]
         findings = list(self._capped(findings))
         actions = [action for finding in findings if (action := self._action(finding, seen)) is not None]
         return Decision(rate, tuple(findings), tuple(actions))
 
-    def _rate(self, seen: Snapshot) -> float:
+    def _rate_per_s(self, seen: Snapshot) -> float:
         last, self._last = self._last, seen
         if last is None:
             self._run_s = seen.now_s
         elif seen.now_s > last.now_s:
-            arrived, passed_s = seen.arrived - last.arrived, seen.now_s - last.now_s
+            arrived = seen.arrived - last.arrived
             if arrived:
                 self._run_s = seen.now_s
-            self._quick = _moved(self._quick, arrived / passed_s, passed_s / self._config.quick_s)
-            self._slow = _moved(self._slow, arrived / passed_s, passed_s / self._config.slow_s)
-        return max(self._quick, self._slow)
+            self._rate.saw(arrived, seen.now_s - last.now_s)
+        return self._rate.per_s
 
     def _finding(self, seen: PoolSeen, rate: float, now_s: float) -> Finding:
         config, pool, have = self._config, self._pools[seen.name], seen.ready + seen.starting
-        wanted_per_s = rate + seen.waiting / self._visits[seen.name] / config.clear_s
-        load = pool.replicas * pool.utilisation / self._planned_per_s * wanted_per_s * seen.slow
-        needed = max(1, ceil(load / config.utilisation - SLACK))
+        wanted_per_s = (rate + seen.waiting / self._visits[seen.name] / config.clear_s) * seen.slow
+        load = pool.replicas * pool.utilisation / self._planned_per_s * wanted_per_s
+        needed = self._needed(seen.name, wanted_per_s, load)
+        if needed < have:  # who goes must not be missed at once
+            needed = min(have, self._needed(seen.name, SPARE * wanted_per_s, SPARE * load))
         why = f"{rate:.3g} runs/s, load {load:.2f} replicas"
         if seen.waiting:
             why += f", {seen.waiting} wait"
@@ -175,6 +212,15 @@ class Scaling:
                 seen.name, have, min(peak, have), why, f"needed {peak} within the last {config.settle_s:g} s"
             )
         return Finding(seen.name, have, needed, why)
+
+    def _needed(self, pool: str, wanted_per_s: float, load: float) -> int:
+        carried = self._carried.get(pool)
+        if not carried:
+            return max(1, ceil(load / self._config.utilisation - SLACK))
+        enough = (
+            count for count, most_per_s in enumerate(carried, 1) if wanted_per_s <= most_per_s * (1 + SLACK / count)
+        )
+        return next(enough, max(len(carried) + 1, ceil(load / self._config.utilisation)))
 
     def _capped(self, findings: Iterable[Finding]) -> Iterable[Finding]:
         """Those that need most beyond what they have come last: caps are shared out replica by replica."""
@@ -222,8 +268,3 @@ class Scaling:
     def _spare(self, finding: Finding, seen: PoolSeen) -> int:
         """Of the ready ones only: what is starting does not carry the load yet."""
         return min(finding.have - finding.needed, seen.ready - min(finding.needed, seen.ready))
-
-
-def _moved(mean: float, to: float, spans: float) -> float:
-    """An exponential mean after `spans` of its time constants at `to`."""
-    return mean + (1 - exp(-spans)) * (to - mean)

@@ -137,6 +137,10 @@ async def _load(line: bytes) -> Node:
         raise WireError(subject="NodeSpec", problem=f"is malformed ({error})", way_out="send one JSON line") from error
     transport = node_transport(spec.way, secret, spec.host, macs=spec.kv_macs)
     services = await in_thread(lambda: load_services(spec))
+    if spec.otlp is not None:
+        from weft.runtime.telemetry import Telemetry, otlp_exporter
+
+        services = services.observed_by(Telemetry(spec, otlp_exporter(spec.otlp)))
     return Node(services, transport, time.monotonic() - started_s)
 
 

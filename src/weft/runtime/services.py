@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, TypeVar
 from weft.core.errors import RunError, StepFailedError
 from weft.core.program import StepKind
 from weft.core.units import GIB
+from weft.policy.batcher import Limits
 from weft.runtime.artifact_spec import ArtifactSpec
 from weft.runtime.cache.held import HeldPrefixes
 from weft.runtime.cache.node import CachingEngine, NodeCache, OpenTiers, open_tiers
 from weft.runtime.engines.base import Engine, Mortal
-from weft.runtime.engines.emulated import EmulatedEngine
+from weft.runtime.engines.emulated import EmulatedEngine, PacedEngine, Pacer
 from weft.runtime.functions import load_functions
 from weft.runtime.gate import Gate
 from weft.runtime.memory.memories import Memories
@@ -52,6 +53,7 @@ class Services:
     remotes: Mapping[str, "RemoteChat"] = field(default_factory=dict[str, "RemoteChat"])
     """By step."""
     tiers: OpenTiers | None = None
+    pacer: Pacer | None = None
     gate: Gate = field(default_factory=Gate)
     observer: Observer = field(default_factory=Quiet)
 
@@ -72,6 +74,8 @@ class Services:
     def engine_of(self, step: str) -> Engine:
         """The engine, at the pace that the plan gives this step."""
         engine = self.need(self.engine, step)
+        if self.pacer is not None:
+            return PacedEngine(engine, self.pacer)
         pace = self.spec.paces.get(step)
         return engine if pace is None else EmulatedEngine(engine, pace)
 
@@ -110,11 +114,13 @@ def not_served(step: str, spec: NodeSpec) -> StepFailedError:
 def load_services(spec: NodeSpec) -> Services:
     no_ear = spec.stt_dir is None and bool(spec.remotes)
     no_model = spec.model_dir is None and bool(spec.remotes)
-    engine, chat = _load_llm(spec) if _serves(spec, LLM_KINDS) and not no_model else (None, None)
+    pacer = Pacer(spec.paced_as) if spec.paced_as is not None and spec.artifact is None else None
+    engine, chat = _load_llm(spec, pacer) if _serves(spec, LLM_KINDS) and not no_model else (None, None)
     return Services(
         spec,
         engine,
         chat,
+        pacer=None if engine is None else pacer,
         tiers=None if spec.cache is None or engine is None else _tiers(spec, spec.cache, engine),
         transcriber=_load_transcriber(spec) if _serves(spec, (StepKind.TRANSCRIBE,)) and not no_ear else None,
         retriever=_load_retriever(spec) if _serves(spec, (StepKind.SEARCH,)) else None,
@@ -144,27 +150,32 @@ def _given(value: str | None, what: str, spec: NodeSpec) -> str:
 # The loaders import inside: torch, transformers and speech take seconds, and a node pays only for what it serves.
 
 
-def _load_llm(spec: NodeSpec) -> "tuple[Engine, Chat]":
+def _load_llm(spec: NodeSpec, pacer: Pacer | None) -> "tuple[Engine, Chat]":
     import torch
 
     from weft.runtime.engines.chat import Chat
 
     torch.set_num_threads(spec.threads)
     directory = Path(_given(spec.model_dir, "model_dir", spec))
-    engine = _torch_engine(spec, directory) if spec.artifact is None else _compiled(spec, spec.artifact, directory)
+    engine = (
+        _torch_engine(spec, directory, pacer) if spec.artifact is None else _compiled(spec, spec.artifact, directory)
+    )
     return engine, Chat.load(directory)
 
 
-def _torch_engine(spec: NodeSpec, directory: Path) -> Engine:
+def _torch_engine(spec: NodeSpec, directory: Path, pacer: Pacer | None) -> Engine:
     from weft.runtime.engines.torch_engine import TorchEngine
 
-    return TorchEngine.load(
+    engine = TorchEngine.load(
         directory,
         precision=spec.precision,
         device=spec.torch_device,
         tensor_parallel=spec.tensor_parallel,
         spill_bytes=None if spec.kv_spill_gib is None else round(spec.kv_spill_gib * GIB),
+        limits=_limits(spec),
     )
+    engine.scheduler.pacer = pacer
+    return engine
 
 
 def _compiled(spec: NodeSpec, artifact: ArtifactSpec, directory: Path) -> Engine:
@@ -178,6 +189,13 @@ def _tiers(spec: NodeSpec, cache: NodeCache, engine: Engine) -> OpenTiers:
         problem, way_out = "has tiers for KV blocks, which compiled code does not fill", "run it by torch, or no tiers"
         raise RunError(subject=f"node {spec.name!r}", problem=problem, way_out=way_out)
     return open_tiers(cache, spec.name, engine)
+
+
+def _limits(spec: NodeSpec) -> Limits | None:
+    """As the simulator has them of an emulated device."""
+    if spec.paced_as is None or spec.places is None:
+        return None
+    return Limits(sequences=spec.places, tokens=max(spec.paced_as.step_tokens, spec.places))
 
 
 def _load_functions(spec: NodeSpec) -> Functions:

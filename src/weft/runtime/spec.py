@@ -2,6 +2,7 @@
 
 import msgspec
 
+from weft.core.pace import EngineTerms
 from weft.core.program import StepKind
 from weft.runtime.artifact_spec import ArtifactSpec
 from weft.runtime.cache.node import NodeCache
@@ -34,6 +35,8 @@ class NodeSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     agent_source: str | None = None  # "path.py:agent"; its functions run as APPLY and CHOOSE
     remotes: dict[str, RemoteSpec] = {}
     paces: dict[str, StepPace] = {}
+    paced_as: EngineTerms | None = None  # an emulated device: how long its passes take, for all replies together
+    places: int | None = None  # sequences in one pass at most; None: the engine's own limit
     tools: dict[str, ToolSpec] = {}
     threads: int = 1
     torch_device: str = "cpu"  # "cuda", "cuda:1", "xpu", …; of several ranks the first one's
@@ -43,6 +46,7 @@ class NodeSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     cache: NodeCache | None = None  # tiers of KV blocks below the device
     way: Way = "auto"
     host: str = LOOPBACK  # where it listens
+    otlp: str | None = None  # where spans of its steps go
     kv_macs: bool = False  # caches that come over TCP have MACs, not only checksums; the same on all nodes
 
 

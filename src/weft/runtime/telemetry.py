@@ -32,6 +32,7 @@ except ImportError as error:
     ) from error
 
 SECONDS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100)
+EVERY_MS = 1000  # a node that is ended loses the spans of so long at most
 OPERATIONS: Mapping[StepKind, str] = {
     StepKind.PREFILL: "chat",
     StepKind.DECODE: "chat",
@@ -53,7 +54,7 @@ class Telemetry:
             shutdown_on_exit=False,
         )
         if exporter is not None:
-            self._spans.add_span_processor(BatchSpanProcessor(exporter))
+            self._spans.add_span_processor(BatchSpanProcessor(exporter, schedule_delay_millis=EVERY_MS))
         self._tracer = self._spans.get_tracer("weft.runtime") if exporter is not None else trace.NoOpTracer()
         self._model = spec.model or ""
         self._make_metrics(spec)

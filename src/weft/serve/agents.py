@@ -1,8 +1,11 @@
 """The agents that a server offers, each a deployment on live nodes: run by name, and counted."""
 
 import asyncio
+import contextlib
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
 
 from weft.core.deployment import Deployment
 from weft.core.errors import RunError
@@ -13,8 +16,18 @@ from weft.serve.cost import run_usd
 from weft.serve.deadlines import Deadlines
 from weft.serve.dispatch import Dispatcher
 from weft.serve.hints import NO_HINTS, RunHints
+from weft.serve.history import History
 from weft.serve.replies import Terms, reply_limits
 from weft.serve.run import AskPerson, OnEvent, RunOutcome, StepLog, run_agent
+
+if TYPE_CHECKING:
+    from weft.serve.tracing import RunSpans
+
+
+class Drives(Protocol):
+    """Runs an agent in the place of its plan's program: the program itself (serve/programs)."""
+
+    async def run(self, inputs: Mapping[str, Value], hints: RunHints) -> RunOutcome: ...
 
 
 @dataclass(slots=True)
@@ -31,10 +44,15 @@ class ServedAgent:
     usd: float = 0.0
     door: Door | None = None
     """Refuses runs that would miss the objective; None: takes all."""
+    driver: Drives | None = None
+    history: History = field(default_factory=History)
+    controlled: bool = False
+    spans: "RunSpans | None" = None
     dispatcher: Dispatcher = field(init=False)
     reply_limits: Mapping[str, int | None] = field(init=False)
     """Of the steps whose reply is the agent's."""
     _deadlines: Deadlines = field(init=False)
+    _on: Counter[Dispatcher] = field(default_factory=Counter[Dispatcher])
 
     def __post_init__(self) -> None:
         self._deadlines = Deadlines()
@@ -45,6 +63,17 @@ class ServedAgent:
     @property
     def name(self) -> str:
         return self.deployment.program.name
+
+    def switch(self, deployment: Deployment, dispatcher: Dispatcher) -> None:
+        """Runs begin there from now on; those under way stay where they are."""
+        dispatcher.deaths += self.dispatcher.deaths
+        self.deployment, self.clients, self.dispatcher = deployment, dispatcher, dispatcher
+        self.reply_limits = reply_limits(deployment.program)
+        if self.door is not None:
+            self.door = Door(deployment, dispatcher)
+
+    def runs_on(self, dispatcher: Dispatcher) -> int:
+        return self._on[dispatcher]
 
     def admit(self, inputs: Mapping[str, Value]) -> None:
         """Raises OverloadError, with the time after which to try again. To be asked before a run begins."""
@@ -64,21 +93,29 @@ class ServedAgent:
     ) -> RunOutcome:
         """One run, to its end; cancelling it cancels its steps on their nodes. Raises RunError after `run_s`, unless
         it is logged: who logs it limits it too. Without `stream` `on_event` hears no tokens."""
+        plan, dispatcher = self.deployment, self.dispatcher  # it stays there, whatever plan comes meanwhile
         promised = None if self.door is None else self.door.promised_s(inputs)
         self.running += 1
+        self.history.began()
+        self._on[dispatcher] += 1
         try:
-            running = run_agent(
-                self.deployment,
-                self.dispatcher,
-                inputs,
-                on_event,
-                ask,
-                hints=hints,
-                steps=steps,
-                terms=terms,
-                stream=stream,
-            )
-            outcome = await (running if steps else self._deadlines.within(self.run_s, running))
+            with contextlib.nullcontext("") if self.spans is None else self.spans.run(self.name) as trace:
+                if self.driver is not None:
+                    running = self.driver.run(inputs, hints)
+                else:
+                    running = run_agent(
+                        plan,
+                        dispatcher,
+                        inputs,
+                        on_event,
+                        ask,
+                        hints=hints,
+                        steps=steps,
+                        terms=terms,
+                        stream=stream,
+                        trace=trace,
+                    )
+                outcome = await (running if steps else self._deadlines.within(self.run_s, running))
         except TimeoutError:
             self.failed += 1
             raise _late(self.name, self.run_s) from None
@@ -90,10 +127,12 @@ class ServedAgent:
             raise
         finally:
             self.running -= 1
+            self._on[dispatcher] -= 1
         if self.door is not None and promised is not None:
             self.door.turned_out(promised[0], outcome.record)
         self.ended += 1
-        self.usd += run_usd(self.deployment, outcome.record)
+        self.history.ended(plan, outcome.record)
+        self.usd += run_usd(plan, outcome.record)
         return outcome
 
 

@@ -8,7 +8,7 @@ its seed and its place only, so it is the reply that would have come.
 import asyncio
 import time
 from array import array
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,7 +25,7 @@ from weft.serve.dispatch import Dispatcher
 from weft.serve.hints import NO_HINTS, RunHints
 from weft.serve.live_node import LiveNode
 from weft.serve.prompts import USUAL_REPLY, model_request, prompt_bytes
-from weft.serve.replies import NO_TERMS, Terms
+from weft.serve.replies import NO_TERMS, NOBODYS, Terms
 
 ATTEMPTS = 4  # of one step: the first, and as many deaths in a row as a run is expected to live through
 READ_ONLY = (
@@ -65,7 +65,7 @@ class _Cache:
 
 class Calls:
     """`on_piece` hears tokens and speech, each once, with the step that they belong to; without `stream` no tokens.
-    `terms` stand above the attributes of the steps whose reply is the agent's."""
+    `terms`, by step: they stand above its attributes."""
 
     def __init__(
         self,
@@ -73,7 +73,7 @@ class Calls:
         on_piece: OnPiece,
         trace: str = "",
         hints: RunHints = NO_HINTS,
-        terms: Terms = NO_TERMS,
+        terms: Mapping[str, Terms] = NOBODYS,
         stream: bool = True,
     ) -> None:
         self._dispatcher = dispatcher
@@ -312,7 +312,7 @@ class Calls:
 
     def _asked_for(self, step: Step, said: tuple[int, ...]) -> Step:
         """As the caller wants it drawn, after what it was told already."""
-        terms = self._terms if step.name in self._dispatcher.reply_steps else NO_TERMS
+        terms = self._terms.get(step.name, NO_TERMS)
         if not terms and not said:
             return step
         attributes = {**step.attributes, **terms}

@@ -59,7 +59,7 @@ class Dispatcher:
         self.nodes: dict[NodeClient, LiveNode] = {}
         self._at: dict[str, LiveNode] = {}
         self.deaths = 0
-        self._revival_s = revival_s
+        self.revival_s = revival_s
         self._clock = clock
         self.feed = PromptFeed()
         self._index = PrefixIndex()
@@ -206,7 +206,7 @@ class Dispatcher:
         if step.name not in self._pools_of:
             raise _unplaced(step.name, "nowhere", self.nodes)
         pools = self._pools_of[step.name]
-        group, until_s = self._groups[pools], self._clock() + self._revival_s
+        group, until_s = self._groups[pools], self._clock() + self.revival_s
         while not group.peopled:
             if (stand_in := self._stand_in(pools)) is not None:
                 return stand_in

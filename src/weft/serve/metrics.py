@@ -7,6 +7,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from weft.serve.agents import Agents
+from weft.serve.status import present_usd_per_hour, waiting_in
 
 
 class _Runs(Collector):
@@ -20,17 +21,36 @@ class _Runs(Collector):
         live = GaugeMetricFamily("weft_nodes", "Nodes that take work.", labels=("agent", "pool"))
         died = CounterMetricFamily("weft_node_deaths", "Nodes that died while they took work.", labels=("agent",))
         dead = GaugeMetricFamily("weft_nodes_dead", "Pools that nobody serves now.")
+        kept = CounterMetricFamily("weft_runs_in_time", "Agent runs that kept the objective.", labels=("agent",))
+        price = GaugeMetricFamily("weft_usd_per_hour", "Price of the nodes that take work.", labels=("agent",))
+        queue = GaugeMetricFamily("weft_waiting", "Sequences beyond the nodes' places.", labels=("agent", "pool"))
+        tokens = CounterMetricFamily("weft_tokens", "Tokens of runs that ended.", labels=("agent", "direction"))
+        done = CounterMetricFamily(
+            "weft_control_replicas", "Replicas that control started or drained.", labels=("agent", "pool", "change")
+        )
+        told = set[int]()
         for name, agent in self._agents.by_name.items():
             runs.add_metric((name, "ended"), agent.ended)
             runs.add_metric((name, "failed"), agent.failed)
             runs.add_metric((name, "cancelled"), agent.cancelled)
             running.add_metric((name,), agent.running)
             usd.add_metric((name,), agent.usd)
+            seen = agent.history
+            kept.add_metric((name,), seen.in_time)
+            for direction in ("input", "cached", "output"):
+                tokens.add_metric((name, direction), getattr(seen, f"{direction}_tokens"))
+            if id(agent.dispatcher) in told:  # a model of an agent that was told
+                continue
+            told.add(id(agent.dispatcher))
             died.add_metric((name,), agent.dispatcher.deaths)
             for pool in agent.deployment.pools:
                 live.add_metric((name, pool.name), len(agent.dispatcher.members(pool.name)))
+                queue.add_metric((name, pool.name), waiting_in(agent, pool.name))
+            price.add_metric((name,), present_usd_per_hour(agent))
+            for (pool_name, change), count in seen.actions.items():
+                done.add_metric((name, pool_name, change), count)
         dead.add_metric((), len(self._agents.dead_nodes))
-        yield from (runs, running, usd, live, died, dead)
+        yield from (runs, running, usd, live, died, dead, kept, price, queue, tokens, done)
 
 
 def exposition(agents: Agents) -> bytes:

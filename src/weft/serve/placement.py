@@ -61,7 +61,8 @@ def node_specs(
     """One node per pool, or as many as `replicas` says; named like it, the further ones with #1, #2, … behind. All
     share one fresh secret. `rdma`: NIXL is set up on their hosts, and the plan's links decide whether caches take it.
 
-    With `emulate` every step keeps the pace that its route assumed, and its records say so.
+    With `emulate` an engine's passes take as long as the planned device's, every other step what its route assumed, and
+    its records say so.
     """
     secret = secrets.token_hex(32)
     specs = [replica_spec(deployment, pool, models, secret, emulate=emulate) for pool in deployment.pools]
@@ -112,6 +113,8 @@ def _node_spec(
         tools={step.name: tool_spec(step, deployment.source) for step in here if calls_tool(step)},
         cache=models.cache if {StepKind.PREFILL, StepKind.DECODE} & own else None,
         paces={step: _pace(route) for step, route in routes.items()} if emulate else {},
+        paced_as=pool.engine if emulate and artifact is None and own & set(LLM_KINDS) else None,
+        places=pool.batch_limit if emulate and pool.engine is not None else None,
     )
 
 

@@ -7,6 +7,7 @@ from weft.core.program import Block, Program, StepKind
 Terms = Mapping[str, str | int | float]
 """See runtime/reply_terms.py. They stand above the attributes of the reply's steps."""
 NO_TERMS: Terms = {}
+NOBODYS: Mapping[str, Terms] = {}
 
 CALL_KINDS = (StepKind.DECODE, StepKind.KV_TRANSFER, StepKind.PREFILL)
 

@@ -18,7 +18,7 @@ from weft.serve.dispatch import Dispatcher
 from weft.serve.events import AudioPiece, RunEvent, StepEnded, StepStarted, TokenPiece
 from weft.serve.hints import NO_HINTS, RunHints
 from weft.serve.ids import fresh
-from weft.serve.replies import NO_TERMS, Terms
+from weft.serve.replies import NO_TERMS, NOBODYS, Terms, reply_steps
 
 OnEvent = Callable[[RunEvent], None]
 AskPerson = Callable[[str, Value], Awaitable[Value]]
@@ -62,16 +62,27 @@ async def run_agent(
     steps: StepLog | None = None,
     terms: Terms = NO_TERMS,
     stream: bool = True,
+    trace: str = "",
 ) -> RunOutcome:
     """Runs the agent once, its reply drawn on `terms`. Independent ready steps run side by side. What a node has under
     way when it dies goes on at another that can do it; without one the run fails at once, with the node's name. A
     Dispatcher remembers from run to run; nodes alone get one for this run. `ask` answers its interrupts; without it
     the first one fails the run. With `steps` it goes on where it was, and logs what it does. Without `stream` no
-    tokens are told."""
+    tokens are told. `trace`: the W3C traceparent below which its steps are; empty: a trace of its own."""
     dispatcher = clients if isinstance(clients, Dispatcher) else Dispatcher(deployment, clients.values())
     live = _LiveRun(deployment.program, inputs, on_event, ask, steps)
-    trace = f"00-{fresh()}-{fresh()[:16]}-01"  # the steps of a run are one trace
-    return await live.finish(Calls(dispatcher, live.tell, trace, hints, terms, stream))
+    trace = trace or f"00-{fresh()}-{fresh()[:16]}-01"  # the steps of a run are one trace
+    return await live.finish(
+        Calls(dispatcher, live.tell, trace, hints, _by_step(deployment, dispatcher, terms), stream)
+    )
+
+
+def _by_step(deployment: Deployment, dispatcher: Dispatcher, terms: Terms) -> Mapping[str, Terms]:
+    """For the calls whose reply is the agent's; of an agent that shares another's dispatcher, its own."""
+    if not terms:
+        return NOBODYS
+    shares = deployment is not dispatcher.deployment
+    return dict.fromkeys(reply_steps(deployment.program) if shares else dispatcher.reply_steps, terms)
 
 
 class _LiveRun:
@@ -175,6 +186,7 @@ class _LiveRun:
             output_tokens=metrics.output_tokens,
             bytes_moved=metrics.bytes_moved,
             emulated=metrics.emulated,
+            cached_tokens=metrics.cached_tokens,
         )
         self._records.append(record)
         if metrics.late_s > 0:

@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 from weft.core.deployment import Deployment
 from weft.core.errors import InputError
 from weft.core.summary import Summary
+from weft.plan.staffing import scaling_of
 from weft.policy.retention import Rule
-from weft.policy.scaling import Scaling, ScalingConfig
+from weft.policy.scaling import ScalingConfig
 from weft.sim.admitting import Door
 from weft.sim.controlling import Controller, Moment
 from weft.sim.faults import Trouble, schedule
@@ -124,7 +125,7 @@ class _Simulation:
         schedule(config.troubles, self.kernel, self.fleet, self.walk)
         self.controller: Controller | None = None
         if (terms := config.control) is not None:
-            scaling = Scaling(deployment, terms)
+            scaling = scaling_of(deployment, terms)
             self.controller = Controller(self.kernel, self.fleet, self.walk, scaling, terms.start_s)
 
     def run(self, requests: Iterator[Request], on_progress: Callable[[int, float], None] | None) -> None:

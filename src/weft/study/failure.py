@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from weft.compiler.pipeline import compile_agent
-from weft.compiler.request import CompileRequest
+from weft.compiler.request import Aim, CompileRequest, Needs, Rules, Supply
 from weft.core.deployment import Deployment
 from weft.core.metrics import RequestRecord
 from weft.core.workload import Slo
@@ -86,14 +86,10 @@ def fleet(case: Case) -> Deployment:
     """Planned for the load, of small replicas, so that each pool has several."""
     request = CompileRequest(
         AGENT,
-        slo="relaxed",
-        precisions=("fp8",),
-        serving=case.serving,
-        compare=False,
-        rate_per_s=RATE_PER_S,
-        pins=case.pins,
-        sizes=SIZES,
-        settings=("gaudi3.count=64", "mi300x.count=64"),
+        Needs(slo="relaxed", rate_per_s=RATE_PER_S, sizes=SIZES),
+        Supply(settings=("gaudi3.count=64", "mi300x.count=64")),
+        Rules(precisions=("fp8",), serving=case.serving, pins=case.pins),
+        Aim(compare=False),
     )
     return compile_agent(request)
 

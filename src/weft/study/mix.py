@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from weft.compiler.pipeline import compile_agent, plan_request_of
-from weft.compiler.request import CompileRequest
+from weft.compiler.request import Aim, CompileRequest, Needs, Rules, Supply
 from weft.core.deployment import Deployment
 from weft.core.errors import PlanError
 from weft.plan.goodput import most_runs
@@ -88,7 +88,11 @@ def fleets(workload: Workload, devices: tuple[str, ...] = DEVICES) -> list[Fleet
             rate_per_s, _ = most_runs(plan_request_of(request), BUDGET_USD_PER_HOUR, TOLERANCE, FIRST_PER_S)
         except PlanError:
             continue
-        found.append(Fleet(name, compile_agent(replace(request, rate_per_s=rate_per_s)), rate_per_s))
+        found.append(
+            Fleet(
+                name, compile_agent(replace(request, needs=replace(request.needs, rate_per_s=rate_per_s))), rate_per_s
+            )
+        )
     return found
 
 
@@ -96,12 +100,13 @@ def _request(workload: Workload, pins: tuple[str, ...], devices: tuple[str, ...]
     counts = {device: COUNT if device in devices else 0 for device in (*DEVICES, *OTHERS)}
     return CompileRequest(
         AGENT,
-        slo="relaxed",
-        precisions=(workload.precision,),
-        compare=False,
-        pins=pins,
-        settings=tuple(f"{device}.count={count}" for device, count in counts.items()),
-        sizes=(f"answer.isl={workload.isl}", f"answer.osl={workload.osl}", f"answer.max_tokens={workload.osl}"),
+        Needs(
+            slo="relaxed",
+            sizes=(f"answer.isl={workload.isl}", f"answer.osl={workload.osl}", f"answer.max_tokens={workload.osl}"),
+        ),
+        Supply(settings=tuple(f"{device}.count={count}" for device, count in counts.items())),
+        Rules(precisions=(workload.precision,), pins=pins),
+        Aim(compare=False),
     )
 
 

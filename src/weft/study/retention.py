@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 
 from weft.compiler.pipeline import compile_agent
-from weft.compiler.request import CompileRequest
+from weft.compiler.request import Aim, CompileRequest, Needs, Rules
 from weft.core.deployment import Deployment
 from weft.policy.retention import Rule
 from weft.sim.simulate import SimConfig, simulate
@@ -64,7 +64,10 @@ class Row:
 def fleet() -> Deployment:
     """One of the replicas that the planner takes on this device where one pool serves whole calls."""
     request = CompileRequest(
-        AGENT, slo="relaxed", serving="aggregated", compare=False, rate_per_s=20.0, pins=(f"think={DEVICE}",)
+        AGENT,
+        Needs(slo="relaxed", rate_per_s=20.0),
+        rules=Rules(serving="aggregated", pins=(f"think={DEVICE}",)),
+        aim=Aim(compare=False),
     )
     plan = compile_agent(request)
     return replace(plan, pools=tuple(replace(pool, replicas=1) for pool in plan.pools))

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from weft.compiler.pipeline import compile_agent
-from weft.compiler.request import CompileRequest
+from weft.compiler.request import Aim, CompileRequest, Needs, Rules
 from weft.control.size import with_replicas
 from weft.core.deployment import Deployment
 from weft.sim.routing import RouterKind
@@ -71,7 +71,10 @@ class Row:
 def fleet() -> Deployment:
     """Eight of the replicas that the planner takes where one pool serves whole calls."""
     request = CompileRequest(
-        AGENT, slo="relaxed", precisions=("fp8",), serving="aggregated", compare=False, rate_per_s=3.4, sizes=SIZES
+        AGENT,
+        Needs(slo="relaxed", rate_per_s=3.4, sizes=SIZES),
+        rules=Rules(precisions=("fp8",), serving="aggregated"),
+        aim=Aim(compare=False),
     )
     plan = compile_agent(request)
     return with_replicas(plan, tuple(REPLICAS if pool.model else pool.replicas for pool in plan.pools))

@@ -18,7 +18,7 @@ from weft.compiler.codegen.jobs import State
 from weft.compiler.codegen.torch_export import write_header
 from weft.compiler.codegen.units import models_of
 from weft.compiler.pipeline import compile_agent
-from weft.compiler.request import CompileRequest
+from weft.compiler.request import Aim, CompileRequest, Needs, Rules
 from weft.core.deployment import Deployment
 from weft.core.units import Precision
 from weft.runtime.engines.artifact import INDUCTOR, OPENVINO, Artifact, Entry
@@ -78,7 +78,11 @@ def plans() -> Callable[..., Deployment]:
     def plan(serving: str = "any", rate_per_s: float = 50.0) -> Deployment:
         key = f"{serving} {rate_per_s}"
         if key not in made:
-            made[key] = compile_agent(CompileRequest(VOICE, compare=False, serving=serving, rate_per_s=rate_per_s))
+            made[key] = compile_agent(
+                CompileRequest(
+                    VOICE, Needs(rate_per_s=rate_per_s), rules=Rules(serving=serving), aim=Aim(compare=False)
+                )
+            )
         return made[key]
 
     return plan

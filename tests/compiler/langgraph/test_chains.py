@@ -12,7 +12,7 @@ from weft.compiler.frontends.graphs.to_module import to_module
 from weft.compiler.frontends.langgraph.load import import_langgraph
 from weft.compiler.parse import print_module
 from weft.compiler.pipeline import compile_agent
-from weft.compiler.request import CompileRequest
+from weft.compiler.request import Aim, CompileRequest, Needs
 from weft.core.errors import ProgramError
 
 PROGRAM = """
@@ -124,7 +124,7 @@ def test_chains_are_planned(imported: Imported, root: str, tmp_path: Path) -> No
     alone = Imported(imported.program, (root,), imported.graphs)
     path = tmp_path / "chain.mlir"
     path.write_text(print_module(to_module(alone, Assumptions())))
-    deployment = compile_agent(CompileRequest(str(path), rate_per_s=1.0, compare=False))
+    deployment = compile_agent(CompileRequest(str(path), Needs(rate_per_s=1.0), aim=Aim(compare=False)))
     assert any(step.name.endswith(".decode") for step in deployment.program.steps)
 
 

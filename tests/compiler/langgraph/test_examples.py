@@ -15,7 +15,7 @@ from weft.compiler.frontends.langgraph.load import import_langgraph
 from weft.compiler.interpret import interpret
 from weft.compiler.parse import parse_module, print_module
 from weft.compiler.pipeline import compile_agent
-from weft.compiler.request import CompileRequest
+from weft.compiler.request import Aim, CompileRequest, Needs
 
 EXAMPLES = Path(__file__).parents[3] / "examples" / "langgraph"
 REACT = {
@@ -206,5 +206,5 @@ def test_fan_out_is_a_map_over_a_worker() -> None:
 def test_an_imported_agent_is_planned(name: str, tmp_path: Path) -> None:
     path = tmp_path / "agent.mlir"
     path.write_text(print_module(to_module(example(name))))
-    deployment = compile_agent(CompileRequest(str(path), rate_per_s=1.0, compare=False))
+    deployment = compile_agent(CompileRequest(str(path), Needs(rate_per_s=1.0), aim=Aim(compare=False)))
     assert any(step.name.endswith(".decode") for step in deployment.program.steps)

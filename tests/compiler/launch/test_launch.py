@@ -20,7 +20,7 @@ from weft.compiler.launch.serving import Role, Serving, servings
 from weft.compiler.launch.settings import Joined, settings_of
 from weft.compiler.launch.spec import LaunchSpec, command, launch_spec, launch_specs, parse
 from weft.compiler.pipeline import compile_agent
-from weft.compiler.request import CompileRequest
+from weft.compiler.request import Aim, CompileRequest
 from weft.core.deployment import Parallelism
 from weft.core.errors import InputError
 from weft.core.units import Precision
@@ -139,7 +139,7 @@ def test_an_unknown_flag_is_no_command_of_the_engine() -> None:
 
 
 def test_specs_of_a_plan_or_the_reason_why_not() -> None:
-    plan = compile_agent(CompileRequest(VOICE, compare=False))
+    plan = compile_agent(CompileRequest(VOICE, aim=Aim(compare=False)))
     asked = servings(plan)
     assert {serving.role for serving in asked} == {Role.PREFILL, Role.DECODE}
     assert asked[0].peers == (asked[1].pool,)

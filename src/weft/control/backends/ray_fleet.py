@@ -14,6 +14,7 @@ from weft.core.hardware import Device, DeviceKind
 from weft.core.units import Precision
 from weft.runtime.client import NodeClient
 from weft.runtime.spec import NodeSpec
+from weft.serve.dispatch import pool_of
 
 
 class RayFleet(Fleet[RayNode]):
@@ -26,10 +27,10 @@ class RayFleet(Fleet[RayNode]):
         on_join: Callable[[NodeClient], None] | None = None,
     ) -> None:
         """Each node with the pool that it is a replica of."""
-        devices = {spec.name: {pool.device: float(pool.parallelism.devices)} for spec, pool in placed}
+        devices = {pool.name: {pool.device: float(pool.parallelism.devices)} for _, pool in placed}
 
         async def spawn(spec: NodeSpec) -> RayNode:
-            return await cluster.start(spec, devices[spec.name], detection)
+            return await cluster.start(spec, devices[pool_of(spec.name)], detection)
 
         super().__init__([spec for spec, _ in placed], spawn, on_join=on_join)
 

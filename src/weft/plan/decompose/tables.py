@@ -131,7 +131,7 @@ def is_known(problem: PlacementProblem) -> bool:
     """Whether the tables hold every term of the problem. Two are held in part: a shared line may be found overloaded in
     the end, and network adapters make the search, not the bound, count more replicas."""
     known = all(getattr(problem, name) == unused for name, unused in _UNKNOWN.items())
-    return known and not problem.streams and problem.objective is not Objective.USD_TO_BUY
+    return known and not problem.in_parts and problem.objective is not Objective.USD_TO_BUY
 
 
 def tables(problem: PlacementProblem) -> Tables:

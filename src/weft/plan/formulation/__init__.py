@@ -21,6 +21,8 @@ e energy, m price or bytes, B budget or bandwidth.
     (7f) b_j ≥ b_i + Σ_ab l_hab y_hab + Σ_o f_io x_io               along a stream: f until the first chunk is made,
     (7l) c_j ≥ c_i + Σ_ab l_hab y_hab + Σ_o g_jo x_jo               g the work on the last one
     (8)  T_k ≥ c_i                           i in block k            longest path
+    (8w) T_k ≥ Σ_io (a_i w_io + g_i (l_io − w_io)) x_io + Σ_h r_h Σ_ab l_hab y_hab    instead, for each way of block k:
+         a waits w, g visits' work, r hand-offs on it (`plan.problem.Way`)
     (9)  X_c − s_r ≤ L_r                     bound courses c of a promise r: see formulation.courses
     (9z) X_c − s_r ≤ L_r + M_c (1 − z_c)     its open ones; M_c more than X_c can be
     (9p) Σ_c p_c z_c ≥ P_r                   what is missing to the promised share; c open

@@ -16,6 +16,7 @@ from weft.plan.formulation.sums import (
     negative,
     purchases,
     seconds,
+    way_time,
 )
 from weft.plan.formulation.variables import PortVariables, Variables, moving
 from weft.plan.lp import LinearModel
@@ -116,6 +117,10 @@ def _balance(model: LinearModel, left: list[int], right: list[int]) -> None:
 
 
 def _paths(model: LinearModel, of: Variables, block: Block) -> None:
+    for way in block.ways:
+        model.row([(of.block_time[block.name], 1.0), *negative(way_time(of, way))], lower=0.0)  # (8w)
+    if block.ways:
+        return
     for task in block.tasks:
         done, begun = of.completion[task], [(of.start[task], -1.0)] if task in of.start else []
         model.row([(done, 1.0), *begun, *negative(latency(of, task))], lower=0.0)  # (7), nothing to wait for; (7s)
@@ -161,7 +166,7 @@ def _most_s(of: Variables, course: Course) -> float:
     """More than the course can take: one step after the other, each at its slowest."""
     problem = of.problem
     slowest_s = {task.name: max(o.latency_s + o.tail_s for o in task.options) for task in problem.tasks if task.options}
-    inside_s = {block.name: sum(slowest_s.get(task, 0.0) for task in block.tasks) for block in problem.blocks}
+    inside_s = {block.name: _slowest_s(block, slowest_s) for block in problem.blocks}
     between_s = 0.0
     for handoff, ports in of.y:
         delay_s = max((each for _, each in seconds(handoff, ports)), default=0.0)
@@ -170,6 +175,16 @@ def _most_s(of: Variables, course: Course) -> float:
         else:
             inside_s[handoff.block] += delay_s
     return between_s + sum(times * inside_s[block] for block, times in course.visits.items())
+
+
+def _slowest_s(block: Block, task_s: Mapping[str, float]) -> float:
+    """Without hand-offs."""
+    if not block.ways:
+        return sum(task_s.get(task, 0.0) for task in block.tasks)
+    return max(
+        sum(max(times, way.work[task]) * task_s.get(task, 0.0) for task, times in way.waits.items())
+        for way in block.ways
+    )
 
 
 def _budgets(model: LinearModel, of: Variables) -> None:

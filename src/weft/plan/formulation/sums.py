@@ -5,7 +5,7 @@ import math
 from weft.core.units import HOUR_S, KILO, MEGA
 from weft.plan.evaluate import occupied_usd, penalty_weight
 from weft.plan.formulation.variables import PortVariables, Variables
-from weft.plan.problem import Handoff, Objective
+from weft.plan.problem import Handoff, Objective, Way
 from weft.plan.promises import Course
 
 Terms = list[tuple[int, float]]
@@ -83,6 +83,18 @@ def purchases(of: Variables, scale: float) -> Terms:
 
 def latency(of: Variables, task: str) -> Terms:
     return [(variable, option.latency_s) for option, variable in of.options(task)]
+
+
+def way_time(of: Variables, way: Way) -> Terms:
+    waits = [(v, times * o.wait_s) for task, times in way.waits.items() for o, v in of.options(task)]
+    work = [(v, times * (o.latency_s - o.wait_s)) for task, times in way.work.items() for o, v in of.options(task)]
+    moved = [
+        (variable, way.moves[handoff.source, handoff.target] * delay_s)
+        for handoff, ports in of.y
+        if (handoff.source, handoff.target) in way.moves
+        for variable, delay_s in seconds(handoff, ports)
+    ]
+    return [*waits, *work, *moved]
 
 
 def chunk(of: Variables, task: str, chunks: float) -> Terms:

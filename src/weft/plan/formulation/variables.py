@@ -51,7 +51,7 @@ def declared(problem: PlacementProblem, model: LinearModel) -> Variables:
     block_time: dict[str, int] = {}
     for block in problem.blocks:
         block_time[block.name] = model.variable()
-        completion |= {task: model.variable() for task in block.tasks}
+        completion |= {task: model.variable() for task in block.tasks if not block.ways}
     streaming = [end for each in problem.handoffs if each.streams for end in (each.source, each.target)]
     start = {task: model.variable() for task in dict.fromkeys(streaming)}
     promises = problem.all_promises

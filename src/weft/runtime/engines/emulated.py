@@ -1,6 +1,8 @@
 """A real engine slowed to the pace that the planner assumed of a device you do not have.
 
-It can only wait. Where the real machine is slower than the pace, `late_s` says by how much.
+It can only wait. Where the real machine is slower than the pace, `late_s` says by how much. A plan tells either how
+long each pass of the device takes (`Pacer`: replies share the device, as the simulator's do) or, of pools without such
+terms, how long a token takes (`EmulatedEngine` alone: each reply has a device to itself).
 """
 
 import time
@@ -8,6 +10,8 @@ from collections.abc import Callable, Iterator, Sequence
 
 import msgspec
 
+from weft.core.pace import EngineTerms
+from weft.policy.sequence import Iteration
 from weft.runtime.engines.base import Engine, Prefilled
 from weft.runtime.engines.requests import PLAIN, Emitted, Terms
 from weft.runtime.kv.cache import KvCache, KvShape
@@ -20,6 +24,42 @@ class StepPace(msgspec.Struct, frozen=True):
     s_per_input_token: float = 0.0
     s_per_output_token: float = 0.0
     latency_s: float = 0.0
+
+
+AT_ONCE_S = 0.005
+"""A pass that begins so soon after another follows it: what lies between is this machine's, not the device's."""
+
+CATCH_UP_S = 0.25
+"""So much of what this machine was late is made good by passes that follow."""
+
+
+class Pacer:
+    """Holds each pass of an engine until the device would have ended it. `late_s`: what could not be made good."""
+
+    def __init__(
+        self,
+        terms: EngineTerms,
+        clock: Callable[[], float] = time.perf_counter,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self.terms = terms
+        self.late_s = 0.0
+        self._clock = clock
+        self._sleep = sleep
+        self._due_s = self._ended_s = float("-inf")
+
+    def hold(self, iteration: Iteration, began_s: float) -> None:
+        """To be called when the pass that began then is computed."""
+        follows = began_s - self._ended_s < AT_ONCE_S
+        began_s = max(self._due_s, began_s - CATCH_UP_S) if follows else began_s
+        chunks = ((chunk.tokens, chunk.start) for chunk in iteration.chunks)
+        self._due_s = began_s + self.terms.pace.step_s(iteration.decodes, iteration.context_tokens, chunks)
+        ahead_s = self._due_s - self._clock()
+        if ahead_s > 0:
+            self._sleep(ahead_s)
+        else:
+            self.late_s += max(0.0, -ahead_s - CATCH_UP_S)
+        self._ended_s = self._clock()
 
 
 class EmulatedEngine:
@@ -88,3 +128,24 @@ class EmulatedEngine:
         if ahead_s > 0:
             self._sleep(ahead_s)
         return max(0.0, -ahead_s)
+
+
+class PacedEngine(EmulatedEngine):
+    """The passes of `inner` are held by `pacer`; here a prompt waits as long as it would in the server before."""
+
+    def __init__(self, inner: Engine, pacer: Pacer, sleep: Callable[[float], None] = time.sleep) -> None:
+        super().__init__(inner, StepPace(), sleep=sleep)
+        self._pacer = pacer
+
+    def prefill(self, tokens: Sequence[int], terms: Terms = PLAIN, salt: str = "") -> Prefilled:
+        self._sleep(self._pacer.terms.before_s(len(tokens) + len(terms.said)))
+        late_s = self._pacer.late_s
+        prefilled = self._inner.prefill(tokens, terms, salt)
+        self._late_s[prefilled.sequence] = self._pacer.late_s - late_s
+        return prefilled
+
+    def decode(self, sequence: int, max_tokens: int, terms: Terms = PLAIN) -> Iterator[Emitted]:
+        late_s = self._pacer.late_s
+        for token in self._inner.decode(sequence, max_tokens, terms):
+            self._late_s[sequence] = self._pacer.late_s - late_s
+            yield token

@@ -15,11 +15,9 @@ from torch.nn import functional
 from weft.runtime.engines.attention import attend
 from weft.runtime.engines.batch import Batch
 from weft.runtime.engines.config import ModelConfig, Rope
-from weft.runtime.engines.linear import Int8Linear, Linear, joined
+from weft.runtime.engines.linear import Linear, Matrix, joined
 from weft.runtime.engines.paged_kv import PagedKv
 from weft.runtime.engines.shards import ALONE, Ranks, local_config, vocab_part
-
-Matrix = Linear | Int8Linear
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +52,8 @@ class Experts:
 class Layer:
     input_norm: Tensor
     qkv: Matrix
-    q_norm: Tensor | None
-    k_norm: Tensor | None
+    head_norms: Tensor | None
+    """(heads + kv_heads, head_dim), of Q and K."""
     output: Matrix
     mlp_norm: Tensor
     mlp: Mlp | Experts
@@ -70,7 +68,7 @@ class Llama:
         self._local = local_config(config, ranks.share)
         self._ranks = ranks
         self._embedding = weights["model.embed_tokens.weight"]
-        self._layers = [_layer(config, weights, index) for index in range(config.layers)]
+        self._layers = [_layer(self._local, weights, index) for index in range(config.layers)]
         self._norm = weights["model.norm.weight"]
         self._head = Linear(self._embedding) if config.tied_embeddings else joined(weights, ["lm_head"])
         self._frequencies = rope_frequencies(config.rope, config.head_dim).to(self._embedding.device)
@@ -80,9 +78,14 @@ class Llama:
         rotation = self._rotation(batch.positions)
         x, add = self._embed(batch.tokens), self._ranks.sum
         for index, layer in enumerate(self._layers):
-            x = x + add(self._attend(layer, index, self._normed(x, layer.input_norm), rotation, batch, kv))
+            attended = self._attend(layer, index, self._normed(x, layer.input_norm), rotation, batch, kv)
+            if index + 1 == len(self._layers):  # nobody attends to what comes out of this one
+                x, attended = x[batch.wanted], attended[batch.wanted]
+                if not len(x):
+                    return x
+            x = x + add(layer.output(attended))
             x = x + add(layer.mlp(self._normed(x, layer.mlp_norm)))
-        return self._normed(x[batch.wanted], self._norm)
+        return self._normed(x, self._norm)
 
     def logits(self, hidden: Tensor) -> Tensor:
         """(…, d_model) → (…, vocab)."""
@@ -106,19 +109,20 @@ class Llama:
     ) -> Tensor:
         config = self._local
         heads = layer.qkv(x).view(len(x), config.heads + 2 * config.kv_heads, config.head_dim)
-        q, k, v = heads.split((config.heads, config.kv_heads, config.kv_heads), dim=1)
-        if layer.q_norm is not None and layer.k_norm is not None:
-            q, k = self._normed(q, layer.q_norm), self._normed(k, layer.k_norm)
-        attended = attend(index, _rotate(q, rotation), _rotate(k, rotation), v, batch, kv)
-        return layer.output(attended.reshape(len(x), -1))
+        qk, v = heads.split((config.heads + config.kv_heads, config.kv_heads), dim=1)
+        if layer.head_norms is not None:
+            qk = self._normed(qk, layer.head_norms)
+        q, k = _rotate(qk, rotation).split((config.heads, config.kv_heads), dim=1)
+        return attend(index, q, k, v, batch, kv).reshape(len(x), -1)
 
     def _rotation(self, positions: Tensor) -> tuple[Tensor, Tensor]:
-        """cos and sin (tokens, 1, head_dim) of the positions; float32 until the last moment."""
-        angles = torch.outer(positions.float(), self._frequencies).repeat(1, 2)[:, None]
-        return angles.cos().to(self._embedding.dtype), angles.sin().to(self._embedding.dtype)
+        """cos, and -sin then sin, (tokens, 1, head_dim) of the positions; float32 until the last moment."""
+        angles = torch.outer(positions.float(), self._frequencies)[:, None]
+        sines, dtype = angles.sin(), self._embedding.dtype
+        return angles.cos().repeat(1, 1, 2).to(dtype), torch.cat((-sines, sines), dim=-1).to(dtype)
 
     def _normed(self, x: Tensor, weight: Tensor) -> Tensor:
-        normed = functional.rms_norm(x.float(), weight.shape, eps=self.config.norm_eps)
+        normed = functional.rms_norm(x.float(), weight.shape[-1:], eps=self.config.norm_eps)
         return weight * normed.to(x.dtype)
 
 
@@ -176,11 +180,12 @@ def _layer(config: ModelConfig, weights: Mapping[str, Tensor], index: int) -> La
     def linear(*names: str) -> Matrix:
         return joined(weights, [f"{prefix}{name}" for name in names])
 
+    norms = [weights[f"{prefix}self_attn.{name}.weight"] for name in ("q_norm", "k_norm") if config.qk_norm]
+    counts = (config.heads, config.kv_heads)
     return Layer(
         input_norm=weights[f"{prefix}input_layernorm.weight"],
         qkv=linear("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
-        q_norm=weights.get(f"{prefix}self_attn.q_norm.weight"),
-        k_norm=weights.get(f"{prefix}self_attn.k_norm.weight"),
+        head_norms=torch.cat([n.expand(count, -1) for n, count in zip(norms, counts, strict=True)]) if norms else None,
         output=linear("self_attn.o_proj"),
         mlp_norm=weights[f"{prefix}post_attention_layernorm.weight"],
         mlp=_mlp(config, linear),
@@ -201,7 +206,7 @@ def _rotate(x: Tensor, rotation: tuple[Tensor, Tensor]) -> Tensor:
     """(tokens, heads, head_dim) turned by its positions; the two halves of a head are the axes (Hugging Face)."""
     cos, sin = rotation
     first, second = x.chunk(2, dim=-1)
-    return x * cos + torch.cat((-second, first), dim=-1) * sin
+    return torch.addcmul(x * cos, torch.cat((second, first), dim=-1), sin)
 
 
 def rope_frequencies(rope: Rope, head_dim: int) -> Tensor:

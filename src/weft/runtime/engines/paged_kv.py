@@ -83,6 +83,8 @@ class PagedKv:
         self.padding = blocks
         shape = (config.layers, (blocks + 1) * block_size, config.kv_heads, config.head_dim)
         self.keys, self.values = (_zeros(shape, dtype, device) for _ in range(2))
+        self._rows = [*zip(self.keys, self.values, strict=True)]
+        self._blocks = [[store.view(blocks + 1, -1) for store in layer] for layer in self._rows]
         self._scratch = [self.keys.new_empty(0), self.keys.new_empty(0)]
 
     def slots(self, blocks: np.ndarray, start: int, end: int) -> np.ndarray:
@@ -92,24 +94,21 @@ class PagedKv:
 
     def store(self, layer: int, slots: Tensor, keys: Tensor, values: Tensor) -> None:
         """Rows (tokens, kv_heads, head_dim)."""
-        self.keys[layer].index_copy_(0, slots, keys)
-        self.values[layer].index_copy_(0, slots, values)
+        for store, rows in zip(self._rows[layer], (keys, values), strict=True):
+            store.index_copy_(0, slots, rows)
 
     def gather(self, layer: int, table: Tensor) -> tuple[Tensor, Tensor]:
         """Block ids (sequences, n) → K and V (sequences, n * block_size, kv_heads, head_dim), until the next call: new
         memory for each layer would cost half as much again in page faults."""
-        _, slots, kv_heads, head_dim = self.keys.shape
-        flat, width = table.flatten(), self.block_size * kv_heads * head_dim
-        if self._scratch[0].numel() < len(flat) * width:
-            self._scratch = [self.keys.new_empty(len(flat) * width) for _ in self._scratch]
+        flat, (_, width) = table.flatten(), self._blocks[layer][0].shape
+        size = len(flat) * width
+        if self._scratch[0].numel() < size:
+            self._scratch = [self.keys.new_empty(size) for _ in self._scratch]
         keys, values = (
-            torch.index_select(
-                store[layer].view(slots // self.block_size, width),
-                0,
-                flat,
-                out=scratch[: len(flat) * width].view(-1, width),
-            ).view(len(table), -1, kv_heads, head_dim)
-            for store, scratch in zip((self.keys, self.values), self._scratch, strict=True)
+            torch.index_select(store, 0, flat, out=scratch[:size].view(-1, width)).view(
+                len(table), -1, *self.keys.shape[2:]
+            )
+            for store, scratch in zip(self._blocks[layer], self._scratch, strict=True)
         )
         return keys, values
 

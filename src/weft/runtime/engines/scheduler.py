@@ -19,6 +19,7 @@ from weft.policy.batcher import Batcher, Limits
 from weft.policy.kv_blocks import BlockPool
 from weft.policy.sequence import Stage
 from weft.runtime.engines.batch import Piece
+from weft.runtime.engines.emulated import Pacer
 from weft.runtime.engines.executor import Executor
 from weft.runtime.engines.paged_kv import HostKv, Rows
 from weft.runtime.engines.requests import Emitted, Event, Finish, Listener, Request, not_held
@@ -43,6 +44,7 @@ class Scheduler:
         self._active: dict[policy.Sequence, Track] = {}
         self._resting: dict[policy.Sequence, Track] = {}
         self.tiers: PrefixTiers | None = None
+        self.pacer: Pacer | None = None
         self.s_per_token = 0.0  # of prompts, lately
         self._arriving: dict[int, Track] = {}
         self._lent_rows: weakref.WeakSet[Rows] = weakref.WeakSet()  # blocks that other threads read or write
@@ -212,6 +214,8 @@ class Scheduler:
             self._give_up(iteration, error)
             return True
         self._clear_bad(tracks, drawn)
+        if self.pacer is not None:
+            self.pacer.hold(iteration, began_s)
         self._time(iteration, time.perf_counter() - began_s)
         self._complete(iteration)
         for track, token in zip(tracks, drawn, strict=True):

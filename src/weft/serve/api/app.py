@@ -38,6 +38,7 @@ from weft.serve.api.routes import Routes
 from weft.serve.api.schema import ChatRequest, ModelCard, ModelList
 from weft.serve.metrics import exposition
 from weft.serve.runs.runs import Runs
+from weft.serve.status import status_of
 
 Endpoint = Callable[["App", Request], Awaitable[Reply]]
 
@@ -138,6 +139,9 @@ class App:
     async def metrics(self, request: Request) -> Reply:
         return Whole(200, exposition(self.agents), "text/plain; version=0.0.4; charset=utf-8")
 
+    async def status(self, request: Request) -> Reply:
+        return json_reply(status_of(self.agents))
+
     async def openapi(self, request: Request) -> Reply:
         return json_reply(document(self.agents.by_name))
 
@@ -172,6 +176,7 @@ ROUTES = Routes[Endpoint](
         "/healthz": {"GET": App.health},
         "/readyz": {"GET": App.ready},
         "/metrics": {"GET": App.metrics},
+        "/status": {"GET": App.status},
         "/openapi.json": {"GET": App.openapi},
     }
 )

@@ -85,6 +85,7 @@ def document(agents: Iterable[str]) -> dict[str, Any]:
             "/healthz": {"get": _plain("The server answers.", "200")},
             "/readyz": {"get": _plain("All nodes live (503: one died).", "200", "503")},
             "/metrics": {"get": _plain("Counters, as Prometheus reads them.", "200")},
+            "/status": {"get": _plain("Agents, their nodes, and what control did: `weft top` shows it.", "200")},
             "/openapi.json": {"get": _plain("This document.", "200")},
         },
         "components": {

@@ -47,9 +47,12 @@ class Answer(Struct, frozen=True, forbid_unknown_fields=True):
 async def submit(app: "App", request: Request) -> Reply:
     """202: it is kept. With Idempotency-Key the same run is not begun twice."""
     asked = parsed(request.body, RunRequest)
-    runs = _runs(app)
     request.bill.model = asked.model
     agent = app.admitted(asked.model)
+    if agent.driver is not None:
+        message = f"{asked.model!r} drives itself, so its steps are not kept: ask /v1/chat/completions"
+        raise invalid(message, "model", "agent_drives_itself")
+    runs = _runs(app)
     try:
         if asked.webhook:
             _webhooks(runs).check(asked.webhook)

@@ -21,6 +21,13 @@ def returns_of(function: FunctionNode) -> Iterator[ast.expr]:
             todo.extend(ast.iter_child_nodes(node))
 
 
+def inner_function(function: FunctionNode, called: ast.expr) -> FunctionNode | None:
+    """The function without parameters that `function` defines itself and calls so."""
+    inner = (each for each in ast.walk(function) if isinstance(each, ast.FunctionDef | ast.AsyncFunctionDef))
+    fits = (each for each in inner if _is_name(called, each.name) and not ast.unparse(each.args))
+    return next((each for each in fits if each is not function), None)
+
+
 def assigned(function: FunctionNode, name: str) -> list[ast.expr]:
     """All that a local name is bound to: assignments, loops, and what is appended to it."""
     return [value for node in ast.walk(function) for target, value in _bound(node) if _is_name(target, name)]

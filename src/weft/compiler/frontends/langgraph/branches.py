@@ -57,7 +57,8 @@ def branch_edges(
     if spec.ends is not None:
         declared = {str(target) for target in spec.ends.values()}
         edges = edges_to(_pairs(spec.ends), Provenance.DECLARED)
-        edges += edges_to(_same(sends - declared), Provenance.ASSUMED)
+        if told:  # what a library declares is all that it does
+            edges += edges_to(_same(sends - declared), Provenance.ASSUMED)
         return Decided(tuple(edges))
     allowed = known | {END}
     annotated = return_literals(code).names & allowed if code else frozenset[str]()

@@ -14,8 +14,11 @@ _STAND_IN = "weft_stand_in"
 
 
 def required(factory: Callable[..., Any]) -> list[inspect.Parameter]:
-    """The parameters that a call must give."""
-    parameters = inspect.signature(factory).parameters.values()
+    """The parameters that a call must give; none are known of what has no signature (dict, a TypedDict)."""
+    try:
+        parameters = inspect.signature(factory).parameters.values()
+    except ValueError:
+        return []
     return [each for each in parameters if each.default is inspect.Parameter.empty and not _is_variadic(each)]
 
 

@@ -6,6 +6,7 @@ input and answers Imported or Refused as JSON on standard output. The program's 
 import contextlib
 import json
 import os
+import re
 import sys
 import tempfile
 import warnings
@@ -48,7 +49,7 @@ def import_program(job: Job) -> Imported:
 
 
 def entries_of(job: Job) -> list[tuple[Path, str]]:
-    """(file, variable) of each graph: one, or all that a langgraph.json names."""
+    """(file, variable) of each graph: one, or all in Python that a langgraph.json names."""
     path = Path(job.path).resolve()
     config = path if path.name == "langgraph.json" else path / "langgraph.json"
     if not path.is_dir() and path != config:
@@ -66,7 +67,12 @@ def entries_of(job: Job) -> list[tuple[Path, str]]:
         raise ProgramError(
             subject=f"{config}:{job.variable}", problem=f"names the graphs {names}", way_out="choose one of them"
         )
-    return [_entry(config.parent, target) for target in chosen.values()]
+    foreign = {name for name, target in chosen.items() if re.search(r"\.[mc]?[jt]sx?:", target)}
+    if foreign == set(chosen):
+        raise ProgramError(
+            subject=f"{config}:{min(foreign)}", problem="is written in JavaScript", way_out="name a graph in Python"
+        )
+    return [_entry(config.parent, target) for name, target in chosen.items() if name not in foreign]
 
 
 def _entry(folder: Path, target: str) -> tuple[Path, str]:

@@ -34,11 +34,12 @@ from weft.compiler.frontends.graphs.graph import Model, Tool
 from weft.compiler.frontends.langgraph import stubs
 from weft.compiler.frontends.langgraph.alternatives import alternative
 from weft.compiler.frontends.langgraph.factories import Factories
-from weft.compiler.frontends.langgraph.models import bound_tools, constructed, is_model, model_of, tool_name
+from weft.compiler.frontends.langgraph.models import bound_tools, constructed, is_model, model_of
 from weft.compiler.frontends.langgraph.runnables import parts_of
 from weft.compiler.frontends.langgraph.source import MISSING, Source, source_of
 from weft.compiler.frontends.langgraph.stub_langchain import HIDDEN_TOOLS
-from weft.compiler.frontends.langgraph.values import Reader, Values
+from weft.compiler.frontends.langgraph.tool_use import bound_in, calls_tools, tool_names
+from weft.compiler.frontends.langgraph.values import NOTHING, Reader, Values, constant
 
 DEPTH = 8
 _AGENT_MAKERS = {"create_react_agent", "create_agent", "create_supervisor", "create_swarm", "AgentExecutor"}
@@ -53,7 +54,14 @@ class Contents:
     gotos: list[Values] = field(default_factory=list[Values])
     parent_gotos: list[Values] = field(default_factory=list[Values])
     interrupts: bool = False
+    binds_passed: bool = False
+    calls_tools: bool = False
     opaque: list[str] = field(default_factory=list[str])
+
+    @property
+    def only_binds(self) -> bool:
+        """The code binds tools that it was handed, and calls none."""
+        return self.binds_passed and not self.calls_tools
 
     def add_model(self, model: Model) -> None:
         same = [each for each in self.models if (each.name, each.provider) == (model.name, model.provider)]
@@ -95,12 +103,13 @@ class Examiner:
         self._factories = factories
         self._seen: set[object] = set()
         self._made: set[object] = set()
+        self._given: dict[types.CodeType, dict[str, Values]] = {}
         self._makers: list[ast.Call] = []
         self.runs_tools = True
         self.contents = Contents()
 
     def examine(self, thing: Any, depth: int = 0) -> None:
-        key = (thing.__func__, id(thing.__self__)) if isinstance(thing, types.MethodType) else id(thing)
+        key = _key(thing)
         if key in self._seen or depth > DEPTH or thing is None:
             return
         self._seen.add(key)
@@ -158,8 +167,9 @@ class Examiner:
     def _tool_node(self, thing: Any, depth: int) -> None:
         if hidden := getattr(thing, HIDDEN_TOOLS, None):
             self.contents.add_opaque(f"its tools are {hidden}, which is not installed")
-        for tool in thing.tools_by_name.values():
-            self.examine(tool, depth + 1)
+        wrappers = (getattr(thing, name, None) for name in ("_wrap_tool_call", "_awrap_tool_call"))
+        for part in (*thing.tools_by_name.values(), *(wrappers if self.runs_tools else ())):
+            self.examine(part, depth + 1)
 
     def _tool(self, thing: Any, depth: int) -> None:
         """A tool, and what its code does: it may run a graph, hand over to another node, or ask a person."""
@@ -201,15 +211,19 @@ class Examiner:
         if source.owner is not None:
             self._seen.add(id(source.owner))
         self._arguments_of_partial(thing, depth)
-        bound = _bound_in(source.node)
-        tools, before = tuple(sorted(_tool_names(source, bound))), len(self.contents.models)
+        bound = bound_in(source.node)
+        self.contents.binds_passed |= any(
+            source.lookup(each) is MISSING for each in bound if isinstance(each, ast.Name)
+        )
+        self.contents.calls_tools |= calls_tools(source.node)
+        tools, before = tuple(sorted(tool_names(source, bound))), len(self.contents.models)
         for call in [each for each in ast.walk(source.node) if isinstance(each, ast.Call)]:
             self._call(source, call)
             self._object(source, call, depth)
         for expression in _names(source.node, skip=bound):
             value = source.lookup(expression)
             inner = stubs.is_stub(value) and isinstance(expression, ast.Attribute)  # its base tells as much
-            if value is not MISSING and not inner and self._follows(source, value):
+            if value is not MISSING and not inner and self._runs(expression) and self._follows(source, value):
                 self.examine(value, depth + 1)
         self._bind(before, tools)
 
@@ -230,6 +244,10 @@ class Examiner:
             for argument in (*thing.args, *thing.keywords.values()):
                 self.examine(argument, depth + 1)
             thing = thing.func
+
+    def _runs(self, expression: ast.expr) -> bool:
+        """A library's model node asks whether there are wrappers of tool calls, which run where the tools do."""
+        return self.runs_tools or "wrap_tool_call" not in ast.unparse(expression)
 
     def _follows(self, source: Source, value: Any) -> bool:
         """Functions are followed inside the program, and inside the file of a library that this one comes from."""
@@ -260,7 +278,8 @@ class Examiner:
             self._made_graph(source, call, callee, "an agent")
         elif name == "StateGraph" or self._factories.is_factory(callee):
             self._made_graph(source, call, callee, "a graph")
-        reader = Reader(source, self._known, self._state)
+        reader = self._reader(source)
+        self._pass(reader, call, callee)
         models = constructed(reader, call, callee, name)
         if models and (rival := alternative(source.node, call, self._makers)):
             self.contents.add_opaque(f"{' or '.join(each.expression for each in models)} instead of {rival}")
@@ -268,6 +287,26 @@ class Examiner:
         self._makers += [call] if models else []
         for model in models:
             self.contents.add_model(model)
+
+    def _reader(self, source: Source) -> Reader:
+        return Reader(source, self._known, self._state, self._given.get(source.function.__code__, {}))
+
+    def _pass(self, reader: Reader, call: ast.Call, callee: Any) -> None:
+        """What a helper that makes Commands is called with, by all its callers; one that was read is read again."""
+        code = getattr(getattr(callee, "__func__", callee), "__code__", None)
+        if code is None or not any(isinstance(each, tuple) and "goto" in each for each in code.co_consts):
+            return
+        helper = source_of(callee)
+        if helper is None or helper.function.__code__ is not code:
+            return
+        names = helper.parameters[1:] if helper.owner is not None else helper.parameters
+        words = {word.arg: word.value for word in call.keywords if word.arg in names}
+        passed = {name: reader.read(value) for name, value in [*zip(names, call.args, strict=False), *words.items()]}
+        passed = {**{name: constant(value) for name, value in helper.fixed.items()}, **passed}
+        known = self._given.get(code, {})
+        self._given[code] = {name: known.get(name, NOTHING) | values for name, values in passed.items()}
+        if self._given[code] != known:
+            self._seen.discard(_key(callee))
 
     def _made_graph(self, source: Source, call: ast.Call, callee: Any, what: str) -> None:
         """A graph that the node builds when it runs; read where it can be built now."""
@@ -286,9 +325,14 @@ class Examiner:
             if None in words:  # Command(**values)
                 self.contents.gotos.append(Values(unknown=(ast.unparse(call),)))
             return
-        values = Reader(source, self._known, self._state).read(words["goto"])
+        values = self._reader(source).read(words["goto"])
         to_parent = "graph" in words and "PARENT" in ast.unparse(words["graph"])
         (self.contents.parent_gotos if to_parent else self.contents.gotos).append(values)
+
+
+def _key(thing: Any) -> object:
+    """Methods are made anew each time that one asks for them."""
+    return (thing.__func__, id(thing.__self__)) if isinstance(thing, types.MethodType) else id(thing)
 
 
 def _unwrapped(function: Any) -> Any:
@@ -332,30 +376,13 @@ def function_of(runnable: Any) -> Any:
     return runnable
 
 
-def _names(node: ast.AST, skip: list[ast.AST]) -> Iterator[ast.expr]:
+def _names(node: ast.AST, skip: list[ast.expr]) -> Iterator[ast.expr]:
     """Every name and dotted name that is read, longest first; not those inside `skip`."""
     skipped = {id(inner) for each in skip for inner in ast.walk(each)}
     for each in ast.walk(node):
         loaded = isinstance(each, ast.Name | ast.Attribute) and isinstance(each.ctx, ast.Load)
         if loaded and id(each) not in skipped:
             yield each  # pyright: ignore[reportReturnType]
-
-
-def _bound_in(node: ast.AST) -> list[ast.AST]:
-    """Arguments of `bind_tools(…)`: tools that a model may ask for, not tools that run here."""
-    calls = (each for each in ast.walk(node) if isinstance(each, ast.Call) and isinstance(each.func, ast.Attribute))
-    return [argument for call in calls if getattr(call.func, "attr", "") == "bind_tools" for argument in call.args[:1]]
-
-
-def _tool_names(source: Source, bound: list[ast.AST]) -> set[str]:
-    names: set[str] = set()
-    for argument in bound:
-        items = argument.elts if isinstance(argument, ast.List | ast.Tuple) else [argument]
-        for item in items:
-            value = source.lookup(item.value if isinstance(item, ast.Starred) else item)  # type: ignore[arg-type]
-            for tool in value if isinstance(value, list | tuple) else [] if value is MISSING else [value]:
-                names.add(tool_name(tool))
-    return names
 
 
 def _shortened(text: str) -> str:

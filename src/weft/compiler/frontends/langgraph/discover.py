@@ -16,6 +16,7 @@ from langchain_core.runnables import Runnable, RunnableBinding
 from langgraph.graph import StateGraph
 from langgraph.pregel import Pregel
 
+from weft.compiler.frontends.langgraph import stubs
 from weft.compiler.frontends.langgraph.calls import call_of, evaluated, required
 from weft.compiler.frontends.langgraph.runnables import is_chain, parts_of
 from weft.compiler.frontends.langgraph.stubs import is_stub
@@ -131,7 +132,7 @@ def _named(module: types.ModuleType, variable: str) -> Found:
         raise ProgramError(
             subject=subject,
             problem="there is no such variable",
-            way_out=f"name one of {sorted(each.name for each in _variables(vars(module))) or 'its graphs'}",
+            way_out=f"name one of {', '.join(_names(module)) or 'its graphs'}",
         )
     graph = _readable(value)
     if graph is None and callable(value) and not isinstance(value, type):
@@ -143,6 +144,11 @@ def _named(module: types.ModuleType, variable: str) -> Found:
             way_out="name a StateGraph, a compiled graph, a chain or a factory",
         )
     return Found(variable, graph)
+
+
+def _names(module: types.ModuleType) -> list[str]:
+    """What a module's graphs are called, or else how they are made."""
+    return sorted({each.name for each in _variables(vars(module))}) or makers(module)
 
 
 def chains_of(module: types.ModuleType) -> list[Found]:
@@ -293,11 +299,11 @@ def _from_classes(module: types.ModuleType, compiled: Compiled) -> list[Found]:
 
 
 def make(factory: Callable[..., Any], subject: str) -> Any:
-    """Calls a factory: without arguments, or with an empty config where it asks for one. Coroutines and context
-    managers are entered."""
+    """Calls a factory: without arguments, or with an empty config and a runtime where it asks for one, as LangGraph's
+    server does. Coroutines and context managers are entered."""
     parameters = required(factory)
-    config = [each for each in parameters if _is_config(each)]
-    if len(parameters) > len(config):
+    given = {each.name: _served(each) for each in parameters}
+    if None in given.values():
         names = ", ".join(each.name for each in parameters)
         path, _, name = Path(subject).name.rpartition(":")
         raise _NeedsArgumentsError(
@@ -306,7 +312,10 @@ def make(factory: Callable[..., Any], subject: str) -> Any:
             way_out=f"{WRITE_THE_CALL}'{path}:{call_of(name, factory)}'",
         )
     try:
-        result = factory(*({"configurable": {}} for _ in config))
+        words = {each.name for each in parameters if each.kind is inspect.Parameter.KEYWORD_ONLY}
+        result = factory(
+            *(each for name, each in given.items() if name not in words), **{name: given[name] for name in words}
+        )
         return asyncio.run(_awaited(result)) if _is_async(result) else _entered(result)
     except WeftError:
         raise
@@ -334,5 +343,9 @@ def _entered(result: Any) -> Any:
     return result
 
 
-def _is_config(parameter: inspect.Parameter) -> bool:
-    return parameter.name in {"config", "_config", "cfg"} or "RunnableConfig" in str(parameter.annotation)
+def _served(parameter: inspect.Parameter) -> Any:
+    """What LangGraph's server gives for a parameter; None for others."""
+    if parameter.name in {"config", "_config", "cfg"} or "RunnableConfig" in str(parameter.annotation):
+        return {"configurable": {}}
+    runtime = parameter.name == "runtime" or "ServerRuntime" in str(parameter.annotation)
+    return stubs.value("runtime") if runtime else None

@@ -153,7 +153,9 @@ def program_files(roots: Sequence[Path]) -> Callable[[str], bool]:
 
     @lru_cache(maxsize=4096)
     def inside(path: str) -> bool:
-        resolved = str(Path(path).resolve()) if not path.startswith("<") else path
+        if not Path(path).is_file():  # code of no file, or of one that was there when a library was built
+            return False
+        resolved = str(Path(path).resolve())
         if resolved.startswith(ours) or "site-packages" in resolved or "dist-packages" in resolved:
             return False
         return resolved.startswith(prefixes)

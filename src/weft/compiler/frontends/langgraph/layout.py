@@ -43,7 +43,9 @@ def import_folders(path: Path) -> list[Path]:
     """Where the program's own imports may be: as installed, from the repository, from src, from its own folder. First
     those that hold most of what the file asks for: several may hold a folder of one name."""
     repository = repository_of(path)
-    folders = [package_root(path), path.parent, repository / "src", repository, *_sources(repository), base_of(path)]
+    packaged = (path.parent / "__init__.py").exists() and any(level for level, _ in _imports(path))
+    beside = [] if packaged else [path.parent]  # a file that imports by dots does not find its neighbours without
+    folders = [package_root(path), *beside, repository / "src", repository, *_sources(repository), base_of(path)]
     wanted = {module for level, module in _imports(path) if not level and "." in module}
 
     def lacking(folder: Path) -> int:

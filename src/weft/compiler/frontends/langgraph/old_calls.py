@@ -92,7 +92,8 @@ def _accept_stubs_as_reducers() -> None:
 def create_agent_executor(agent_runnable: Any, tools: Any, input_schema: Any = None) -> Any:
     """A LangChain agent and its tools in a loop, as LangGraph's first prebuilt graph was."""
     agent = agent_runnable if isinstance(agent_runnable, Runnable) else RunnableLambda(agent_runnable)
-    builder = StateGraph(input_schema or dict).add_node("agent", agent)
+    builder: Any = StateGraph(input_schema or dict)  # type: ignore[arg-type]
+    builder.add_node("agent", agent)
     builder.add_node("tools", tools if isinstance(tools, ToolNode) else ToolNode(tools))
     builder.set_entry_point("agent").add_edge("tools", "agent")
     builder.add_conditional_edges("agent", _goes_on, {"continue": "tools", "end": END})

@@ -123,7 +123,7 @@ class GraphReader:
             return examiner.contents
 
         contents = examined(True)
-        if not contents.models or not library:
+        if not contents.models or not (library or contents.only_binds):
             return contents
         contents = examined(False)  # a library's model node (create_agent) binds the tools in its reach, it runs none
         contents.hand_tools_to_models()

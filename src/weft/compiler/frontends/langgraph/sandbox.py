@@ -38,6 +38,10 @@ PROVIDERS = ("OPENAI", "ANTHROPIC", "GOOGLE", "GROQ", "MISTRAL", "COHERE", "TOGE
 KEYS = {f"{name}_API_KEY": DUMMY for name in PROVIDERS}
 """Libraries look for them when a model is made, whatever the program does."""
 
+MOST_QUESTIONS = 5
+MOST_SLEEPS = 40
+"""Sleeps that count as one question."""
+
 _CALLS = {"socket.connect", "socket.getaddrinfo", "socket.gethostbyname", "socket.sendto"}
 _PROCESSES = {"subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.fork", "os.forkpty"}
 
@@ -58,6 +62,8 @@ class Sandbox:
         self.outputs = outputs
         self._root = root
         self._open = False
+        self.importing = True
+        self._waited = 0.0
         self._environment_before = dict(os.environ)
 
     def note(self, text: str) -> None:
@@ -79,7 +85,7 @@ class Sandbox:
         self._files()
         builtins.input = self._input
         getpass.getpass = lambda *_, **__: DUMMY
-        time.sleep = lambda *_: None
+        time.sleep = self._sleep
 
     def open(self) -> None:
         """For a traced call that may use the network: the user's keys are back, nothing is blocked."""
@@ -101,6 +107,9 @@ class Sandbox:
                 target = _target(arguments)
                 self.network.append(f"{place} calls {target}")
                 raise NetworkBlockedError(f"{place} calls {target}; the network is blocked during import")
+            if event == "socket.bind" and not _local(event, arguments):
+                self.note(f"{self.where()} starts a server: kept from it")
+                raise PermissionError("servers are kept from starting during import")
             if event in _PROCESSES:
                 self.note(f"{self.where()} starts a process: kept from it")
                 raise PermissionError(f"{event} is blocked during import")
@@ -135,7 +144,16 @@ class Sandbox:
 
     def _input(self, prompt: object = "") -> str:
         self.note(f"{self.where()} asks for input: it gets none")
+        self._waited += self.importing
+        if self._waited > MOST_QUESTIONS:  # a loop that catches what fails in it
+            raise SystemExit("it asks for ever")
         raise EOFError("no one is there during import")
+
+    def _sleep(self, *_: object) -> None:
+        """No one waits; but a loop that would go on for ever ends."""
+        self._waited += self.importing / MOST_SLEEPS
+        if self._waited > MOST_QUESTIONS:
+            raise SystemExit("it sleeps for ever")
 
 
 def limit(job: Job) -> None:
@@ -197,7 +215,7 @@ def _environment_class(sandbox: Sandbox) -> type:
 
         def get(self, key: str, default: Any = None) -> Any:
             caller = sys._getframe(1)
-            if caller.f_code.co_filename == os.__file__ and caller.f_back is not None:  # os.getenv
+            if caller.f_code.co_filename in {os.__file__, "<frozen os>"} and caller.f_back is not None:  # os.getenv
                 caller = caller.f_back
             wanted = sandbox.lenient or CREDENTIAL.search(key.upper())
             if key not in self and default is None and wanted:
@@ -225,7 +243,7 @@ def _dummy(key: str) -> str:
 
 def _local(event: str, arguments: tuple[Any, ...]) -> bool:
     """Sockets inside this process (asyncio's own) are no network."""
-    if event in {"socket.connect", "socket.sendto"}:
+    if event in {"socket.connect", "socket.sendto", "socket.bind"}:
         return getattr(arguments[0], "family", None) == getattr(socket, "AF_UNIX", None)
     return False
 

@@ -1,6 +1,7 @@
 # pyright: standard
 """One program in its sandbox: run it, find its graphs, read them, and say what was in the way."""
 
+import contextlib
 import os
 import re
 import sys
@@ -24,6 +25,8 @@ from weft.compiler.frontends.langgraph.settings import mend_models
 from weft.compiler.frontends.langgraph.stub_langchain import accept_stub_tools
 from weft.compiler.frontends.langgraph.trace import record
 from weft.core.errors import ProgramError, WeftError
+
+BUILDERS_ARE = "give the file that builds one: a StateGraph, create_agent(…), @entrypoint"
 
 
 class Session:
@@ -62,7 +65,7 @@ class Session:
         sys.argv = [str(path)]
         os.chdir(path.parent)
         module = self._run(path, variable)
-        found = graphs_of(module, variable, self._compiled, self._job.chains)
+        found = graphs_of(module, variable, self._compiled, self._job.chains) or self._made_by_methods(module)
         self._reader.known |= {id(each): name for name, each in vars(module).items() if isinstance(each, Runnable)}
         if not found and self._job.chains:
             raise ProgramError(subject=str(path), problem="holds no chain", way_out=f"name one: {path.name}:chain")
@@ -76,7 +79,7 @@ class Session:
             variable, library = maker
             raise ProgramError(
                 subject=str(path),
-                problem=f"holds no graph that can be read: {variable} is made by {library}, which is not installed",
+                problem=f"shows no graph: {variable} is made by {library}, which is not installed",
                 way_out=f"pip install {library.replace('_', '-')}",
             )
         if not found:
@@ -84,11 +87,21 @@ class Session:
             raise ProgramError(
                 subject=str(path),
                 problem="holds no graph",
-                way_out=f"name what makes it, ... for a stand-in: {' or '.join(calls) or 'file.py:make_graph'}",
+                way_out=f"name what makes it, ... for a stand-in: {' or '.join(calls)}" if calls else BUILDERS_ARE,
             )
         self._found += found
         self._module = module
         self._roots += [self._reader.read(each.graph, each.name) for each in found]
+
+    def _made_by_methods(self, module: types.ModuleType) -> list[Found]:
+        """By what a user would write: `Team().build()`, where that asks for nothing."""
+        if self._job.chains:
+            return []
+        found: list[Found] = []
+        for call in [each for each in makers(module) if "..." not in each]:
+            with contextlib.suppress(WeftError):
+                found += graphs_of(module, call, self._compiled)
+        return found
 
     def _missing_maker(self, module: types.ModuleType) -> tuple[str, str] | None:
         """The last variable that a function of a missing library made, and the library, where it is named after a
@@ -185,6 +198,7 @@ class Session:
     def _traced(self, imported: Imported) -> Imported:
         self._restore_runs()
         self._restore_models()
+        self.sandbox.importing = False
         assert self._module is not None
         recording = record(self._job.trace, self._module, None if self._job.network else self.sandbox.network)
         return merge(imported, recording.nodes, recording.models, recording.tools)

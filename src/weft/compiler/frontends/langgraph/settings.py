@@ -51,4 +51,8 @@ def _mended(
 
 def _examples(kind: type[BaseModel], names: set[str]) -> Mapping[str, Any]:
     fields = {**{field.alias: field for field in kind.model_fields.values() if field.alias}, **kind.model_fields}
-    return {name: example(TypeAdapter(fields[name].annotation).json_schema()) for name in names if name in fields}
+    return {
+        name: example(TypeAdapter[Any](fields[name].annotation or Any).json_schema())
+        for name in names
+        if name in fields
+    }

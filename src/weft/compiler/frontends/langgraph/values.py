@@ -9,7 +9,14 @@ from enum import Enum, EnumType
 from typing import Any, TypeVar, cast
 
 from weft.compiler.frontends.langgraph.annotations import literals_in, literals_of, return_literals
-from weft.compiler.frontends.langgraph.bindings import ITERATED, annotated, assigned, parameter_annotations, returns_of
+from weft.compiler.frontends.langgraph.bindings import (
+    ITERATED,
+    annotated,
+    assigned,
+    inner_function,
+    parameter_annotations,
+    returns_of,
+)
 from weft.compiler.frontends.langgraph.guards import checked_against
 from weft.compiler.frontends.langgraph.schemas import annotations_of, structured
 from weft.compiler.frontends.langgraph.source import MISSING, Source, source_of
@@ -239,6 +246,8 @@ class Reader:
         return (read if read.complete else self._unknown(node)) | default
 
     def _helper(self, node: ast.Call, callee: object) -> Values:
+        if callee is MISSING and (inner := inner_function(self.source.node, node.func)):
+            return union(self.read(each) for each in returns_of(inner))
         helper = None if callee is MISSING or self.depth >= DEPTH else source_of(callee)
         if helper is None or isinstance(callee, type):
             return self._unknown(node)

@@ -1,0 +1,1 @@
+"""A plan as Kubernetes manifests: Ray (through KubeRay) places its nodes, one gateway serves it."""

@@ -1,0 +1,143 @@
+"""Asking the planner again, for a load as it was measured; and its answer beside the fleet that is there."""
+
+import json
+import multiprocessing
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass, replace
+
+from weft import catalog
+from weft.compiler.pipeline import compile_agent
+from weft.compiler.request import Aim, CompileRequest, Needs, Rules, Supply
+from weft.core.deployment import Deployment, Pool
+from weft.core.program import StepKind
+from weft.core.workload import Slo
+from weft.plan.staffing import carried_per_s
+from weft.policy.replanning import Estimate
+from weft.policy.scaling import ScalingConfig
+
+OTHER = "~"
+"""prefill-h100~2 is not the pool prefill-h100 that ran before it."""
+
+
+def planned_load(plan: Deployment) -> Estimate:
+    sizes = {
+        step.name.removesuffix(".prefill"): (
+            float(step.attributes.get("isl", 0)),
+            float(step.attributes.get("osl", 0)),
+        )
+        for step in plan.program.steps
+        if step.kind is StepKind.PREFILL
+    }
+    return Estimate(plan.workload.rate_per_s, sizes)
+
+
+def request_of(plan: Deployment) -> CompileRequest:
+    """What the plan was asked with, as far as it says."""
+    precisions = tuple(dict.fromkeys(str(pool.precision) for pool in plan.pools if pool.precision is not None))
+    steps = plan.workload.steps.items()
+    rules = Rules(tighten=plan.validation.tightened if plan.validation is not None else ())
+    return CompileRequest(
+        plan.source,
+        Needs(
+            _objective(plan.slo),
+            sizes=tuple(f"{step}.{key}={value:g}" for step, terms in steps for key, value in terms.items()),
+        ),
+        Supply(plan.fleet, catalogue=plan.catalogue, finance=plan.finance),
+        replace(rules, precisions=precisions) if precisions else rules,
+        Aim(compare=False),
+    )
+
+
+def _objective(slo: Slo) -> str:
+    """Its name where the catalogue has it so; else a file that says it, since a request names objectives."""
+    if catalog.slos().get(slo.name) == slo:
+        return slo.name
+    terms = "".join(f"{key} = {json.dumps(value)}\n" for key, value in asdict(slo).items() if value is not None)
+    with tempfile.NamedTemporaryFile("w", suffix=".toml", prefix="weft-objective-", delete=False) as file:
+        file.write(terms)
+        return file.name
+
+
+def asked(request: CompileRequest, seen: Estimate) -> CompileRequest:
+    """For the load as it is; sizes that nobody saw stay."""
+    sizes = [f"{call}.isl={isl:.0f}" for call, (isl, _) in seen.sizes.items() if isl >= 1]
+    sizes += [f"{call}.osl={osl:.0f}" for call, (_, osl) in seen.sizes.items() if osl >= 1]
+    needs = replace(request.needs, rate_per_s=seen.rate_per_s, sizes=(*request.needs.sizes, *sizes))
+    return replace(request, needs=needs).uncompared()
+
+
+@dataclass(frozen=True, slots=True)
+class Planner:
+    """Asks in a process of its own: planning holds the interpreter for a second, and replies are streamed meanwhile."""
+
+    request: CompileRequest
+
+    def plan(self, seen: Estimate) -> Deployment:
+        """NoPlacementError where no fleet carries it."""
+        context = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(1, mp_context=context) as executor:
+            return executor.submit(compile_agent, asked(self.request, seen)).result()
+
+
+def staffed_usd_per_hour(plan: Deployment, config: ScalingConfig, rate_per_s: float) -> tuple[float, str]:
+    """Price of the plan's pools with as many replicas as the rate needs, and why that is not possible ("": it is)."""
+    carried = carried_per_s(plan, config.utilisation, config.most)
+    usd, held = 0.0, ""
+    for pool in plan.pools:
+        enough = (count for count, most_per_s in enumerate(carried[pool.name], 1) if most_per_s >= rate_per_s)
+        count = next(enough, None)
+        if count is None:
+            held = held or f"{config.most} of {pool.name} carry {carried[pool.name][-1]:.3g} runs/s of {rate_per_s:.3g}"
+        usd += (count or config.most) * pool.usd_per_hour
+    return usd, held
+
+
+def kept_pools(present: Deployment, target: Deployment) -> Mapping[str, str]:
+    """Pools of the target that are there already → their names; the same devices for the same steps."""
+    there = {_kind(present, pool): pool.name for pool in present.pools}
+    return {pool.name: there[kind] for pool in target.pools if (kind := _kind(target, pool)) in there}
+
+
+def _kind(plan: Deployment, pool: Pool) -> tuple[object, ...]:
+    steps = frozenset(route.step for route in plan.routes if route.pool == pool.name)
+    return (pool.device, pool.zone, pool.parallelism, pool.batch_limit, pool.model, pool.precision, steps)
+
+
+def named_beside(present: Deployment, target: Deployment) -> Deployment:
+    """The target, whose new pools have names that no present pool has."""
+    kept, taken = kept_pools(present, target), {pool.name for pool in present.pools}
+    names = {pool.name: kept.get(pool.name) or _free(pool.name, taken) for pool in target.pools}
+    return _renamed(target, names)
+
+
+def _free(name: str, taken: set[str]) -> str:
+    number, base = 1, name.partition(OTHER)[0]
+    while name in taken:
+        number += 1
+        name = f"{base}{OTHER}{number}"
+    return name
+
+
+def _renamed(plan: Deployment, names: Mapping[str, str]) -> Deployment:
+    return replace(
+        plan,
+        pools=tuple(replace(pool, name=names[pool.name]) for pool in plan.pools),
+        routes=tuple(replace(route, pool=names[route.pool]) for route in plan.routes),
+        shares=tuple(replace(share, pool=names[share.pool]) for share in plan.shares),
+        handoffs=tuple(
+            replace(each, source_pool=names[each.source_pool], target_pool=names[each.target_pool])
+            for each in plan.handoffs
+        ),
+    )
+
+
+def differences(present: Deployment, target: Deployment) -> Iterator[str]:
+    """The diff in words: what a move starts, keeps and drains."""
+    kept = kept_pools(present, target)
+    for pool in target.pools:
+        what = f"{pool.replicas} × {pool.name} ({pool.device}, {pool.parallelism}, batch {pool.batch_limit})"
+        yield f"keep {kept[pool.name]}, {pool.replicas} of it" if pool.name in kept else f"start {what}"
+    gone: Sequence[Pool] = [pool for pool in present.pools if pool.name not in kept.values()]
+    yield from (f"drain {pool.replicas} × {pool.name}" for pool in gone)

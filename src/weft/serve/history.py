@@ -1,0 +1,109 @@
+"""What an agent did lately: runs in time, tokens, and what control decided. /metrics and /status read it."""
+
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from weft.core.deployment import Deployment
+from weft.core.metrics import RequestRecord, StepRecord
+from weft.core.program import StepKind
+from weft.serve.sla import in_time, kinds_of
+
+LATELY = 200
+"""Runs of which the share in time is told."""
+
+RATE_S = 60.0
+SEEN = 20
+"""Calls after which their mean sizes are believed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """An action of control, so many seconds after the beginning."""
+
+    at_s: float
+    pool: str
+    change: str
+    count: int
+    why: str
+
+
+@dataclass(slots=True)
+class Mean:
+    """Of the last values, about so many as LATELY; at first of all."""
+
+    value: float = 0.0
+    count: int = 0
+
+    def add(self, value: float) -> None:
+        self.count += 1
+        self.value += (value - self.value) / min(self.count, LATELY)
+
+
+@dataclass(slots=True)
+class History:
+    clock: Callable[[], float] = time.monotonic
+    in_time: int = 0
+    input_tokens: int = 0
+    cached_tokens: int = 0
+    output_tokens: int = 0
+    actions: Counter[tuple[str, str]] = field(default_factory=Counter[tuple[str, str]])
+    """By pool and change, replicas."""
+    decisions: deque[Decided] = field(default_factory=lambda: deque[Decided](maxlen=20))
+    _lately: deque[bool] = field(default_factory=lambda: deque[bool](maxlen=LATELY))
+    _began: deque[float] = field(default_factory=deque[float])
+    _since_s: float = 0.0
+    _isl: dict[str, Mean] = field(default_factory=dict[str, Mean])
+    _osl: dict[str, Mean] = field(default_factory=dict[str, Mean])
+    _plan: Deployment | None = None
+    _kinds: Mapping[str, StepKind] = field(default_factory=dict[str, StepKind])
+
+    def __post_init__(self) -> None:
+        self._since_s = self.clock()
+
+    def began(self) -> None:
+        self._began.append(self.clock())
+
+    def ended(self, plan: Deployment, record: RequestRecord) -> None:
+        if plan is not self._plan:
+            self._plan, self._kinds = plan, kinds_of(plan)
+        good = in_time(record, self._kinds, plan.slo)
+        self.in_time += good
+        self._lately.append(good)
+        for step in record.steps:
+            self.input_tokens += step.input_tokens
+            self.cached_tokens += step.cached_tokens
+            self.output_tokens += step.output_tokens
+            self._size(step)
+
+    def _size(self, step: StepRecord) -> None:
+        """Of a decode its first token came with the prefill."""
+        kind, call = self._kinds.get(step.step), step.step.rpartition(".")[0]
+        if kind is StepKind.PREFILL:
+            self._isl.setdefault(call, Mean()).add(step.input_tokens)
+        elif kind is StepKind.DECODE:
+            self._osl.setdefault(call, Mean()).add(step.output_tokens + 1)
+
+    @property
+    def sizes(self) -> Mapping[str, tuple[float, float]]:
+        """By model call, mean tokens of prompt and answer; of calls that were seen often enough."""
+        known = (call for call, isl in self._isl.items() if isl.count >= SEEN and call in self._osl)
+        return {call: (self._isl[call].value, self._osl[call].value) for call in known}
+
+    def decided(self, pool: str, change: str, count: int, why: str) -> None:
+        self.actions[pool, change] += count
+        self.decisions.append(Decided(self.clock() - self._since_s, pool, change, count, why))
+
+    @property
+    def attainment(self) -> float | None:
+        """Of the last runs that ended; None: none has."""
+        return sum(self._lately) / len(self._lately) if self._lately else None
+
+    @property
+    def runs_per_s(self) -> float:
+        """That came within the last minute."""
+        now = self.clock()
+        while self._began and self._began[0] < now - RATE_S:
+            self._began.popleft()
+        return len(self._began) / max(1.0, min(RATE_S, now - self._since_s))

@@ -1,0 +1,237 @@
+"""A LangGraph program drives itself; its model calls run where the plan has them."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.runtime import checkpoints
+from tests.serve.api.conftest import taught
+from tests.serve.deployments import deployment, route, step
+from weft.core.deployment import Deployment
+from weft.core.errors import DeadlineError, InputError, NodeDiedError, ProgramError, RunError
+from weft.core.message import Message
+from weft.core.program import Block, Program, StepKind, Terminator
+from weft.runtime.client import NodeClient
+from weft.runtime.engines.chat import Chat
+from weft.runtime.engines.torch_engine import TorchEngine
+from weft.runtime.node import Node
+from weft.runtime.services import LLM_KINDS, Services
+from weft.runtime.spec import NodeSpec
+from weft.runtime.transport.memory import MemoryTransport
+from weft.serve.agents import Agents, ServedAgent
+from weft.serve.api.app import App
+from weft.serve.api.http import Request
+from weft.serve.dispatch import Dispatcher
+from weft.serve.hints import RunHints
+from weft.serve.model_calls import model_calls, with_models, without_own_steps
+from weft.serve.programs.driver import ProgramDriver, drives_itself, driving
+
+pytest.importorskip("langchain_openai", reason="needs langchain-openai")
+
+PROGRAM = """
+import os
+from typing import TypedDict
+from langchain_openai import ChatOpenAI
+from langgraph.graph import END, START, MessagesState, StateGraph
+from pydantic import BaseModel
+
+small, large = ChatOpenAI(model="small", max_tokens=6), ChatOpenAI(model="large", max_tokens=40, temperature=0.0)
+
+class Verdict(BaseModel):
+    good: bool
+
+class Topic(TypedDict):
+    topic: str
+
+class State(Topic, total=False):
+    draft: str
+    good: bool
+
+def write(state):                                   # a node that runs in a thread
+    if state["topic"] == "die":
+        os._exit(7)
+    if state["topic"] == "fail":
+        raise ValueError("no such topic")
+    return {"draft": small.invoke("write about " + state["topic"]).text}
+
+async def check(state):
+    verdict = await large.with_structured_output(Verdict).ainvoke("is this good? " + state["draft"])
+    return {"good": verdict.good}
+
+inner = StateGraph(State).add_node(write).add_edge(START, "write").add_edge("write", END).compile()
+graph = (
+    StateGraph(State, input_schema=Topic).add_node("author", inner).add_node(check)
+    .add_edge(START, "author").add_edge("author", "check").add_edge("check", END).compile()
+)
+
+def answer(state):
+    return {"messages": [large.invoke(state["messages"])]}
+
+chat = StateGraph(MessagesState).add_node(answer).add_edge(START, "answer").add_edge("answer", END).compile()
+"""
+
+
+def planned(path: Path, graph: str, *calls: tuple[str, str]) -> Deployment:
+    """Calls (name, model), each on the pool of its model; and a step of the program's own that no node is asked for."""
+    blocks = tuple(
+        Block(
+            name,
+            ("state",),
+            (
+                step(f"{name}.prefill", StepKind.PREFILL, "state", f"{name}_kv", model=model, max_tokens=48),
+                step(f"{name}.decode", StepKind.DECODE, f"{name}_kv", f"{name}_text", model=model, max_tokens=48),
+                step(f"{name}.update", StepKind.APPLY, f"{name}_text", f"{name}_state", function=name),
+            ),
+            Terminator(),
+        )
+        for name, model in calls
+    )
+    routes = tuple(
+        route(each.name, "cpu" if each.kind is StepKind.APPLY else str(each.attributes["model"]), usd_per_run=0.5)
+        for block in blocks
+        for each in block.steps
+    )
+    return deployment(Program(graph, blocks, ("messages",)), routes, f"langgraph:{path}:{graph}")
+
+
+@pytest.fixture(scope="module")
+def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("programs") / "written.py"
+    path.write_text(PROGRAM)
+    return path
+
+
+@pytest.fixture(scope="module")
+def services(tmp_path_factory: pytest.TempPathFactory) -> Services:
+    folder = checkpoints.chat_model(tmp_path_factory.mktemp("roomy"), max_position_embeddings=4096)
+    checkpoints.save_tokenizer(folder, taught())
+    return Services(NodeSpec("x", "cpu", LLM_KINDS, ""), TorchEngine.load(folder), Chat.load(folder))
+
+
+@pytest.fixture
+async def clients(services: Services) -> AsyncIterator[dict[str, NodeClient]]:
+    transport = MemoryTransport()
+    nodes = [Node(services, transport) for _ in range(2)]
+    opened = {
+        name: await NodeClient.open(name, transport, await node.listen())
+        for name, node in zip(("small", "large"), nodes, strict=True)
+    }
+    yield opened
+    for client in opened.values():
+        await client.close()
+    for node in nodes:
+        await node.close()
+
+
+def two_calls(program: Path) -> Deployment:
+    return planned(program, "graph", ("author/write", "small"), ("check", "large"))
+
+
+def said(text: str) -> dict[str, tuple[Message, ...]]:
+    return {"state": (Message("user", text),)}
+
+
+def test_the_parts_of_a_plan(program: Path) -> None:
+    plan = two_calls(program)
+    assert drives_itself(plan) and not drives_itself(replace(plan, source="a.py:agent"))
+    whole = without_own_steps(plan)
+    assert {pool.name for pool in whole.pools} == {"small", "large"}  # nothing of it is for the CPU
+    assert all(not block.terminator.returns for block in whole.program.blocks)
+    calls = model_calls(plan)
+    assert list(calls) == ["author/write", "check"]
+    assert [each.name for each in calls["check"].program.steps] == ["check.prefill", "check.decode"]
+    assert {pool.name for pool in calls["check"].pools} == {"large"}
+
+
+async def test_a_program_runs_where_it_was_planned(program: Path, clients: dict[str, NodeClient]) -> None:
+    """In nested graphs, from threads and tasks; what fails in one run is that run's alone."""
+    plan = two_calls(program)
+    whole = without_own_steps(plan)
+    dispatcher = Dispatcher(whole, clients.values())
+    async with driving(plan, dispatcher) as driver:
+        agent = ServedAgent(whole, dispatcher, driver=driver)
+        await runs_side_by_side(agent)
+        await tells_what_goes_wrong(agent)
+        await is_served_beside_its_models(agent)
+
+
+async def runs_side_by_side(agent: ServedAgent) -> None:
+    outcomes = await asyncio.gather(
+        *(agent.run(said(topic), lambda _: None, {}) for topic in ("GPUs", '{"topic": "CPUs"}'))
+    )
+    for outcome in outcomes:
+        state = json.loads(str(outcome.values[0]))
+        assert set(state) == {"topic", "draft", "good"} and isinstance(state["good"], bool)
+        where = [(record.step, record.node) for record in outcome.record.steps]
+        assert where == [
+            ("author/write.prefill", "small"),
+            ("author/write.decode", "small"),
+            ("check.prefill", "large"),
+            ("check.decode", "large"),
+        ]
+        assert all(0 <= each.started_s <= each.ended_s <= outcome.record.ended_s for each in outcome.record.steps)
+    assert agent.usd == pytest.approx(2 * 4 * 0.5)
+
+
+async def tells_what_goes_wrong(agent: ServedAgent) -> None:
+    with pytest.raises(RunError, match="ValueError: no such topic"):
+        await agent.run(said("fail"), lambda _: None, {})
+    with pytest.raises(InputError, match="'colour'"):
+        await agent.run(said('{"colour": "red"}'), lambda _: None, {})
+    with pytest.raises(DeadlineError, match=r"0\.001 s"):
+        await agent.run(said("GPUs"), lambda _: None, {}, RunHints(within_s=0.001))
+    late = asyncio.create_task(agent.run(said("GPUs"), lambda _: None, {}))
+    await asyncio.sleep(0.01)
+    late.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await late
+    with pytest.raises(NodeDiedError, match="exit code 7"):
+        await agent.run(said("die"), lambda _: None, {})
+    assert (await agent.run(said("GPUs"), lambda _: None, {})).values  # it was started again
+
+
+async def is_served_beside_its_models(agent: ServedAgent) -> None:
+    app = App(Agents(with_models([agent])))
+    assert list(app.agents.by_name) == ["graph", "small", "large"]
+    for model in app.agents.by_name:
+        body = json.dumps({"model": model, "messages": [{"role": "user", "content": "GPUs"}]}).encode()
+        reply = await app.answer(Request("POST", "/v1/chat/completions", "", {}, body, "1"))
+        told = json.loads(reply.body)  # pyright: ignore
+        assert told["choices"][0]["message"]["content"], told
+        assert {each["node"] for each in told["usage"]["steps"]} <= {"small", "large"}
+    kept = await app.answer(Request("POST", "/v1/runs", "", {}, body.replace(b"large", b"graph"), "1"))
+    assert kept.status == 400  # pyright: ignore
+    drawn = json.dumps({"model": "graph", "messages": [{"role": "user", "content": "x"}], "temperature": 1}).encode()
+    refused = await app.answer(Request("POST", "/v1/chat/completions", "", {}, drawn, "1"))
+    assert refused.status == 400  # pyright: ignore
+
+
+@pytest.mark.parametrize(
+    ("text", "graph", "problem"),
+    [
+        (PROGRAM, "nobody", "no one graph"),
+        ("import no_such_module_here\n", "graph", "no_such_module_here"),
+    ],
+)
+async def test_a_program_that_cannot_be_loaded(tmp_path: Path, text: str, graph: str, problem: str) -> None:
+    path = tmp_path / "other.py"
+    path.write_text(text)
+    plan = planned(path, graph, ("answer", "large"))
+    with pytest.raises(ProgramError, match=problem):
+        async with driving(plan, Dispatcher(without_own_steps(plan))):
+            pass
+
+
+def test_a_call_that_the_plan_does_not_know(program: Path) -> None:
+    plan = two_calls(program)
+    driver = ProgramDriver(plan, Dispatcher(without_own_steps(plan)))
+    from weft.serve.programs.wire import Ask
+
+    assert driver.call_of(Ask("r", 0, "check", "large", {})).name == "check"
+    assert driver.call_of(Ask("r", 0, "elsewhere", "small", {})).name == "author/write"
+    with pytest.raises(RunError, match="--trace"):
+        driver.call_of(Ask("r", 0, "elsewhere", "huge", {}))
