@@ -5,6 +5,7 @@ import contextlib
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from weft.core.deployment import Deployment
@@ -103,18 +104,8 @@ class ServedAgent:
                 if self.driver is not None:
                     running = self.driver.run(inputs, hints)
                 else:
-                    running = run_agent(
-                        plan,
-                        dispatcher,
-                        inputs,
-                        on_event,
-                        ask,
-                        hints=hints,
-                        steps=steps,
-                        terms=terms,
-                        stream=stream,
-                        trace=trace,
-                    )
+                    how = partial(run_agent, hints=hints, steps=steps, terms=terms, stream=stream, trace=trace)
+                    running = how(plan, dispatcher, inputs, on_event, ask)
                 outcome = await (running if steps else self._deadlines.within(self.run_s, running))
         except TimeoutError:
             self.failed += 1

@@ -94,7 +94,7 @@ class Dispatcher:
                     group.add(node)
         if client.info.block_size and StepKind.PREFILL in client.info.kinds:
             self.feed.join(client.name, node.cache)
-            self._watching[node] = asyncio.create_task(self._watch(node))
+            self._watching[node] = client.died.get_loop().create_task(self._watch(node))
         client.died.add_done_callback(lambda _: self.lost(node))
         self._joined.set()
         self._joined = asyncio.Event()
