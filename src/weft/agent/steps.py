@@ -12,13 +12,14 @@ from typing import Any, Generic, Literal, ParamSpec, TypeVar, get_type_hints
 
 from weft.agent.values import Audio, Messages, Stream, Text
 from weft.core.errors import ProgramError
+from weft.core.program import PERSONAL
 
 P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
 Scalar = str | int | float
 Attribute = Scalar | tuple[str, ...]
-Kind = Literal["transcribe", "llm", "search", "tool", "synthesize", "apply", "choose"]
+Kind = Literal["transcribe", "llm", "search", "tool", "synthesize", "apply", "choose", "filter"]
 
 
 @dataclass(frozen=True)
@@ -95,6 +96,17 @@ def synthesize(*, voice: str = "en-us", core_s: float, variation: float | None =
 def data(function: Callable[P, R]) -> Step[P, R]:
     """A pure Python function between steps."""
     return _from_function("apply", function)
+
+
+def redact(*kinds: str, of: type[T] = Text, core_s: float = 1e-3) -> Step[[T], T]:
+    """Takes personal data out before a value goes on: `redact("email", "phone")`, or all kinds that are known; of Text,
+    or `of=Messages` of a conversation."""
+    if unknown := [kind for kind in kinds if kind not in PERSONAL]:
+        raise ProgramError(
+            subject="step attribute removes", problem=f"names {unknown}", way_out=f"name some of {', '.join(PERSONAL)}"
+        )
+    attributes: Mapping[str, Attribute] = {"function": "redact", "removes": kinds or PERSONAL, "core_s": core_s}
+    return Step("filter", (of,), of, attributes)
 
 
 def choice(function: Callable[P, bool]) -> Step[P, bool]:

@@ -95,6 +95,8 @@ def _for_nodes(op: StepOp) -> Iterator[tuple[str, str]]:
             yield program.GIVES, gives
     if isinstance(op, LookupOp) and any(_computes(use.operation, op) for use in op.found.uses):
         yield program.PART, program.LOOKUP
+    if isinstance(op, FilterOp):
+        yield program.REMOVES, program.THEN.join(kind.data for kind in op.removes)
     if isinstance(op, ChooseOp) and op.labels is not None:
         yield program.LABELS, program.THEN.join(label.data for label in op.labels)
 

@@ -20,6 +20,10 @@ GIVES, LABELS, PART, LOOKUP = "gives", "labels", "part", "lookup"
 """Attributes of steps: the type of the result, where it is not text; a choice's labels, joined by THEN; and whether it
 is only the part of a tool that looks up what its other part works on."""
 
+REMOVES = "removes"
+"""What a data step takes out of the value that it hands on, joined by THEN: some of PERSONAL."""
+PERSONAL = ("email", "phone", "credit_card", "iban", "ssn", "ip")
+
 
 class StepKind(StrEnum):
     INPUT = "input"

@@ -5,7 +5,8 @@ Time, and 64 random bits where a policy wants them, are arguments; ties are brok
     agent_run      which steps of an agent run are ready, what a completion enables
     batcher        which sequences one replica works on next (`sequence`: what it holds of each)
     kv_blocks      who holds which KV block, what is thrown out (`segments`: what is shared; `block_hash`: its names)
-    prefix_index   which workers hold which prefix (`prefix_feed`: how nodes tell, and messages get lost)
+    prefix_index   which workers hold which prefix (`prefix_feed`: how nodes tell, and messages get lost;
+                  `prompt_feed`: for a router without a tokenizer)
     block_value    which cached block goes first; how much of a prefix is worth fetching
     circuit        when to stop asking what does not answer
     router         which worker gets a request (`workers`: what is predicted of it; `baseline_routers`: to compare with)

@@ -7,7 +7,7 @@ Updates after a gap wait, `WINDOW` of them at most, for the missing ones or for 
 holding nothing until its snapshot comes. So a block that is gone is claimed for `WINDOW` updates at most.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
@@ -87,6 +87,7 @@ class Announcer:
 
 @dataclass(slots=True)
 class _Node:
+    name: str
     worker: int
     epoch: int
     number: int = 0
@@ -96,10 +97,11 @@ class _Node:
 
 
 class SharedPrefixes:
-    """The router's side."""
+    """The router's side. `on_change` hears of each change of what a node is believed to hold: what came, what went."""
 
-    def __init__(self) -> None:
+    def __init__(self, on_change: Callable[[str, Sequence[int], Sequence[int]], None] | None = None) -> None:
         self.index = PrefixIndex()
+        self._on_change = on_change
         self._nodes: dict[str, _Node] = {}
         self._free: list[int] = []
 
@@ -129,6 +131,10 @@ class SharedPrefixes:
         found = self._nodes.get(node)
         return frozenset() if found is None else frozenset(found.held)
 
+    def holds(self, node: str, block: int) -> bool:
+        found = self._nodes.get(node)
+        return found is not None and block in found.held
+
     def leave(self, node: str) -> None:
         """It is dead, or no longer ours."""
         gone = self._nodes.pop(node, None)
@@ -141,7 +147,7 @@ class SharedPrefixes:
             problem = f"{announcement.node!r} would be node {MAX_NODES + 1}"
             raise WireError(subject="shared prefixes", problem=problem, way_out="let dead nodes leave, or add a router")
         worker = self._free.pop() if self._free else len(self._nodes)
-        node = self._nodes[announcement.node] = _Node(worker, announcement.epoch)
+        node = self._nodes[announcement.node] = _Node(announcement.node, worker, announcement.epoch)
         return node
 
     def _catch_up(self, node: _Node) -> None:
@@ -151,10 +157,7 @@ class SharedPrefixes:
             node.number += 1
             fresh = [hash_ for hash_ in update.added if hash_ not in node.held]
             gone = [hash_ for hash_ in update.removed if hash_ in node.held]
-            node.held.update(fresh)
-            node.held.difference_update(gone)
-            self.index.add(node.worker, fresh)
-            self.index.remove(node.worker, gone)
+            self._change(node, fresh, gone)
         if node.ahead and max(node.ahead) - node.number > WINDOW:
             self._set(node, ())
             node.lost = True
@@ -162,6 +165,12 @@ class SharedPrefixes:
 
     def _set(self, node: _Node, held: Sequence[int]) -> None:
         now = set(held)
-        self.index.remove(node.worker, list(node.held - now))
-        self.index.add(node.worker, list(now - node.held))
-        node.held = now
+        self._change(node, list(now - node.held), list(node.held - now))
+
+    def _change(self, node: _Node, came: Sequence[int], went: Sequence[int]) -> None:
+        node.held.update(came)
+        node.held.difference_update(went)
+        self.index.add(node.worker, came)
+        self.index.remove(node.worker, went)
+        if self._on_change is not None and (came or went):
+            self._on_change(node.name, came, went)

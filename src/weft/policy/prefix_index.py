@@ -96,7 +96,7 @@ def workers_held(levels: Levels) -> dict[int, int]:
 class AssumedCache:
     """What a worker that reports nothing probably holds: the last `blocks` blocks sent to it, least recently used out.
 
-    The end of a prefix goes before its start, as it does in a replica.
+    The end of a prefix goes before its start, as it does in a replica. Once it is `fed`, the worker tells what goes.
     """
 
     def __init__(self, index: PrefixIndex, worker: int, blocks: int) -> None:
@@ -108,9 +108,10 @@ class AssumedCache:
         self._worker = worker
         self._blocks = blocks
         self._order: OrderedDict[int, None] = OrderedDict()
+        self.fed = False
 
     def touch(self, hashes: Sequence[int]) -> None:
-        """A request with this prefix went to the worker."""
+        """A request with this prefix went to the worker, or it says that it holds it."""
         if not hashes:
             return
         order, fresh = self._order, [hash_ for hash_ in hashes if hash_ not in self._order]
@@ -119,5 +120,12 @@ class AssumedCache:
             order.move_to_end(hash_)
         self._index.add(self._worker, fresh)
         excess = len(order) - self._blocks
-        if excess > 0:
+        if excess > 0 and not self.fed:
             self._index.remove(self._worker, [order.popitem(last=False)[0] for _ in range(excess)])
+
+    def drop(self, hashes: Sequence[int]) -> None:
+        """The worker says that it holds them no more."""
+        gone = [hash_ for hash_ in hashes if hash_ in self._order]
+        for hash_ in gone:
+            del self._order[hash_]
+        self._index.remove(self._worker, gone)

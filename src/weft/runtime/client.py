@@ -59,6 +59,7 @@ class CallResult(msgspec.Struct, frozen=True):
     metrics: StepMetrics
     ending: Ending | None = None
     begun: "Begun | None" = None
+    blocks: tuple[int, ...] = ()
 
 
 class _Visit:
@@ -183,18 +184,19 @@ class NodeClient:
         *,
         then: Step | None = None,
         stream: bool = True,
+        blocks: bool = False,
     ) -> CallResult:
         """Runs one visit of a step. Cancelling it cancels the step on its node, and so does the node after `within_s`.
         OverloadError: it was refused before it began. `then` takes what this step gives: the node begins it at once,
-        and `join` waits for it. Without `stream` tokens are not told."""
+        and `join` waits for it. Without `stream` tokens are not told; with `blocks` those of a prompt are."""
         header, audio = pack(inputs)
         visit, id = _Visit(step.name, self._loop.create_future(), on_stream), next(self._ids)
         if then is None:
-            question = _call(id, step, header, trace, within_s, stream, None)
+            question = _call(id, step, header, trace, within_s, stream, None, blocks)
             return await self._finish(id, visit, Frame(question, audio))
         begun = self._begin(then)
         second = _call(begun.id, then, (), trace, within_s, stream, None)
-        question = _call(id, step, header, trace, within_s, stream, second)
+        question = _call(id, step, header, trace, within_s, stream, second, blocks)
         try:
             return await self._finish(id, visit, Frame(question, audio), begun)
         except BaseException:
@@ -228,7 +230,7 @@ class NodeClient:
             if isinstance(answer, RunError) or not isinstance(answer.message, messages.Result):
                 raise _unexpected(self.name, self._checked(f"step {visit.step!r}", answer).message)
             result = answer.message
-            return CallResult(unpack(result.outputs, answer.data), result.metrics, result.ending, begun)
+            return CallResult(unpack(result.outputs, answer.data), result.metrics, result.ending, begun, result.blocks)
         except BaseException:
             with contextlib.suppress(RunError):
                 await self._send(Frame(messages.Cancel(id)))
@@ -387,6 +389,7 @@ def _call(
     within_s: float | None,
     stream: bool,
     then: messages.Call | None,
+    blocks: bool = False,
 ) -> messages.Call:
-    told = dict(step.attributes)
-    return messages.Call(id, step.name, step.kind, told, inputs, len(step.outputs), trace, within_s, stream, then)
+    told, outputs = dict(step.attributes), len(step.outputs)
+    return messages.Call(id, step.name, step.kind, told, inputs, outputs, trace, within_s, stream, then, blocks)

@@ -12,6 +12,7 @@ import msgspec
 from weft.core.errors import StepFailedError
 from weft.core.message import Message
 from weft.core.program import GIVES, LABELS, LOOKUP, PART, THEN, StepKind
+from weft.policy.block_hash import block_hashes
 from weft.runtime.job import Done, Handler, Job
 from weft.runtime.kv.pull import KvPull
 from weft.runtime.messages import NO_TOKEN, Ending, StepMetrics, ToolCall
@@ -83,7 +84,12 @@ async def prefill(job: Job) -> Done:
     late_s = engine.late_s(prefilled.sequence)
     handle = KvHandle(job.address, prefilled.sequence, first.token, tokens)
     metrics = StepMetrics(tokens, 1, 0, engine.emulated, late_s, cached_tokens=prefilled.cached_tokens)
-    return Done((handle,), metrics)
+    return Done((handle,), metrics, blocks=_blocks(job, prompt))
+
+
+def _blocks(job: Job, prompt: list[int]) -> tuple[int, ...]:
+    held = job.services.held if job.call.blocks else None
+    return () if held is None else block_hashes(prompt, held.block_size, str(job.call.attributes.get(TENANT, "")))
 
 
 def _offering(job: Job) -> "Begun | None":
@@ -277,7 +283,8 @@ async def choose(job: Job) -> Done:
 async def _call_function(job: Job) -> object:
     names = str(job.call.attributes.get("function")).split(THEN)
     if names[0] in GLUE and names[0] not in job.services.functions:
-        return GLUE[names[0]](job.call.step, job.call.attributes, job.inputs)
+        glue, call = GLUE[names[0]], job.call
+        return await in_thread(lambda: glue(call.step, call.attributes, job.inputs))
     first, *others = [job.services.function(name, job.call.step) for name in names]
     inputs = [plain(value) for value in job.inputs]
     value = await in_thread(lambda: first(*inputs))

@@ -67,6 +67,7 @@ class Done:
     outputs: tuple[Value, ...]
     metrics: StepMetrics = NO_METRICS
     ending: Ending | None = None
+    blocks: tuple[int, ...] = ()
 
 
 Handler = Callable[[Job], Awaitable[Done]]

@@ -62,7 +62,7 @@ class Call(msgspec.Struct, frozen=True, tag="call"):
     """Run a step. The payload is the audio among `inputs`; `outputs` is how many values are due; `trace` is the run's
     W3C traceparent; nobody waits for it longer than `within_s` (None: for ever). Without `stream` no tokens are told,
     the result alone. `then`: a call that the node goes on with by itself, on what this one gave; it is answered under
-    its own id, and not at all if this one fails."""
+    its own id, and not at all if this one fails. `blocks`: the answer to a prefill names the blocks of its prompt."""
 
     id: int
     step: str
@@ -74,6 +74,7 @@ class Call(msgspec.Struct, frozen=True, tag="call"):
     within_s: float | None = None
     stream: bool = True
     then: "Call | None" = None
+    blocks: bool = False
 
 
 class Cancel(msgspec.Struct, frozen=True, tag="cancel"):
@@ -126,12 +127,13 @@ class Ending(msgspec.Struct, frozen=True):
 
 
 class Result(msgspec.Struct, frozen=True, tag="result"):
-    """`ending` is a decode's."""
+    """`ending` is a decode's; `blocks` are the prefixes of a prompt, as KvNews names them."""
 
     id: int
     outputs: tuple[WireValue, ...]
     metrics: StepMetrics
     ending: Ending | None = None
+    blocks: tuple[int, ...] = ()
 
 
 class Failure(msgspec.Struct, frozen=True, tag="failure"):

@@ -155,7 +155,7 @@ class Session:
             seen.metrics = done.metrics
             self._count_caches(inputs, done.outputs)
         header, audio = pack(done.outputs)
-        await self._send(Frame(messages.Result(call.id, header, done.metrics, done.ending), audio))
+        await self._send(Frame(messages.Result(call.id, header, done.metrics, done.ending, done.blocks), audio))
         return done.outputs
 
     def _tell(self, token: messages.Token) -> None:

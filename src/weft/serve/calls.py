@@ -140,16 +140,19 @@ class Calls:
         try:
             follower = None if goal is not None else dispatcher.followers.get(ready.step.name)
             then = None if follower is None else self._asked_for(follower, said)
+            names = node.cache.fed and not said and not dispatcher.feed.names.knows(request.hashes)
             step = self._asked_for(ready.step, said)
             if goal is not None:
                 step = replace(step, attributes={**step.attributes, KV_TO: goal.client.address})
-            result = await self._ask(node, asked, ready, step, reply, then)
+            result = await self._ask(node, asked, ready, step, reply, then, blocks=names)
         finally:
             tally.queued_tokens -= tokens
             tally.waiting -= 1
         dispatcher.learned(node, news=node.prefilled(predicted_s, time.monotonic() - began_s))
         if not said:
             dispatcher.sizes.counted(prompt, result.metrics.input_tokens)
+        if result.blocks:
+            dispatcher.feed.learn(request.hashes, result.blocks)
         for value in result.outputs:
             if isinstance(value, KvHandle):
                 self._caches[value] = _Cache(ready, reply, said, goal)
@@ -228,6 +231,8 @@ class Calls:
         step: Step,
         reply: _Reply | None = None,
         then: Step | None = None,
+        *,
+        blocks: bool = False,
     ) -> CallResult:
         asked.of(node)
         self._dispatcher.retries.called()
@@ -251,7 +256,9 @@ class Calls:
                 result = await node.client.join(begun, tell)
             else:
                 values, trace, stream = _values(ready), self._trace, self._stream
-                result = await node.client.call(step, values, tell, trace, within_s, then=then, stream=stream)
+                result = await node.client.call(
+                    step, values, tell, trace, within_s, then=then, stream=stream, blocks=blocks
+                )
         except OverloadError:
             self._dispatcher.failed(node)
             raise

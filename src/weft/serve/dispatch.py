@@ -4,16 +4,20 @@ The policies are the ones that the simulator drives; here are the clock, the cou
 """
 
 import asyncio
+import contextlib
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import count
 
+import msgspec
+
 from weft.core.deployment import Deployment, Pool
-from weft.core.errors import DeploymentError, NodeDiedError, WeftError
+from weft.core.errors import DeploymentError, NodeDiedError, RunError, WeftError
 from weft.core.program import Program, Step, StepKind
 from weft.policy.hedging import Hedging
 from weft.policy.pairs import PairRouter, Path
-from weft.policy.prefix_index import AssumedCache, PrefixIndex
+from weft.policy.prefix_index import AssumedCache, PrefixIndex, workers_held
+from weft.policy.prompt_feed import PromptFeed
 from weft.policy.retries import RetryBudget
 from weft.policy.router import Router
 from weft.policy.workers import Candidates, Request, Tally, Worker
@@ -57,7 +61,9 @@ class Dispatcher:
         self.deaths = 0
         self.revival_s = revival_s
         self._clock = clock
+        self.feed = PromptFeed()
         self._index = PrefixIndex()
+        self._watching: dict[LiveNode, asyncio.Task[None]] = {}
         self._groups: dict[Pools, _Group] = {}
         self._pairs: dict[str, PairRouter] = {}
         self._hedging: dict[str, Hedging] = {}
@@ -86,6 +92,9 @@ class Dispatcher:
             for pools, group in self._groups.items():
                 if pool.name in pools:
                     group.add(node)
+        if client.info.block_size and StepKind.PREFILL in client.info.kinds:
+            self.feed.join(client.name, node.cache)
+            self._watching[node] = client.died.get_loop().create_task(self._watch(node))
         client.died.add_done_callback(lambda _: self.lost(node))
         self._joined.set()
         self._joined = asyncio.Event()
@@ -137,6 +146,11 @@ class Dispatcher:
         """TTFT and finish of a model call, at the node that would be soonest; None where nobody is there."""
         return self._groups[self._pools_of[step]].predicted(request)
 
+    def believed(self, hashes: Sequence[int]) -> dict[str, int]:
+        """Node → blocks from the first on of a prompt (serve/prompts.py) that it is believed to hold."""
+        held = workers_held(self._index.match(hashes))
+        return {node.client.name: held[node.number] for node in self.nodes.values() if node.number in held}
+
     def kv_bytes_per_token(self, step: Step) -> float:
         return self._kv_bytes_per_token.get(step.name, 0.0)
 
@@ -157,6 +171,9 @@ class Dispatcher:
                 del self._at[node.client.address]
             self._take_out(node)
             self._index.remove_worker(node.number)
+            self.feed.leave(node.client.name, node.cache)
+            if (watching := self._watching.pop(node, None)) is not None:
+                watching.cancel()
 
     def learned(self, node: LiveNode, *, news: bool) -> None:
         """A call of it ended; `news`: routers should know its speed anew."""
@@ -169,6 +186,16 @@ class Dispatcher:
                 self._each_group(other, lambda group, other=other: group.renew(other))
 
     # inside
+
+    async def _watch(self, node: LiveNode) -> None:
+        """Follows what it holds, from a snapshot on. A node that does not tell is left to what was sent to it."""
+        with contextlib.suppress(RunError):
+            while True:
+                async with contextlib.aclosing(node.client.watch_prefixes()) as news:
+                    async for each in news:
+                        node.cache.fed = True
+                        if self.feed.receive(msgspec.structs.replace(each, node=node.client.name)):
+                            break  # something was lost on the way: the next watch begins with a snapshot
 
     @property
     def _pool_names(self) -> set[str]:

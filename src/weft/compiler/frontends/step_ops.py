@@ -8,7 +8,7 @@ from xdsl.ir import Attribute, Operation, SSAValue
 
 from weft.agent import Audio, Messages, Step, Stream, Text
 from weft.compiler.dialects.agent import ChooseOp
-from weft.compiler.dialects.data import ApplyOp
+from weft.compiler.dialects.data import ApplyOp, FilterOp
 from weft.compiler.dialects.llm import CallOp
 from weft.compiler.dialects.media import SynthesizeOp, TranscribeOp
 from weft.compiler.dialects.tool import InvokeOp
@@ -30,6 +30,7 @@ _OPERATIONS: Mapping[str, Callable[..., Operation]] = {
     "synthesize": SynthesizeOp.build,
     "apply": ApplyOp.build,
     "choose": ChooseOp.build,
+    "filter": FilterOp.build,
 }
 _REALS = {"core_s", "variation", "timeout_s", "memory_gib"}
 _VARIADIC = {"apply", "choose"}

@@ -1,4 +1,4 @@
-"""Data steps that the compiler adds to a program: the items of a map, its results as one list; and JSON."""
+"""Data steps that need no code of the agent: the items of a map, its results as one list; JSON; personal data out."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import cast
@@ -80,4 +80,10 @@ def _items_of_text(step: str, text: str) -> tuple[Told, ...]:
     return tuple(line.strip() for line in text.splitlines() if line.strip())
 
 
-GLUE: Mapping[str, Glue] = {ITEM: item, GATHER: gather, NEXT: has_next, "json": parse_json}
+def redact(step: str, attributes: Attributes, inputs: Sequence[Value]) -> object:
+    from weft.runtime.steps import privacy  # its libraries are an extra
+
+    return privacy.redact(step, attributes, inputs)
+
+
+GLUE: Mapping[str, Glue] = {ITEM: item, GATHER: gather, NEXT: has_next, "json": parse_json, "redact": redact}
