@@ -7,7 +7,7 @@ import pytest
 
 from tests.runtime import checkpoints
 from tests.runtime.replies import reply_of
-from weft.core.errors import CheckpointError, RunError, WireError
+from weft.core.errors import CheckpointError, RequestError, RunError, WireError
 from weft.core.message import Message
 from weft.runtime.engines.chat import Chat, TextStream
 from weft.runtime.engines.checkpoint import hash_model
@@ -79,7 +79,7 @@ def test_bad_prompts_and_foreign_sequences_are_refused(
 ) -> None:
     engine = TorchEngine.load(directory)
     for prompt in ([], [1] * 512, [300], [-1]):
-        with pytest.raises(RunError, match="prompt"):
+        with pytest.raises((RequestError, RunError), match="prompt"):
             engine.prefill(prompt)
     prefilled = engine.prefill([1, 2])
     other = TorchEngine.load(checkpoints.chat_model(tmp_path_factory.mktemp("other"), num_hidden_layers=2))
