@@ -103,6 +103,17 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return checkpoints.save(checkpoints.llama(num_hidden_layers=1), tmp_path_factory.mktemp("model"))
 
 
+def test_a_loop_ends_after_the_step_under_way() -> None:
+    """As at the end of its process; who asks then is told, and waits for nothing."""
+    loop = StepLoop("one that ends", lambda: True, lambda _: None)
+    assert loop.call(lambda: 1) == 1
+    (thread,) = (each for each in threading.enumerate() if each.name == "weft-one that ends")
+    loop.end()
+    assert not thread.is_alive()
+    with pytest.raises(RunError, match="has ended"):
+        loop.call(lambda: 1)
+
+
 def test_an_engine_whose_step_failed_goes_on(saved: Path) -> None:
     good = TorchEngine.load(saved)
     rank = load_rank(saved, "float32", torch.device("cpu"))

@@ -5,8 +5,10 @@ What raises never ends it unseen: an error of a question goes to its asker, one 
 raises too the loop is dead: everybody who waits or asks from then on is told so.
 """
 
+import atexit
 import logging
 import threading
+import weakref
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import TypeVar
@@ -14,11 +16,13 @@ from typing import TypeVar
 from weft.core.errors import NodeDiedError, RunError
 
 IDLE_S = 1.0
+END_S = 10.0  # a step that is under way when the process ends may take so long
 
 T = TypeVar("T")
 Fail = Callable[[Exception], None]
 
 _log = logging.getLogger(__name__)
+_loops: "weakref.WeakSet[StepLoop]" = weakref.WeakSet()
 
 
 class StepLoop:
@@ -34,18 +38,28 @@ class StepLoop:
         self._mourners: list[Callable[[RunError], None]] = []
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
+        self._ending = False
+        _loops.add(self)
+
+    def end(self) -> None:
+        """After the step that is under way: a thread that is inside of torch when the interpreter goes aborts it."""
+        with self._changed:
+            self._ending, thread = True, self._thread
+            self._changed.notify()
+        if thread is not None:
+            thread.join(END_S)
 
     def ask(self, work: Callable[[], object], fail: Fail) -> None:
         """Runs `work` soon. What it raises goes to `fail`, and so does the loop's death."""
         with self._changed:
-            if self.dead is None:
+            if self.dead is None and not self._ending:
                 self._asked.append((work, fail))
                 if self._thread is None:
                     self._thread = threading.Thread(target=self._run, name=f"weft-{self._name}", daemon=True)
                     self._thread.start()
                 self._changed.notify()
                 return
-        fail(self.dead)
+        fail(self.dead or RunError(subject=self._name, problem="has ended", way_out="its process ends too"))
 
     def post(self, work: Callable[[], object]) -> None:
         """Runs `work` soon; nobody waits for it, and nothing is raised."""
@@ -103,8 +117,8 @@ class StepLoop:
         with self._changed:
             idle = not busy and not self._asked
             if idle and self.dead is None:
-                self._changed.wait_for(lambda: bool(self._asked) or self.dead is not None, IDLE_S)
-            if self.dead is not None or (idle and not self._asked):
+                self._changed.wait_for(lambda: bool(self._asked) or self._ending or self.dead is not None, IDLE_S)
+            if self._ending or self.dead is not None or (idle and not self._asked):
                 self._thread = None
                 return None
             asked, self._asked = self._asked, []
@@ -113,6 +127,14 @@ class StepLoop:
     def _note(self, error: Exception) -> None:
         if self.dead is None:
             _log.warning("%s: %s", self._name, error, exc_info=error)
+
+
+def _end_all() -> None:
+    for loop in tuple(_loops):
+        loop.end()
+
+
+atexit.register(_end_all)
 
 
 def _quietly(tell: Callable[[RunError], None] | Fail, error: Exception) -> None:
