@@ -63,7 +63,9 @@ class History:
         self._since_s = self.clock()
 
     def began(self) -> None:
-        self._began.append(self.clock())
+        now = self.clock()
+        self._began.append(now)
+        self._forget(now)
 
     def ended(self, plan: Deployment, record: RequestRecord) -> None:
         if plan is not self._plan:
@@ -104,6 +106,9 @@ class History:
     def runs_per_s(self) -> float:
         """That came within the last minute."""
         now = self.clock()
+        self._forget(now)
+        return len(self._began) / max(1.0, min(RATE_S, now - self._since_s))
+
+    def _forget(self, now: float) -> None:
         while self._began and self._began[0] < now - RATE_S:
             self._began.popleft()
-        return len(self._began) / max(1.0, min(RATE_S, now - self._since_s))
