@@ -12,6 +12,7 @@ from tests.runtime import checkpoints
 from tests.runtime.replies import reply_of, tokens_of
 from weft.runtime.engines.batch import Piece, build_batch
 from weft.runtime.engines.checkpoint import read_config, read_weights
+from weft.runtime.engines.linear import shown_rows
 from weft.runtime.engines.llama import Llama, expected_tensors
 from weft.runtime.engines.paged_kv import PagedKv
 from weft.runtime.engines.requests import Terms
@@ -90,3 +91,10 @@ def test_bfloat16_kv_moves_bit_for_bit(tmp_path: Path) -> None:
     assert kv.shape == again.shape
     assert kv.shape.dtype == "bfloat16"
     assert all((a == b).all() for a, b in zip(kv.keys + kv.values, again.keys + again.values, strict=True))
+
+
+def test_few_numbers_of_rows_are_shown_to_compiled_kernels() -> None:
+    """Else the memory of a server grows by the code that is made for each."""
+    shown = {rows: shown_rows(rows) for rows in range(1, 2049)}
+    assert all(rows <= more <= max(rows + 7, rows * 1.25) for rows, more in shown.items())
+    assert all(shown[rows] == rows for rows in range(1, 17)) and len(set(shown.values())) < 64
