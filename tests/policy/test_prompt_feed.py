@@ -86,3 +86,20 @@ def test_names_are_bounded() -> None:
     assert names.knows((98, 99)) and names.knows(())
     assert names.texts((1099, 1001)) == [99]
     assert names.learn((5, 6), ()) == []
+
+
+def test_a_text_that_several_blocks_stand_for_goes_once() -> None:
+    """Where prompts part, each makes another block of the same text."""
+    index, feed = PrefixIndex(), PromptFeed()
+    node = _Node(0, index, feed)
+    node.hold(0, len(BLOCKS[0]))
+    feed.receive(node.announcer.snapshot())
+    others = [block + 1000 for block in BLOCKS[0]]
+    feed.learn(TEXTS[0], BLOCKS[0])
+    feed.learn(TEXTS[0], others)
+    assert sorted(feed.names.texts([*BLOCKS[0], *others])) == sorted(TEXTS[0])
+    node.announcer.changed(others, [])
+    feed.receive(node.announcer.update())
+    assert workers_held(index.match(TEXTS[0])) == {0: len(TEXTS[0])}
+    feed.leave(node.name, node.cache)
+    assert workers_held(index.match(TEXTS[0])) == {}

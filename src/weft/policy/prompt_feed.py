@@ -31,7 +31,8 @@ class PromptNames:
         return not texts or texts[-1] in self._blocks
 
     def texts(self, blocks: Iterable[int]) -> list[int]:
-        return [text for block in blocks for text in self._texts.get(block, ())]
+        """Each once, though several of the blocks may stand for it."""
+        return list(dict.fromkeys(text for block in blocks for text in self._texts.get(block, ())))
 
     def blocks(self, text: int) -> tuple[int, ...]:
         """Any of them makes the text true."""
