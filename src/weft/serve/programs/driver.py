@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 import sys
 import time
 from collections import Counter, deque
@@ -12,7 +13,7 @@ from typing import cast
 import msgspec
 
 from weft.core.deployment import Deployment
-from weft.core.errors import DeadlineError, InputError, NodeDiedError, ProgramError, RunError
+from weft.core.errors import DeadlineError, InputError, NodeDiedError, ProgramError, RunError, WeftError
 from weft.core.message import Message
 from weft.core.metrics import RequestRecord, StepRecord
 from weft.runtime.values import Value
@@ -32,6 +33,7 @@ from weft.serve.programs.wire import (
     Cancel,
     Ended,
     Failed,
+    FromProgram,
     Loaded,
     NotLoaded,
     ToProgram,
@@ -44,6 +46,7 @@ SCHEME = "langgraph:"
 LOAD_S = 60.0
 MOST_BYTES = 64 << 20  # of one message
 STDERR_LINES = 30
+_log = logging.getLogger(__name__)
 
 
 def drives_itself(deployment: Deployment) -> bool:
@@ -91,6 +94,8 @@ class ProgramDriver:
         try:
             line = await asyncio.wait_for(process.stdout.readline(), LOAD_S)
         except TimeoutError as error:
+            process.kill()
+            await process.wait()
             raise self._not_loaded(f"is not loaded after {LOAD_S:g} s", "load less at import") from error
         match from_program.decode(line) if line else None:
             case Loaded():
@@ -133,22 +138,29 @@ class ProgramDriver:
 
     async def _read(self, process: asyncio.subprocess.Process) -> None:
         assert process.stdout is not None
-        while line := await process.stdout.readline():
-            match from_program.decode(line):
-                case Ask() as ask if ask.run in self._runs:
-                    run = self._runs[ask.run]
-                    task = asyncio.create_task(self._answer(run, ask))
-                    run.asks.add(task)
-                    task.add_done_callback(run.asks.discard)
-                case Ended(id, text) if id in self._runs:
-                    self._end(id, text)
-                case Failed(id) as failed if id in self._runs:
-                    self._end(id, self._failure(failed))
-                case _:
-                    pass  # of a run that was cancelled
+        try:
+            while line := await process.stdout.readline():
+                self._heard(from_program.decode(line))
+        except ValueError as error:  # more than MOST_BYTES, or not ours
+            self._stderr.append(f"weft: {error}")
+            process.kill()
         await process.wait()
         for id in tuple(self._runs):
             self._end(id, self._died(process.returncode))
+
+    def _heard(self, message: FromProgram) -> None:
+        match message:
+            case Ask() as ask if ask.run in self._runs:
+                run = self._runs[ask.run]
+                task = asyncio.create_task(self._answer(run, ask))
+                run.asks.add(task)
+                task.add_done_callback(run.asks.discard)
+            case Ended(id, text) if id in self._runs:
+                self._end(id, text)
+            case Failed(id) as failed if id in self._runs:
+                self._end(id, self._failure(failed))
+            case _:
+                pass  # of a run that was cancelled
 
     def _end(self, id: str, how: str | Exception) -> None:
         ended = self._runs[id].ended
@@ -164,7 +176,9 @@ class ProgramDriver:
             chat = ChatRun.begun(self.call_of(ask), parsed(encode(ask.request), ChatRequest), hints=_hints(run, ask))
             started_s = time.monotonic() - run.began_s
             completion = await chat.completion()
-        except (ApiError, RunError) as error:
+        except Exception as error:  # whatever it is: the program waits for an answer
+            if not isinstance(error, ApiError | WeftError):
+                _log.exception("a model call of %s", self._name)
             self._say(Answer(ask.ask, refused=str(error)))
             return
         for reply in chat.replies:
