@@ -17,6 +17,7 @@ from weft.control.kubernetes.pods import DEVICE_LABEL
 from weft.control.kubernetes.vendors import CPU, vendor_of
 from weft.core.deployment import Deployment
 from weft.core.errors import InputError
+from weft.runtime.functions import source_file
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,7 @@ def deploy(what: WhatOptions, terms: TermOptions) -> None:
 
 def _agent_files(plan: Deployment) -> dict[str, str]:
     """The program of the agent, whose functions nodes run."""
-    path = Path(plan.source.partition(".py:")[0] + ".py") if ".py:" in plan.source else Path(plan.source)
+    path = source_file(plan.source)
     if path.suffix != ".py":
         return {}
     try:

@@ -17,6 +17,7 @@ from weft.policy.scaling import Action, Change, Decision, PoolSeen, Scaling, Sna
 from weft.runtime.spec import NodeSpec
 from weft.serve.agents import ServedAgent
 from weft.serve.dispatch import pool_of, replica_name
+from weft.serve.status import waiting_in
 
 _log = logging.getLogger(__name__)
 
@@ -83,7 +84,7 @@ class Loop:
 
     def _seen(self, pool: str) -> PoolSeen:
         members = self.agent.dispatcher.members(pool)
-        waiting = sum(max(0, each.under_way - each.told.places) for each in members)
+        waiting = waiting_in(self.agent, pool)
         coming = {name for name in self.fleet.absent if pool_of(name) == pool} | self._of(self._starting, pool)
         starting = len(coming - {each.client.name for each in members})
         slow = slowness([each.slow for each in members])

@@ -79,9 +79,7 @@ class App:
         asked = parsed(request.body, ChatRequest)
         request.bill.model = asked.model
         run = ChatRun.begun(self.admitted(asked.model), asked, request.bill, hints_of(request, asked.nvext))
-        if asked.stream:
-            return Stream(run.tell, uncached(request))
-        return json_reply(await run.completion(), told(run.usage, request))
+        return await _said(run, asked.stream, request)
 
     async def responses(self, request: Request) -> Reply:
         asked = parsed(request.body, ResponseRequest)
@@ -95,9 +93,7 @@ class App:
         asked = parsed(request.body, CompletionRequest)
         request.bill.model = asked.model
         run = CompletionRun.begun(self.admitted(asked.model), asked, request.bill, hints_of(request, None))
-        if asked.stream:
-            return Stream(run.tell, uncached(request))
-        return json_reply(await run.completion(), told(run.usage, request))
+        return await _said(run, asked.stream, request)
 
     async def embeddings(self, request: Request) -> Reply:
         asked = parsed(request.body, EmbeddingRequest)
@@ -155,6 +151,12 @@ class App:
         if self.agents.running >= self.at_once:
             raise ApiError(429, f"{self.at_once} runs are under way, the most at once; try again", code="overloaded")
         return agent
+
+
+async def _said(run: ChatRun | CompletionRun, stream: bool, request: Request) -> Reply:
+    if stream:
+        return Stream(run.tell, uncached(request))
+    return json_reply(await run.completion(), told(run.usage, request))
 
 
 ROUTES = Routes[Endpoint](

@@ -22,6 +22,7 @@ from weft.serve.api.chat import ChatRun
 from weft.serve.api.errors import ApiError
 from weft.serve.api.http import parsed
 from weft.serve.api.schema import ChatRequest
+from weft.serve.api.tool_schema import CalledFunction, ToolCallPart
 from weft.serve.dispatch import Dispatcher
 from weft.serve.hints import RunHints
 from weft.serve.ids import fresh
@@ -262,9 +263,6 @@ def _messages(inputs: Mapping[str, Value]) -> list[dict[str, object]]:
 def _spelt(message: Message) -> dict[str, object]:
     said: dict[str, object] = {"role": message.role, "content": message.content}
     if message.calls:
-        called = [
-            {"id": each.id, "type": "function", "function": {"name": each.name, "arguments": each.arguments}}
-            for each in message.calls
-        ]
-        said["tool_calls"] = called
+        called = [ToolCallPart(each.id, CalledFunction(each.name, each.arguments)) for each in message.calls]
+        said["tool_calls"] = msgspec.to_builtins(called)
     return {**said, "tool_call_id": message.call_id} if message.call_id else said
