@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class StepRecord:
-    """One visit of one step. `first_output_s` is when the first token or audio left; None where it does not stream."""
+    """One visit of one step. `first_output_s` is when the first token or audio left; None where it does not stream.
+    The first token of a reply counts as the prefill's output, the rest as the decode's."""
 
     step: str
     visit: int
