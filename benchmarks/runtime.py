@@ -112,7 +112,7 @@ def decode_steps(engine: TorchEngine, model: Any) -> list[Measurement]:
     scheduler = engine.scheduler
     for index, prompt in enumerate(prompts):
         scheduler.start(-1 - index, Request(prompt, 10 * STEPS, salt="steps"), lambda _: None)
-    while scheduler.batcher.queued_tokens or scheduler.batcher.waiting:
+    while scheduler.sequences.batcher.queued_tokens or scheduler.sequences.batcher.waiting:
         scheduler.step()
     executor = scheduler._executor
     assert isinstance(executor, LocalExecutor)
@@ -123,7 +123,7 @@ def decode_steps(engine: TorchEngine, model: Any) -> list[Measurement]:
     engine_s, bare_s, theirs_s = [], [], []
     for _ in range(STEPS):
         engine_s.append(cpu_s(scheduler.step))
-        tracks = [track for track in scheduler.tracks.values() if track.active is not None]
+        tracks = [track for track in scheduler.sequences.tracks.values() if track.active is not None]
         pieces = [Piece(track.tokens[-2:-1], track.stored - 1, track.blocks, 1) for track in tracks]
         batch = build_batch(pieces, executor._kv, None)
         bare_s.append(cpu_s(lambda batch=batch: bare.logits(bare.forward(batch, executor._kv)).argmax(-1)))

@@ -50,7 +50,7 @@ def reply(engine: TorchEngine, prompt: list[int] = PROMPT, salt: str = "") -> tu
 @contextlib.contextmanager
 def cached(model_dir: Path, cache: NodeCache):
     engine = TorchEngine.load(model_dir, cache_tokens=160)
-    engine.scheduler.s_per_token = 0.01  # so slow that every tier is worth it
+    engine.scheduler.offers.s_per_token = 0.01  # so slow that every tier is worth it
     tiers = open_tiers(cache, "pool/a", engine)
     try:
         yield engine, tiers
@@ -59,8 +59,8 @@ def cached(model_dir: Path, cache: NodeCache):
 
 
 def settle(engine: TorchEngine, tiers) -> None:
-    assert engine.scheduler.tiers is not None
-    engine.scheduler.tiers._saver.drain(5.0)
+    assert engine.scheduler.offers.tiers is not None
+    engine.scheduler.offers.tiers._saver.drain(5.0)
     assert tiers.manager.drain(5.0)
 
 

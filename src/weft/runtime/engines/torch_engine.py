@@ -127,7 +127,7 @@ class TorchEngine:
 
     @property
     def load_now(self) -> Load:
-        batcher = self.scheduler.batcher
+        batcher = self.scheduler.sequences.batcher
         pool = batcher.pool
         return Load(batcher.waiting, batcher.running, pool.allocated, pool.cached, pool.free)
 
@@ -137,19 +137,19 @@ class TorchEngine:
         if not isinstance(store, LocalExecutor):
             problem, way_out = "tiers below a tensor-parallel engine are not built", "use one rank, or no tiers"
             raise InputError(subject="KV cache of the node", problem=problem, way_out=way_out)
-        self.scheduler.tiers = PrefixTiers(cache, self.held, store, self.scheduler.batcher.pool)
-        return self.scheduler.tiers
+        self.scheduler.offers.tiers = PrefixTiers(cache, self.held, store, self.scheduler.sequences.batcher.pool)
+        return self.scheduler.offers.tiers
 
     def pin(self, sequence: int, for_s: float) -> None:
         """Keeps what is cached below of a sequence while a tool runs."""
 
         def hashes() -> tuple[tuple[int, ...], str]:
-            track = self.scheduler.get(sequence)
+            track = self.scheduler.sequences.get(sequence)
             return track.hash_known(track.stored, BLOCK_SIZE), track.salt
 
-        if self.scheduler.tiers is not None:
+        if self.scheduler.offers.tiers is not None:
             known, salt = self._loop.call(hashes)
-            self.scheduler.tiers.pin(known, for_s, salt)
+            self.scheduler.offers.tiers.pin(known, for_s, salt)
 
     @property
     def block_format(self) -> BlockFormat:
@@ -182,7 +182,7 @@ class TorchEngine:
         generation = Generation(lambda: self.release(sequence))
         whatever = replace(terms, stop_tokens=frozenset())  # one that ends the reply is the first token all the same
         request = self._checked(Request(tokens, 1, whatever, salt=salt))
-        tiers = self.scheduler.tiers
+        tiers = self.scheduler.offers.tiers
         fetched = None if tiers is None else tiers.fetch([*tokens, *terms.said], salt)
 
         def start() -> None:
@@ -192,7 +192,7 @@ class TorchEngine:
 
         def listen(event: Event) -> None:
             if isinstance(event, Emitted):
-                hits.append(self.scheduler.hits(sequence))
+                hits.append(self.scheduler.sequences.hits(sequence))
             generation.listener(event)
 
         self._loop.ask(start, generation.listener)
@@ -204,7 +204,7 @@ class TorchEngine:
         return Prefilled(sequence, first, hits[0])
 
     def decode(self, sequence: int, max_tokens: int, terms: Terms = PLAIN) -> Iterator[Emitted]:
-        tokens = self._loop.call(lambda: self.scheduler.get(sequence).tokens)
+        tokens = self._loop.call(lambda: self.scheduler.sequences.get(sequence).tokens)
         request = self._bounded(Request((), max_tokens, terms), len(tokens))
         if request.max_tokens < 1 or tokens[-1] in terms.stop_tokens:
             return
@@ -215,7 +215,7 @@ class TorchEngine:
             yield from generation
 
     def export_kv(self, sequence: int) -> KvCache:
-        host = self._loop.call(lambda: self.scheduler.read(sequence))
+        host = self._loop.call(lambda: self.scheduler.loans.read(sequence))
         keys, values = (tuple(map(_to_numpy, each)) for each in (host.keys, host.values))
         return KvCache(self._shape(host.tokens), keys, values)
 
@@ -228,27 +228,27 @@ class TorchEngine:
 
     def open_export(self, sequence: int) -> KvSource:
         def borrow() -> BlockSource:
-            track = scheduler.borrow(sequence)
-            shape, rows = self._shape(track.stored), scheduler.rows(track)
-            return BlockSource(track, rows, shape, lambda: self._loop.post(lambda: scheduler.give_back(track)))
+            track = loans.borrow(sequence)
+            shape, rows = self._shape(track.stored), loans.rows(track)
+            return BlockSource(track, rows, shape, lambda: self._loop.post(lambda: loans.give_back(track)))
 
-        scheduler = self.scheduler
-        if (spool := scheduler.spools.get(sequence)) is not None:
+        loans = self.scheduler.loans
+        if (spool := self.scheduler.caches.spools.get(sequence)) is not None:
             return SpoolSource(spool, self._shape(len(spool.prompt)))
         return self._loop.call(borrow)
 
     def open_import(self, shape: KvShape, prompt: Sequence[int] = (), salt: str = "") -> KvSink:
         def arrive(first_token: int) -> int:
             check_prompt([first_token], context=self._config.context, vocab=self._config.vocab)
-            self._loop.call(lambda: self.scheduler.arrive(sequence, first_token))
+            self._loop.call(lambda: self.scheduler.loans.arrive(sequence, first_token))
             return sequence
 
         def give_up() -> None:
-            self._loop.post(lambda: self.scheduler.unseat(sequence))
+            self._loop.post(lambda: self.scheduler.loans.unseat(sequence))
 
         sent, sequence = checked(shape, self._shape(shape.tokens)), next(self._ids)
         check_prompt(prompt or [0] * shape.tokens, context=self._config.context, vocab=self._config.vocab)
-        rows = self._loop.call(lambda: self.scheduler.seat(sequence, shape.tokens, prompt, salt))
+        rows = self._loop.call(lambda: self.scheduler.loans.seat(sequence, shape.tokens, prompt, salt))
         return BlockSink(rows, sent, self._shape(shape.tokens), arrive, give_up)
 
     def release(self, sequence: int) -> None:
