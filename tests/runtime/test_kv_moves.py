@@ -1,6 +1,6 @@
 """Caches that move run by run: out of one engine's blocks, into another's, in any form; nothing is left over."""
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -108,7 +108,7 @@ def test_caches_come_and_go_while_a_pass_computes(model_dir: Path, expected: lis
     inside, go_on = Event(), Event()
 
     @contextmanager
-    def long() -> Iterator[None]:
+    def long() -> Generator[None]:
         with there._loop.computing():
             inside.set()
             assert go_on.wait(60)

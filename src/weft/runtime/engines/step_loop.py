@@ -12,7 +12,7 @@ import atexit
 import logging
 import threading
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import TypeVar
@@ -85,7 +85,7 @@ class StepLoop:
             return work()
 
     @contextmanager
-    def computing(self) -> Iterator[None]:
+    def computing(self) -> Generator[None]:
         """For a step: meanwhile the books may change aside."""
         self._books.release()
         try:
