@@ -181,14 +181,12 @@ class Calls:
         predicted_s = node.told.s_per_step + node.told.s_per_sequence * (node.tally.running + 1)
         node.tally.running += 1
         reply = None if cache is None else cache.reply
-        began_s = time.monotonic()
         try:
             result = await self._ask(node, asked, ready, self._asked_for(ready.step, said), reply)
         finally:
             node.tally.running -= 1
-        made = result.metrics.output_tokens - len(said)
-        if made > 0:
-            self._dispatcher.learned(node, news=node.decoded(predicted_s, (time.monotonic() - began_s) / made))
+        if result.metrics.s_per_token > 0:
+            self._dispatcher.learned(node, news=node.decoded(predicted_s, result.metrics.s_per_token))
         return node.client, result
 
     async def _other(self, ready: Ready, asked: "_Asked") -> Done:

@@ -187,6 +187,7 @@ class _LiveRun:
             bytes_moved=metrics.bytes_moved,
             emulated=metrics.emulated,
             cached_tokens=metrics.cached_tokens,
+            label=_label(ready, result),
         )
         self._records.append(record)
         if metrics.late_s > 0:
@@ -203,3 +204,8 @@ class _LiveRun:
 
     def _now_s(self) -> float:
         return time.monotonic() - self._began_s
+
+
+def _label(ready: Ready, result: CallResult) -> int | None:
+    given = result.outputs[0] if ready.step.kind is StepKind.CHOOSE and result.outputs else None
+    return int(given) if isinstance(given, int) else None
