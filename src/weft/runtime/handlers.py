@@ -17,7 +17,7 @@ from weft.policy.block_hash import block_hashes
 from weft.runtime.job import Done, Handler, Job
 from weft.runtime.kv.pull import KvPull
 from weft.runtime.messages import NO_TOKEN, Ending, StepMetrics, ToolCall
-from weft.runtime.reply_terms import max_tokens_of, said_before, said_of, terms_of, tools_of
+from weft.runtime.reply_terms import TENANT, max_tokens_of, said_before, said_of, seconds_of, terms_of, tools_of
 from weft.runtime.services import not_served
 from weft.runtime.steps.glue import GLUE
 from weft.runtime.steps.recall import PASSAGES, embed, found, recall, remember, search_memory
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from weft.runtime.steps.remote_chat import RemoteChat
 
 KV_TO = "kv_to"  # attribute of a prefill: address of the node that will be asked to take its cache
-TENANT = "tenant"  # attribute of a prefill: whose prefixes it may share
 KEEP_S = "kv_keep_s"  # attribute of a decode: so long a tool may run before the conversation goes on
+CALL_S = 30.0  # the same where nothing is said and the reply is a tool call
 TOKEN_PACED = (StepKind.PREFILL, StepKind.DECODE)  # their engine keeps the pace
 
 
@@ -151,11 +151,11 @@ async def decode(job: Job) -> Done:
                 gaps.saw_one()
                 await job.emit_token(each.token, reply.push(each.token), reply.logprobs(each))
         late_s = engine.late_s(handle.sequence)
-        await _keep(job, handle.sequence)
+        if rest := reply.finish():
+            await job.emit_token(NO_TOKEN, rest)
+        _keep(job, handle.sequence, CALL_S if reply.calls else 0.0)
     finally:
         engine.release(handle.sequence)
-    if rest := reply.finish():
-        await job.emit_token(NO_TOKEN, rest)
     cut = count == further and not reply.stopped and handle.first_token not in chat.stop_tokens
     return Done(
         (reply.text,),
@@ -186,12 +186,11 @@ def _ending(reply: "ReplyText", *, cut: bool) -> Ending:
     return Ending("tool_calls" if calls else "length" if cut else "stop", calls)
 
 
-async def _keep(job: Job, sequence: int) -> None:
+def _keep(job: Job, sequence: int, usual_s: float) -> None:
     """While a tool runs, the tiers keep the conversation that it belongs to."""
-    keep_s = float(job.call.attributes.get(KEEP_S, 0.0))
+    keep_s = seconds_of(job.call.attributes, KEEP_S, usual_s)
     if keep_s > 0 and job.services.pin is not None:
-        pin = job.services.pin
-        await in_thread(lambda: pin(sequence, keep_s))
+        job.services.pin(sequence, keep_s)
 
 
 async def _remote_prefill(job: Job, remote: "RemoteChat") -> Done:

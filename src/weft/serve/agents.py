@@ -15,7 +15,7 @@ from weft.serve.admitting import Door
 from weft.serve.cost import run_usd
 from weft.serve.deadlines import Deadlines
 from weft.serve.dispatch import Dispatcher
-from weft.serve.hints import NO_HINTS, RunHints
+from weft.serve.hints import EVERYBODY, NO_HINTS, RunHints
 from weft.serve.history import History
 from weft.serve.replies import Terms, reply_limits
 from weft.serve.run import AskPerson, OnEvent, RunOutcome, StepLog, run_agent
@@ -75,10 +75,10 @@ class ServedAgent:
     def runs_on(self, dispatcher: Dispatcher) -> int:
         return self._on[dispatcher]
 
-    def admit(self, inputs: Mapping[str, Value]) -> None:
+    def admit(self, inputs: Mapping[str, Value], tenant: str = EVERYBODY) -> None:
         """Raises OverloadError, with the time after which to try again. To be asked before a run begins."""
         if self.door is not None:
-            self.door.admit(inputs)
+            self.door.admit(inputs, tenant)
 
     async def run(
         self,
@@ -94,7 +94,7 @@ class ServedAgent:
         """One run, to its end; cancelling it cancels its steps on their nodes. Raises RunError after `run_s`, unless
         it is logged: who logs it limits it too. Without `stream` `on_event` hears no tokens."""
         plan, dispatcher = self.deployment, self.dispatcher  # it stays there, whatever plan comes meanwhile
-        promised = None if self.door is None else self.door.promised_s(inputs)
+        promised = None if self.door is None else self.door.promised_s(inputs, hints.tenant)
         with self._under_way(dispatcher) as trace:
             if self.driver is not None:
                 running = self.driver.run(inputs, hints)

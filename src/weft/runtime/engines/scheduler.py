@@ -17,6 +17,7 @@ from weft.core.errors import NodeDiedError, RunError
 from weft.policy import sequence as policy
 from weft.policy.batcher import Limits
 from weft.policy.kv_blocks import BlockPool
+from weft.policy.priority import held
 from weft.policy.sequence import Stage
 from weft.runtime.engines.base import Begun
 from weft.runtime.engines.batch import Piece
@@ -38,7 +39,14 @@ class Scheduler:
     """Not thread-safe: one thread calls it, but for its `loans`: while a pass is `computing`, others may lend and seat
     caches. Listeners are called from within `step`, `start`, `resume` and `cancel`."""
 
-    def __init__(self, executor: Executor, pool: BlockPool, limits: Limits, spill_bytes: int) -> None:
+    def __init__(
+        self,
+        executor: Executor,
+        pool: BlockPool,
+        limits: Limits,
+        spill_bytes: int,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         """`spill_bytes` is how much main memory caches may take that are not in blocks."""
         self.sequences = Sequences(pool, limits)
         self.caches = Caches(self.sequences, executor, spill_bytes)
@@ -49,6 +57,7 @@ class Scheduler:
         self._replies = Replies(self.sequences, self.caches, self.offers)
         self._executor = executor
         self._pool = pool
+        self._clock = clock
 
     @property
     def idle(self) -> bool:
@@ -95,8 +104,11 @@ class Scheduler:
         cached = track.kept is not None or track.host is not None
         prompt = len(track.tokens) - cached
         hashes = () if track.foreign else track.hash_known(prompt, self._pool.block_size)
+        if track.rank is None:  # a reply that goes on has waited before
+            now_s = self._clock()
+            track.rank = held(now_s + request.terms.rank, now_s)
         served = policy.Sequence(
-            track.id, prompt, request.max_tokens + cached, request.rank, hashes, transferred=cached, keep=keep
+            track.id, prompt, request.max_tokens + cached, track.rank, hashes, transferred=cached, keep=keep
         )
         served.continues = track.kept
         if request.terms.sampling.penalises and track.history is None:

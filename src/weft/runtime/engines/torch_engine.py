@@ -142,15 +142,15 @@ class TorchEngine:
         return self.scheduler.offers.tiers
 
     def pin(self, sequence: int, for_s: float) -> None:
-        """Keeps what is cached below of a sequence while a tool runs."""
+        """Keeps what is cached below of a sequence while a tool runs. Nobody waits for it."""
+        sequences, tiers = self.scheduler.sequences, self.scheduler.offers.tiers
 
-        def hashes() -> tuple[tuple[int, ...], str]:
-            track = self.scheduler.sequences.get(sequence)
-            return track.hash_known(track.stored, BLOCK_SIZE), track.salt
+        def pin() -> None:
+            track = sequences.tracks.get(sequence)
+            if track is not None and tiers is not None:
+                tiers.pin(track.hash_known(track.stored, BLOCK_SIZE), for_s, track.salt)
 
-        if self.scheduler.offers.tiers is not None:
-            known, salt = self._loop.call(hashes)
-            self.scheduler.offers.tiers.pin(known, for_s, salt)
+        self._loop.post(pin)
 
     @property
     def block_format(self) -> BlockFormat:

@@ -13,6 +13,7 @@ import msgspec
 
 from weft.core.errors import InputError
 from weft.serve.api.errors import ApiError
+from weft.serve.hints import EVERYBODY
 
 LEAST_LENGTH = 24
 """Characters of a key: random ones of base 64 carry 144 bits. A shorter one is refused, whatever the file says."""
@@ -35,7 +36,7 @@ class Caller:
     usd_per_day: float | None = None
 
 
-ANYONE = Caller("anyone", "anyone")
+ANYONE = Caller("anyone", EVERYBODY)
 
 
 class _Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -50,7 +50,7 @@ class Reply:
     def __post_init__(self) -> None:
         """Raises ApiError 429 where the run would miss its objective: before anything is said."""
         try:
-            self.agent.admit(self.inputs)
+            self.agent.admit(self.inputs, self.hints.tenant)
         except WeftError as error:
             raise as_api_error(error) from error
 
