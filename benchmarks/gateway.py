@@ -1,5 +1,5 @@
-"""CPU that a gateway's process takes, ours, sglang-router's and a floor's in turn: requests answered whole, streams at a
-pace.
+"""CPU that a gateway's process takes: ours, sglang-router's and a floor's in turn, for requests answered whole and for
+streams at a pace.
 
     python benchmarks/gateway.py [--router /tmp/venv/bin/smg] [--quick]
     python benchmarks/gateway.py --streams 2000 --minutes 5
