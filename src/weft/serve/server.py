@@ -15,6 +15,9 @@ from weft.serve.api.keys import Keys
 from weft.serve.door import Door
 
 BACKLOG = 4096
+YOUNG = 10_000
+"""Objects after which the collector looks for cycles. A request makes hundreds, none of them a cycle: by default all
+that is under way would be looked through with each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +66,8 @@ async def listening(app: App, address: Address, grace_s: float) -> AsyncGenerato
     _allow_many_sockets()
     gc.collect()
     gc.freeze()  # what is loaded by now stays: looking it through again and again costs milliseconds each time
+    before = gc.get_threshold()
+    gc.set_threshold(YOUNG, *before[1:])
     door = Door(app, app.limits)
     loop = asyncio.get_running_loop()
     server = await loop.create_server(door.protocol, address.host, address.port, backlog=BACKLOG)
@@ -76,6 +81,7 @@ async def listening(app: App, address: Address, grace_s: float) -> AsyncGenerato
         door.close()
         await asyncio.sleep(0)  # what is written has left when the loop turns
     finally:
+        gc.set_threshold(*before)
         gc.unfreeze()
         server.close()
         door.abort()
