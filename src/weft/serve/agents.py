@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 from collections import Counter
 from collections.abc import Generator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
 from weft.core.deployment import Deployment
@@ -27,7 +27,25 @@ if TYPE_CHECKING:
 class Drives(Protocol):
     """Runs an agent in the place of its plan's program: the program itself (serve/programs)."""
 
-    async def run(self, inputs: Mapping[str, Value], hints: RunHints) -> RunOutcome: ...
+    @property
+    def keeps(self) -> bool:
+        """Whether its runs may be durable."""
+        ...
+
+    async def run(
+        self,
+        inputs: Mapping[str, Value],
+        hints: RunHints,
+        on_event: OnEvent,
+        *,
+        steps: StepLog | None = None,
+        ask: AskPerson | None = None,
+        stream: bool = True,
+    ) -> RunOutcome: ...
+
+    def forget(self, thread: str) -> None:
+        """What it keeps of a run or a session."""
+        ...
 
 
 @dataclass(slots=True)
@@ -95,9 +113,10 @@ class ServedAgent:
         it is logged: who logs it limits it too. Without `stream` `on_event` hears no tokens."""
         plan, dispatcher = self.deployment, self.dispatcher  # it stays there, whatever plan comes meanwhile
         promised = None if self.door is None else self.door.promised_s(inputs)
-        with self._under_way(dispatcher) as trace:
+        with self._under_way(dispatcher, hints.trace) as trace:
             if self.driver is not None:
-                running = self.driver.run(inputs, hints)
+                told = replace(hints, trace=trace)
+                running = self.driver.run(inputs, told, on_event, steps=steps, ask=ask, stream=stream)
             else:
                 live = plan, dispatcher, inputs, on_event, ask
                 running = run_agent(*live, hints=hints, steps=steps, terms=terms, stream=stream, trace=trace)
@@ -110,13 +129,14 @@ class ServedAgent:
         return outcome
 
     @contextlib.contextmanager
-    def _under_way(self, dispatcher: Dispatcher) -> Generator[str, None, None]:
-        """Around one run: it is counted, by how it ends too. Gives the trace that its steps belong to."""
+    def _under_way(self, dispatcher: Dispatcher, trace: str) -> Generator[str, None, None]:
+        """Around one run: it is counted, by how it ends too. Gives the trace of its steps, which is below `trace`."""
         self.running += 1
         self.history.began()
         self._on[dispatcher] += 1
         try:
-            with contextlib.nullcontext("") if self.spans is None else self.spans.run(self.name) as trace:
+            spans = self.spans
+            with contextlib.nullcontext(trace) if spans is None else spans.run(self.name, trace) as trace:
                 yield trace
         except TimeoutError:
             self.failed += 1

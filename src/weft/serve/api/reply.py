@@ -21,7 +21,7 @@ from weft.serve.api.schema import StepUsage, Usage
 from weft.serve.api.tool_schema import ToolCallPart
 from weft.serve.api.tools import calls_in
 from weft.serve.cost import step_usd
-from weft.serve.events import AudioPiece, RunEvent, StepEnded, TokenPiece
+from weft.serve.events import AudioPiece, ReplyPiece, RunEvent, StepEnded, TokenPiece
 from weft.serve.hints import NO_HINTS, RunHints
 from weft.serve.replies import Terms
 from weft.serve.run import OnEvent, RunOutcome
@@ -70,6 +70,8 @@ class Reply:
                     self.logprobs.append(event.logprobs)
             elif isinstance(event, AudioPiece):
                 piece = event.wav
+            elif isinstance(event, ReplyPiece):
+                piece = event.text
             else:
                 self._note(event)
                 return
