@@ -20,7 +20,7 @@ from weft.cli.bundled import Bundle, Code, is_bundle, open_bundle, pool_models, 
 from weft.cli.cache_options import CacheOptions
 from weft.cli.console import wide_console
 from weft.cli.groups import grouped
-from weft.cli.keeping import KeepOptions, kept_runs, log_address, webhooks_of
+from weft.cli.keeping import KeepOptions, graphs_path, kept_runs, log_address, webhooks_of
 from weft.cli.local import local_models
 from weft.cli.options import DEFAULTS, Fleet, Rate, Slo
 from weft.cli.run import Corpus, Emulate, Model, Stt
@@ -192,7 +192,8 @@ async def _serve(deployments: list[Deployment], nodes: Nodes, address: Address, 
     async with contextlib.AsyncExitStack() as stack:
         with console.status("starting node processes"):
             start = await stack.enter_async_context(started_by(nodes))
-            served = [await _served(each, start, nodes, door.run_limit, here, stack) for each in deployments]
+            graphs = graphs_path(kept.log, address.port)
+            served = [await _served(each, start, nodes, door.run_limit, here, stack, graphs) for each in deployments]
         if here.otlp is not None:
             spans = _spans(here.otlp)
             stack.callback(spans.close)
@@ -224,8 +225,10 @@ async def _served(
     run_s: float,
     here: HereOptions,
     stack: contextlib.AsyncExitStack,
+    graphs: Path | None,
 ) -> ServedAgent:
-    """Its nodes are kept up: what dies starts again, and what it was at goes on elsewhere, or there."""
+    """Its nodes are kept up: what dies starts again, and what it was at goes on elsewhere, or there. `graphs`: the
+    file that programs which drive themselves keep their state in."""
     planned = deployment
     if drives_itself(planned):
         if here.replan:
@@ -237,7 +240,7 @@ async def _served(
     fleet = await stack.enter_async_context(start(deployment, crossing.join))
     agent = ServedAgent(deployment, dispatcher, run_s)
     if drives_itself(planned):
-        agent.driver = await stack.enter_async_context(driving(planned, dispatcher))
+        agent.driver = await stack.enter_async_context(driving(planned, dispatcher, graphs))
     agent.door = Door(planned, dispatcher) if here.admission else None
     if here.control is not None:
         agent.controlled = True

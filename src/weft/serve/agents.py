@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
 from weft.core.deployment import Deployment
@@ -23,13 +23,29 @@ from weft.serve.run import AskPerson, OnEvent, OnToken, RunOutcome, StepLog, run
 if TYPE_CHECKING:
     from weft.serve.tracing import RunSpans
 
-NO_SPAN = contextlib.nullcontext("")
-
 
 class Drives(Protocol):
     """Runs an agent in the place of its plan's program: the program itself (serve/programs)."""
 
-    async def run(self, inputs: Mapping[str, Value], hints: RunHints) -> RunOutcome: ...
+    @property
+    def keeps(self) -> bool:
+        """Whether its runs may be durable."""
+        ...
+
+    async def run(
+        self,
+        inputs: Mapping[str, Value],
+        hints: RunHints,
+        on_event: OnEvent,
+        *,
+        steps: StepLog | None = None,
+        ask: AskPerson | None = None,
+        stream: bool = True,
+    ) -> RunOutcome: ...
+
+    def forget(self, thread: str) -> None:
+        """What it keeps of a run or a session."""
+        ...
 
 
 @dataclass(slots=True)
@@ -101,9 +117,14 @@ class ServedAgent:
         self._count(dispatcher, +1)
         self.history.began()
         try:
-            with NO_SPAN if self.spans is None else self.spans.run(self.name) as trace:
+            with (
+                contextlib.nullcontext(hints.trace)
+                if self.spans is None
+                else self.spans.run(self.name, hints.trace) as trace
+            ):
                 if self.driver is not None:
-                    running = self.driver.run(inputs, hints)
+                    told = replace(hints, trace=trace)
+                    running = self.driver.run(inputs, told, on_event, steps=steps, ask=ask, stream=stream)
                 else:
                     live, drawn = (plan, dispatcher, inputs, on_event, ask), (terms, stream, trace)
                     running = run_agent(*live, *drawn, hints=hints, steps=steps, on_token=on_token)

@@ -13,11 +13,12 @@ EVERYBODY = "anyone"
 class RunHints:
     """`within_s`: nobody waits for the run longer than that: nodes then refuse its steps. In a node's queue its model
     calls go `rank` seconds behind others that came when they did (or, negative, before them). Prefixes are shared, and
-    counted, within a `tenant`."""
+    counted, within a `tenant`. `trace`: the W3C traceparent of what it is a part of."""
 
     session: str | None = None
     within_s: float | None = None
     rank: float = 0.0
+    trace: str = ""
     tenant: str = EVERYBODY
 
     @property

@@ -31,6 +31,14 @@ class StepLog(Protocol):
     """What makes a run durable (serve/runs)."""
 
     @property
+    def run_id(self) -> str: ...
+
+    @property
+    def thread(self) -> str:
+        """Names what a program that drives itself keeps: its conversation, or this run."""
+        ...
+
+    @property
     def done(self) -> Sequence[Completed]:
         """Steps that have run before, and are not run again."""
         ...
@@ -39,8 +47,8 @@ class StepLog(Protocol):
         """The step runs once this returns."""
         ...
 
-    async def ended(self, completed: Completed, values: tuple[Value, ...], record: StepRecord) -> None:
-        """What rests on the step runs once this returns."""
+    async def ended(self, completed: Completed, values: tuple[Value, ...], record: StepRecord | None) -> None:
+        """What rests on the step runs once this returns. Without `record` a person did it."""
         ...
 
 

@@ -8,6 +8,7 @@ import msgspec
 
 from weft.control.backends.supervise import Detection, SupervisedNode, how_it_ended
 from weft.runtime.spec import NodeSpec
+from weft.runtime.stderr import read_lines
 
 EXIT_GRACE_S = 2.0
 
@@ -16,7 +17,8 @@ class NodeProcess(SupervisedNode):
     def __init__(self, spec: NodeSpec, process: asyncio.subprocess.Process, detection: Detection) -> None:
         super().__init__(spec, detection)
         self.process = process
-        self._reading = asyncio.create_task(self._read_stderr())
+        assert process.stderr is not None
+        self._reading = asyncio.create_task(read_lines(process.stderr, self.stderr))
 
     @classmethod
     async def spawn(cls, spec: NodeSpec, detection: Detection) -> "NodeProcess":
@@ -52,11 +54,6 @@ class NodeProcess(SupervisedNode):
             self.process.kill()
             await self.process.wait()
         await self._reading
-
-    async def _read_stderr(self) -> None:
-        assert self.process.stderr is not None
-        while chunk := await self.process.stderr.readline():
-            self.stderr.append(chunk.decode(errors="replace").rstrip())
 
     async def explain(self) -> str:
         try:

@@ -21,7 +21,7 @@ from weft.serve.api.schema import StepUsage, Usage
 from weft.serve.api.tool_schema import ToolCallPart
 from weft.serve.api.tools import calls_in
 from weft.serve.cost import step_usd
-from weft.serve.events import AudioPiece, RunEvent, StepEnded
+from weft.serve.events import AudioPiece, ReplyPiece, RunEvent, StepEnded
 from weft.serve.hints import NO_HINTS, RunHints
 from weft.serve.replies import Terms
 from weft.serve.run import OnEvent, OnToken, RunOutcome
@@ -72,9 +72,9 @@ class Reply:
 
         def on_event(event: RunEvent) -> None:
             nonlocal told
-            if isinstance(event, AudioPiece):
+            if isinstance(event, AudioPiece | ReplyPiece):
                 told = True
-                on_piece(event.wav)
+                on_piece(event.wav if isinstance(event, AudioPiece) else event.text)
             else:
                 self._note(event)
 
