@@ -47,11 +47,13 @@ _Visit = tuple[str, int]
 
 @dataclass(slots=True, eq=False)
 class _Reply:
-    """One model call. `told`: its tokens that the caller has, from whatever node they came."""
+    """One model call. `told`: its tokens that the caller has, from whatever node they came. While a lost cache is made
+    again, what is told belongs to the step that lost it."""
 
     prefill: Ready
     told: "array[int]" = field(default_factory=lambda: array("i"))  # thousands of streams remember theirs: 4 bytes each
     rest_told: bool = False
+    mending: Ready | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,7 +249,7 @@ class Calls:
                 pieces += 1
                 if not self._is_new_sound(ready, pieces):
                     return
-            on_piece(ready, piece)
+            on_piece(ready if reply is None else reply.mending or ready, piece)
 
         within_s = self._left_s(ready.step)
         try:
@@ -292,7 +294,9 @@ class Calls:
         cache = self._caches.pop(handle)
         if (holder := self._dispatcher.at(handle.address)) is not None:
             await holder.client.release(handle.sequence)
+        cache.reply.mending = ready
         _, result = await self.run(cache.reply.prefill, _nobody)
+        cache.reply.mending = None
         fresh = _made_in(result)
         if cache.made_by.step.kind is StepKind.KV_TRANSFER:
             moving = cache.made_by
