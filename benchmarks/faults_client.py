@@ -17,7 +17,7 @@ Body = dict[str, Any]
 LOST = (OSError, asyncio.IncompleteReadError)
 
 KINDS = ("chat", "choices", "json", "tools", "run")
-"""Of streams: a chat, one with two choices, a JSON schema, a tool call that must come, a durable run that is followed."""
+"""Of streams: a chat, one with two choices, a JSON schema, a call of a tool that must come, a durable run, followed."""
 ASKED = ("how much memory does the h two hundred have", "what is a gaudi three", "what does an a forty cost")
 TEXT = {"type": "string", "maxLength": 60}
 ANSWER = {"type": "object", "properties": {"device": TEXT}, "required": ["device"]}

@@ -5,6 +5,7 @@ import contextlib
 import os
 import secrets
 import signal
+import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,6 +29,7 @@ from weft.cli.serve_nodes import Nodes, Start, started_by
 from weft.compiler.pipeline import compile_agent
 from weft.compiler.request import CompileRequest, Needs, Supply
 from weft.control.backends.fleet import Fleet as NodeFleet
+from weft.control.backends.keeper import kept_up
 from weft.control.loop import Loop
 from weft.control.moving import Crossing, Mover
 from weft.control.replan import Planner, planned_load, request_of
@@ -136,7 +138,13 @@ def serve(what: WhatOptions, here: HereOptions, cache: CacheOptions, door: DoorO
     guard = Guard(keys, Audit.open(keep.audit) if keep.audit else None)
     kept = Kept(guard, door, log_address(keep, door.port), webhooks_of(keep))
     nodes = Nodes(models, here.emulate, replicas, here.ray, _compiled(bundles, here), here.otlp)
-    uvloop.run(_serve(deployments, nodes, wanted.bindable(), kept, here))
+    place = Place(*wanted.opened())
+    if here.ray is not None:  # its nodes are the cluster's
+        uvloop.run(_serve(deployments, nodes, place, kept, here))
+        return
+    code = kept_up(lambda keeper: uvloop.run(_serve(deployments, replace(nodes, keeper=keeper), place, kept, here)))
+    if code:
+        raise typer.Exit(code)
 
 
 def _replicas(deployments: list[Deployment], here: HereOptions) -> Mapping[str, int]:
@@ -187,12 +195,22 @@ class Kept:
     webhooks: Webhooks | None
 
 
-async def _serve(deployments: list[Deployment], nodes: Nodes, address: Address, kept: Kept, here: HereOptions) -> None:
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where it listens."""
+
+    address: Address
+    sockets: Sequence[socket.socket]
+
+
+async def _serve(deployments: list[Deployment], nodes: Nodes, place: Place, kept: Kept, here: HereOptions) -> None:
     console, stop, door = wide_console(), _stopped_by_signals(), kept.door
     async with contextlib.AsyncExitStack() as stack:
         with console.status("starting node processes"):
             start = await stack.enter_async_context(started_by(nodes))
             served = [await _served(each, start, nodes, door.run_limit, here, stack) for each in deployments]
+        if nodes.keeper is not None:
+            nodes.keeper.settle()
         if here.otlp is not None:
             spans = _spans(here.otlp)
             stack.callback(spans.close)
@@ -202,8 +220,8 @@ async def _serve(deployments: list[Deployment], nodes: Nodes, address: Address, 
         limits = RunLimits(at_once=door.at_once, run_s=door.run_limit)
         runs = await stack.enter_async_context(kept_runs(agents, kept.log, kept.webhooks, limits))
         app = App(agents, kept.guard, at_once=door.at_once, runs=runs)
-        async with listening(app, address, door.grace):
-            _banner(console, app, [agent.name for agent in served], address, nodes)
+        async with listening(app, place.sockets, door.grace):
+            _banner(console, app, [agent.name for agent in served], place.address, nodes)
             await stop.wait()
             console.print(f"stopping: {agents.running} runs have {door.grace:g} s to end")
 
