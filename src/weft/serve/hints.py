@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from weft.serve.stream_log import LoggedChoice
+
 
 @dataclass(frozen=True, slots=True)
 class RunHints:
@@ -10,6 +12,8 @@ class RunHints:
     session: str | None = None
     within_s: float | None = None
     rank: float = 0.0
+    told: LoggedChoice | None = None
+    """What its caller has of its replies, and where more of it is written down."""
 
 
 NO_HINTS = RunHints()

@@ -18,7 +18,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import msgspec
@@ -29,6 +29,7 @@ PAUSE_S, LONGEST_PAUSE_S = 0.05, 30.0  # before a gateway that was killed at onc
 LIVED_S = 2.0  # one that lived so long is started again without a pause
 SUBREAPER = 36  # of prctl: orphans of a gateway are the keeper's to bury
 MESSAGE_BYTES = 1 << 16
+CAN_KEEP = sys.platform == "linux"  # elsewhere there are no subreapers and no handles of processes
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +76,7 @@ class Keeper:
             self.forget(name)
         self.left.clear()
 
-    def _tell(self, message: dict[str, object], pipes: tuple[int, ...] = ()) -> None:
+    def _tell(self, message: Mapping[str, object], pipes: tuple[int, ...] = ()) -> None:
         with contextlib.suppress(OSError):
             socket.send_fds(self.line, [json.dumps(message).encode()], pipes)
 
