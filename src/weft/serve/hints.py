@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from weft.runtime.reply_terms import RANK, TENANT
+from weft.serve.stream_log import LoggedChoice
 
 EVERYBODY = "anyone"
 """The tenant of all who need no key: their caches are one."""
@@ -20,6 +21,8 @@ class RunHints:
     rank: float = 0.0
     trace: str = ""
     tenant: str = EVERYBODY
+    told: LoggedChoice | None = None
+    """What its caller has of its replies, and where more of it is written down."""
 
     @property
     def attributes(self) -> Mapping[str, str | float]:

@@ -44,6 +44,8 @@ class Reply:
     logprobs: list[tuple[TokenLogprob, ...]] = field(default_factory=list[tuple[TokenLogprob, ...]])
     ending: Ending | None = None
     outcome: RunOutcome | None = None
+    resumed: bool = False
+    """Some of it was told before, so there need be no more to say."""
     _usage: Usage | None = None
     _calls: list[ToolCallPart] | None = None
 
@@ -60,7 +62,7 @@ class Reply:
 
     async def say(self, on_piece: OnPiece) -> None:
         """Runs the agent: text as it is said, sentences as wav files; at least one piece. Raises ApiError."""
-        streamed, told = self.agent.reply_limits, False
+        streamed, told = self.agent.reply_limits, self.resumed
 
         def on_token(step: str, token: Token) -> None:
             nonlocal told
