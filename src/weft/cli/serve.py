@@ -5,6 +5,7 @@ import contextlib
 import os
 import secrets
 import signal
+import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,7 +21,7 @@ from weft.cli.bundled import Bundle, Code, is_bundle, open_bundle, pool_models, 
 from weft.cli.cache_options import CacheOptions
 from weft.cli.console import wide_console
 from weft.cli.groups import grouped
-from weft.cli.keeping import KeepOptions, kept_runs, log_address, webhooks_of
+from weft.cli.keeping import KeepOptions, graphs_path, kept_runs, log_address, stream_log, webhooks_of
 from weft.cli.local import local_models
 from weft.cli.options import DEFAULTS, Fleet, Rate, Slo
 from weft.cli.run import Corpus, Emulate, Model, Ranks, Stt
@@ -28,6 +29,7 @@ from weft.cli.serve_nodes import Nodes, Start, started_by
 from weft.compiler.pipeline import compile_agent
 from weft.compiler.request import CompileRequest, Needs, Supply
 from weft.control.backends.fleet import Fleet as NodeFleet
+from weft.control.backends.keeper import CAN_KEEP, Keeper, kept_up
 from weft.control.loop import Loop
 from weft.control.moving import Crossing, Mover
 from weft.control.replan import Planner, planned_load, request_of
@@ -51,6 +53,7 @@ from weft.serve.programs.driver import drives_itself, driving
 from weft.serve.runs.runs import RunLimits
 from weft.serve.runs.webhooks import Webhooks
 from weft.serve.server import Address, check_open, listening
+from weft.serve.stream_log import StreamLog
 
 if TYPE_CHECKING:
     from weft.serve.tracing import RunSpans
@@ -135,9 +138,18 @@ def serve(what: WhatOptions, here: HereOptions, cache: CacheOptions, door: DoorO
     models = replace(local_models(here.model, here.stt, here.corpus), cache=cache.tiers(), ranks=here.ranks)
     replicas = _replicas(deployments, here)
     guard = Guard(keys, Audit.open(keep.audit) if keep.audit else None)
-    kept = Kept(guard, door, log_address(keep, door.port), webhooks_of(keep))
     nodes = Nodes(models, here.emulate, replicas, here.ray, _compiled(bundles, here), here.otlp)
-    uvloop.run(_serve(deployments, nodes, wanted.bindable(), kept, here))
+    with stream_log() as streams:
+        kept = Kept(guard, door, log_address(keep, door.port), webhooks_of(keep), streams)
+        place = Place(*wanted.opened())
+
+        def run(keeper: Keeper | None) -> None:
+            uvloop.run(_serve(deployments, replace(nodes, keeper=keeper), place, kept, here))
+
+        if here.ray is not None or not CAN_KEEP:  # Ray's nodes are the cluster's
+            run(None)
+        elif code := kept_up(run):
+            raise typer.Exit(code)
 
 
 def _replicas(deployments: list[Deployment], here: HereOptions) -> Mapping[str, int]:
@@ -180,20 +192,32 @@ def _distinct(deployments: list[Deployment]) -> list[Deployment]:
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """Who may call, what they may ask for, and where runs are kept (None: nowhere)."""
+    """Who may call, what they may ask for, and where runs (None: nowhere) and named streams are kept."""
 
     guard: Guard
     door: DoorOptions
     log: str | None
     webhooks: Webhooks | None
+    streams: StreamLog
 
 
-async def _serve(deployments: list[Deployment], nodes: Nodes, address: Address, kept: Kept, here: HereOptions) -> None:
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where it listens."""
+
+    address: Address
+    sockets: Sequence[socket.socket]
+
+
+async def _serve(deployments: list[Deployment], nodes: Nodes, place: Place, kept: Kept, here: HereOptions) -> None:
     console, stop, door = wide_console(), _stopped_by_signals(), kept.door
     async with contextlib.AsyncExitStack() as stack:
         with console.status("starting node processes"):
             start = await stack.enter_async_context(started_by(nodes))
-            served = [await _served(each, start, nodes, door.run_limit, here, stack) for each in deployments]
+            graphs = graphs_path(kept.log, place.address.port)
+            served = [await _served(each, start, nodes, door.run_limit, here, stack, graphs) for each in deployments]
+        if nodes.keeper is not None:
+            nodes.keeper.settle()
         if here.otlp is not None:
             spans = _spans(here.otlp)
             stack.callback(spans.close)
@@ -202,9 +226,9 @@ async def _serve(deployments: list[Deployment], nodes: Nodes, address: Address, 
         agents = Agents({agent.name: agent for agent in served} if here.replan else with_models(served))
         limits = RunLimits(at_once=door.at_once, run_s=door.run_limit)
         runs = await stack.enter_async_context(kept_runs(agents, kept.log, kept.webhooks, limits))
-        app = App(agents, kept.guard, at_once=door.at_once, runs=runs)
-        async with listening(app, address, door.grace):
-            _banner(console, app, [agent.name for agent in served], address, nodes)
+        app = App(agents, kept.guard, at_once=door.at_once, runs=runs, streams=kept.streams)
+        async with listening(app, place.sockets, door.grace):
+            _banner(console, app, [agent.name for agent in served], place.address, nodes)
             await stop.wait()
             console.print(f"stopping: {agents.running} runs have {door.grace:g} s to end")
 
@@ -225,8 +249,10 @@ async def _served(
     run_s: float,
     here: HereOptions,
     stack: contextlib.AsyncExitStack,
+    graphs: Path | None,
 ) -> ServedAgent:
-    """Its nodes are kept up: what dies starts again, and what it was at goes on elsewhere, or there."""
+    """Its nodes are kept up: what dies starts again, and what it was at goes on elsewhere, or there. `graphs`: the
+    file that programs which drive themselves keep their state in."""
     planned = deployment
     if drives_itself(planned):
         if here.replan:
@@ -238,7 +264,7 @@ async def _served(
     fleet = await stack.enter_async_context(start(deployment, crossing.join))
     agent = ServedAgent(deployment, dispatcher, run_s)
     if drives_itself(planned):
-        agent.driver = await stack.enter_async_context(driving(planned, dispatcher))
+        agent.driver = await stack.enter_async_context(driving(planned, dispatcher, graphs))
     agent.door = Door(planned, dispatcher) if here.admission else None
     if here.control is not None:
         agent.controlled = True

@@ -5,6 +5,7 @@ Blocking work goes to threads. Inputs are found by type, so a step may also take
 
 import asyncio
 import contextlib
+import time
 from typing import TYPE_CHECKING, cast
 
 import msgspec
@@ -139,7 +140,7 @@ async def decode(job: Job) -> Done:
             problem=f"its KV is on {handle.address}, not on this node",
             way_out="put a kv_transfer step before it on this pool",
         )
-    reply, said, count = ReplyText(chat, attributes), said_before(attributes), 0
+    reply, said, count, gaps = ReplyText(chat, attributes), said_before(attributes), 0, _Gaps()
     for token in (*said, handle.first_token):
         reply.push(token)  # it went out before
     further = max(0, max_tokens_of(attributes) - 1 - len(said))
@@ -149,6 +150,7 @@ async def decode(job: Job) -> Done:
         async with contextlib.aclosing(iterate_in_thread(emitted)) as tokens:
             while not reply.stopped and (each := await anext(tokens, None)) is not None:
                 count += 1
+                gaps.saw_one()
                 await job.emit_token(each.token, reply.push(each.token), reply.logprobs(each))
         late_s = engine.late_s(handle.sequence)
         if rest := reply.finish():
@@ -157,7 +159,28 @@ async def decode(job: Job) -> Done:
     finally:
         engine.release(handle.sequence)
     cut = count == further and not reply.stopped and handle.first_token not in chat.stop_tokens
-    return Done((reply.text,), StepMetrics(0, count, 0, engine.emulated, late_s), _ending(reply, cut=cut))
+    return Done(
+        (reply.text,),
+        StepMetrics(0, count, 0, engine.emulated, late_s, s_per_token=gaps.mean_s),
+        _ending(reply, cut=cut),
+    )
+
+
+class _Gaps:
+    """Mean time between tokens."""
+
+    def __init__(self) -> None:
+        self._count, self._first_s, self._last_s = 0, 0.0, 0.0
+
+    def saw_one(self) -> None:
+        self._last_s = time.monotonic()
+        if not self._count:
+            self._first_s = self._last_s
+        self._count += 1
+
+    @property
+    def mean_s(self) -> float:
+        return (self._last_s - self._first_s) / (self._count - 1) if self._count > 1 else 0.0
 
 
 def _ending(reply: "ReplyText", *, cut: bool) -> Ending:
@@ -180,16 +203,18 @@ async def _remote_prefill(job: Job, remote: "RemoteChat") -> Done:
 
 async def _remote_decode(job: Job, remote: "RemoteChat") -> Done:
     """What the server counted is told with the decode: it comes at the end."""
-    handle = job.input(KvHandle)
+    handle, gaps = job.input(KvHandle), _Gaps()
     try:
         async with contextlib.aclosing(remote.rest(handle.sequence)) as pieces:
             async for piece in pieces:
+                gaps.saw_one()
                 await job.emit_token(handle.first_token, piece)
         text, usage = remote.ended(handle.sequence)
     finally:
         await remote.release(handle.sequence)
     written = max(0, usage.output_tokens - 1)
-    return Done((text,), StepMetrics(usage.input_tokens, written, usd=remote.server.spec.usd(usage)))
+    usd = remote.server.spec.usd(usage)
+    return Done((text,), StepMetrics(usage.input_tokens, written, usd=usd, s_per_token=gaps.mean_s))
 
 
 async def transcribe(job: Job) -> Done:

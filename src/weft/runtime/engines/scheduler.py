@@ -9,6 +9,7 @@ passes.
 import logging
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 import numpy as np
 
@@ -35,7 +36,8 @@ _log = logging.getLogger(__name__)
 
 
 class Scheduler:
-    """Not thread-safe: one thread calls it. Listeners are called from within `step`, `start`, `resume` and `cancel`."""
+    """Not thread-safe: one thread calls it, but for its `loans`: while a pass is `computing`, others may lend and seat
+    caches. Listeners are called from within `step`, `start`, `resume` and `cancel`."""
 
     def __init__(
         self,
@@ -51,6 +53,7 @@ class Scheduler:
         self.loans = Loans(self.sequences, self.caches, executor)
         self.offers = Offers(pool.block_size)
         self.pacer: Pacer | None = None
+        self.computing: Callable[[], AbstractContextManager[None]] = nullcontext
         self._replies = Replies(self.sequences, self.caches, self.offers)
         self._executor = executor
         self._pool = pool
@@ -128,16 +131,17 @@ class Scheduler:
         began_s = time.perf_counter()
         try:
             pieces, tracks = self._pieces(iteration)
-            logits = self._executor.logits(pieces)
-            drawn = draw(logits, [_row(track) for track in tracks]) if tracks else []
+            with self.computing():
+                logits = self._executor.logits(pieces)
+                drawn = draw(logits, [_row(track) for track in tracks]) if tracks else []
+                if self.pacer is not None:
+                    self.pacer.hold(iteration, began_s)
         except NodeDiedError:
             raise
         except Exception as error:
             self._give_up(iteration, error)
             return True
         self._clear_bad(tracks, drawn)
-        if self.pacer is not None:
-            self.pacer.hold(iteration, began_s)
         self.offers.time(iteration, time.perf_counter() - began_s)
         self._complete(iteration)
         for track, token in zip(tracks, drawn, strict=True):

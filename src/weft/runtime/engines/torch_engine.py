@@ -26,7 +26,7 @@ from weft.runtime.engines.generation import Generation
 from weft.runtime.engines.kv_moves import BlockSink, BlockSource, checked
 from weft.runtime.engines.loading import dtype_of, load_rank
 from weft.runtime.engines.paged_kv import block_bytes
-from weft.runtime.engines.requests import PLAIN, Emitted, Event, Listener, Request, Terms, check_prompt
+from weft.runtime.engines.requests import PLAIN, Emitted, Event, Finish, Listener, Request, Terms, check_prompt
 from weft.runtime.engines.scheduler import Scheduler
 from weft.runtime.engines.shards import Share, local_config
 from weft.runtime.engines.spool import SpoolSource
@@ -79,6 +79,7 @@ class TorchEngine:
         self._dtype = dtype
         self._ids = itertools.count(secrets.randbits(FIRST_BITS))
         self._loop = StepLoop("torch engine", torch.inference_mode()(scheduler.step), scheduler.recover)
+        scheduler.computing = self._loop.computing
 
     @classmethod
     def load(
@@ -204,13 +205,16 @@ class TorchEngine:
         return Prefilled(sequence, first, hits[0])
 
     def decode(self, sequence: int, max_tokens: int, terms: Terms = PLAIN) -> Iterator[Emitted]:
-        tokens = self._loop.call(lambda: self.scheduler.sequences.get(sequence).tokens)
-        request = self._bounded(Request((), max_tokens, terms), len(tokens))
-        if request.max_tokens < 1 or tokens[-1] in terms.stop_tokens:
-            return
+        def resume() -> None:
+            tokens = self.scheduler.sequences.get(sequence).tokens
+            request = self._bounded(Request((), max_tokens, terms), len(tokens))
+            if request.max_tokens < 1 or tokens[-1] in terms.stop_tokens:
+                generation.listener(Finish.STOP)
+            else:
+                self.scheduler.resume(sequence, request, generation.listener)
+
         generation = Generation(lambda: self.cancel(sequence))
-        listener = generation.listener
-        self._loop.ask(lambda: self.scheduler.resume(sequence, request, listener), listener)
+        self._loop.ask(resume, generation.listener)
         with generation:
             yield from generation
 
@@ -235,12 +239,12 @@ class TorchEngine:
         loans = self.scheduler.loans
         if (spool := self.scheduler.caches.spools.get(sequence)) is not None:
             return SpoolSource(spool, self._shape(len(spool.prompt)))
-        return self._loop.call(borrow)
+        return (self._loop.aside if self._executor.in_place else self._loop.call)(borrow)
 
     def open_import(self, shape: KvShape, prompt: Sequence[int] = (), salt: str = "") -> KvSink:
         def arrive(first_token: int) -> int:
             check_prompt([first_token], context=self._config.context, vocab=self._config.vocab)
-            self._loop.call(lambda: self.scheduler.loans.arrive(sequence, first_token))
+            self._loop.aside(lambda: self.scheduler.loans.arrive(sequence, first_token))
             return sequence
 
         def give_up() -> None:
@@ -248,7 +252,7 @@ class TorchEngine:
 
         sent, sequence = checked(shape, self._shape(shape.tokens)), next(self._ids)
         check_prompt(prompt or [0] * shape.tokens, context=self._config.context, vocab=self._config.vocab)
-        rows = self._loop.call(lambda: self.scheduler.loans.seat(sequence, shape.tokens, prompt, salt))
+        rows = self._loop.aside(lambda: self.scheduler.loans.seat(sequence, shape.tokens, prompt, salt))
         return BlockSink(rows, sent, self._shape(shape.tokens), arrive, give_up)
 
     def release(self, sequence: int) -> None:

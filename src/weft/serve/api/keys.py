@@ -36,6 +36,11 @@ class Caller:
     tokens_per_minute: int | None = None
     usd_per_day: float | None = None
 
+    @property
+    def limited(self) -> bool:
+        limits = (self.requests_per_minute, self.tokens_per_minute, self.usd_per_day)
+        return limits != (None, None, None)
+
 
 ANYONE = Caller("anyone", EVERYBODY)
 

@@ -180,6 +180,8 @@ class LiveRun:
         call = self.webhooks.call_of(run) if self.webhooks is not None else None
         self._ended = self.journal.tell(ending.kind, values=ending.values, text=ending.text, call=call)
         await asyncio.shield(self._ended)
+        if self.agent.driver is not None and not run.session:
+            self.agent.driver.forget(self.journal.thread)
         if self.webhooks is not None:
             self.webhooks.wake()
 
