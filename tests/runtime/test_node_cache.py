@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import logging
+import resource
 import secrets
 from collections.abc import AsyncGenerator
 from pathlib import Path
@@ -133,6 +134,27 @@ def test_a_store_that_is_down_and_a_disk_that_goes_cost_no_request(
         settle(engine, tiers)
         (tmp_path / "pool_a").chmod(0o700)
     assert "object store" in caplog.text
+
+
+def test_a_full_disk_costs_no_request(
+    model_dir: Path, expected: list[int], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """No file may grow beyond 4 KiB: to a node that is a disk without room (EFBIG, as ENOSPC)."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with cached(model_dir, NodeCache(disk_path=str(tmp_path), disk_bytes=16 * MIB)) as (engine, tiers):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
+        try:
+            for prompt in (PROMPT, *OTHERS, PROMPT):
+                tokens, _ = reply(engine, prompt)
+            settle(engine, tiers)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        assert tokens == expected
+        assert tiers.stats()["disk.failed"] >= 1
+        assert tiers.stats()["disk.blocks"] == 0
+    assert "disk tier" in caplog.text
+    assert "free some space" in caplog.text
+    assert not [path for path in tmp_path.rglob("*") if path.is_file() and path.name != "lock"]
 
 
 def test_a_tenant_keeps_to_its_share(model_dir: Path) -> None:

@@ -24,7 +24,7 @@ from weft.cli.groups import grouped
 from weft.cli.keeping import KeepOptions, graphs_path, kept_runs, log_address, stream_log, webhooks_of
 from weft.cli.local import local_models
 from weft.cli.options import DEFAULTS, Fleet, Rate, Slo
-from weft.cli.run import Corpus, Emulate, Model, Stt
+from weft.cli.run import Corpus, Emulate, Model, Ranks, Stt
 from weft.cli.serve_nodes import Nodes, Start, started_by
 from weft.compiler.pipeline import compile_agent
 from weft.compiler.request import CompileRequest, Needs, Supply
@@ -96,6 +96,7 @@ class HereOptions:
     corpus: Corpus = None
     code: Code = None
     emulate: Emulate = False
+    ranks: Ranks = False
     replicas: Replicas = None
     control: Control = None
     replan: Replan = False
@@ -134,7 +135,7 @@ def serve(what: WhatOptions, here: HereOptions, cache: CacheOptions, door: DoorO
         raise InputError(subject="--replan", problem="is a part of --control on this machine", way_out=way_out)
     bundles = [open_bundle(agent) for agent in what.agents if is_bundle(agent)]
     deployments = _distinct([_deployment(agent, what) for agent in what.agents])
-    models = replace(local_models(here.model, here.stt, here.corpus), cache=cache.tiers())
+    models = replace(local_models(here.model, here.stt, here.corpus), cache=cache.tiers(), ranks=here.ranks)
     replicas = _replicas(deployments, here)
     guard = Guard(keys, Audit.open(keep.audit) if keep.audit else None)
     nodes = Nodes(models, here.emulate, replicas, here.ray, _compiled(bundles, here), here.otlp)

@@ -14,6 +14,7 @@ from weft.core.errors import StepFailedError
 from weft.core.message import Message
 from weft.core.program import GIVES, LABELS, LOOKUP, PART, THEN, StepKind
 from weft.policy.block_hash import block_hashes
+from weft.runtime.cache.names import check_tenant
 from weft.runtime.job import Done, Handler, Job
 from weft.runtime.kv.pull import KvPull
 from weft.runtime.messages import NO_TOKEN, Ending, StepMetrics, ToolCall
@@ -68,13 +69,14 @@ async def prefill(job: Job) -> Done:
         return await _remote_prefill(job, job.services.remotes[job.call.step])
     chat, engine = job.services.need(job.services.chat, job.call.step), job.engine
     messages, attributes = _messages(job), job.call.attributes
+    tenant = check_tenant(str(attributes.get(TENANT, "")))
     said, reply = said_before(attributes), ReplyText(chat, attributes)
     for token in said:
         reply.push(token)
 
     def read() -> "Prefilled":
         terms = terms_of(attributes, chat, engine.vocab)
-        return engine.prefill(prompt, terms, str(attributes.get(TENANT, "")), begun)
+        return engine.prefill(prompt, terms, tenant, begun)
 
     begun = _offering(job)
     prompt = await in_thread(lambda: chat.encode(messages, tools_of(attributes)))

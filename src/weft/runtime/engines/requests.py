@@ -25,6 +25,24 @@ def not_held(sequence: int) -> RunError:
     )
 
 
+def check_said(sequence: int, tokens: Sequence[int], said: Sequence[int]) -> None:
+    """`tokens` of a sequence, and after them one that came with the prefill: they end with what was said before."""
+    if said and list(said) != list(tokens[-len(said) :]):
+        raise RunError(
+            subject=f"sequence {sequence}",
+            problem=f"goes on after {len(said)} tokens of a reply that it does not hold",
+            way_out="prefill it with the same tokens",
+        )
+
+
+def prompt_unknown(sequence: int) -> RunError:
+    return RunError(
+        subject=f"sequence {sequence}",
+        problem="has a repetition penalty, but the tokens of its prompt did not come with its cache",
+        way_out="transfer it from node to node, which tells them, or use presence_penalty or frequency_penalty",
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Sampling:
     """How the next token is drawn; the default is greedy. `seed` and a token's position alone decide the draw, so a

@@ -27,7 +27,7 @@ from weft.runtime.engines.executor import Executor
 from weft.runtime.engines.loans import Loans
 from weft.runtime.engines.offers import Offers
 from weft.runtime.engines.replies import Replies, told
-from weft.runtime.engines.requests import Emitted, Finish, Listener, Request
+from weft.runtime.engines.requests import Emitted, Finish, Listener, Request, check_said, prompt_unknown
 from weft.runtime.engines.sampling import Drawn, History, Row, draw
 from weft.runtime.engines.sequences import Sequences
 from weft.runtime.engines.track import Track
@@ -233,18 +233,10 @@ def _check_resumable(track: Track, said: Sequence[int], request: Request) -> Non
         )
     if track.borrowed:
         raise RunError(subject=subject, problem="is being sent", way_out="decode where it goes to")
-    if track.known and list(said) != track.tokens[len(track.tokens) - 1 - len(said) : -1]:
-        raise RunError(
-            subject=subject,
-            problem=f"goes on after {len(said)} tokens of a reply that it does not hold",
-            way_out="prefill it with the same tokens",
-        )
-    if request.terms.sampling.repetition_penalty != 1.0 and not track.known:
-        raise RunError(
-            subject=subject,
-            problem="has a repetition penalty, but the tokens of its prompt stayed where it was prefilled",
-            way_out="use presence_penalty or frequency_penalty, or prefill on this node",
-        )
+    if track.known:
+        check_said(track.id, track.tokens[:-1], said)
+    elif request.terms.sampling.repetition_penalty != 1.0:
+        raise prompt_unknown(track.id)
 
 
 def _row(track: Track) -> Row:
