@@ -23,7 +23,7 @@ from weft.cli.groups import grouped
 from weft.cli.keeping import KeepOptions, kept_runs, log_address, webhooks_of
 from weft.cli.local import local_models
 from weft.cli.options import DEFAULTS, Fleet, Rate, Slo
-from weft.cli.run import Corpus, Emulate, Model, Stt
+from weft.cli.run import Corpus, Emulate, Model, Remote, Stt
 from weft.cli.serve_nodes import Nodes, Start, started_by
 from weft.compiler.pipeline import compile_agent
 from weft.compiler.request import CompileRequest, Needs, Supply
@@ -37,6 +37,7 @@ from weft.core.errors import InputError
 from weft.plan.staffing import scaling_of
 from weft.policy.replanning import Replanning
 from weft.policy.scaling import ScalingConfig
+from weft.runtime.remote_spec import read_remotes
 from weft.runtime.spec import NodeSpec
 from weft.serve.admitting import Door
 from weft.serve.agents import Agents, ServedAgent
@@ -91,6 +92,7 @@ class HereOptions:
     model: Model = None
     stt: Stt = None
     corpus: Corpus = None
+    remote: Remote = None
     code: Code = None
     emulate: Emulate = False
     replicas: Replicas = None
@@ -131,7 +133,8 @@ def serve(what: WhatOptions, here: HereOptions, cache: CacheOptions, door: DoorO
         raise InputError(subject="--replan", problem="is a part of --control on this machine", way_out=way_out)
     bundles = [open_bundle(agent) for agent in what.agents if is_bundle(agent)]
     deployments = _distinct([_deployment(agent, what) for agent in what.agents])
-    models = replace(local_models(here.model, here.stt, here.corpus), cache=cache.tiers())
+    remotes = {each.model: each for each in read_remotes(here.remote)} if here.remote else {}
+    models = replace(local_models(here.model, here.stt, here.corpus), cache=cache.tiers(), remotes=remotes)
     replicas = _replicas(deployments, here)
     guard = Guard(keys, Audit.open(keep.audit) if keep.audit else None)
     kept = Kept(guard, door, log_address(keep, door.port), webhooks_of(keep))
