@@ -3,7 +3,7 @@
 import contextlib
 import json
 from collections.abc import AsyncGenerator
-from typing import Any
+from typing import Any, cast
 
 import openai
 import pytest
@@ -67,8 +67,7 @@ async def heard(client: openai.AsyncOpenAI, **asked: Any) -> tuple[str, list[str
 
 
 async def whole(client: openai.AsyncOpenAI, **asked: Any) -> ChatCompletion:
-    answer: ChatCompletion = await client.chat.completions.create(**asked)
-    return answer
+    return cast("ChatCompletion", await client.chat.completions.create(**asked))
 
 
 def called(answer: ChatCompletion) -> Function:
