@@ -24,7 +24,7 @@ from weft.cli.groups import grouped
 from weft.cli.keeping import KeepOptions, graphs_path, kept_runs, log_address, stream_log, webhooks_of
 from weft.cli.local import local_models
 from weft.cli.options import DEFAULTS, Fleet, Rate, Slo
-from weft.cli.run import Corpus, Emulate, Model, Ranks, Stt
+from weft.cli.run import Corpus, Emulate, Model, Ranks, Remote, Stt
 from weft.cli.serve_nodes import Nodes, Start, started_by
 from weft.compiler.pipeline import compile_agent
 from weft.compiler.request import CompileRequest, Needs, Supply
@@ -39,6 +39,7 @@ from weft.core.errors import InputError
 from weft.plan.staffing import scaling_of
 from weft.policy.replanning import Replanning
 from weft.policy.scaling import ScalingConfig
+from weft.runtime.remote_spec import read_remotes
 from weft.runtime.spec import NodeSpec
 from weft.serve.admitting import Door
 from weft.serve.agents import Agents, ServedAgent
@@ -94,6 +95,7 @@ class HereOptions:
     model: Model = None
     stt: Stt = None
     corpus: Corpus = None
+    remote: Remote = None
     code: Code = None
     emulate: Emulate = False
     ranks: Ranks = False
@@ -135,7 +137,9 @@ def serve(what: WhatOptions, here: HereOptions, cache: CacheOptions, door: DoorO
         raise InputError(subject="--replan", problem="is a part of --control on this machine", way_out=way_out)
     bundles = [open_bundle(agent) for agent in what.agents if is_bundle(agent)]
     deployments = _distinct([_deployment(agent, what) for agent in what.agents])
-    models = replace(local_models(here.model, here.stt, here.corpus), cache=cache.tiers(), ranks=here.ranks)
+    remotes = {each.model: each for each in read_remotes(here.remote)} if here.remote else {}
+    local = local_models(here.model, here.stt, here.corpus)
+    models = replace(local, cache=cache.tiers(), ranks=here.ranks, remotes=remotes)
     replicas = _replicas(deployments, here)
     guard = Guard(keys, Audit.open(keep.audit) if keep.audit else None)
     nodes = Nodes(models, here.emulate, replicas, here.ray, _compiled(bundles, here), here.otlp)
