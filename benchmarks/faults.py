@@ -144,7 +144,7 @@ async def measure(given: argparse.Namespace, results: Path, console: Console) ->
                 for server in found
                 for fault in wanted
                 if fault in server.faults
-                for run in range(given.runs)
+                for run in range(given.runs if isinstance(server, Server) else min(given.runs, given.peer_runs))
                 if (server.name, fault, run) not in had
             ]
             expected = dict[str, list[str]]()
@@ -188,6 +188,7 @@ def main() -> int:
     parser.add_argument("--runs", type=int, default=20)
     parser.add_argument("--fault", help=f"some of: {', '.join(FAULTS)}; with commas between")
     parser.add_argument("--router", help="sglang-router's binary (smg)")
+    parser.add_argument("--peer-runs", type=int, default=5, help="of the router, some of whose streams hang [5]")
     parser.add_argument("--peer-only", action="store_true", help="the router alone")
     parser.add_argument("--results", type=Path, default=ROOT / "build" / "fault-table.jsonl")
     parser.add_argument("--json", action="store_true")

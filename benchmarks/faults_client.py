@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-LIMIT_S, AGAIN_S = 60.0, 0.02
+LIMIT_S, AGAIN_S = 20.0, 0.02
 
 Body = dict[str, Any]
 LOST = (OSError, asyncio.IncompleteReadError)

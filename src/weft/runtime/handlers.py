@@ -17,7 +17,7 @@ from weft.policy.block_hash import block_hashes
 from weft.runtime.cache.names import check_tenant
 from weft.runtime.job import Done, Handler, Job
 from weft.runtime.kv.pull import KvPull
-from weft.runtime.messages import NO_TOKEN, Ending, StepMetrics, ToolCall
+from weft.runtime.messages import NO_TOKEN, UNKNOWN_TOKEN, Ending, StepMetrics, ToolCall
 from weft.runtime.reply_terms import TENANT, max_tokens_of, said_before, said_of, seconds_of, terms_of, tools_of
 from weft.runtime.services import not_served
 from weft.runtime.steps.glue import GLUE
@@ -27,6 +27,7 @@ from weft.runtime.values import Json, KvHandle, PrefixHandle, Told, as_text, as_
 
 if TYPE_CHECKING:
     from weft.runtime.engines.base import Begun, Prefilled
+    from weft.runtime.engines.remote_wire import Piece
     from weft.runtime.reply_text import ReplyText
     from weft.runtime.steps.remote_chat import RemoteChat
 
@@ -196,9 +197,18 @@ def _keep(job: Job, sequence: int, usual_s: float) -> None:
 
 
 async def _remote_prefill(job: Job, remote: "RemoteChat") -> Done:
-    handle, first = await remote.begin(job.address, _messages(job), max_tokens_of(job.call.attributes))
-    await job.emit_token(handle.first_token, first)
+    handle, first = await remote.begin(job.address, _messages(job), job.call.attributes)
+    if first is not None:
+        await _emit_piece(job, first)
     return Done((handle,), StepMetrics(0, 1))
+
+
+async def _emit_piece(job: Job, piece: "Piece") -> None:
+    """Its text with the first of its tokens."""
+    text = piece.text
+    for logprobs in piece.logprobs or ((),):
+        await job.emit_token(UNKNOWN_TOKEN, text, logprobs)
+        text = ""
 
 
 async def _remote_decode(job: Job, remote: "RemoteChat") -> Done:
@@ -208,13 +218,13 @@ async def _remote_decode(job: Job, remote: "RemoteChat") -> Done:
         async with contextlib.aclosing(remote.rest(handle.sequence)) as pieces:
             async for piece in pieces:
                 gaps.saw_one()
-                await job.emit_token(handle.first_token, piece)
-        text, usage = remote.ended(handle.sequence)
+                await _emit_piece(job, piece)
+        text, end = remote.ended(handle.sequence)
     finally:
         await remote.release(handle.sequence)
-    written = max(0, usage.output_tokens - 1)
-    usd = remote.server.spec.usd(usage)
-    return Done((text,), StepMetrics(usage.input_tokens, written, usd=usd, s_per_token=gaps.mean_s))
+    written, usd = max(0, end.usage.output_tokens - 1), remote.server.spec.usd(end.usage)
+    metrics = StepMetrics(end.usage.input_tokens, written, usd=usd, s_per_token=gaps.mean_s)
+    return Done((text,), metrics, end.ending)
 
 
 async def transcribe(job: Job) -> Done:

@@ -39,7 +39,7 @@ class StepMetrics(msgspec.Struct, frozen=True):
     s_per_token: float = 0.0
 
 
-NO_TOKEN = -1
+NO_TOKEN, UNKNOWN_TOKEN = -1, -2
 
 
 class Hello(msgspec.Struct, frozen=True, tag="hello"):
@@ -93,7 +93,8 @@ class TokenLogprob(msgspec.Struct, frozen=True):
 
 class Token(msgspec.Struct, frozen=True, array_like=True):
     """One token of a reply; `text` is empty while a character is not whole, or may be a stop string or a tool call.
-    NO_TOKEN: text that was held back, once the reply is over. `logprobs`, if asked: its own, then the best ones."""
+    NO_TOKEN: text that was held back, once the reply is over; UNKNOWN_TOKEN: a piece by a server that tells none.
+    `logprobs`, if asked: its own, then the best ones."""
 
     id: int
     token: int

@@ -48,6 +48,16 @@ class Drives(Protocol):
         ...
 
 
+class Follower(Protocol):
+    """Goes where an agent goes: the models of its calls that are served by name, the program that drives it."""
+
+    def switch(self, deployment: Deployment, dispatcher: Dispatcher) -> None: ...
+
+    def runs_on(self, dispatcher: Dispatcher) -> int:
+        """Runs that are not the agent's own."""
+        ...
+
+
 @dataclass(slots=True)
 class ServedAgent:
     """`run_s`: a run may take so long. `usd`: what the runs that ended cost, by the plan's prices."""
@@ -63,6 +73,7 @@ class ServedAgent:
     door: Door | None = None
     """Refuses runs that would miss the objective; None: takes all."""
     driver: Drives | None = None
+    followers: list[Follower] = field(default_factory=list[Follower])
     history: History = field(default_factory=History)
     controlled: bool = False
     spans: "RunSpans | None" = None
@@ -85,13 +96,18 @@ class ServedAgent:
     def switch(self, deployment: Deployment, dispatcher: Dispatcher) -> None:
         """Runs begin there from now on; those under way stay where they are."""
         dispatcher.deaths += self.dispatcher.deaths
+        self.go_to(deployment, dispatcher)
+        for each in self.followers:
+            each.switch(deployment, dispatcher)
+
+    def go_to(self, deployment: Deployment, dispatcher: Dispatcher) -> None:
         self.deployment, self.clients, self.dispatcher = deployment, dispatcher, dispatcher
         self.reply_limits = reply_limits(deployment.program)
         if self.door is not None:
             self.door = Door(deployment, dispatcher)
 
     def runs_on(self, dispatcher: Dispatcher) -> int:
-        return self._on[dispatcher]
+        return self._on[dispatcher] + sum(each.runs_on(dispatcher) for each in self.followers)
 
     def admit(self, inputs: Mapping[str, Value], tenant: str = EVERYBODY) -> None:
         """Raises OverloadError, with the time after which to try again. To be asked before a run begins."""

@@ -17,7 +17,9 @@ from weft.serve.api.http import Request
 from weft.serve.dispatch import Dispatcher
 from weft.serve.hints import RunHints
 from weft.serve.model_calls import model_calls, with_models, without_own_steps
-from weft.serve.programs.driver import ProgramDriver, drives_itself, driving
+from weft.serve.programs.driver import drives_itself, driving
+from weft.serve.programs.program_run import call_of
+from weft.serve.programs.wire import Ask
 
 pytest.importorskip("langchain_openai", reason="needs langchain-openai")
 
@@ -93,10 +95,21 @@ async def test_a_program_runs_where_it_was_planned(program: Path, clients: dict[
     whole = without_own_steps(plan)
     dispatcher = Dispatcher(whole, clients.values())
     async with driving(plan, dispatcher) as driver:
-        agent = ServedAgent(whole, dispatcher, driver=driver)
+        agent = ServedAgent(whole, dispatcher, driver=driver, followers=[driver])
         await runs_side_by_side(agent)
         await tells_what_goes_wrong(agent)
         await is_served_beside_its_models(agent)
+        await goes_with_a_new_plan(agent, clients)
+
+
+async def goes_with_a_new_plan(agent: ServedAgent, clients: dict[str, NodeClient]) -> None:
+    """Both calls of it are on one pool."""
+    plan = agent.deployment
+    routes = tuple(replace(each, pool="large") for each in plan.routes)
+    target = replace(plan, routes=routes, pools=tuple(pool for pool in plan.pools if pool.name == "large"))
+    agent.switch(target, Dispatcher(target, [clients["large"]]))
+    outcome = await agent.run(said("GPUs"), lambda _: None, {})
+    assert {record.node for record in outcome.record.steps} == {"large"}
 
 
 async def runs_side_by_side(agent: ServedAgent) -> None:
@@ -168,10 +181,9 @@ async def test_a_program_that_cannot_be_loaded(tmp_path: Path, text: str, graph:
 
 def test_a_call_that_the_plan_does_not_know(program: Path) -> None:
     plan = two_calls(program)
-    driver = ProgramDriver(plan, Dispatcher(without_own_steps(plan)))
-    from weft.serve.programs.wire import Ask
-
-    assert driver.call_of(Ask("r", 0, "check", "large", {})).name == "check"
-    assert driver.call_of(Ask("r", 0, "elsewhere", "small", {})).name == "author/write"
+    dispatcher = Dispatcher(without_own_steps(plan))
+    calls = {name: ServedAgent(call, dispatcher) for name, call in model_calls(plan).items()}
+    assert call_of(calls, Ask("r", 0, "check", "large", {})).name == "check"
+    assert call_of(calls, Ask("r", 0, "elsewhere", "small", {})).name == "author/write"
     with pytest.raises(RunError, match="--trace"):
-        driver.call_of(Ask("r", 0, "elsewhere", "huge", {}))
+        call_of(calls, Ask("r", 0, "elsewhere", "huge", {}))

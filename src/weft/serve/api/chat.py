@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from weft.runtime.reply_terms import MUST_CALL
 from weft.serve.agents import ServedAgent
 from weft.serve.api.bill import Bill
 from weft.serve.api.conversation import agent_inputs
@@ -24,7 +25,7 @@ from weft.serve.api.schema import (
 )
 from weft.serve.api.terms import nth_choice, terms_of
 from weft.serve.api.tool_schema import Logprobs, ToolCallDelta
-from weft.serve.api.tools import MUST_CALL, logprobs_of
+from weft.serve.api.tools import logprobs_of
 from weft.serve.hints import NO_HINTS, RunHints
 from weft.serve.ids import fresh
 

@@ -1,7 +1,8 @@
 """The events of a chat stream with ids, and what comes after one of them.
 
 An id is a place in the answer, not a number of events: of each choice the characters that were said, and behind "!" the
-events of its end. So it does not matter how the text was cut into pieces the first time.
+events of its end; the last part counts the events after all choices. So it does not matter how the text was cut into
+pieces the first time.
 """
 
 from collections.abc import Sequence
@@ -57,7 +58,7 @@ class Numbered:
     at: list[Place] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.at = [Place() for _ in self.has]
+        self.at = nowhere(len(self.has) - 1)
 
     @property
     def started(self) -> bool:
@@ -73,12 +74,13 @@ class Numbered:
 
     def _told(self, event: bytes) -> bytes:
         event = event[event.index(b"data:") :]
-        if event == DONE.rstrip() or not (choices := _CHUNK.decode(event[5:]).choices):
-            return event + b"\n\n"
-        choice = choices[0]
-        if choice.index >= len(self.has):
+        if event == DONE.rstrip():
+            return DONE
+        choices = _CHUNK.decode(event[5:]).choices
+        of, delta = (choices[0].index, choices[0].delta) if choices else (-1, _Delta())
+        if of >= len(self.has) - 1:
             raise _no_place()
-        event = self._news(event, self.at[choice.index], self.has[choice.index], choice.delta)
+        event = self._news(event, self.at[of], self.has[of], delta)
         place = ".".join(map(str, self.at)).encode()
         return b"id: " + place + b"\n" + event + b"\n\n" if event else b""
 
@@ -95,6 +97,11 @@ class Numbered:
             return b""
         whole, rest = (_CONTENT + msgspec.json.encode(text) for text in (delta.content, delta.content[known:]))
         return event.replace(whole, rest, 1) if known else event
+
+
+def nowhere(choices: int) -> list[Place]:
+    """Of nothing that was told."""
+    return [Place() for _ in range(choices + 1)]
 
 
 def after(last: str | None, sink: Sink) -> Sink:

@@ -15,7 +15,7 @@ from weft.serve.agents import ServedAgent
 from weft.serve.api.chat import ChatRun
 from weft.serve.api.errors import ApiError
 from weft.serve.api.http import Request, Sink, header
-from weft.serve.api.numbered import LAST, Numbered, Place, places_in
+from weft.serve.api.numbered import LAST, Numbered, Place, nowhere, places_in
 from weft.serve.api.schema import ChatRequest, Delta
 from weft.serve.api.tools import MUST_CALL
 from weft.serve.calls import may_run_twice
@@ -56,7 +56,7 @@ def resuming(agent: ServedAgent, asked: ChatRequest, request: Request, hints: Ru
     if asked.temperature and asked.seed is None:  # the same reply again, and for another key another one
         seed = int.from_bytes(hashlib.sha256(name.encode()).digest()[:4]) >> 1
         asked = msgspec.structs.replace(asked, seed=seed)
-    has = places_in(last) if last else [Place() for _ in range(asked.n or 1)]
+    has = places_in(last) if last else nowhere(asked.n or 1)
     run = ChatRun.begun(agent, asked, request.bill, hints)
     try:
         stream = log.open(request.caller.tenant, key, digest, run.id)

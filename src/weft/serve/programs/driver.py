@@ -23,7 +23,7 @@ from weft.serve.api.tool_schema import CalledFunction, ToolCallPart
 from weft.serve.dispatch import Dispatcher
 from weft.serve.hints import RunHints
 from weft.serve.ids import fresh
-from weft.serve.model_calls import model_calls, model_of
+from weft.serve.model_calls import model_calls
 from weft.serve.programs.program_run import ProgramRun
 from weft.serve.programs.wire import (
     Ask,
@@ -63,7 +63,7 @@ class ProgramDriver:
         self._reference = deployment.source.removeprefix(SCHEME)
         self._name = deployment.program.name
         self._kept = kept
-        self._calls = {name: ServedAgent(call, dispatcher) for name, call in model_calls(deployment).items()}
+        self._calls = _served(deployment, dispatcher)
         self._process: asyncio.subprocess.Process | None = None
         self._reading: list[asyncio.Task[None]] = []
         self._runs: dict[str, ProgramRun] = {}
@@ -124,12 +124,20 @@ class ProgramDriver:
         went wrong in it, NodeDiedError where its process died."""
         ended = asyncio.get_running_loop().create_future()
         hints = hints if hints.trace else replace(hints, trace=f"00-{fresh()}-{fresh()[:16]}-01")
-        run = ProgramRun(steps.run_id if steps else fresh(), self._name, hints, on_event, steps, ask, stream, ended)
+        id, calls = steps.run_id if steps else fresh(), self._calls
+        run = ProgramRun(id, self._name, calls, hints, on_event, steps, ask, stream, ended)
         async with self._alone(steps.thread if steps else ""):
             text = await self._to_its_end(run, _messages(inputs))
         run.tell_rest(text)
         record = RequestRecord(self._name, tuple(run.records), run.now_s)
         return RunOutcome((text,), record, {})
+
+    def switch(self, deployment: Deployment, dispatcher: Dispatcher) -> None:
+        """Calls of runs that begin from now on are made there."""
+        self._calls = _served(deployment, dispatcher)
+
+    def runs_on(self, dispatcher: Dispatcher) -> int:
+        return 0  # they are the agent's own
 
     def forget(self, thread: str) -> None:
         """What was kept of it; of a process that has ended it stays."""
@@ -198,26 +206,13 @@ class ProgramDriver:
                 _end(run, self._failure(failed))
 
     async def _answer(self, run: ProgramRun, ask: Ask) -> None:
-        self._say(await run.answer(ask, self.call_of))
+        self._say(await run.answer(ask))
 
     async def _resume(self, run: ProgramRun, waiting: list[Waiting]) -> None:
         try:
             self._say(Resume(run.id, await run.persons(waiting)))
         except Exception as error:
             _end(run, error)
-
-    def call_of(self, ask: Ask) -> ServedAgent:
-        """The call that the plan has at this node; of several, and where it has none, one of the same model."""
-        here = [name for name in self._calls if name == ask.node or name.startswith((f"{ask.node}.", f"{ask.node}["))]
-        same = [name for name in here or self._calls if model_of(self._calls[name].deployment) == ask.model]
-        found = next(iter((*same, *here)), None)
-        if found is None:
-            raise RunError(
-                subject=f"node {ask.node!r}",
-                problem=f"calls {ask.model!r}, the plan has {', '.join(self._calls)}",
-                way_out="import the program with --trace, so that the plan knows this call",
-            )
-        return self._calls[found]
 
     def _say(self, message: ToProgram) -> None:
         process = self._process
@@ -254,6 +249,10 @@ async def driving(
         yield driver
     finally:
         await driver.stop()
+
+
+def _served(deployment: Deployment, dispatcher: Dispatcher) -> Mapping[str, ServedAgent]:
+    return {name: ServedAgent(call, dispatcher) for name, call in model_calls(deployment).items()}
 
 
 def _work(run: ProgramRun, work: Coroutine[Any, Any, None]) -> None:

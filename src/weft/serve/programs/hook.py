@@ -16,8 +16,9 @@ from langchain_core.messages import AIMessage, BaseMessage, convert_to_messages,
 from langchain_core.outputs import ChatGeneration, ChatResult
 from langchain_core.utils.function_calling import convert_to_openai_tool
 
+from weft.catalog.provider_fields import MODEL_FIELDS
+
 RUN = "weft_run"
-NAMES = ("model_name", "model", "model_id", "deployment_name", "azure_deployment", "repo_id")
 DRAWN = ("temperature", "top_p", "top_k", "presence_penalty", "frequency_penalty", "seed", "max_tokens")
 
 
@@ -65,7 +66,7 @@ def _asked(
 
 
 def model_name(model: BaseChatModel) -> str:
-    names = (getattr(model, key, None) for key in NAMES)
+    names = (getattr(model, key, None) for key in MODEL_FIELDS)
     return next((name for name in names if isinstance(name, str) and name), "")
 
 

@@ -7,7 +7,7 @@ import json
 import logging
 import time
 from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
@@ -26,6 +26,7 @@ from weft.serve.api.reply import all_of
 from weft.serve.api.schema import ChatRequest
 from weft.serve.events import ReplyPiece, TokenPiece
 from weft.serve.hints import RunHints
+from weft.serve.model_calls import model_of
 from weft.serve.programs.wire import Answer, Ask, Waiting, encode
 from weft.serve.run import AskPerson, OnEvent, StepLog
 
@@ -52,10 +53,12 @@ class Remembered:
 
 @dataclass(slots=True)
 class ProgramRun:
-    """`ended` has its text. `works` are answers under way. `told` is what was said of its answer."""
+    """`calls` by their names in the plan that it began on. `ended` has its text. `works` are answers under way. `told`
+    is what was said of its answer."""
 
     id: str
     name: str
+    calls: Mapping[str, ServedAgent]
     hints: RunHints
     on_event: OnEvent
     log: StepLog | None
@@ -77,13 +80,13 @@ class ProgramRun:
         for step, visit, _ in done:
             self._visits[step] = max(self._visits[step], visit + 1)
 
-    async def answer(self, ask: Ask, call_of: Callable[[Ask], ServedAgent]) -> Answer:
+    async def answer(self, ask: Ask) -> Answer:
         """Of a model, from where the plan has the call."""
         asked = f"{ask.place} {hashlib.sha256(msgspec.json.encode(ask.request, order='deterministic')).hexdigest()}"
         if (known := self._remembered.take(asked)) is not None:
             return Answer(ask.ask, cast("dict[str, object]", known))
         try:
-            return Answer(ask.ask, await self._completed(ask, call_of(ask), asked))
+            return Answer(ask.ask, await self._completed(ask, call_of(self.calls, ask), asked))
         except Exception as error:  # whatever it is: the program waits for an answer
             if not isinstance(error, ApiError | WeftError):
                 _log.exception("a model call of %s", self.name)
@@ -173,6 +176,20 @@ class ProgramRun:
         if ask in self._replying and len(said) > len(self.told) and said.startswith(self.told):
             new, self.told = said[len(self.told) :], said
             self.on_event(ReplyPiece(new))
+
+
+def call_of(calls: Mapping[str, ServedAgent], ask: Ask) -> ServedAgent:
+    """The call that the plan has at this node; of several, and where it has none, one of the same model."""
+    here = [name for name in calls if name == ask.node or name.startswith((f"{ask.node}.", f"{ask.node}["))]
+    same = [name for name in here or calls if model_of(calls[name].deployment) == ask.model]
+    found = next(iter((*same, *here)), None)
+    if found is None:
+        raise RunError(
+            subject=f"node {ask.node!r}",
+            problem=f"calls {ask.model!r}, the plan has {', '.join(calls)}",
+            way_out="import the program with --trace, so that the plan knows this call",
+        )
+    return calls[found]
 
 
 def _meant(said: Value) -> object:
