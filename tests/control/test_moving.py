@@ -44,7 +44,7 @@ def test_pools_that_do_the_same_on_the_same_devices_stay_and_others_get_names_of
 
 def test_what_the_planner_is_asked_is_the_load_as_it_was_seen() -> None:
     plan = replace(split_llm(), slo=Slo("own", ttft_s=0.7), workload=Workload("x", 3.0, {"answer": {"isl": 40.0}}))
-    request = asked(request_of(plan), Estimate(9.0, {"answer": (55.4, 12.0)}))
+    request = asked(request_of(plan), Estimate(9.0, {"answer": {"isl": 55.4, "osl": 12.0}}))
     assert (request.needs.rate_per_s, request.needs.sizes) == (9.0, ("answer.isl=40", "answer.isl=55", "answer.osl=12"))
     assert request.needs.slo_terms() == plan.slo
     assert planned_load(plan).rate_per_s == 3.0

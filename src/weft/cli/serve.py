@@ -5,6 +5,7 @@ import contextlib
 import os
 import secrets
 import signal
+import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,14 +21,15 @@ from weft.cli.bundled import Bundle, Code, is_bundle, open_bundle, pool_models, 
 from weft.cli.cache_options import CacheOptions
 from weft.cli.console import wide_console
 from weft.cli.groups import grouped
-from weft.cli.keeping import KeepOptions, graphs_path, kept_runs, log_address, webhooks_of
+from weft.cli.keeping import KeepOptions, graphs_path, kept_runs, log_address, stream_log, webhooks_of
 from weft.cli.local import local_models
 from weft.cli.options import DEFAULTS, Fleet, Rate, Slo
-from weft.cli.run import Corpus, Emulate, Model, Stt
+from weft.cli.run import Corpus, Emulate, Model, Ranks, Remote, Stt
 from weft.cli.serve_nodes import Nodes, Start, started_by
 from weft.compiler.pipeline import compile_agent
 from weft.compiler.request import CompileRequest, Needs, Supply
 from weft.control.backends.fleet import Fleet as NodeFleet
+from weft.control.backends.keeper import CAN_KEEP, Keeper, kept_up
 from weft.control.loop import Loop
 from weft.control.moving import Crossing, Mover
 from weft.control.replan import Planner, planned_load, request_of
@@ -37,6 +39,7 @@ from weft.core.errors import InputError
 from weft.plan.staffing import scaling_of
 from weft.policy.replanning import Estimate, Replanning
 from weft.policy.scaling import ScalingConfig
+from weft.runtime.remote_spec import read_remotes
 from weft.runtime.spec import NodeSpec
 from weft.serve.admitting import Door
 from weft.serve.agents import Agents, ServedAgent
@@ -51,6 +54,7 @@ from weft.serve.programs.driver import drives_itself, driving
 from weft.serve.runs.runs import RunLimits
 from weft.serve.runs.webhooks import Webhooks
 from weft.serve.server import Address, check_open, listening
+from weft.serve.stream_log import StreamLog
 
 if TYPE_CHECKING:
     from weft.serve.tracing import RunSpans
@@ -91,8 +95,10 @@ class HereOptions:
     model: Model = None
     stt: Stt = None
     corpus: Corpus = None
+    remote: Remote = None
     code: Code = None
     emulate: Emulate = False
+    ranks: Ranks = False
     replicas: Replicas = None
     control: Control = None
     replan: Replan = False
@@ -130,12 +136,23 @@ def serve(what: WhatOptions, here: HereOptions, cache: CacheOptions, door: DoorO
         raise InputError(subject="--replan", problem="is a part of --control", way_out="give --control N")
     bundles = [open_bundle(agent) for agent in what.agents if is_bundle(agent)]
     deployments = _distinct([_deployment(agent, what) for agent in what.agents])
-    models = replace(local_models(here.model, here.stt, here.corpus), cache=cache.tiers())
+    remotes = {each.model: each for each in read_remotes(here.remote)} if here.remote else {}
+    local = local_models(here.model, here.stt, here.corpus)
+    models = replace(local, cache=cache.tiers(), ranks=here.ranks, remotes=remotes)
     replicas = _replicas(deployments, here)
     guard = Guard(keys, Audit.open(keep.audit) if keep.audit else None)
-    kept = Kept(guard, door, log_address(keep, door.port), webhooks_of(keep))
     nodes = Nodes(models, here.emulate, replicas, here.ray, _compiled(bundles, here), here.otlp)
-    uvloop.run(_serve(deployments, nodes, wanted.bindable(), kept, here))
+    with stream_log() as streams:
+        kept = Kept(guard, door, log_address(keep, door.port), webhooks_of(keep), streams)
+        place = Place(*wanted.opened())
+
+        def run(keeper: Keeper | None) -> None:
+            uvloop.run(_serve(deployments, replace(nodes, keeper=keeper), place, kept, here))
+
+        if here.ray is not None or not CAN_KEEP:  # Ray's nodes are the cluster's
+            run(None)
+        elif code := kept_up(run):
+            raise typer.Exit(code)
 
 
 def _replicas(deployments: list[Deployment], here: HereOptions) -> Mapping[str, int]:
@@ -178,21 +195,32 @@ def _distinct(deployments: list[Deployment]) -> list[Deployment]:
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """Who may call, what they may ask for, and where runs are kept (None: nowhere)."""
+    """Who may call, what they may ask for, and where runs (None: nowhere) and named streams are kept."""
 
     guard: Guard
     door: DoorOptions
     log: str | None
     webhooks: Webhooks | None
+    streams: StreamLog
 
 
-async def _serve(deployments: list[Deployment], nodes: Nodes, address: Address, kept: Kept, here: HereOptions) -> None:
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where it listens."""
+
+    address: Address
+    sockets: Sequence[socket.socket]
+
+
+async def _serve(deployments: list[Deployment], nodes: Nodes, place: Place, kept: Kept, here: HereOptions) -> None:
     console, stop, door = wide_console(), _stopped_by_signals(), kept.door
     async with contextlib.AsyncExitStack() as stack:
         with console.status("starting node processes"):
             start = await stack.enter_async_context(started_by(nodes))
-            graphs = graphs_path(kept.log, address.port)
+            graphs = graphs_path(kept.log, place.address.port)
             served = [await _served(each, start, nodes, door.run_limit, here, stack, graphs) for each in deployments]
+        if nodes.keeper is not None:
+            nodes.keeper.settle()
         if here.otlp is not None:
             spans = _spans(here.otlp)
             stack.callback(spans.close)
@@ -201,9 +229,9 @@ async def _serve(deployments: list[Deployment], nodes: Nodes, address: Address, 
         agents = Agents(with_models(served))
         limits = RunLimits(at_once=door.at_once, run_s=door.run_limit)
         runs = await stack.enter_async_context(kept_runs(agents, kept.log, kept.webhooks, limits))
-        app = App(agents, kept.guard, at_once=door.at_once, runs=runs)
-        async with listening(app, address, door.grace):
-            _banner(console, app, [agent.name for agent in served], address, nodes)
+        app = App(agents, kept.guard, at_once=door.at_once, runs=runs, streams=kept.streams)
+        async with listening(app, place.sockets, door.grace):
+            _banner(console, app, [agent.name for agent in served], place.address, nodes)
             await stop.wait()
             console.print(f"stopping: {agents.running} runs have {door.grace:g} s to end")
 

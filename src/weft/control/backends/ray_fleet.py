@@ -15,6 +15,7 @@ from weft.core.units import Precision
 from weft.runtime.client import NodeClient
 from weft.runtime.spec import NodeSpec
 from weft.serve.dispatch import pool_of
+from weft.serve.placement import ranks_of
 
 
 class RayFleet(Fleet[RayNode]):
@@ -61,7 +62,7 @@ def on_its_device(spec: NodeSpec, pool: Pool) -> NodeSpec:
         raise DeploymentError(
             subject=f"pool {pool.name!r}", problem=f"the torch engine has no {lacks}", way_out=way_out
         )
-    ranks = pool.parallelism.tp
+    ranks = ranks_of(pool)
     return msgspec.structs.replace(
         spec, device=pool.device, torch_device=place, precision=precision, tensor_parallel=ranks
     )
