@@ -129,10 +129,11 @@ async def test_models_by_name_move_with_their_agent() -> None:
     assert model.dispatcher is old
     target = named_beside(plan, replace(plan, pools=tuple(replace(pool, device="another") for pool in plan.pools)))
     fresh = Dispatcher(target)
-    with model._under_way(old, ""):  # pyright: ignore[reportPrivateUsage]
-        agent.switch(target, fresh)
-        assert model.dispatcher is fresh and {pool.name for pool in model.deployment.pools} == {"P~2", "D~2"}
-        assert agent.runs_on(old) == 1, "its old nodes are not ended under it"
+    model._count(old, +1)  # pyright: ignore[reportPrivateUsage]
+    agent.switch(target, fresh)
+    assert model.dispatcher is fresh and {pool.name for pool in model.deployment.pools} == {"P~2", "D~2"}
+    assert agent.runs_on(old) == 1, "its old nodes are not ended under it"
+    model._count(old, -1)  # pyright: ignore[reportPrivateUsage]
     assert agent.runs_on(old) == 0
 
 
