@@ -19,7 +19,6 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import CodeType
-from typing import cast
 
 import atheris  # pyright: ignore[reportMissingImports, reportMissingModuleSource]
 
@@ -228,7 +227,8 @@ def mutated(data: bytes, max_size: int, seed: int) -> bytes:
     """Half the time the msgpack map inside is changed as a map, which changes of bytes nearly always break."""
     chance = random.Random(seed)
     target = RUN[data[0] % len(RUN)] if data else None
-    start = {message: 1, cache: 3, frames: 1 + FRAME.size}.get(cast("Callable[[bytes], None]", target))
+    starts: dict[object, int] = {message: 1, cache: 3, frames: 1 + FRAME.size}
+    start = starts.get(target)
     if start is None or chance.random() < 0.5:
         return atheris.Mutate(data, max_size)
     if target is frames:
