@@ -16,6 +16,7 @@ import random
 import socket
 import struct
 import sys
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from types import CodeType
@@ -93,8 +94,9 @@ def cache(data: bytes) -> None:
     taken = list[KvCache]()
     pulled = pull.KvPull(0, MODEL, lambda shape, *_: whole.WholeSink(shape, lambda kv, _: taken.append(kv) or 0))
     pulled.begin(prelude)
+    got = Counter[int]()
     while len(data) >= CHUNK.size and not pulled.complete:
-        data = _add_chunk(pulled, shape, data)
+        data = _add_chunk(pulled, shape, data, got)
         assert pulled.complete or pull.checked_place(pulled.place, shape) == pulled.place
     if pulled.complete:
         pulled.finish(0)
@@ -104,7 +106,8 @@ def cache(data: bytes) -> None:
             convert.convert(again, KvShape(MODEL, shape.layers, shape.kv_heads, shape.head_dim, shape.tokens, "int8"))
 
 
-def _add_chunk(pulled: pull.KvPull, shape: KvShape, data: bytes) -> bytes:
+def _add_chunk(pulled: pull.KvPull, shape: KvShape, data: bytes, got: Counter[int]) -> bytes:
+    """`got`: tokens of each layer so far. Returns what is left of the input."""
     spoilt, layer, first, tokens = CHUNK.unpack_from(data)
     pattern, data = data[CHUNK.size : CHUNK.size + 2], data[CHUNK.size + 2 :]
     due = min(shape.layer_bytes_of(tokens), 2**16)
@@ -116,6 +119,8 @@ def _add_chunk(pulled: pull.KvPull, shape: KvShape, data: bytes) -> bytes:
     if spoilt & OVERSIZED:
         chunk += pattern or b"\0"
     pulled.add(chunk)
+    assert first == got[layer], "a chunk was taken that was not due"
+    got[layer] += tokens
     assert not spoilt & (NO_MAC | OVERSIZED), "a chunk that was changed was taken"
     if spoilt & REPLAYED:
         try:
@@ -177,8 +182,10 @@ def segment_records(data: bytes) -> None:
         for start in range(0, len(data) - 3, 4):
             _send_record(theirs, *data[start : start + 4])
             ticket = segments.TICKET.pack(data[start + 1])[: 8 - (data[start] >> 7)]
-            with contextlib.suppress(StopIteration):
+            try:
                 bulk.collect(memoryview(ticket), 16 * data[start + 3]).send(None)
+            except StopIteration as payload:
+                assert len(payload.value) == 16 * data[start + 3], "a payload came out of too small a segment"
     except ConnectionResetError:
         pass
     finally:
