@@ -29,6 +29,7 @@ SLOW = (
     "runtime/test_engine_parallel.py::test_a_rank_that_dies_is_the_engines_death",
     "runtime/test_engine_parallel.py::test_the_shares_of_all_ranks_are_the_whole*4*",
     "serve/api/test_programs.py::*",
+    "serve/api/test_schemathesis.py::*",
     "serve/runs/test_kill.py::test_a_run_may_be_killed_anywhere",
     "runtime/test_memory_stores.py::*lance*",
     "runtime/test_memory_stores.py::*qdrant*",
