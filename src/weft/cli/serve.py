@@ -203,7 +203,7 @@ async def _serve(deployments: list[Deployment], nodes: Nodes, address: Address, 
                 agent.spans = spans
         agents = Agents({agent.name: agent for agent in served} if here.replan else with_models(served))
         limits = RunLimits(at_once=door.at_once, run_s=door.run_limit)
-        runs = await stack.enter_async_context(kept_runs(agents, kept.log, kept.webhooks, limits))
+        runs = await stack.enter_async_context(kept_runs(agents, kept.guard, kept.log, kept.webhooks, limits))
         app = App(agents, kept.guard, at_once=door.at_once, runs=runs)
         async with listening(app, address, door.grace):
             _banner(console, app, [agent.name for agent in served], address, nodes)
