@@ -32,7 +32,7 @@ async def main(port: int, secret: str, addresses: list[str]) -> None:
     ]
     agent = ServedAgent(deployment, {each.name: each for each in clients})
     app = App(Agents({agent.name: agent}), at_once=16384)
-    async with listening(app, Address(port=port), 1.0):
+    async with listening(app, Address(port=port).opened()[1], 1.0):
         print("ready", flush=True)
         await asyncio.Event().wait()
 

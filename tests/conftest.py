@@ -18,6 +18,8 @@ settings.load_profile("weft")  # machines are noisy: no test fails because one w
 SLOW = (
     "compiler/codegen/test_numerics.py::*[[]llama*",
     "serve/test_compiled_steps.py::*",
+    "serve/test_ranks.py::test_two_ranks_*",
+    "serve/test_ranks.py::test_a_model_that_*",
     "runtime/test_engine_compiled.py::*vulkan*",
     "runtime/test_engine_pairs.py::*iree*",
     "runtime/test_engine_pairs.py::*emulated*",
@@ -54,7 +56,7 @@ SLOW = (
     "cli/test_commands.py::test_planning_from_a_plan*",
     "cli/test_run.py::test_emulated_runs_say_so_everywhere",
     "cli/test_run.py::test_a_checkpoint_of_an_unknown_architecture_is_refused",
-    "cli/test_serve.py::test_an_agent_is_served_until_it_is_stopped",
+    "cli/test_serve.py::test_a*",
     "cli/test_simulate.py::test_overload_is_an_error_after_its_tables",
     "cli/test_together.py::test_two_agents_share_a_fleet",
     "cli/test_together.py::test_a_share_of_runs_may_be_promised",

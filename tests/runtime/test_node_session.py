@@ -83,8 +83,8 @@ class WatchedEngine:
     def export_kv(self, sequence: int) -> KvCache:
         return self._inner.export_kv(sequence)
 
-    def import_kv(self, kv: KvCache, first_token: int) -> int:
-        sequence = self._inner.import_kv(kv, first_token)
+    def import_kv(self, kv: KvCache, first_token: int, prompt: Sequence[int] = ()) -> int:
+        sequence = self._inner.import_kv(kv, first_token, prompt)
         self.held.add(sequence)
         return sequence
 
@@ -252,6 +252,19 @@ async def test_a_step_ends_when_its_asker_cancels_or_leaves(model_dir: Path, tra
         engine.may_go.release(1000)  # lets the thread see that it was stopped
         if leave == "cancel":
             await client.ping()
+
+
+async def test_caches_of_an_asker_that_leaves_go_with_it(model_dir: Path) -> None:
+    transport = MemoryTransport()
+    services, engine = llm_services(model_dir)
+    async with running(transport, services) as (client,):
+        other = await NodeClient.open("n", transport, client.address)
+        left = await client.call(PREFILL, (CHAT,), ignore)
+        await other.call(PREFILL, (CHAT,), ignore)
+        await other.close()
+        await until(lambda: len(engine.held) == 1)
+        await client.call(DECODE, left.outputs, ignore)
+        await until(lambda: not engine.held)
 
 
 async def test_malformed_frames_end_the_peer_and_not_the_node(model_dir: Path) -> None:

@@ -29,6 +29,7 @@ from weft.serve.run import run_agent
 
 CHAT = (Message("user", "What does an H100 cost?"),)
 PREFILL, DECODE = (StepKind.PREFILL,), (StepKind.KV_TRANSFER, StepKind.DECODE)
+REPLY = ("answer.prefill", "answer.kv", "answer.decode")
 KINDS = {"P": PREFILL, "D": DECODE, "P spare": PREFILL, "D spare": DECODE}
 
 
@@ -60,6 +61,12 @@ def tokens_of(events: list[RunEvent]) -> list[int]:
     return [event.token for event in events if isinstance(event, TokenPiece) and event.token != NO_TOKEN]
 
 
+def in_order_of_steps(events: list[RunEvent]) -> list[int]:
+    """As somebody has them who puts together what each step said."""
+    told = [event for event in events if isinstance(event, TokenPiece) and event.token != NO_TOKEN]
+    return [event.token for step in REPLY for event in told if event.step == step]
+
+
 def text_of(events: list[RunEvent]) -> str:
     return "".join(event.text for event in events if isinstance(event, TokenPiece))
 
@@ -86,7 +93,7 @@ async def test_a_run_survives_a_death_while_kv_moves(model_dir: Path, dies: str,
         events.clear()
         outcome = await run_agent(split_llm(), clients, {"chat": CHAT}, kill)
         assert outcome.values == whole.values
-        assert tokens_of(events) == expected  # none lost, none doubled
+        assert tokens_of(events) == in_order_of_steps(events) == expected  # none lost, none doubled
         assert clients[dies].died.done()
         used = {event.record.node for event in events if isinstance(event, StepEnded)}
         assert takes_over in used or takes_over == "P spare"  # a prefill again is part of the transfer's record
@@ -132,6 +139,7 @@ async def test_a_reply_goes_on_where_its_node_left_it(model_dir: Path, terms: Te
         outcome = await run_agent(plan, clients, {"chat": CHAT}, kill, terms=terms)
         assert outcome.values == whole.values == (text,)
         assert (tokens_of(events), text_of(events)) == (expected, text)  # none lost, none doubled
+        assert in_order_of_steps(events) == expected
         assert outcome.record.steps[-1].node == "D spare" or goal == len(expected)  # then its end may have come first
 
 

@@ -1,7 +1,9 @@
 """What `weft serve` keeps: durable runs, sessions, the audit log; and whom it tells when a run has ended."""
 
 import contextlib
-from collections.abc import AsyncGenerator
+import os
+import tempfile
+from collections.abc import AsyncGenerator, Generator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -16,6 +18,7 @@ from weft.serve.api.ledger import kept_spending
 from weft.serve.runs.log import RunLog
 from weft.serve.runs.runs import RunLimits, Runs
 from weft.serve.runs.webhooks import Webhooks, read_secret
+from weft.serve.stream_log import StreamLog
 
 OFF = "off"
 RunsAt = Annotated[
@@ -39,7 +42,20 @@ def log_address(keep: KeepOptions, port: int) -> str | None:
     """None: nothing is kept. Each port has a log of its own: one server writes a log."""
     if keep.runs == OFF or (keep.runs is None and port == 0):
         return None
-    return keep.runs or str(Path.home() / ".local" / "state" / "weft" / f"runs-{port}.db")
+    return keep.runs or str(_default_log(port))
+
+
+def graphs_path(address: str | None, port: int) -> Path | None:
+    """Where LangGraph programs keep the state of durable runs: beside their log, where that is a file."""
+    if address is None:
+        return None
+    log = _default_log(port) if "://" in address else Path(address)
+    log.parent.mkdir(parents=True, exist_ok=True)
+    return log.with_suffix(".graphs.db")
+
+
+def _default_log(port: int) -> Path:
+    return Path.home() / ".local" / "state" / "weft" / f"runs-{port}.db"
 
 
 def webhooks_of(keep: KeepOptions) -> Webhooks | None:
@@ -53,6 +69,15 @@ def webhooks_of(keep: KeepOptions) -> Webhooks | None:
             subject="--webhook-secret and --webhook-host", problem=problem, way_out="give both, or neither"
         )
     return Webhooks(read_secret(keep.webhook_secret), hosts)
+
+
+@contextlib.contextmanager
+def stream_log() -> Generator[StreamLog]:
+    """For the life of a server, whatever becomes of its gateway: in memory, where the system has files in memory."""
+    memory = "/dev/shm"
+    where = memory if os.access(memory, os.W_OK) else None
+    with tempfile.TemporaryDirectory(prefix="weft-streams-", dir=where, ignore_cleanup_errors=True) as folder:
+        yield StreamLog(Path(folder))
 
 
 @contextlib.asynccontextmanager

@@ -5,6 +5,7 @@ import contextlib
 import os
 import secrets
 import signal
+import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,14 +21,15 @@ from weft.cli.bundled import Bundle, Code, is_bundle, open_bundle, pool_models, 
 from weft.cli.cache_options import CacheOptions
 from weft.cli.console import wide_console
 from weft.cli.groups import grouped
-from weft.cli.keeping import KeepOptions, kept_runs, log_address, webhooks_of
+from weft.cli.keeping import KeepOptions, graphs_path, kept_runs, log_address, stream_log, webhooks_of
 from weft.cli.local import local_models
 from weft.cli.options import DEFAULTS, Fleet, Rate, Slo
-from weft.cli.run import Corpus, Emulate, Model, Remote, Stt
+from weft.cli.run import Corpus, Emulate, Model, Ranks, Remote, Stt
 from weft.cli.serve_nodes import Nodes, Start, started_by
 from weft.compiler.pipeline import compile_agent
 from weft.compiler.request import CompileRequest, Needs, Supply
 from weft.control.backends.fleet import Fleet as NodeFleet
+from weft.control.backends.keeper import CAN_KEEP, Keeper, kept_up
 from weft.control.loop import Loop
 from weft.control.moving import Crossing, Mover
 from weft.control.replan import Planner, planned_load, request_of
@@ -35,7 +37,7 @@ from weft.control.replanning import Replans
 from weft.core.deployment import Deployment
 from weft.core.errors import InputError
 from weft.plan.staffing import scaling_of
-from weft.policy.replanning import Replanning
+from weft.policy.replanning import Estimate, Replanning
 from weft.policy.scaling import ScalingConfig
 from weft.runtime.remote_spec import read_remotes
 from weft.runtime.spec import NodeSpec
@@ -52,6 +54,7 @@ from weft.serve.programs.driver import drives_itself, driving
 from weft.serve.runs.runs import RunLimits
 from weft.serve.runs.webhooks import Webhooks
 from weft.serve.server import Address, check_open, listening
+from weft.serve.stream_log import StreamLog
 
 if TYPE_CHECKING:
     from weft.serve.tracing import RunSpans
@@ -95,6 +98,7 @@ class HereOptions:
     remote: Remote = None
     code: Code = None
     emulate: Emulate = False
+    ranks: Ranks = False
     replicas: Replicas = None
     control: Control = None
     replan: Replan = False
@@ -128,18 +132,27 @@ def serve(what: WhatOptions, here: HereOptions, cache: CacheOptions, door: DoorO
     keys = Keys.read(door.keys) if door.keys else Keys({})
     wanted = Address(door.host, door.port)
     check_open(wanted, keys)
-    if here.replan and (here.control is None or here.ray is not None):
-        way_out = "give --control N, and leave out --ray: moves between devices are built for nodes of this machine"
-        raise InputError(subject="--replan", problem="is a part of --control on this machine", way_out=way_out)
+    if here.replan and here.control is None:
+        raise InputError(subject="--replan", problem="is a part of --control", way_out="give --control N")
     bundles = [open_bundle(agent) for agent in what.agents if is_bundle(agent)]
     deployments = _distinct([_deployment(agent, what) for agent in what.agents])
     remotes = {each.model: each for each in read_remotes(here.remote)} if here.remote else {}
-    models = replace(local_models(here.model, here.stt, here.corpus), cache=cache.tiers(), remotes=remotes)
+    local = local_models(here.model, here.stt, here.corpus)
+    models = replace(local, cache=cache.tiers(), ranks=here.ranks, remotes=remotes)
     replicas = _replicas(deployments, here)
     guard = Guard(keys, Audit.open(keep.audit) if keep.audit else None)
-    kept = Kept(guard, door, log_address(keep, door.port), webhooks_of(keep))
     nodes = Nodes(models, here.emulate, replicas, here.ray, _compiled(bundles, here), here.otlp)
-    uvloop.run(_serve(deployments, nodes, wanted.bindable(), kept, here))
+    with stream_log() as streams:
+        kept = Kept(guard, door, log_address(keep, door.port), webhooks_of(keep), streams)
+        place = Place(*wanted.opened())
+
+        def run(keeper: Keeper | None) -> None:
+            uvloop.run(_serve(deployments, replace(nodes, keeper=keeper), place, kept, here))
+
+        if here.ray is not None or not CAN_KEEP:  # Ray's nodes are the cluster's
+            run(None)
+        elif code := kept_up(run):
+            raise typer.Exit(code)
 
 
 def _replicas(deployments: list[Deployment], here: HereOptions) -> Mapping[str, int]:
@@ -182,31 +195,43 @@ def _distinct(deployments: list[Deployment]) -> list[Deployment]:
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """Who may call, what they may ask for, and where runs are kept (None: nowhere)."""
+    """Who may call, what they may ask for, and where runs (None: nowhere) and named streams are kept."""
 
     guard: Guard
     door: DoorOptions
     log: str | None
     webhooks: Webhooks | None
+    streams: StreamLog
 
 
-async def _serve(deployments: list[Deployment], nodes: Nodes, address: Address, kept: Kept, here: HereOptions) -> None:
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where it listens."""
+
+    address: Address
+    sockets: Sequence[socket.socket]
+
+
+async def _serve(deployments: list[Deployment], nodes: Nodes, place: Place, kept: Kept, here: HereOptions) -> None:
     console, stop, door = wide_console(), _stopped_by_signals(), kept.door
     async with contextlib.AsyncExitStack() as stack:
         with console.status("starting node processes"):
             start = await stack.enter_async_context(started_by(nodes))
-            served = [await _served(each, start, nodes, door.run_limit, here, stack) for each in deployments]
+            graphs = graphs_path(kept.log, place.address.port)
+            served = [await _served(each, start, nodes, door.run_limit, here, stack, graphs) for each in deployments]
+        if nodes.keeper is not None:
+            nodes.keeper.settle()
         if here.otlp is not None:
             spans = _spans(here.otlp)
             stack.callback(spans.close)
             for agent in served:
                 agent.spans = spans
-        agents = Agents({agent.name: agent for agent in served} if here.replan else with_models(served))
+        agents = Agents(with_models(served))
         limits = RunLimits(at_once=door.at_once, run_s=door.run_limit)
         runs = await stack.enter_async_context(kept_runs(agents, kept.guard, kept.log, kept.webhooks, limits))
-        app = App(agents, kept.guard, at_once=door.at_once, runs=runs)
-        async with listening(app, address, door.grace):
-            _banner(console, app, [agent.name for agent in served], address, nodes)
+        app = App(agents, kept.guard, at_once=door.at_once, runs=runs, streams=kept.streams)
+        async with listening(app, place.sockets, door.grace):
+            _banner(console, app, [agent.name for agent in served], place.address, nodes)
             await stop.wait()
             console.print(f"stopping: {agents.running} runs have {door.grace:g} s to end")
 
@@ -227,20 +252,21 @@ async def _served(
     run_s: float,
     here: HereOptions,
     stack: contextlib.AsyncExitStack,
+    graphs: Path | None,
 ) -> ServedAgent:
-    """Its nodes are kept up: what dies starts again, and what it was at goes on elsewhere, or there."""
+    """Its nodes are kept up: what dies starts again, and what it was at goes on elsewhere, or there. `graphs`: the
+    file that programs which drive themselves keep their state in."""
     planned = deployment
     if drives_itself(planned):
-        if here.replan:
-            problem, way_out = "is driven by its own program, whose calls stay where they were planned", "leave it out"
-            raise InputError(subject=f"--replan with {planned.agent!r}", problem=problem, way_out=way_out)
         deployment = without_own_steps(planned)
     dispatcher = Dispatcher(deployment, revival_s=REVIVAL_S)
     crossing = Crossing([dispatcher])
     fleet = await stack.enter_async_context(start(deployment, crossing.join))
     agent = ServedAgent(deployment, dispatcher, run_s)
     if drives_itself(planned):
-        agent.driver = await stack.enter_async_context(driving(planned, dispatcher))
+        driver = await stack.enter_async_context(driving(planned, dispatcher, graphs))
+        agent.driver = driver
+        agent.followers.append(driver)
     agent.door = Door(planned, dispatcher) if here.admission else None
     if here.control is not None:
         agent.controlled = True
@@ -262,7 +288,13 @@ def _control(
             return replace(nodes, replicas=replicas).specs(target)
 
         mover = Mover(agent, fleet, crossing, specs_of, fleet.specs[0].secret)
-        loop.replans = Replans(Replanning(planned_load(plan)), Planner(request_of(plan)).plan, mover, terms)
+        planner = Planner(request_of(plan))
+
+        def planned(seen: Estimate) -> Deployment:
+            offered = planner.plan(seen)
+            return without_own_steps(offered) if drives_itself(offered) else offered
+
+        loop.replans = Replans(Replanning(planned_load(plan)), planned, mover, terms)
     return loop
 
 

@@ -17,7 +17,7 @@ class Gate:
         self.running = 0
         self.empty = asyncio.Event()
         self.empty.set()
-        self._held: set[int] = set()
+        self._held: dict[int, object] = {}
 
     @contextlib.contextmanager
     def step(self, name: str, inputs: Iterable[Value]) -> Generator[None, None, None]:
@@ -36,12 +36,16 @@ class Gate:
             self.running -= 1
             self._look()
 
-    def hold(self, sequence: int) -> None:
-        self._held.add(sequence)
+    def hold(self, sequence: int, owner: object = None) -> None:
+        """`owner`: the peer that was told of it."""
+        self._held[sequence] = owner
         self._look()
 
+    def held_for(self, owner: object) -> list[int]:
+        return [sequence for sequence, of in self._held.items() if of is owner]
+
     def drop(self, sequence: int) -> None:
-        self._held.discard(sequence)
+        self._held.pop(sequence, None)
         self._look()
 
     def _look(self) -> None:

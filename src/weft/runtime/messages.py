@@ -26,7 +26,8 @@ class NodeInfo(msgspec.Struct, frozen=True):
 
 
 class StepMetrics(msgspec.Struct, frozen=True):
-    """`late_s` is how far an emulated step fell behind its pace; `usd` what a server that is not ours charges."""
+    """`late_s` is how far an emulated step fell behind its pace; `usd` what a server that is not ours charges.
+    `s_per_token` is the mean time between the tokens of a decode, without what it waited for a place; 0: unknown."""
 
     input_tokens: int = 0
     output_tokens: int = 0
@@ -35,6 +36,7 @@ class StepMetrics(msgspec.Struct, frozen=True):
     late_s: float = 0.0
     usd: float = 0.0
     cached_tokens: int = 0
+    s_per_token: float = 0.0
 
 
 NO_TOKEN, UNKNOWN_TOKEN = -1, -2

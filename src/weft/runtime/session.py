@@ -47,7 +47,8 @@ class Session:
         self._tokens: list[messages.Token] = []
 
     async def run(self) -> None:
-        """Answers until the peer leaves or sends something malformed; then cancels what it asked for."""
+        """Answers until the peer leaves or sends something malformed; then cancels what it asked for, and lets go of
+        caches that nobody else knows of."""
         try:
             while True:
                 await self._take(await self._connection.receive())
@@ -63,6 +64,8 @@ class Session:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        for sequence in self._services.gate.held_for(self):
+            self._release(sequence)
         await self._connection.close()
 
     async def _take(self, frame: Frame) -> None:
@@ -182,7 +185,7 @@ class Session:
                 self._services.gate.drop(value.sequence)
         for value in given:
             if isinstance(value, KvHandle) and value.address == self._address:
-                self._services.gate.hold(value.sequence)
+                self._services.gate.hold(value.sequence, self)
 
     async def _send_kv(self, fetch: KvFetch) -> None:
         engine = self._services.engine

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
 from weft.core.deployment import Deployment
@@ -15,7 +15,7 @@ from weft.serve.admitting import Door
 from weft.serve.cost import run_usd
 from weft.serve.deadlines import Deadlines
 from weft.serve.dispatch import Dispatcher
-from weft.serve.hints import NO_HINTS, RunHints
+from weft.serve.hints import EVERYBODY, NO_HINTS, RunHints
 from weft.serve.history import History
 from weft.serve.replies import Terms, reply_limits
 from weft.serve.run import AskPerson, OnEvent, OnToken, RunOutcome, StepLog, run_agent
@@ -23,13 +23,39 @@ from weft.serve.run import AskPerson, OnEvent, OnToken, RunOutcome, StepLog, run
 if TYPE_CHECKING:
     from weft.serve.tracing import RunSpans
 
-NO_SPAN = contextlib.nullcontext("")
-
 
 class Drives(Protocol):
     """Runs an agent in the place of its plan's program: the program itself (serve/programs)."""
 
-    async def run(self, inputs: Mapping[str, Value], hints: RunHints) -> RunOutcome: ...
+    @property
+    def keeps(self) -> bool:
+        """Whether its runs may be durable."""
+        ...
+
+    async def run(
+        self,
+        inputs: Mapping[str, Value],
+        hints: RunHints,
+        on_event: OnEvent,
+        *,
+        steps: StepLog | None = None,
+        ask: AskPerson | None = None,
+        stream: bool = True,
+    ) -> RunOutcome: ...
+
+    def forget(self, thread: str) -> None:
+        """What it keeps of a run or a session."""
+        ...
+
+
+class Follower(Protocol):
+    """Goes where an agent goes: the models of its calls that are served by name, the program that drives it."""
+
+    def switch(self, deployment: Deployment, dispatcher: Dispatcher) -> None: ...
+
+    def runs_on(self, dispatcher: Dispatcher) -> int:
+        """Runs that are not the agent's own."""
+        ...
 
 
 @dataclass(slots=True)
@@ -47,6 +73,7 @@ class ServedAgent:
     door: Door | None = None
     """Refuses runs that would miss the objective; None: takes all."""
     driver: Drives | None = None
+    followers: list[Follower] = field(default_factory=list[Follower])
     history: History = field(default_factory=History)
     controlled: bool = False
     spans: "RunSpans | None" = None
@@ -69,18 +96,23 @@ class ServedAgent:
     def switch(self, deployment: Deployment, dispatcher: Dispatcher) -> None:
         """Runs begin there from now on; those under way stay where they are."""
         dispatcher.deaths += self.dispatcher.deaths
+        self.go_to(deployment, dispatcher)
+        for each in self.followers:
+            each.switch(deployment, dispatcher)
+
+    def go_to(self, deployment: Deployment, dispatcher: Dispatcher) -> None:
         self.deployment, self.clients, self.dispatcher = deployment, dispatcher, dispatcher
         self.reply_limits = reply_limits(deployment.program)
         if self.door is not None:
             self.door = Door(deployment, dispatcher)
 
     def runs_on(self, dispatcher: Dispatcher) -> int:
-        return self._on[dispatcher]
+        return self._on[dispatcher] + sum(each.runs_on(dispatcher) for each in self.followers)
 
-    def admit(self, inputs: Mapping[str, Value]) -> None:
+    def admit(self, inputs: Mapping[str, Value], tenant: str = EVERYBODY) -> None:
         """Raises OverloadError, with the time after which to try again. To be asked before a run begins."""
         if self.door is not None:
-            self.door.admit(inputs)
+            self.door.admit(inputs, tenant)
 
     async def run(
         self,
@@ -97,13 +129,18 @@ class ServedAgent:
         """One run, to its end; cancelling it cancels its steps on their nodes. Raises RunError after `run_s`, unless
         it is logged: who logs it limits it too. Without `stream` nobody hears tokens."""
         plan, dispatcher = self.deployment, self.dispatcher  # it stays there, whatever plan comes meanwhile
-        promised = None if self.door is None else self.door.promised_s(inputs)
+        promised = None if self.door is None else self.door.promised_s(inputs, hints.tenant)
         self._count(dispatcher, +1)
         self.history.began()
         try:
-            with NO_SPAN if self.spans is None else self.spans.run(self.name) as trace:
+            with (
+                contextlib.nullcontext(hints.trace)
+                if self.spans is None
+                else self.spans.run(self.name, hints.trace) as trace
+            ):
                 if self.driver is not None:
-                    running = self.driver.run(inputs, hints)
+                    told = replace(hints, trace=trace)
+                    running = self.driver.run(inputs, told, on_event, steps=steps, ask=ask, stream=stream)
                 else:
                     live, drawn = (plan, dispatcher, inputs, on_event, ask), (terms, stream, trace)
                     running = run_agent(*live, *drawn, hints=hints, steps=steps, on_token=on_token)

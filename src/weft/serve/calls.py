@@ -19,7 +19,7 @@ from weft.core.program import LOOKUP, PART, Step, StepKind
 from weft.policy.agent_run import Ready
 from weft.policy.workers import Request
 from weft.runtime.client import Begun, CallResult, NodeClient
-from weft.runtime.handlers import KV_TO
+from weft.runtime.handlers import KEEP_S, KV_TO
 from weft.runtime.messages import NO_TOKEN, Token
 from weft.runtime.values import KvHandle, Value
 from weft.serve.dispatch import Dispatcher
@@ -27,6 +27,7 @@ from weft.serve.hints import NO_HINTS, RunHints
 from weft.serve.live_node import LiveNode
 from weft.serve.prompts import USUAL_REPLY, model_request, prompt_bytes
 from weft.serve.replies import NO_TERMS, NOBODYS, Terms
+from weft.serve.stream_log import LoggedChoice
 
 ATTEMPTS = 4  # of one step: the first, and as many deaths in a row as a run is expected to live through
 READ_ONLY = (
@@ -47,11 +48,26 @@ _Visit = tuple[str, int]
 
 @dataclass(slots=True, eq=False)
 class _Reply:
-    """One model call. `told`: its tokens that the caller has, from whatever node they came."""
+    """One model call. `told`: its tokens that the caller has, from whatever node they came. While a lost cache is made
+    again, what is told belongs to the step that lost it."""
 
     prefill: Ready
     told: "array[int]" = field(default_factory=lambda: array("i"))  # thousands of streams remember theirs: 4 bytes each
     rest_told: bool = False
+    mending: Ready | None = None
+    log: LoggedChoice | None = None
+
+    def is_news(self, token: Token) -> bool:
+        """Notes a token. The rest of a text is told once, whoever says it."""
+        if token.token == NO_TOKEN and self.rest_told:
+            return False
+        if token.token == NO_TOKEN:
+            self.rest_told = True
+        else:
+            self.told.append(token.token)
+        if self.log is not None:
+            self.log.add(self.prefill.step.name, self.prefill.visit, token.token, token.text)
+        return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +99,7 @@ class Calls:
         self._hints = hints
         self._until_s = None if hints.within_s is None else time.monotonic() + hints.within_s
         self._terms = terms
+        self._caller = hints.attributes
         self._stream = stream
         self._begun: dict[KvHandle, Begun] = {}
         self._caches: dict[KvHandle, _Cache] = {}
@@ -181,14 +198,12 @@ class Calls:
         predicted_s = node.told.s_per_step + node.told.s_per_sequence * (node.tally.running + 1)
         node.tally.running += 1
         reply = None if cache is None else cache.reply
-        began_s = time.monotonic()
         try:
             result = await self._ask(node, asked, ready, self._asked_for(ready.step, said), reply)
         finally:
             node.tally.running -= 1
-        made = result.metrics.output_tokens - len(said)
-        if made > 0:
-            self._dispatcher.learned(node, news=node.decoded(predicted_s, (time.monotonic() - began_s) / made))
+        if result.metrics.s_per_token > 0:
+            self._dispatcher.learned(node, news=node.decoded(predicted_s, result.metrics.s_per_token))
         return node.client, result
 
     async def _other(self, ready: Ready, asked: "_Asked") -> Done:
@@ -241,13 +256,13 @@ class Calls:
         def tell(piece: Piece) -> None:
             nonlocal pieces
             if isinstance(piece, Token):
-                if reply is not None and not _is_news(piece, reply):
+                if reply is not None and not reply.is_news(piece):
                     return
             else:
                 pieces += 1
                 if not self._is_new_sound(ready, pieces):
                     return
-            on_piece(ready, piece)
+            on_piece(ready if reply is None else reply.mending or ready, piece)
 
         within_s = self._left_s(ready.step)
         try:
@@ -292,7 +307,9 @@ class Calls:
         cache = self._caches.pop(handle)
         if (holder := self._dispatcher.at(handle.address)) is not None:
             await holder.client.release(handle.sequence)
+        cache.reply.mending = ready
         _, result = await self.run(cache.reply.prefill, _nobody)
+        cache.reply.mending = None
         fresh = _made_in(result)
         if cache.made_by.step.kind is StepKind.KV_TRANSFER:
             moving = cache.made_by
@@ -305,20 +322,27 @@ class Calls:
     # what policies are told
 
     def _reply_of(self, ready: Ready) -> _Reply:
-        return self._replies.setdefault((ready.step.name, ready.visit), _Reply(ready))
+        visit = ready.step.name, ready.visit
+        if (reply := self._replies.get(visit)) is None:
+            reply = self._replies[visit] = _Reply(ready, log=self._hints.told)
+            if reply.log is not None and (before := reply.log.before.get(visit)) is not None:
+                reply.told.extend(before.tokens)
+                reply.rest_told = before.rest_told
+        return reply
 
     def _request(self, step: Step, prompt: bytes, said: int) -> Request:
-        request = model_request(step, prompt, self._dispatcher.sizes, said)
+        request = model_request(step, prompt, self._dispatcher.sizes, said, self._hints.tenant)
         request.session = self._hints.session
         request.kv_bytes_per_token = self._dispatcher.kv_bytes_per_token(step)
         return request
 
     def _asked_for(self, step: Step, said: tuple[int, ...]) -> Step:
-        """As the caller wants it drawn, after what it was told already."""
-        terms = self._terms.get(step.name, NO_TERMS)
-        if not terms and not said:
+        """As the caller wants it drawn, after what it was told already; kept while a tool runs after it."""
+        terms, keep_s = self._terms.get(step.name, NO_TERMS), self._dispatcher.tool_waits.get(step.name)
+        if not terms and not said and not self._caller and keep_s is None:
             return step
-        attributes = {**step.attributes, **terms}
+        kept = {} if keep_s is None else {KEEP_S: keep_s}
+        attributes = {**kept, **step.attributes, **terms, **self._caller}
         if said:
             attributes["said"] = msgspec.json.encode(said).decode()
         return Step(step.name, step.kind, step.inputs, step.outputs, attributes)
@@ -375,15 +399,6 @@ async def _first_to_succeed(
         for task in done:
             if task.exception() is None or not left:
                 return task.result()
-
-
-def _is_news(token: Token, reply: _Reply) -> bool:
-    """Notes a token. The rest of a text is told once, whoever says it."""
-    if token.token != NO_TOKEN:
-        reply.told.append(token.token)
-        return True
-    first, reply.rest_told = not reply.rest_told, True
-    return first
 
 
 def _nobody(_: NodeClient) -> None: ...

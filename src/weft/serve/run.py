@@ -32,6 +32,14 @@ class StepLog(Protocol):
     """What makes a run durable (serve/runs)."""
 
     @property
+    def run_id(self) -> str: ...
+
+    @property
+    def thread(self) -> str:
+        """Names what a program that drives itself keeps: its conversation, or this run."""
+        ...
+
+    @property
     def done(self) -> Sequence[Completed]:
         """Steps that have run before, and are not run again."""
         ...
@@ -40,8 +48,8 @@ class StepLog(Protocol):
         """The step runs once this returns."""
         ...
 
-    async def ended(self, completed: Completed, values: tuple[Value, ...], record: StepRecord) -> None:
-        """What rests on the step runs once this returns."""
+    async def ended(self, completed: Completed, values: tuple[Value, ...], record: StepRecord | None) -> None:
+        """What rests on the step runs once this returns. Without `record` a person did it."""
         ...
 
 
@@ -198,6 +206,7 @@ class _LiveRun:
             bytes_moved=metrics.bytes_moved,
             emulated=metrics.emulated,
             cached_tokens=metrics.cached_tokens,
+            label=_label(ready, result),
         )
         self._records.append(record)
         if metrics.late_s > 0:
@@ -220,3 +229,8 @@ def _nobody_answers(step: str) -> InputError:
     problem = "waits for a person, and nobody can answer here"
     way_out = "submit the run at /v1/runs and answer there, or give --answer to `weft run`"
     return InputError(subject=f"step {step!r}", problem=problem, way_out=way_out)
+
+
+def _label(ready: Ready, result: CallResult) -> int | None:
+    given = result.outputs[0] if ready.step.kind is StepKind.CHOOSE and result.outputs else None
+    return int(given) if isinstance(given, int) else None

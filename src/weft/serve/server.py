@@ -6,7 +6,7 @@ import gc
 import ipaddress
 import resource
 import socket
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 
 from weft.core.errors import InputError
@@ -37,15 +37,18 @@ class Address:
     def url(self) -> str:
         return f"http://{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
 
-    def bindable(self) -> "Address":
-        """The same with a port of its own. Raises InputError where nothing can listen there."""
-        family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
+    def opened(self) -> tuple["Address", tuple[socket.socket, ...]]:
+        """The same with a port of its own, and what listens there. Raises InputError where nothing can."""
+        sockets, port = list[socket.socket](), self.port
         try:
-            with socket.socket(family) as probe:
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                probe.bind((self.host, self.port))
-                return Address(self.host, probe.getsockname()[1])
+            found = socket.getaddrinfo(self.host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+            for family, place in dict.fromkeys((each[0], each[4]) for each in found):
+                sockets.append(socket.create_server((place[0], port), family=family, backlog=BACKLOG))
+                port = sockets[0].getsockname()[1]
+            return Address(self.host, port), tuple(sockets)
         except OSError as error:
+            for each in sockets:
+                each.close()
             problem, way_out = f"cannot listen: {error.strerror or error}", "choose another --host or --port"
             raise InputError(subject=f"{self.host}:{self.port}", problem=problem, way_out=way_out) from error
 
@@ -61,8 +64,9 @@ def check_open(address: Address, keys: Keys) -> None:
 
 
 @contextlib.asynccontextmanager
-async def listening(app: App, address: Address, grace_s: float) -> AsyncGenerator[None]:
-    """Inside, `app` answers at `address`. On the way out new runs are refused, those under way get `grace_s`."""
+async def listening(app: App, sockets: Sequence[socket.socket], grace_s: float) -> AsyncGenerator[None]:
+    """Inside, `app` answers at `sockets` (Address.opened). On the way out new runs are refused, those under way get
+    `grace_s`."""
     _allow_many_sockets()
     gc.collect()
     gc.freeze()  # what is loaded by now stays: looking it through again and again costs milliseconds each time
@@ -70,7 +74,7 @@ async def listening(app: App, address: Address, grace_s: float) -> AsyncGenerato
     gc.set_threshold(YOUNG, *before[1:])
     door = Door(app, app.limits)
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(door.protocol, address.host, address.port, backlog=BACKLOG)
+    servers = [await loop.create_server(door.protocol, sock=each, backlog=BACKLOG) for each in sockets]
     try:
         yield
         app.draining = True
@@ -83,9 +87,11 @@ async def listening(app: App, address: Address, grace_s: float) -> AsyncGenerato
     finally:
         gc.set_threshold(*before)
         gc.unfreeze()
-        server.close()
+        for server in servers:
+            server.close()
         door.abort()
-        await server.wait_closed()
+        for server in servers:
+            await server.wait_closed()
 
 
 def _allow_many_sockets() -> None:

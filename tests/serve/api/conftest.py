@@ -132,8 +132,8 @@ def served() -> Serve:
 
     @contextlib.asynccontextmanager
     async def serving(app: App) -> AsyncGenerator[str]:
-        address = Address(port=0).bindable()
-        async with listening(app, address, 1.0):
+        address, sockets = Address(port=0).opened()
+        async with listening(app, sockets, 1.0):
             yield address.url
 
     return serving

@@ -52,7 +52,7 @@ async def app(services: Services, monkeypatch: pytest.MonkeyPatch) -> AsyncItera
         for name in MODELS
     ]
     app = App(Agents({agent.name: agent for agent in served}))
-    async with listening(app, Address(port=8000).bindable(), 1.0):
+    async with listening(app, Address(port=8000).opened()[1], 1.0):
         yield app
     await client.close()
     await node.close()

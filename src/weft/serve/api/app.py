@@ -34,11 +34,13 @@ from weft.serve.api.openapi import document
 from weft.serve.api.reply import total
 from weft.serve.api.response_schema import ResponseRequest
 from weft.serve.api.responses import ResponseRun
+from weft.serve.api.resuming import may_resume, resuming
 from weft.serve.api.routes import Routes
 from weft.serve.api.schema import ChatRequest, ModelCard, ModelList
 from weft.serve.metrics import exposition
 from weft.serve.runs.runs import Runs
 from weft.serve.status import status_of
+from weft.serve.stream_log import StreamLog
 
 Endpoint = Callable[["App", Request], Awaitable[Reply]]
 
@@ -53,6 +55,8 @@ class App:
     limits: Limits = field(default_factory=Limits)
     at_once: int = 1024
     runs: Runs | None = None
+    streams: StreamLog | None = None
+    """Where named streams are kept, so that they can be asked for again; None: nowhere."""
     draining: bool = False
     created: int = field(default_factory=lambda: int(time.time()))
 
@@ -78,8 +82,10 @@ class App:
     async def chat(self, request: Request) -> Reply:
         asked = parsed(request.body, ChatRequest)
         request.bill.model = asked.model
-        run = ChatRun.begun(self.admitted(asked.model), asked, request.bill, hints_of(request, asked.nvext))
-        return await _said(run, asked.stream, request)
+        agent, hints = self.admitted(asked.model), hints_of(request, asked.nvext)
+        if self.streams is not None and may_resume(agent, asked, request):
+            return Stream(resuming(agent, asked, request, hints, self.streams).tell, uncached(request))
+        return await _said(ChatRun.begun(agent, asked, request.bill, hints), asked.stream, request)
 
     async def responses(self, request: Request) -> Reply:
         asked = parsed(request.body, ResponseRequest)

@@ -11,7 +11,7 @@ from weft.serve.agents import ServedAgent
 from weft.serve.api.bill import Bill
 from weft.serve.api.conversation import agent_inputs
 from weft.serve.api.http import DONE, Sink, event
-from weft.serve.api.reply import Reply, all_of, total
+from weft.serve.api.reply import OnPiece, Reply, all_of, total
 from weft.serve.api.schema import (
     AnswerMessage,
     ChatRequest,
@@ -56,11 +56,12 @@ class ChatRun:
         """Of all choices, once they are there."""
         return total([reply.usage for reply in self.replies])
 
-    async def completion(self) -> Completion:
-        answers = await all_of([reply.whole() for reply in self.replies])
+    async def completion(self, on_piece: OnPiece | None = None) -> Completion:
+        """`on_piece` hears what is said meanwhile."""
+        await all_of([reply.say(on_piece) if on_piece else reply.whole() for reply in self.replies])
         choices = [
-            Choice(at, self._message(reply, answer), reply.finish_reason, self._logprobs(reply))
-            for at, (reply, answer) in enumerate(zip(self.replies, answers, strict=True))
+            Choice(at, self._message(reply, reply.answer), reply.finish_reason, self._logprobs(reply))
+            for at, reply in enumerate(self.replies)
         ]
         return Completion(self.id, self.created, self.replies[0].agent.name, choices, self.usage)
 
@@ -75,15 +76,15 @@ class ChatRun:
 
     async def _tell(self, at: int, reply: Reply, sink: Sink) -> None:
         before, after = self._around_text(at)
-        begin, told = self._chunk(at, Delta(role="assistant", content="")), 0
+        begin, told = self.chunk(at, Delta(role="assistant", content="")), 0
         held = MUST_CALL in reply.terms
 
         def on_piece(piece: str | bytes) -> None:
             nonlocal begin, told
             if isinstance(piece, bytes):
-                said = self._chunk(at, Delta(audio=self._spoken(reply, piece))) if self._wants_sound else b""
+                said = self.chunk(at, Delta(audio=self._spoken(reply, piece))) if self._wants_sound else b""
             elif reply.logprobs:
-                said = self._chunk(at, Delta(content=piece), logprobs=logprobs_of(reply.logprobs[told:]))
+                said = self.chunk(at, Delta(content=piece), logprobs=logprobs_of(reply.logprobs[told:]))
                 told = len(reply.logprobs)
             else:
                 said = before + encode(piece) + after
@@ -97,12 +98,12 @@ class ChatRun:
     def _rest(self, at: int, reply: Reply, told: int) -> bytes:
         rest = b""
         if not self._wants_sound and isinstance(reply.answer, bytes):
-            rest = self._chunk(at, Delta(content=reply.words))
+            rest = self.chunk(at, Delta(content=reply.words))
         calls = [ToolCallDelta(n, call.id, call.function) for n, call in enumerate(reply.tool_calls)]
         if calls:
-            rest += self._chunk(at, Delta(tool_calls=calls))
+            rest += self.chunk(at, Delta(tool_calls=calls))
         more = logprobs_of(reply.logprobs[told:]) if reply.logprobs[told:] else None
-        return rest + self._chunk(at, Delta(), reply.finish_reason, more)
+        return rest + self.chunk(at, Delta(), reply.finish_reason, more)
 
     def _message(self, reply: Reply, answer: object) -> AnswerMessage:
         if reply.tool_calls:
@@ -117,15 +118,13 @@ class ChatRun:
     def _logprobs(self, reply: Reply) -> Logprobs | None:
         return logprobs_of(reply.logprobs) if self.request.logprobs else None
 
-    def _chunk(
-        self, at: int, delta: Delta, finish_reason: str | None = None, logprobs: Logprobs | None = None
-    ) -> bytes:
+    def chunk(self, at: int, delta: Delta, finish_reason: str | None = None, logprobs: Logprobs | None = None) -> bytes:
         choice = ChunkChoice(delta, at, finish_reason, logprobs)
         return event(Chunk(self.id, self.created, self.replies[0].agent.name, [choice]))
 
     def _around_text(self, at: int) -> tuple[bytes, bytes]:
         """What stands around the text of an event: the same for each, so it is written once."""
-        before, empty, after = self._chunk(at, Delta(content="")).partition(b'"content":""')
+        before, empty, after = self.chunk(at, Delta(content="")).partition(b'"content":""')
         return before + empty[:-2], after
 
     @property

@@ -10,7 +10,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from weft.serve.api.errors import ApiError
-from weft.serve.api.http import Reply, Request, Sink, Stream, Whole
+from weft.serve.api.http import Reply, Request, Sink, Stream, Whole, header
+from weft.serve.api.numbered import LAST, after
 
 LONGEST = 255
 REPLAYED = {"idempotent-replayed": "true"}
@@ -48,10 +49,10 @@ class Once:
                 break
             await asyncio.wait({kept.done})
             if not kept.done.cancelled():
-                return _again(kept.done.result())
-        return await self._first(name, digest, work)
+                return _again(kept.done.result(), request)
+        return await self._first(name, digest, request, work)
 
-    async def _first(self, name: tuple[str, str], digest: bytes, work: Work) -> Reply:
+    async def _first(self, name: tuple[str, str], digest: bytes, request: Request, work: Work) -> Reply:
         loop = asyncio.get_running_loop()
         kept = self._kept[name] = _Kept(digest, loop.time(), loop.create_future())
         try:
@@ -60,20 +61,25 @@ class Once:
             self._drop(name)
             raise
         if isinstance(reply, Stream):
-            return Stream(lambda sink: self._record(name, reply, sink), reply.headers, reply.content_type)
+            whole = header(request, LAST) is None
+            return Stream(lambda sink: self._record(name, reply, sink, whole), reply.headers, reply.content_type)
         if reply.status >= 300:
             self._drop(name)
         else:
             self._keep(name, kept, reply)
         return reply
 
-    async def _record(self, name: tuple[str, str], stream: Stream, sink: Sink) -> None:
-        recorder = _Recorder(sink)
+    async def _record(self, name: tuple[str, str], stream: Stream, sink: Sink, whole: bool) -> None:
+        """An answer that was told from some place on is not kept."""
+        recorder = _Recorder(sink) if whole else sink
         try:
             await stream.tell(recorder)
         except BaseException:
             self._drop(name)
             raise
+        if not isinstance(recorder, _Recorder):
+            self._drop(name)
+            return
         if (kept := self._kept.get(name)) is not None:
             self._keep(name, kept, Whole(200, b"".join(recorder.said), stream.content_type, stream.headers))
 
@@ -114,12 +120,12 @@ def _digest(request: Request) -> bytes:
     return hashlib.sha256(b"\x00".join((request.method.encode(), request.path.encode(), request.body))).digest()
 
 
-def _again(reply: Whole) -> Reply:
+def _again(reply: Whole, request: Request) -> Reply:
     headers = {**reply.headers, **REPLAYED}
     if not reply.content_type.startswith("text/event-stream"):
         return Whole(reply.status, reply.body, reply.content_type, headers)
 
     async def tell(sink: Sink) -> None:
-        sink.write(reply.body)
+        after(header(request, LAST), sink).write(reply.body)
 
     return Stream(tell, headers, reply.content_type)

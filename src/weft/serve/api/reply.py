@@ -21,7 +21,7 @@ from weft.serve.api.schema import StepUsage, Usage
 from weft.serve.api.tool_schema import ToolCallPart
 from weft.serve.api.tools import calls_in
 from weft.serve.cost import step_usd
-from weft.serve.events import AudioPiece, RunEvent, StepEnded
+from weft.serve.events import AudioPiece, ReplyPiece, RunEvent, StepEnded
 from weft.serve.hints import NO_HINTS, RunHints
 from weft.serve.replies import Terms
 from weft.serve.run import OnEvent, OnToken, RunOutcome
@@ -44,13 +44,15 @@ class Reply:
     logprobs: list[tuple[TokenLogprob, ...]] = field(default_factory=list[tuple[TokenLogprob, ...]])
     ending: Ending | None = None
     outcome: RunOutcome | None = None
+    resumed: bool = False
+    """Some of it was told before, so there need be no more to say."""
     _usage: Usage | None = None
     _calls: list[ToolCallPart] | None = None
 
     def __post_init__(self) -> None:
         """Raises ApiError 429 where the run would miss its objective: before anything is said."""
         try:
-            self.agent.admit(self.inputs)
+            self.agent.admit(self.inputs, self.hints.tenant)
         except WeftError as error:
             raise as_api_error(error) from error
 
@@ -60,7 +62,7 @@ class Reply:
 
     async def say(self, on_piece: OnPiece) -> None:
         """Runs the agent: text as it is said, sentences as wav files; at least one piece. Raises ApiError."""
-        streamed, told = self.agent.reply_limits, False
+        streamed, told = self.agent.reply_limits, self.resumed
 
         def on_token(step: str, token: Token) -> None:
             nonlocal told
@@ -72,9 +74,9 @@ class Reply:
 
         def on_event(event: RunEvent) -> None:
             nonlocal told
-            if isinstance(event, AudioPiece):
+            if isinstance(event, AudioPiece | ReplyPiece):
                 told = True
-                on_piece(event.wav)
+                on_piece(event.wav if isinstance(event, AudioPiece) else event.text)
             else:
                 self._note(event)
 

@@ -127,7 +127,8 @@ class Runs:
     def _begin(self, run: Run, events: list[LogEvent]) -> None:
         agent = self.agents[run.agent]
         clock = self.log.clock
-        journal = Journal(run, agent.deployment, self.writer, clock, events, self.used)
+        own = agent.driver is not None
+        journal = Journal(run, agent.deployment, self.writer, clock, events, self.used, drives_itself=own)
         live = LiveRun(journal, agent, self._places, self.sessions, self.webhooks, self.limits.run_s)
         self.live[run.id] = live
         live.task = asyncio.create_task(live.drive())

@@ -1,0 +1,42 @@
+"""Who outlives a gateway: what it holds is there for the next one."""
+
+import subprocess
+import sys
+
+from weft.control.backends.keeper import CAN_KEEP
+
+GATEWAYS = """
+import os, subprocess, sys
+from weft.control.backends.keeper import kept_up
+from weft.runtime.spec import NodeSpec
+
+wanted, other = (NodeSpec(name, "cpu", (), "") for name in ("wanted", "other"))
+
+def serve(keeper):
+    kept = keeper.take(wanted)
+    if kept is None:
+        for spec in (wanted, other):
+            (its, stdin), (stderr, theirs) = os.pipe(), os.pipe()
+            node = subprocess.Popen(["cat"], stdin=its, stdout=theirs)
+            keeper.keep(spec, node.pid, b"{}", (stdin, stderr))
+            os.write(stdin, spec.name.encode())
+        os.kill(os.getpid(), 9)
+    keeper.settle()
+    os.write(kept.stdin, b"!")
+    said = b""
+    while not said.endswith(b"!"):
+        said += os.read(kept.stderr, 100)
+    print(kept.report, said, keeper.take(wanted), flush=True)
+    sys.exit(3)
+
+code = kept_up(serve)
+print("ended with", code)
+"""
+
+
+def test_the_next_gateway_has_the_nodes_of_the_one_that_was_killed() -> None:
+    if not CAN_KEEP:
+        return
+    told = subprocess.run([sys.executable, "-c", GATEWAYS], capture_output=True, text=True, timeout=60, check=False)
+    assert told.stdout.splitlines() == ["b'{}' b'wanted!' None", "ended with 3"], told.stderr
+    assert told.stderr.splitlines() == ["the gateway was killed by signal 9; it starts again"]
