@@ -32,6 +32,7 @@ SLOW = (
     "runtime/test_engine_parallel.py::test_the_shares_of_all_ranks_are_the_whole*4*",
     "serve/api/test_programs.py::test_a*_graph*",
     "serve/api/test_programs.py::test_an_agent_with_tools",
+    "serve/api/test_schemathesis.py::*",
     "serve/runs/test_kill.py::test_a_run_may_be_killed_anywhere",
     "runtime/test_memory_stores.py::*lance*",
     "runtime/test_memory_stores.py::*qdrant*",
