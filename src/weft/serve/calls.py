@@ -196,12 +196,15 @@ class Calls:
         said = () if cache is None else cache.said
         predicted_s = node.told.s_per_step + node.told.s_per_sequence * (node.tally.running + 1)
         node.tally.running += 1
+        node.streaming += self._stream
+        self._dispatcher.paces.begin()
         reply = None if cache is None else cache.reply
         began_s = time.monotonic()
         try:
             result = await self._ask(node, asked, ready, self._asked_for(ready.step, said), reply)
         finally:
             node.tally.running -= 1
+            node.streaming -= self._stream
         made = result.metrics.output_tokens - len(said)
         if made > 0:
             self._dispatcher.learned(node, news=node.decoded(predicted_s, (time.monotonic() - began_s) / made))
@@ -257,6 +260,7 @@ class Calls:
         def tell(piece: Piece) -> None:
             nonlocal pieces
             if isinstance(piece, Token):
+                node.said += 1
                 if reply is not None and not reply.is_news(piece):
                     return
             else:
