@@ -1,11 +1,13 @@
-"""CPU that a gateway's process takes, ours and sglang-router's in turn: requests answered whole, streams at a pace.
+"""CPU that a gateway's process takes: ours, sglang-router's and a floor's in turn, for requests answered whole and for
+streams at a pace.
 
     python benchmarks/gateway.py [--router /tmp/venv/bin/smg] [--quick]
     python benchmarks/gateway.py --streams 2000 --minutes 5
 
 Each runs on one core before two servers that cost next to nothing and give the same tokens at the same pace: the router
 before HTTP servers (gateway_backend.py), ours before nodes (gateway_node.py). Only the gateway's process is counted.
-Without --router (pip install sglang-router==0.3.2, in a venv of its own) ours is shown alone.
+Without --router (pip install sglang-router==0.3.2, in a venv of its own) it is left out. The floor (gateway_floor.py)
+is a proxy of the same parts as ours that only hands bytes on: less is not to be had in Python.
 """
 
 import argparse
@@ -137,6 +139,15 @@ def router(binary: str, behind: list[int]) -> Generator[Gateway]:
         yield Gateway("sglang-router", port, started.pid)
 
 
+@contextlib.contextmanager
+def floor(behind: list[int]) -> Generator[Gateway]:
+    port = free_port()
+    pinned = ("taskset", "-c", str(CORE), sys.executable)
+    with process(*pinned, "benchmarks/gateway_floor.py", str(port), *map(str, behind)) as started:
+        uvloop.run(answering(port))
+        yield Gateway("floor", port, started.pid)
+
+
 async def answering(port: int) -> None:
     async with asyncio.timeout(60):
         while True:
@@ -167,10 +178,11 @@ def counted(gateway: Gateway, requests: int, connections: int, *, stream: bool) 
 
 
 def compared(binary: str | None, size: Size) -> list[Measurement]:
-    costs, direct_s = {"ours": Costs(), "sglang-router": Costs()}, list[float]()
+    costs, direct_s = {name: Costs() for name in ("ours", "floor", "sglang-router")}, list[float]()
     with contextlib.ExitStack() as stack:
         gateways = [stack.enter_context(ours())]
         behind = stack.enter_context(servers())
+        gateways.append(stack.enter_context(floor(behind)))
         if binary:
             gateways.append(stack.enter_context(router(binary, behind)))
         for _ in range(size.rounds):
@@ -179,9 +191,9 @@ def compared(binary: str | None, size: Size) -> list[Measurement]:
             bare = uvloop.run(load(behind[0], size.streams, 32, stream=True, spread_s=TOKENS * PACE_S))
             direct_s.append(statistics.median(bare.first_s))
     direct = statistics.median(direct_s)
-    peer = costs["sglang-router"] if binary else None
     found = [row for name, each in costs.items() if each.request_s for row in rows(name, each, direct)]
-    return found + ([] if peer is None else ratios(costs["ours"], peer))
+    found += ratios(costs["ours"], "floor", costs["floor"], None)
+    return found + (ratios(costs["ours"], "sglang-router", costs["sglang-router"], 1.0) if binary else [])
 
 
 def rows(name: str, costs: Costs, direct_s: float) -> list[Measurement]:
@@ -209,10 +221,10 @@ def rows(name: str, costs: Costs, direct_s: float) -> list[Measurement]:
     ]
 
 
-def ratios(mine: Costs, peer: Costs) -> list[Measurement]:
+def ratios(mine: Costs, name: str, peer: Costs, goal: float | None) -> list[Measurement]:
     pairs = (("a request", mine.request_s, peer.request_s), ("a stream", mine.stream_s, peer.stream_s))
     return [
-        Measurement(f"ours to sglang-router, {what}", statistics.median(own) / statistics.median(its), "×", 1.0)
+        Measurement(f"ours to {name}, {what}", statistics.median(own) / statistics.median(its), "×", goal)
         for what, own, its in pairs
     ]
 

@@ -1,6 +1,6 @@
 # pyright: standard
 """The torch engine beside transformers on one checkpoint: batched generation, one decode step, a prefix that is known,
-8-bit weights, 10,000 requests. `python benchmarks/runtime.py [--quick]`
+8-bit weights, 10,000 requests. `python benchmarks/runtime.py [--quick] [--only PART]`
 
 CPU seconds of this process, because wall time on a shared machine is its neighbours'. Random weights, float32.
 """
@@ -12,7 +12,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -112,7 +112,7 @@ def decode_steps(engine: TorchEngine, model: Any) -> list[Measurement]:
     scheduler = engine.scheduler
     for index, prompt in enumerate(prompts):
         scheduler.start(-1 - index, Request(prompt, 10 * STEPS, salt="steps"), lambda _: None)
-    while scheduler.batcher.queued_tokens or scheduler.batcher.waiting:
+    while scheduler.sequences.batcher.queued_tokens or scheduler.sequences.batcher.waiting:
         scheduler.step()
     executor = scheduler._executor
     assert isinstance(executor, LocalExecutor)
@@ -123,7 +123,7 @@ def decode_steps(engine: TorchEngine, model: Any) -> list[Measurement]:
     engine_s, bare_s, theirs_s = [], [], []
     for _ in range(STEPS):
         engine_s.append(cpu_s(scheduler.step))
-        tracks = [track for track in scheduler.tracks.values() if track.active is not None]
+        tracks = [track for track in scheduler.sequences.tracks.values() if track.active is not None]
         pieces = [Piece(track.tokens[-2:-1], track.stored - 1, track.blocks, 1) for track in tracks]
         batch = build_batch(pieces, executor._kv, None)
         bare_s.append(cpu_s(lambda batch=batch: bare.logits(bare.forward(batch, executor._kv)).argmax(-1)))
@@ -175,7 +175,7 @@ def int8(folder: Path) -> list[Measurement]:
 
 
 def soak(count: int) -> list[Measurement]:
-    """Many tiny requests: nothing may be left behind."""
+    """Many tiny requests: nothing may be left behind. The first half fills the cache, and the allocator's arenas."""
     with tempfile.TemporaryDirectory() as folder:
         make_checkpoint(Path(folder), hidden_size=32, intermediate_size=32, num_hidden_layers=1, vocab_size=64)
         engine = TorchEngine.load(Path(folder), cache_tokens=4096)
@@ -186,10 +186,10 @@ def soak(count: int) -> list[Measurement]:
             Request([rng.randrange(64) for _ in range(rng.randrange(1, 60))], rng.randrange(1, 6)) for _ in range(50)
         ]
         generate_ours(engine, asked)
-        if start >= count // 5:
+        if start >= count // 2:
             resident.append(_resident_bytes())
     slope = np.polyfit(np.arange(len(resident)) * 50, resident, 1)[0]
-    what = f"{count} requests, the last four fifths; {engine.load_now.allocated_blocks} blocks still held"
+    what = f"{count} requests, the last half; {engine.load_now.allocated_blocks} blocks still held"
     goal = 64.0 if count == SOAK else None  # fewer do not show it
     return [Measurement("resident memory a request", slope, "bytes", goal, against=what)]
 
@@ -198,26 +198,30 @@ def _resident_bytes() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
 
 
-def measure(*, quick: bool) -> list[Measurement]:
+PARTS: tuple[str, ...] = ("throughput", "decode steps", "prefix hits", "8-bit weights", "many requests")
+
+
+def measure(*, quick: bool, only: Collection[str] = PARTS) -> list[Measurement]:
     torch.set_num_threads(1)  # on a busy machine more of them spin for each other, and CPU seconds count that
     with tempfile.TemporaryDirectory() as folder:
         make_checkpoint(Path(folder))
         engine = TorchEngine.load(Path(folder), limits=Limits(CONCURRENT, 512))
         model = LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="sdpa").eval()
         counts = (CONCURRENT,) if quick else (QUEUE, CONCURRENT)
-        parts: dict[str, Callable[[], list[Measurement]]] = {
-            "throughput": lambda: throughput(engine, model, counts),
-            "decode steps": lambda: decode_steps(engine, model),
-            "prefix hits": lambda: prefix_hits(engine),
-            "8-bit weights": lambda: int8(Path(folder)),
-            "many requests": lambda: soak(SOAK // 10 if quick else SOAK),
-        }
+        work: tuple[Callable[[], list[Measurement]], ...] = (
+            lambda: throughput(engine, model, counts),
+            lambda: decode_steps(engine, model),
+            lambda: prefix_hits(engine),
+            lambda: int8(Path(folder)),
+            lambda: soak(SOAK // 10 if quick else SOAK),
+        )
+        parts = dict(zip(PARTS, work, strict=True))
         found: list[Measurement] = []
         with Progress(console=Console(stderr=True), transient=True) as progress:
-            task = progress.add_task("", total=len(parts))
-            for name, part in parts.items():
+            task = progress.add_task("", total=len(only))
+            for name in only:
                 progress.update(task, description=name)
-                found += part()
+                found += parts[name]()
                 progress.advance(task)
     return found
 
@@ -226,5 +230,6 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Weft benchmark")
     parser.add_argument("--json", action="store_true", help="machine-readable output")
     parser.add_argument("--quick", action="store_true", help="one batch, a tenth of the requests")
+    parser.add_argument("--only", choices=PARTS, action="append", help="this part; may be given again")
     options = parser.parse_args()
-    sys.exit(report(measure(quick=options.quick), json_output=options.json))
+    sys.exit(report(measure(quick=options.quick, only=options.only or PARTS), json_output=options.json))

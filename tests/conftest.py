@@ -18,6 +18,8 @@ settings.load_profile("weft")  # machines are noisy: no test fails because one w
 SLOW = (
     "compiler/codegen/test_numerics.py::*[[]llama*",
     "serve/test_compiled_steps.py::*",
+    "serve/test_ranks.py::test_two_ranks_*",
+    "serve/test_ranks.py::test_a_model_that_*",
     "runtime/test_engine_compiled.py::*vulkan*",
     "runtime/test_engine_pairs.py::*iree*",
     "runtime/test_engine_pairs.py::*emulated*",

@@ -52,7 +52,7 @@ async def test_nodes_come_and_go_with_the_load_and_the_dead_are_replaced() -> No
     try:
         assert set(await ask(120, 0.005)) == {"A"}  # 200 a second: more than two replicas do
         await until(3)
-        await fleet.remove("python#1")  # one dies
+        await fleet.remove(dispatcher.members("python")[-1].client.name)  # one dies
         assert set(await ask(60, 0.005)) == {"A"}
         await until(3)
         await until(1)  # nobody asks any more

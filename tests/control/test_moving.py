@@ -22,6 +22,7 @@ from weft.runtime.services import PYTHON_KINDS
 from weft.runtime.spec import NodeSpec
 from weft.serve.agents import ServedAgent
 from weft.serve.dispatch import Dispatcher
+from weft.serve.model_calls import with_models
 
 TERMS = ScalingConfig(quick_s=0.05, slow_s=0.1, settle_s=60.0, cool_down_s=60.0, most=3)
 EAGER = ReplanConfig(drift=0.5, settle_s=0.0, every_s=60.0)
@@ -43,7 +44,7 @@ def test_pools_that_do_the_same_on_the_same_devices_stay_and_others_get_names_of
 
 def test_what_the_planner_is_asked_is_the_load_as_it_was_seen() -> None:
     plan = replace(split_llm(), slo=Slo("own", ttft_s=0.7), workload=Workload("x", 3.0, {"answer": {"isl": 40.0}}))
-    request = asked(request_of(plan), Estimate(9.0, {"answer": (55.4, 12.0)}))
+    request = asked(request_of(plan), Estimate(9.0, {"answer": {"isl": 55.4, "osl": 12.0}}))
     assert (request.needs.rate_per_s, request.needs.sizes) == (9.0, ("answer.isl=40", "answer.isl=55", "answer.osl=12"))
     assert request.needs.slo_terms() == plan.slo
     assert planned_load(plan).rate_per_s == 3.0
@@ -115,6 +116,24 @@ async def test_a_fleet_moves_under_load_and_no_run_is_lost() -> None:
     (move,) = [each for each in moving.agent.history.decisions if each.change == "move"]
     assert "start 1 × python (cheaper" in move.why and "drain 1 × python" in move.why
     await moving.close()
+
+
+async def test_models_by_name_move_with_their_agent() -> None:
+    plan = split_llm()
+    (block,) = plan.program.blocks
+    named = tuple(replace(step, attributes={**step.attributes, "model": "m"}) for step in block.steps)
+    plan = replace(plan, program=replace(plan.program, blocks=(replace(block, steps=named),)))
+    old, agent = Dispatcher(plan), ServedAgent(plan, Dispatcher(plan))
+    agent.dispatcher = old
+    model = with_models([agent])["m"]
+    assert model.dispatcher is old
+    target = named_beside(plan, replace(plan, pools=tuple(replace(pool, device="another") for pool in plan.pools)))
+    fresh = Dispatcher(target)
+    with model._under_way(old, ""):  # pyright: ignore[reportPrivateUsage]
+        agent.switch(target, fresh)
+        assert model.dispatcher is fresh and {pool.name for pool in model.deployment.pools} == {"P~2", "D~2"}
+        assert agent.runs_on(old) == 1, "its old nodes are not ended under it"
+    assert agent.runs_on(old) == 0
 
 
 async def test_where_the_planner_has_no_answer_all_stays() -> None:

@@ -15,12 +15,16 @@ import pytest
 
 from tests.runtime import checkpoints
 from tests.serve.deployments import split_llm
+from weft.control.moving import Crossing, Mover
+from weft.core.deployment import Deployment
 from weft.core.errors import CheckpointError, InputError, NodeDiedError
 from weft.core.message import Message
 from weft.core.program import StepKind
 from weft.runtime.client import NodeClient
 from weft.runtime.spec import NodeSpec
 from weft.runtime.transport.choose import node_transport
+from weft.serve.agents import ServedAgent
+from weft.serve.dispatch import Dispatcher
 from weft.serve.run import run_agent
 
 if find_spec("ray") is None:
@@ -69,7 +73,8 @@ async def test_a_pool_gets_one_more_node_on_another_machine(ray: RayCluster, mod
     """As `weft serve --ray --control` asks for it."""
     pool = replace(split_llm().pools[0], name="D", device="gaudi-3")
     joined = list[NodeClient]()
-    fleet = RayFleet([(spec("D", secrets.token_bytes(32), model_dir), pool)], ray, on_join=joined.append)
+    specs = [spec("D", secrets.token_bytes(32), model_dir)]
+    fleet = RayFleet(specs, [pool], ray, emulated=True, on_join=joined.append)
     async with fleet:
         more = await fleet.add(msgspec.structs.replace(fleet.specs[0], name="D#1"))
         assert [client.name for client in joined] == ["D", "D#1"]
@@ -77,6 +82,45 @@ async def test_a_pool_gets_one_more_node_on_another_machine(ray: RayCluster, mod
         await fleet.remove("D#1")
         again = await fleet.add(msgspec.structs.replace(fleet.specs[0], name="D#1"))  # its place was given back
         assert again.name == "D#1"
+
+
+async def test_a_fleet_moves_to_other_machines_and_no_run_is_lost(
+    ray: RayCluster, machines: tuple[Any, list[Any]], model_dir: Path
+) -> None:
+    """As `weft serve --ray --control --replan` does it: the decodes go to another kind of device."""
+    from ray import available_resources
+
+    secret, base = secrets.token_bytes(32), split_llm()
+    pools = [replace(pool, device="gaudi-3", replicas=1) for pool in base.pools]
+    plan = replace(base, pools=tuple(pools))
+    target = replace(plan, pools=tuple(replace(p, device="h100-sxm") if p.name == "D" else p for p in pools))
+
+    def specs(of: Deployment) -> list[NodeSpec]:
+        return [msgspec.structs.replace(spec(pool.name[0], secret, model_dir), name=pool.name) for pool in of.pools]
+
+    dispatcher = Dispatcher(plan, revival_s=5.0)
+    crossing = Crossing([dispatcher])
+    async with RayFleet(specs(plan), plan.pools, ray, emulated=True, on_join=crossing.join) as fleet:
+        agent = ServedAgent(plan, dispatcher)
+        ended, said = asyncio.Event(), list[object]()
+
+        async def asking() -> None:
+            while not ended.is_set():
+                said.append((await agent.run({"chat": CHAT}, lambda _: None, {})).values)
+
+        asked = [asyncio.create_task(asking()) for _ in range(2)]
+        moved, first = await Mover(agent, fleet, crossing, specs, secret.hex()).move(target)
+        since = len(said)
+        while len(said) < since + 2:
+            await asyncio.sleep(0.01)
+        ended.set()
+        await asyncio.gather(*asked)
+        assert {pool.name: pool.device for pool in moved.pools} == {"P": "gaudi-3", "D~2": "h100-sxm"}
+        assert set(first) == set(fleet.clients) == {"P", "D~2"}
+        assert len(set(said)) == 1 and agent.failed == 0
+        async with asyncio.timeout(10):
+            while available_resources().get("gaudi-3") != 1:  # its place was given back
+                await asyncio.sleep(0.1)
 
 
 async def test_a_lost_machine_is_found_and_its_node_placed_anew(

@@ -5,7 +5,7 @@ import pytest
 from weft.core.errors import CapacityError
 from weft.policy.replanning import Estimate, ReplanConfig, Replanning
 
-PLANNED = Estimate(10.0, {"chat": (100.0, 20.0)})
+PLANNED = Estimate(10.0, {"chat": {"isl": 100.0, "osl": 20.0}, "again": {"chance_0": 0.2, "chance_1": 0.8}})
 TERMS = ReplanConfig(drift=0.25, settle_s=10.0, every_s=60.0, gain=0.05, horizon_s=600.0, move_s=60.0)
 
 
@@ -25,9 +25,14 @@ def test_the_planner_is_asked_when_the_load_stays_far_and_not_again_soon() -> No
 
 def test_longer_prompts_count_as_much_as_more_runs() -> None:
     policy = Replanning(PLANNED, TERMS)
-    seen = Estimate(10.0, {"chat": (180.0, 20.0), "unknown": (1.0, 1.0)})
+    seen = Estimate(10.0, {"chat": {"isl": 180.0, "osl": 20.0}, "unknown": {"isl": 1.0}})
     assert not policy.wants(0.0, seen)
-    assert policy.wants(10.0, seen) == "chat: prompt tokens 180, planned for 100"
+    assert policy.wants(10.0, seen) == "chat.isl 180, planned for 100"
+
+
+def test_a_loop_that_ends_more_rarely_counts_by_its_exit() -> None:
+    drift, what = Estimate(10.0, {"again": {"chance_0": 0.1, "chance_1": 0.9}}).drift(PLANNED)
+    assert (round(drift, 9), what) == (0.5, "again.chance_0 0.1, planned for 0.2")
 
 
 @pytest.mark.parametrize(

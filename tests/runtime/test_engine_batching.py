@@ -1,5 +1,6 @@
 """Batching changes no result: every request gets what it gets alone, whatever runs beside it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -19,6 +20,7 @@ from weft.runtime.engines.llama import Llama, expected_tensors
 from weft.runtime.engines.paged_kv import HostKv, PagedKv
 from weft.runtime.engines.requests import Emitted, Event, Finish, Request, Sampling, Terms
 from weft.runtime.engines.scheduler import Scheduler
+from weft.runtime.engines.track import UNKNOWN, Track
 
 BLOCK_SIZE = 4
 
@@ -54,6 +56,14 @@ class Reply:
 @torch.inference_mode()
 def run_step(engine: Scheduler) -> bool:
     return engine.step()
+
+
+def take_in(engine: Scheduler, id: int, kv: HostKv, prompt: Sequence[int], first_token: int) -> None:
+    """A cache from elsewhere, into main memory even where blocks are free."""
+    track = Track(id, [*(prompt or [UNKNOWN] * kv.tokens), first_token], foreign=True)
+    if not engine.caches.spill(track, kv):
+        raise engine.caches.no_room(track, kv)
+    engine.sequences.tracks[id] = track
 
 
 def run(engine: Scheduler) -> None:
@@ -117,8 +127,8 @@ def test_everybody_gets_what_they_get_alone(
         assert got == expected[: len(got)]
         assert len(got) == len(expected) or visit.leaves is not None
     assert engine.idle
-    assert not engine.tracks
-    pool = engine.batcher.pool
+    assert not engine.sequences.tracks
+    pool = engine.sequences.batcher.pool
     assert pool.allocated == 0
     assert pool.free + pool.cached == blocks
 
@@ -168,11 +178,11 @@ class Client:
         self.resumed = True
         self.reply.events.pop()
         if self.visit.way == "moved":
-            kv = self.engine.read(self.id)
+            kv = self.engine.loans.read(self.id)
             self.engine.release(self.id)
             self.id += 1000
             prompt = self.visit.request.prompt if self.visit.request.terms.sampling.penalises else ()
-            self.engine.take_in(self.id, kv, prompt, self.reply.tokens[-1])
+            take_in(self.engine, self.id, kv, prompt, self.reply.tokens[-1])
         self.engine.resume(self.id, replace(self.visit.request, max_tokens=rest), self.reply.events.append)
 
     def _leave(self) -> None:
@@ -189,14 +199,16 @@ def test_a_cache_without_known_tokens_survives_preemption(model: Llama) -> None:
     for index, (prompt, reply) in enumerate(zip(prompts, replies, strict=True)):
         engine.start(index, Request(prompt, 1), reply.events.append, keep=True)
         run(engine)
-        kv = engine.read(index)
+        kv = engine.loans.read(index)
         engine.release(index)
-        engine.take_in(10 + index, kv, (), reply.tokens[0])
+        take_in(engine, 10 + index, kv, (), reply.tokens[0])
     for index, reply in enumerate(replies):
         reply.events.pop()
         engine.resume(10 + index, Request((), 15), reply.events.append)
     while not engine.idle:
-        preempted = max(preempted, *(each.active.preemptions for each in engine.tracks.values() if each.active))
+        preempted = max(
+            preempted, *(each.active.preemptions for each in engine.sequences.tracks.values() if each.active)
+        )
         run_step(engine)
     assert preempted > 0
     assert [reply.tokens for reply in replies] == expected
@@ -211,7 +223,7 @@ def test_what_rests_gives_way_to_what_runs(model: Llama) -> None:
     engine.start(1, Request([7] * 20, 10), big.events.append)
     run(engine)
     assert big.end is Finish.LENGTH
-    assert engine.tracks[0].host is not None, "it moved to main memory"
+    assert engine.sequences.tracks[0].host is not None, "it moved to main memory"
     engine.resume(0, Request((), 7), reply.events.append)
     run(engine)
     assert reply.tokens == expected
@@ -224,16 +236,16 @@ def test_main_memory_for_caches_has_a_limit(model: Llama) -> None:
     for index, prompt in enumerate(prompts):
         engine.start(index, Request(prompt, 1), Reply().events.append, keep=True)
         run(engine)
-    caches = [engine.read(index) for index in range(3)]
-    engine.spill_bytes = 2 * caches[0].size_bytes
+    caches = [engine.loans.read(index) for index in range(3)]
+    engine.caches.spill_bytes = 2 * caches[0].size_bytes
     engine.start(9, Request([8] * 32, 1), Reply().events.append)  # wants all blocks
     run(engine)
-    assert [engine.tracks[index].host is not None for index in range(3)] == [False, True, True]
-    engine.take_in(10, caches[0], (), 5)
-    engine.take_in(11, caches[1], (), 5)
-    assert all(engine.tracks[index].host is None for index in range(3))
+    assert [engine.sequences.tracks[index].host is not None for index in range(3)] == [False, True, True]
+    take_in(engine, 10, caches[0], (), 5)
+    take_in(engine, 11, caches[1], (), 5)
+    assert all(engine.sequences.tracks[index].host is None for index in range(3))
     with pytest.raises(RunError, match="wait until other replies have ended"):
-        engine.take_in(12, caches[2], (), 5)
+        take_in(engine, 12, caches[2], (), 5)
     for index, prompt in enumerate(prompts):  # what gave way is computed again
         reply = Reply()
         engine.resume(index, Request((), 7), reply.events.append)
@@ -246,18 +258,18 @@ def test_a_reply_whose_cache_finds_no_room_ends(model: Llama) -> None:
     for index in range(2):
         engine.start(index, Request([index + 1] * 9, 1), Reply().events.append, keep=True)
         run(engine)
-        kv = engine.read(index)
+        kv = engine.loans.read(index)
         engine.release(index)
-        engine.take_in(10 + index, kv, (), 3)
+        take_in(engine, 10 + index, kv, (), 3)
     for index, reply in enumerate(replies):
         engine.resume(10 + index, Request((), 15), reply.events.append)
     run_step(engine)
-    engine.spill_bytes = 0  # one of them will have to give up its blocks
+    engine.caches.spill_bytes = 0  # one of them will have to give up its blocks
     run(engine)
     assert sorted(isinstance(reply.end, RunError) for reply in replies) == [False, True]
     for index in range(2):
         engine.release(10 + index)
-    assert engine.batcher.pool.allocated == 0
+    assert engine.sequences.batcher.pool.allocated == 0
 
 
 def test_an_error_is_its_own_requests_alone(model: Llama) -> None:
@@ -278,16 +290,16 @@ def test_an_error_is_its_own_requests_alone(model: Llama) -> None:
     run(engine)
     assert isinstance(bad.end, RunError)
     assert good.tokens == alone(model, request)
-    assert engine.batcher.pool.allocated == 0
+    assert engine.sequences.batcher.pool.allocated == 0
 
 
 def test_a_cache_that_is_not_finite_harms_nobody_else(model: Llama) -> None:
     engine, bad, good = scheduler(model, blocks=8), Reply(), Reply()
     engine.start(0, Request([1] * 9, 1), bad.events.append, keep=True)
     run(engine)
-    kv = engine.read(0)
+    kv = engine.loans.read(0)
     engine.release(0)
-    engine.take_in(1, HostKv(kv.keys * torch.nan, kv.values * torch.nan), (), 5)
+    take_in(engine, 1, HostKv(kv.keys * torch.nan, kv.values * torch.nan), (), 5)
     engine.resume(1, Request((), 4), bad.events.append)
     run(engine)
     assert isinstance(bad.end, RunError)
@@ -295,7 +307,7 @@ def test_a_cache_that_is_not_finite_harms_nobody_else(model: Llama) -> None:
     engine.start(2, request, good.events.append)
     run(engine)
     assert good.tokens == alone(model, request)
-    assert not engine.batcher.pool.allocated
+    assert not engine.sequences.batcher.pool.allocated
 
 
 def test_a_pass_that_fails_ends_those_in_it_only(model: Llama) -> None:
@@ -306,4 +318,4 @@ def test_a_pass_that_fails_ends_those_in_it_only(model: Llama) -> None:
     engine.start(1, Request([4], 3), later.events.append)
     run(engine)
     assert later.end is Finish.LENGTH
-    assert not engine.tracks
+    assert not engine.sequences.tracks

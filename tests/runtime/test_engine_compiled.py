@@ -1,5 +1,6 @@
 """The engine of compiled code: many callers at once, caches that come and go, and nodes that run it."""
 
+import itertools
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +23,7 @@ from weft.runtime.artifact_spec import ArtifactSpec
 from weft.runtime.cache.node import NodeCache
 from weft.runtime.client import NodeClient
 from weft.runtime.engines.artifact import MODULES, read_artifact, write_artifact
+from weft.runtime.engines.chat import Chat
 from weft.runtime.engines.checkpoint import hash_config, hash_model
 from weft.runtime.engines.compiled_engine import CompiledEngine
 from weft.runtime.engines.iree_device import has_device
@@ -29,9 +31,10 @@ from weft.runtime.engines.requests import Sampling, Terms
 from weft.runtime.engines.together import Together
 from weft.runtime.engines.torch_engine import TorchEngine
 from weft.runtime.node import Node
-from weft.runtime.services import LLM_KINDS, load_services
+from weft.runtime.services import LLM_KINDS, Services, load_services
 from weft.runtime.spec import NodeSpec
 from weft.runtime.transport.memory import MemoryTransport
+from weft.runtime.values import KvHandle
 
 TOKENS = 24
 PROMPTS = [[3, 17, 250, 9, 44], [7], list(range(20, 55)), [299, 0, 5, 1], [8, 8], [100, 200]]
@@ -87,6 +90,42 @@ def test_who_has_no_room_or_is_gone_fails_alone(checkpoint: Path) -> None:
     with pytest.raises(RunError, match="not held"):
         next(replies[0])
     assert next(engine.decode(long.sequence, 1)).token >= 0  # what was released has room for it
+
+
+REPEATED = {"max_tokens": 24, "temperature": 0.9, "repetition_penalty": 1.4, "presence_penalty": 0.3, "seed": 3}
+
+
+async def test_a_repetition_penalty_goes_where_the_cache_goes(checkpoint: Path) -> None:
+    """Its tokens come with a cache, through nodes of every kind; so does the tenant whose it is."""
+    transport, chat, replies = MemoryTransport(), Chat.load(checkpoint), set[str]()
+    engines = {"torch": TorchEngine.load(checkpoint), "compiled": engine_of(checkpoint, 1)[0]}
+    nodes = [Node(Services(NodeSpec(name, "cpu", LLM_KINDS), each, chat), transport) for name, each in engines.items()]
+    clients = [await NodeClient.open(f"node {at}", transport, await node.listen()) for at, node in enumerate(nodes)]
+    read, say = (replace(step, attributes={**REPEATED, "tenant": "a"}) for step in (PREFILL, DECODE))
+    for way in itertools.product(clients, repeat=3):
+        kv = (await way[0].call(read, (CHAT,), lambda _: None)).outputs
+        for client in way[1:]:
+            kv = (await client.call(TRANSFER, kv, lambda _: None)).outputs
+        (handle,) = kv
+        assert isinstance(handle, KvHandle)
+        source = engines["torch" if way[-1] is clients[0] else "compiled"].open_export(handle.sequence)
+        assert (len(source.prompt), source.salt) == (source.shape.tokens, "a")
+        source.close()
+        replies.add(str((await way[-1].call(say, kv, lambda _: None)).outputs[0]))
+    assert len(replies) == 1
+    for each in (*clients, *nodes):
+        await each.close()
+
+
+def test_without_its_tokens_a_cache_takes_no_repetition_penalty(checkpoint: Path) -> None:
+    terms = Terms(Sampling(repetition_penalty=1.2))
+    for engine in (TorchEngine.load(checkpoint), engine_of(checkpoint, 1)[0]):
+        prefilled = engine.prefill([1, 2, 3], terms)
+        moved = engine.import_kv(engine.export_kv(prefilled.sequence), prefilled.first_token)
+        with pytest.raises(RunError, match="the tokens of its prompt did not come with its cache"):
+            next(engine.decode(moved, 3, terms))
+        with pytest.raises(RunError, match="a reply that it does not hold"):
+            next(engine.decode(prefilled.sequence, 3, Terms(said=(7,))))
 
 
 def test_a_cache_that_cannot_be_is_refused_before_it_comes(checkpoint: Path) -> None:

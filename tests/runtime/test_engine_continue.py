@@ -57,10 +57,9 @@ def test_it_goes_on_after_k_tokens(model: Model, case: str, after: int) -> None:
 
     said = tuple(whole[:after])
     prefilled = second.prefill(prompt, Terms(sampling, make(), chat.stop_tokens, said))
-    sequence, decoder = prefilled.sequence, second
-    if case != "repetition":  # that one looks at the prompt, which does not move
-        decoder, sequence = first, first.import_kv(second.export_kv(sequence), prefilled.first_token)
-    rest = decoder.decode(sequence, TOKENS - after - 1, Terms(sampling, make(), chat.stop_tokens, said))
+    known = [*prompt, *said] if case == "repetition" else ()  # that one looks at the prompt
+    sequence = first.import_kv(second.export_kv(prefilled.sequence), prefilled.first_token, known)
+    rest = first.decode(sequence, TOKENS - after - 1, Terms(sampling, make(), chat.stop_tokens, said))
     assert [*said, prefilled.first_token, *tokens_of(rest)] == whole
     generated = first.generate(Request(prompt, TOKENS - after, Terms(sampling, make(), chat.stop_tokens, said)))
     assert [*said, *tokens_of(generated)] == whole

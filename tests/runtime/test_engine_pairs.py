@@ -32,6 +32,7 @@ FAMILIES = ("llama", "qwen3", "mixtral")
 MADE = ("torch", "tp2", "emulated", "iree-cpu", "iree-vulkan")
 COMPILE_S = 1200
 WARM = Terms(Sampling(temperature=0.9, top_p=0.9, seed=11))
+PENALISED = Terms(Sampling(temperature=0.8, repetition_penalty=1.3, frequency_penalty=0.2, seed=4))
 
 
 @dataclass
@@ -115,7 +116,8 @@ def sent(kv: KvCache, form: str, shares: int) -> KvCache:
 
 def handed_on(source: Engine, target: Engine, terms: Terms, form: str = "as it is", shares: int = 1) -> list[int]:
     prefilled = source.prefill(PROMPT, terms)
-    sequence = target.import_kv(sent(source.export_kv(prefilled.sequence), form, shares), prefilled.first_token)
+    cache = sent(source.export_kv(prefilled.sequence), form, shares)
+    sequence = target.import_kv(cache, prefilled.first_token, PROMPT)
     tokens = [prefilled.first_token, *tokens_of(target.decode(sequence, STEPS - 1, terms))]
     source.release(prefilled.sequence)
     target.release(sequence)
@@ -131,7 +133,7 @@ def test_a_prefills_b_decodes(engines: Makers, family: str, prefills: str, decod
     source, target = of[prefills], of[decodes]
     form = list(FORMS)[(MADE.index(prefills) + MADE.index(decodes)) % len(FORMS)]
     shares = 2 if "tp2" in (prefills, decodes) else 1
-    for terms in (Terms(), WARM):
+    for terms in (Terms(), WARM, PENALISED):
         expected = reply_of(of["torch"], PROMPT, STEPS, terms)
         assert len(set(expected)) > 8, "the checkpoint must not repeat itself, or this proves little"
         assert handed_on(source, target, terms, form, shares) == expected

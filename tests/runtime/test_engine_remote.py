@@ -14,7 +14,8 @@ from weft.core.message import Message
 from weft.core.program import Step, StepKind
 from weft.runtime.client import NodeClient
 from weft.runtime.engines.remote import RemoteServer
-from weft.runtime.messages import Token
+from weft.runtime.engines.remote_wire import End, Piece
+from weft.runtime.messages import Ending, Token
 from weft.runtime.node import Node
 from weft.runtime.remote_spec import RemoteSpec, Usage, read_remotes
 from weft.runtime.services import load_services
@@ -23,15 +24,17 @@ from weft.runtime.transport.memory import MemoryTransport
 
 CHAT = (Message("system", "be brief"), Message("user", "hello"))
 WORDS = ("It ", "has ", "80 GB — ü.")
+SAID = [Piece(word) for word in WORDS]
+NINE, STOPPED = {"max_tokens": 9}, Ending("stop")
 
 
-async def asked(*answers: Answer, **told: object) -> tuple[list[str | Usage], int]:
+async def asked(*answers: Answer, **told: object) -> tuple[list[Piece | End], int]:
     """What comes of a chat, and how many requests it took."""
     async with running(*answers) as server:
         limits = {"retry_s": 2.0, "patience_s": 0.5, **told}
         client = RemoteServer(RemoteSpec("m", server.url, **limits))  # pyright: ignore[reportArgumentType]
         try:
-            return [piece async for piece in client.chat(CHAT, 9)], len(server.asked)
+            return [piece async for piece in client.chat(CHAT, NINE)], len(server.asked)
         finally:
             await client.close()
 
@@ -40,7 +43,7 @@ async def test_a_reply_streams_and_is_counted(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("TEST_KEY", "sesame")
     async with running(stream(*reply(*WORDS))) as server:
         client = RemoteServer(RemoteSpec("llama", server.url + "/", "meta/llama", "TEST_KEY"))
-        assert [piece async for piece in client.chat(CHAT, 9)] == [*WORDS, Usage(5, 3)]
+        assert [piece async for piece in client.chat(CHAT, NINE)] == [*SAID, End(Usage(5, 3), STOPPED)]
         (request,) = server.asked
         assert (request.path, request.headers["authorization"]) == ("/v1/chat/completions", "Bearer sesame")
         assert request.json["model"] == "meta/llama" and request.json["max_tokens"] == 9
@@ -54,14 +57,14 @@ async def test_events_come_in_any_pieces() -> None:
     data = b": ping\n\nevent: x\r\n" + b"".join(reply(*WORDS))
     for size in (1, 2, 7, len(data)):
         cut = [data[at : at + size] for at in range(0, len(data), size)]
-        assert await asked(stream(*cut)) == ([*WORDS, Usage(5, 3)], 1)
+        assert await asked(stream(*cut)) == ([*SAID, End(Usage(5, 3), STOPPED)], 1)
 
 
 async def test_completions_too() -> None:
     event = b'data: {"choices": [{"text": "abc", "finish_reason": "length"}]}\n\n'
     async with running(stream(event)) as server:
         client = RemoteServer(RemoteSpec("m", server.url))
-        assert [piece async for piece in client.complete("a", 3)] == ["abc", Usage(0, 1)]
+        assert [piece async for piece in client.complete("a", 3)] == [Piece("abc"), End(Usage(0, 1), Ending("length"))]
         assert server.asked[0].path == "/v1/completions"
         await client.close()
 
@@ -76,7 +79,7 @@ async def test_it_tries_again_until_something_has_come() -> None:
     with pytest.raises(StepFailedError, match="answered 404: no such model;"):
         await asked(status(404, "no such model"), good)
     with pytest.raises(StepFailedError, match="cannot be reached"):
-        await anext(RemoteServer(RemoteSpec("m", "http://127.0.0.1:9/v1", tries=1)).chat(CHAT, 3))
+        await anext(RemoteServer(RemoteSpec("m", "http://127.0.0.1:9/v1", tries=1)).chat(CHAT, NINE))
 
 
 BROKEN = (

@@ -69,7 +69,7 @@ def test_what_is_computed_can_be_read_before_the_rest_is(model_dir: Path) -> Non
         sequence = moved(source, there, (prefilled := prefilling.result()).first_token)
     expected = tokens_of(here.decode(prefilled.sequence, 8))
     assert tokens_of(there.decode(sequence, 8)) == expected
-    assert here.scheduler.spools.get(prefilled.sequence) is None
+    assert here.scheduler.caches.spools.get(prefilled.sequence) is None
 
 
 @pytest.mark.parametrize("prompt", [PROMPT[:CHUNK], PROMPT])
@@ -91,7 +91,7 @@ def test_a_prefill_that_ends_early_ends_its_readers(model_dir: Path) -> None:
         engine.prefill(PROMPT, begun=tell)
     with pytest.raises(RunError):
         engine.open_export(begun[0]).ready(CHUNK)
-    assert engine.scheduler.spools.size_bytes == 0
+    assert engine.scheduler.caches.spools.size_bytes == 0
     assert allocated(engine) == 0
 
 
@@ -151,7 +151,7 @@ async def test_a_cache_that_nobody_takes_is_forgotten(model_dir: Path, end: str)
         await taker.ping()
         while [allocated(engine) for engine in engines] != [0, 0]:
             await asyncio.sleep(0.005)
-        assert engines[0].scheduler.spools.size_bytes == 0
+        assert engines[0].scheduler.caches.spools.size_bytes == 0
 
 
 async def test_pulls_that_fail_or_are_not_asked_for_are_closed(model_dir: Path) -> None:

@@ -1,7 +1,10 @@
 """Caches that move run by run: out of one engine's blocks, into another's, in any form; nothing is left over."""
 
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from threading import Event
 
 import pytest
 
@@ -98,6 +101,32 @@ def test_what_is_read_stays_until_it_is_given_back(model_dir: Path) -> None:
     source.close()
     assert engine._loop.call(lambda: engine.load_now).allocated_blocks == 0
     assert list(engine.generate(Request([9] * 50, 4))) != []
+
+
+def test_caches_come_and_go_while_a_pass_computes(model_dir: Path, expected: list[int]) -> None:
+    here, there = TorchEngine.load(model_dir), TorchEngine.load(model_dir)
+    inside, go_on = Event(), Event()
+
+    @contextmanager
+    def long() -> Generator[None]:
+        with there._loop.computing():
+            inside.set()
+            assert go_on.wait(60)
+            yield
+
+    there.scheduler.computing = long
+    other = there.generate(Request(PROMPT[::-1], STEPS))
+    assert inside.wait(60)
+    prefilled = here.prefill(PROMPT)
+    arrived = moved(here.open_export(prefilled.sequence), there, prefilled.first_token)
+    source = there.open_export(arrived)
+    back = moved(source, here, prefilled.first_token)
+    source.close()
+    assert not go_on.is_set()
+    go_on.set()
+    for engine, sequence in ((there, arrived), (here, back)):
+        assert [prefilled.first_token, *tokens_of(engine.decode(sequence, STEPS))] == expected
+    assert len(tokens_of(other)) == STEPS
 
 
 def test_half_a_cache_leaves_nothing(model_dir: Path) -> None:

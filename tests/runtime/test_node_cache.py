@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
+import json
 import logging
+import resource
 import secrets
 from collections.abc import AsyncGenerator
 from pathlib import Path
@@ -12,14 +14,16 @@ import pytest
 from tests.runtime import checkpoints
 from tests.runtime.replies import tokens_of
 from weft.core.errors import InputError
-from weft.core.program import StepKind
+from weft.core.message import Message
+from weft.core.program import Step, StepKind
 from weft.policy.block_hash import block_hashes
 from weft.policy.prefix_feed import SharedPrefixes
 from weft.runtime.cache.node import NodeCache, open_tiers
 from weft.runtime.client import NodeClient
+from weft.runtime.engines.chat import Chat
 from weft.runtime.engines.torch_engine import TorchEngine
 from weft.runtime.node import Node
-from weft.runtime.services import Services
+from weft.runtime.services import LLM_KINDS, Services
 from weft.runtime.spec import NodeSpec
 from weft.runtime.transport.memory import MemoryTransport
 
@@ -50,7 +54,7 @@ def reply(engine: TorchEngine, prompt: list[int] = PROMPT, salt: str = "") -> tu
 @contextlib.contextmanager
 def cached(model_dir: Path, cache: NodeCache):
     engine = TorchEngine.load(model_dir, cache_tokens=160)
-    engine.scheduler.s_per_token = 0.01  # so slow that every tier is worth it
+    engine.scheduler.offers.s_per_token = 0.01  # so slow that every tier is worth it
     tiers = open_tiers(cache, "pool/a", engine)
     try:
         yield engine, tiers
@@ -59,8 +63,9 @@ def cached(model_dir: Path, cache: NodeCache):
 
 
 def settle(engine: TorchEngine, tiers) -> None:
-    assert engine.scheduler.tiers is not None
-    engine.scheduler.tiers._saver.drain(5.0)
+    engine._loop.call(lambda: None)  # what was posted before has been done
+    assert engine.scheduler.offers.tiers is not None
+    engine.scheduler.offers.tiers._saver.drain(5.0)
     assert tiers.manager.drain(5.0)
 
 
@@ -131,6 +136,27 @@ def test_a_store_that_is_down_and_a_disk_that_goes_cost_no_request(
     assert "object store" in caplog.text
 
 
+def test_a_full_disk_costs_no_request(
+    model_dir: Path, expected: list[int], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """No file may grow beyond 4 KiB: to a node that is a disk without room (EFBIG, as ENOSPC)."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with cached(model_dir, NodeCache(disk_path=str(tmp_path), disk_bytes=16 * MIB)) as (engine, tiers):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
+        try:
+            for prompt in (PROMPT, *OTHERS, PROMPT):
+                tokens, _ = reply(engine, prompt)
+            settle(engine, tiers)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        assert tokens == expected
+        assert tiers.stats()["disk.failed"] >= 1
+        assert tiers.stats()["disk.blocks"] == 0
+    assert "disk tier" in caplog.text
+    assert "free some space" in caplog.text
+    assert not [path for path in tmp_path.rglob("*") if path.is_file() and path.name != "lock"]
+
+
 def test_a_tenant_keeps_to_its_share(model_dir: Path) -> None:
     with cached(model_dir, NodeCache(host_bytes=2 * MIB, share=0.25)) as (engine, tiers):
         for other in [PROMPT, *OTHERS]:
@@ -140,6 +166,55 @@ def test_a_tenant_keeps_to_its_share(model_dir: Path) -> None:
         engine.pin(engine.prefill(PROMPT, salt="a").sequence, 60.0)
         settle(engine, tiers)
         assert tiers.stats()["pins"] <= 1  # or refused, by its quota
+
+
+def test_what_waits_for_a_tool_stays_until_it_goes_on(model_dir: Path) -> None:
+    with cached(model_dir, NodeCache(host_bytes=MIB)) as (engine, tiers):  # 16 blocks
+        prefilled = engine.prefill(PROMPT, salt="a")
+        said = [prefilled.first_token, *tokens_of(engine.decode(prefilled.sequence, STEPS))]
+        engine.pin(prefilled.sequence, 60.0)
+        engine.release(prefilled.sequence)
+        settle(engine, tiers)
+        for other in OTHERS * 2:
+            engine.scheduler.offers.s_per_token = 1.0  # dearer than what is pinned
+            reply(engine, other)
+            settle(engine, tiers)
+        assert tiers.stats()["pins"] == 1
+        assert tiers.stats()["host.evicted"] > 0
+        _, cached_tokens = reply(engine, [*PROMPT, *said, 7], salt="a")
+        assert cached_tokens == 64
+        assert tiers.stats()["pins"] == 0
+
+
+SCHEMA = {"type": "object", "properties": {"name": {"const": "f"}, "parameters": {"const": {}}}}
+CALL = json.dumps({**SCHEMA, "required": ["name", "parameters"]})
+TOOLS = json.dumps([{"type": "function", "function": {"name": "f"}}])
+
+
+@pytest.mark.parametrize(
+    ("terms", "pins"),
+    [
+        ({}, 0),
+        ({"kv_keep_s": 60.0}, 1),
+        ({"json_schema": CALL, "tools": TOOLS, "max_tokens": 200}, 1),  # the reply is a call
+        ({"json_schema": CALL, "max_tokens": 200}, 0),
+    ],
+)
+async def test_a_node_keeps_what_waits_for_a_tool(tmp_path: Path, terms: dict[str, str | float], pins: int) -> None:
+    taught = checkpoints.CHAT_TEMPLATE + "{% if tools %}{{ tools | tojson }}{% endif %}"
+    folder = checkpoints.save_tokenizer(checkpoints.chat_model(tmp_path), chat_template=taught)
+    engine, transport = TorchEngine.load(folder, cache_tokens=512), MemoryTransport()
+    tiers = open_tiers(NodeCache(host_bytes=16 * MIB), "n", engine)
+    node = Node(Services(NodeSpec("n", "cpu", LLM_KINDS), engine, Chat.load(folder), tiers=tiers), transport)
+    client = await NodeClient.open("n", transport, await node.listen())
+    asked = {"max_tokens": 4, **terms}
+    chat = (Message("user", "how much memory does the gpu have? " * 3),)
+    given = await client.call(Step("p", StepKind.PREFILL, ("c",), ("kv",), asked), (chat,), lambda _: None)
+    await client.call(Step("d", StepKind.DECODE, ("kv",), ("text",), asked), given.outputs, lambda _: None)
+    await asyncio.to_thread(settle, engine, tiers)
+    assert tiers.stats()["pins"] == pins
+    await client.close()
+    await node.close()
 
 
 @contextlib.asynccontextmanager

@@ -83,8 +83,8 @@ class WatchedEngine:
     def export_kv(self, sequence: int) -> KvCache:
         return self._inner.export_kv(sequence)
 
-    def import_kv(self, kv: KvCache, first_token: int) -> int:
-        sequence = self._inner.import_kv(kv, first_token)
+    def import_kv(self, kv: KvCache, first_token: int, prompt: Sequence[int] = ()) -> int:
+        sequence = self._inner.import_kv(kv, first_token, prompt)
         self.held.add(sequence)
         return sequence
 

@@ -1,10 +1,10 @@
 """Nodes of this process that run Python steps only: cheap, and as many as a test wants."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from tests.serve.deployments import deployment, route, step
-from weft.core.deployment import Deployment
+from weft.core.deployment import Deployment, Pool
 from weft.core.program import Block, Program, StepKind, Terminator
 from weft.runtime.client import NodeClient
 from weft.runtime.node import Node
@@ -29,6 +29,9 @@ class PythonFleet:
         self._work = work
         self._on_join = on_join
         self._transport = MemoryTransport()
+
+    def expect(self, pools: Iterable[Pool]) -> None:
+        """Any."""
 
     async def add(self, spec: NodeSpec) -> NodeClient:
         node = self.nodes[spec.name] = Node(Services(spec, functions={"work": self._work}), self._transport)

@@ -8,11 +8,13 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from msgspec import structs
 from rich.console import Console
 
 from tests.serve.deployments import split_llm
 from tests.serve.python_nodes import PythonFleet, one_step
-from weft.cli.top import view
+from weft.cli.top_view import view
+from weft.core.deployment import Deployment
 from weft.core.metrics import RequestRecord, StepRecord
 from weft.core.workload import Slo
 from weft.serve.agents import Agents, ServedAgent
@@ -50,12 +52,49 @@ async def test_what_is_told_of_a_server() -> None:
     assert (agent.ended, agent.failed, agent.attainment, agent.objective) == (3, 0, 1.0, "soon")
     assert [(node.name, node.state) for node in agent.pools[0].nodes] == [("python", "ready"), ("python#1", "draining")]
     assert agent.usd_per_hour == agents.by_name["worker"].deployment.pools[0].usd_per_hour  # of the one that takes work
-    console = Console(width=200, file=io.StringIO(), record=True)
-    console.print(view(told, "http://x"))
-    shown = console.export_text()
-    for said in ("100.0% of soon", "python#1", "draining", "start 2 of python: they wait"):
+    shown = drawn(told)
+    for said in ("100.0%", "#1", "draining", "start 2 of python: they wait"):
         assert said in shown
     await ended(agents, fleet)
+
+
+def drawn(status: Status, width: int = 80, lines: int = 24) -> str:
+    console = Console(width=width, file=io.StringIO(), record=True)
+    console.print(view(status, "http://127.0.0.1:8080", lines))
+    return console.export_text()
+
+
+async def test_a_model_is_shown_below_the_agent_whose_nodes_it_is_on() -> None:
+    agents, fleet = await served(1)
+    worker = agents.by_name["worker"]
+    both = Agents({"worker": worker, "model": ServedAgent(renamed(worker.deployment, "model"), worker.dispatcher)})
+    told = status_of(both)
+    assert [(each.name, each.of, len(each.pools)) for each in told.agents] == [
+        ("worker", "", 1),
+        ("model", "worker", 0),
+    ]
+    assert sum(each.usd_per_hour for each in told.agents) == len(fleet.nodes) * worker.deployment.pools[0].usd_per_hour
+    assert "\n  model" in drawn(told)
+    await ended(agents, fleet)
+
+
+async def test_it_has_room_in_a_terminal_of_eighty_by_twenty_four() -> None:
+    agents, fleet = await served(1)
+    (agent,) = status_of(agents).agents
+    (pool,) = agent.pools
+    nodes = tuple(structs.replace(pool.nodes[0], name=f"serve-l40s-tensor-parallel#{n}") for n in range(30))
+    pool = structs.replace(pool, name="serve-l40s-tensor-parallel", nodes=nodes, planned=40, waiting=123)
+    many = [structs.replace(agent, name=f"an-agent-of-many-words-{n}", pools=(pool,)) for n in range(3)]
+    for width in (80, 120):
+        lines = drawn(Status(0.0, tuple(many)), width).splitlines()
+        assert len(lines) <= 24 and max(map(len, lines)) <= width
+        assert sum("30/40" in line and "123" in line for line in lines) == 3
+    assert len(drawn(Status(0.0, tuple(many)), lines=200).splitlines()) > 90
+    await ended(agents, fleet)
+
+
+def renamed(plan: Deployment, name: str) -> Deployment:
+    return replace(plan, program=replace(plan.program, name=name))
 
 
 async def test_every_metric_of_the_board_is_there() -> None:

@@ -40,7 +40,20 @@ def log_address(keep: KeepOptions, port: int) -> str | None:
     """None: nothing is kept. Each port has a log of its own: one server writes a log."""
     if keep.runs == OFF or (keep.runs is None and port == 0):
         return None
-    return keep.runs or str(Path.home() / ".local" / "state" / "weft" / f"runs-{port}.db")
+    return keep.runs or str(_default_log(port))
+
+
+def graphs_path(address: str | None, port: int) -> Path | None:
+    """Where LangGraph programs keep the state of durable runs: beside their log, where that is a file."""
+    if address is None:
+        return None
+    log = _default_log(port) if "://" in address else Path(address)
+    log.parent.mkdir(parents=True, exist_ok=True)
+    return log.with_suffix(".graphs.db")
+
+
+def _default_log(port: int) -> Path:
+    return Path.home() / ".local" / "state" / "weft" / f"runs-{port}.db"
 
 
 def webhooks_of(keep: KeepOptions) -> Webhooks | None:

@@ -40,6 +40,7 @@ Memory = Annotated[
 Remote = Annotated[Path | None, typer.Option(help="TOML with a [[remote]] for each model that a server runs.")]
 Answers = Annotated[list[str] | None, typer.Option(help="Of a person, where the agent waits for one; in order.")]
 Emulate = Annotated[bool, typer.Option("--emulate", help="Slow each node to the planned pace of its device.")]
+Ranks = Annotated[bool, typer.Option("--ranks", help="Start the plan's tensor-parallel ranks, each a process here.")]
 Out = Annotated[Path, typer.Option(help="Folder for the answer, plan, IR, figures and report.")]
 
 
@@ -59,6 +60,7 @@ class RunOptions:
     code: Code = None
     answer: Answers = None
     emulate: Emulate = False
+    ranks: Ranks = False
     out: Out = Path("out")
 
 
@@ -82,6 +84,7 @@ def run(asked: AskOptions, wanted: RunOptions) -> None:
         remotes={each.model: each for each in read_remotes(wanted.remote)} if wanted.remote else {},
         memories=named(wanted.memory or (), "--memory"),
         pools={} if bundle is None else pool_models(bundle, wanted.code or (), wanted.model),
+        ranks=wanted.ranks,
     )
     if models.pools:
         console.print(told(models.pools))

@@ -21,10 +21,10 @@ from weft.cli.bundled import Bundle, Code, is_bundle, open_bundle, pool_models, 
 from weft.cli.cache_options import CacheOptions
 from weft.cli.console import wide_console
 from weft.cli.groups import grouped
-from weft.cli.keeping import KeepOptions, kept_runs, log_address, stream_log, webhooks_of
+from weft.cli.keeping import KeepOptions, graphs_path, kept_runs, log_address, stream_log, webhooks_of
 from weft.cli.local import local_models
 from weft.cli.options import DEFAULTS, Fleet, Rate, Slo
-from weft.cli.run import Corpus, Emulate, Model, Stt
+from weft.cli.run import Corpus, Emulate, Model, Ranks, Remote, Stt
 from weft.cli.serve_nodes import Nodes, Start, started_by
 from weft.compiler.pipeline import compile_agent
 from weft.compiler.request import CompileRequest, Needs, Supply
@@ -37,8 +37,9 @@ from weft.control.replanning import Replans
 from weft.core.deployment import Deployment
 from weft.core.errors import InputError
 from weft.plan.staffing import scaling_of
-from weft.policy.replanning import Replanning
+from weft.policy.replanning import Estimate, Replanning
 from weft.policy.scaling import ScalingConfig
+from weft.runtime.remote_spec import read_remotes
 from weft.runtime.spec import NodeSpec
 from weft.serve.admitting import Door
 from weft.serve.agents import Agents, ServedAgent
@@ -94,8 +95,10 @@ class HereOptions:
     model: Model = None
     stt: Stt = None
     corpus: Corpus = None
+    remote: Remote = None
     code: Code = None
     emulate: Emulate = False
+    ranks: Ranks = False
     replicas: Replicas = None
     control: Control = None
     replan: Replan = False
@@ -129,12 +132,13 @@ def serve(what: WhatOptions, here: HereOptions, cache: CacheOptions, door: DoorO
     keys = Keys.read(door.keys) if door.keys else Keys({})
     wanted = Address(door.host, door.port)
     check_open(wanted, keys)
-    if here.replan and (here.control is None or here.ray is not None):
-        way_out = "give --control N, and leave out --ray: moves between devices are built for nodes of this machine"
-        raise InputError(subject="--replan", problem="is a part of --control on this machine", way_out=way_out)
+    if here.replan and here.control is None:
+        raise InputError(subject="--replan", problem="is a part of --control", way_out="give --control N")
     bundles = [open_bundle(agent) for agent in what.agents if is_bundle(agent)]
     deployments = _distinct([_deployment(agent, what) for agent in what.agents])
-    models = replace(local_models(here.model, here.stt, here.corpus), cache=cache.tiers())
+    remotes = {each.model: each for each in read_remotes(here.remote)} if here.remote else {}
+    local = local_models(here.model, here.stt, here.corpus)
+    models = replace(local, cache=cache.tiers(), ranks=here.ranks, remotes=remotes)
     replicas = _replicas(deployments, here)
     guard = Guard(keys, Audit.open(keep.audit) if keep.audit else None)
     nodes = Nodes(models, here.emulate, replicas, here.ray, _compiled(bundles, here), here.otlp)
@@ -213,7 +217,8 @@ async def _serve(deployments: list[Deployment], nodes: Nodes, place: Place, kept
     async with contextlib.AsyncExitStack() as stack:
         with console.status("starting node processes"):
             start = await stack.enter_async_context(started_by(nodes))
-            served = [await _served(each, start, nodes, door.run_limit, here, stack) for each in deployments]
+            graphs = graphs_path(kept.log, place.address.port)
+            served = [await _served(each, start, nodes, door.run_limit, here, stack, graphs) for each in deployments]
         if nodes.keeper is not None:
             nodes.keeper.settle()
         if here.otlp is not None:
@@ -221,7 +226,7 @@ async def _serve(deployments: list[Deployment], nodes: Nodes, place: Place, kept
             stack.callback(spans.close)
             for agent in served:
                 agent.spans = spans
-        agents = Agents({agent.name: agent for agent in served} if here.replan else with_models(served))
+        agents = Agents(with_models(served))
         limits = RunLimits(at_once=door.at_once, run_s=door.run_limit)
         runs = await stack.enter_async_context(kept_runs(agents, kept.log, kept.webhooks, limits))
         app = App(agents, kept.guard, at_once=door.at_once, runs=runs, streams=kept.streams)
@@ -247,20 +252,21 @@ async def _served(
     run_s: float,
     here: HereOptions,
     stack: contextlib.AsyncExitStack,
+    graphs: Path | None,
 ) -> ServedAgent:
-    """Its nodes are kept up: what dies starts again, and what it was at goes on elsewhere, or there."""
+    """Its nodes are kept up: what dies starts again, and what it was at goes on elsewhere, or there. `graphs`: the
+    file that programs which drive themselves keep their state in."""
     planned = deployment
     if drives_itself(planned):
-        if here.replan:
-            problem, way_out = "is driven by its own program, whose calls stay where they were planned", "leave it out"
-            raise InputError(subject=f"--replan with {planned.agent!r}", problem=problem, way_out=way_out)
         deployment = without_own_steps(planned)
     dispatcher = Dispatcher(deployment, revival_s=REVIVAL_S)
     crossing = Crossing([dispatcher])
     fleet = await stack.enter_async_context(start(deployment, crossing.join))
     agent = ServedAgent(deployment, dispatcher, run_s)
     if drives_itself(planned):
-        agent.driver = await stack.enter_async_context(driving(planned, dispatcher))
+        driver = await stack.enter_async_context(driving(planned, dispatcher, graphs))
+        agent.driver = driver
+        agent.followers.append(driver)
     agent.door = Door(planned, dispatcher) if here.admission else None
     if here.control is not None:
         agent.controlled = True
@@ -282,7 +288,13 @@ def _control(
             return replace(nodes, replicas=replicas).specs(target)
 
         mover = Mover(agent, fleet, crossing, specs_of, fleet.specs[0].secret)
-        loop.replans = Replans(Replanning(planned_load(plan)), Planner(request_of(plan)).plan, mover, terms)
+        planner = Planner(request_of(plan))
+
+        def planned(seen: Estimate) -> Deployment:
+            offered = planner.plan(seen)
+            return without_own_steps(offered) if drives_itself(offered) else offered
+
+        loop.replans = Replans(Replanning(planned_load(plan)), planned, mover, terms)
     return loop
 
 

@@ -16,7 +16,6 @@ from weft.core.deployment import Deployment
 from weft.core.errors import MissingProgramError
 from weft.runtime.client import NodeClient
 from weft.runtime.spec import NodeSpec
-from weft.serve.dispatch import pool_of
 from weft.serve.placement import LocalModels, PoolModel, node_specs
 
 
@@ -58,7 +57,7 @@ async def started_by(nodes: Nodes) -> AsyncGenerator[Start, None]:
         return
     try:
         from weft.control.backends.ray_cluster import RayCluster
-        from weft.control.backends.ray_fleet import RayFleet, on_its_device
+        from weft.control.backends.ray_fleet import RayFleet
     except ModuleNotFoundError as error:
         raise MissingProgramError(
             subject=f"--ray {nodes.ray}", problem=f"needs {error.name}", way_out="pip install 'weft[ray]'"
@@ -66,10 +65,7 @@ async def started_by(nodes: Nodes) -> AsyncGenerator[Start, None]:
     async with RayCluster(nodes.ray) as cluster:
 
         def start(deployment: Deployment, on_join: OnJoin) -> RayFleet:
-            pools = {pool.name: pool for pool in deployment.pools}
-            placed = [(spec, pools[pool_of(spec.name)]) for spec in nodes.specs(deployment)]
-            if not nodes.emulate:
-                placed = [(on_its_device(spec, pool), pool) for spec, pool in placed]
-            return RayFleet(placed, cluster, detection=FAST, on_join=on_join)
+            specs, pools = nodes.specs(deployment), deployment.pools
+            return RayFleet(specs, pools, cluster, emulated=nodes.emulate, detection=FAST, on_join=on_join)
 
         yield start

@@ -8,20 +8,15 @@ from urllib.error import URLError
 
 import msgspec
 import typer
-from rich.console import Group, RenderableType
 from rich.live import Live
-from rich.table import Table
-from rich.text import Text
 
 from weft.cli.console import wide_console
 from weft.cli.groups import grouped
+from weft.cli.top_view import view
 from weft.core.errors import InputError
-from weft.core.units import pretty_usd
-from weft.serve.status import AgentStatus, NodeStatus, PoolStatus, Status
+from weft.serve.status import Status
 
 TIMEOUT_S = 5.0
-DECISIONS = 5
-GOOD, FAIR = 0.95, 0.8
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +43,7 @@ def top(options: TopOptions) -> None:
     with Live(console=console, screen=True, auto_refresh=False) as live:
         try:
             while True:
-                live.update(view(_look(options.url), options.url), refresh=True)
+                live.update(view(_look(options.url), options.url, console.height), refresh=True)
                 time.sleep(options.every)
         except KeyboardInterrupt:
             return
@@ -61,74 +56,3 @@ def _look(url: str) -> Status:
     except (URLError, OSError, ValueError) as error:
         problem, way_out = f"does not answer at /status ({error})", "give the address that `weft serve` prints"
         raise InputError(subject=url, problem=problem, way_out=way_out) from error
-
-
-def view(status: Status, url: str) -> RenderableType:
-    at = time.strftime("%H:%M:%S", time.localtime(status.at_s))
-    parts: list[RenderableType] = [Text(f"weft top  {url}  {at}", style="dim"), _agents(status)]
-    for agent in status.agents:
-        parts += [Text(""), _fleet(agent), *_decisions(agent)]
-    return Group(*parts)
-
-
-def _agents(status: Status) -> Table:
-    table = Table(
-        "agent", "runs/s", "planned", "under way", "ended", "failed", "in objective", box=None, pad_edge=False
-    )
-    for heading in ("$/h", "planned", "spent", "prompt cached"):
-        table.add_column(heading)
-    for each in status.agents:
-        table.add_row(
-            Text(each.name, style="bold"),
-            f"{each.runs_per_s:.2f}",
-            f"{each.planned_per_s:g}",
-            str(each.running),
-            str(each.ended),
-            Text(str(each.failed), style="red" if each.failed else ""),
-            _attained(each),
-            f"{each.usd_per_hour:.2f}",
-            f"{each.planned_usd_per_hour:.2f}",
-            pretty_usd(each.usd),
-            f"{each.cached_tokens / each.input_tokens:.0%}" if each.input_tokens else "–",
-        )
-    return table
-
-
-def _attained(agent: AgentStatus) -> Text:
-    if agent.attainment is None:
-        return Text("–")
-    style = "green" if agent.attainment >= GOOD else "yellow" if agent.attainment >= FAIR else "red"
-    return Text(f"{agent.attainment:.1%} of {agent.objective}", style=style)
-
-
-def _fleet(agent: AgentStatus) -> Table:
-    table = Table(f"{agent.name}: pool", "nodes", "planned", "device", "waiting", box=None, pad_edge=False)
-    for heading in ("node", "state", "running", "queued", "slow"):
-        table.add_column(heading)
-    for pool in agent.pools:
-        nodes: list[NodeStatus | None] = [*pool.nodes] or [None]
-        for number, node in enumerate(nodes):
-            table.add_row(*(_pool(pool) if not number else [""] * 5), *_node(node))
-    return table
-
-
-def _pool(pool: PoolStatus) -> list[str | Text]:
-    short = len(pool.nodes) < pool.planned
-    device = pool.nodes[0].device if pool.nodes else pool.device
-    waiting = Text(str(pool.waiting), style="yellow" if pool.waiting else "")
-    return [pool.name, Text(str(len(pool.nodes)), style="yellow" if short else ""), str(pool.planned), device, waiting]
-
-
-def _node(node: NodeStatus | None) -> list[str | Text]:
-    if node is None:
-        return [Text("nobody", style="red"), "", "", "", ""]
-    state = Text(node.state, style={"ready": "green", "draining": "yellow"}.get(node.state, "red"))
-    slow = f"{node.slow:.1f}×" if node.slow > 1.1 else ""
-    return [node.name, state, str(node.running), str(node.waiting), slow]
-
-
-def _decisions(agent: AgentStatus) -> list[RenderableType]:
-    if not agent.controlled:
-        return [Text("nobody controls it: weft serve --control N", style="dim")]
-    lately = agent.decisions[-DECISIONS:]
-    return [Text(f"at {each.at_s:.0f} s {each.change} {each.count} of {each.pool}: {each.why}") for each in lately]

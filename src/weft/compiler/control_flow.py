@@ -1,11 +1,11 @@
 """Upstream's terminators, read as jumps: where to, how likely, on which value, how often at most."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 
 from xdsl.dialects import cf, func
-from xdsl.dialects.builtin import ArrayAttr, FloatAttr, IntegerAttr, ModuleOp
+from xdsl.dialects.builtin import ArrayAttr, FloatAttr, IntegerAttr, ModuleOp, f64
 from xdsl.ir import Attribute, Block, Operation, SSAValue
 
 from weft.compiler.dialects.step import StepOp
@@ -56,6 +56,12 @@ def jump_of(block: Block) -> Jump:
                 problem="is no terminator of an agent",
                 way_out="end blocks in cf.br, cf.cond_br, cf.switch or func.return",
             )
+
+
+def set_probabilities(end: cf.ConditionalBranchOp | cf.SwitchOp, by_label: Sequence[float]) -> None:
+    """Of a jump that chooses, in the order of `Jump.probabilities`."""
+    weights = reversed(by_label) if isinstance(end, cf.ConditionalBranchOp) else by_label
+    end.attributes["agent.weights"] = ArrayAttr([FloatAttr(weight, f64) for weight in weights])
 
 
 def steps_of(block: Block) -> Iterator[StepOp]:

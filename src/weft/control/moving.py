@@ -5,14 +5,14 @@ A run stays with the plan that it began with. Pools that both plans have are not
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Iterable, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Protocol
 
 import msgspec
 
 from weft.control.replan import named_beside
-from weft.core.deployment import Deployment
+from weft.core.deployment import Deployment, Pool
 from weft.core.errors import WeftError
 from weft.runtime.client import NodeClient
 from weft.runtime.spec import NodeSpec
@@ -31,6 +31,10 @@ class Nodes(Protocol):
     @property
     def absent(self) -> Set[str]:
         """Nodes that died and are about to come back."""
+        ...
+
+    def expect(self, pools: Iterable[Pool]) -> None:
+        """Of a new plan: nodes of them may be added from now on."""
         ...
 
     async def add(self, spec: NodeSpec) -> NodeClient: ...
@@ -72,6 +76,7 @@ class Mover:
             for node in old.members(pool.name) if pool.name in had else ():
                 fresh.join(node.client)
         self.crossing.dispatchers.append(fresh)
+        self.fleet.expect(target.pools)
         await self._started([spec for spec in specs if pool_of(spec.name) not in had], fresh)
         agent.switch(target, fresh)
         _log.warning("runs begin on the new plan: %s", ", ".join(f"{p.replicas} × {p.name}" for p in target.pools))

@@ -11,25 +11,27 @@ from weft import catalog
 from weft.compiler.pipeline import compile_agent
 from weft.compiler.request import Aim, CompileRequest, Needs, Rules, Supply
 from weft.core.deployment import Deployment, Pool
-from weft.core.program import StepKind
-from weft.core.workload import Slo
+from weft.core.workload import CHANCE, Slo
 from weft.plan.staffing import carried_per_s
 from weft.policy.replanning import Estimate
 from weft.policy.scaling import ScalingConfig
+
+TOKENS = ("isl", "osl")
+SIZES = (*TOKENS, "core_s")
 
 OTHER = "~"
 """prefill-h100~2 is not the pool prefill-h100 that ran before it."""
 
 
 def planned_load(plan: Deployment) -> Estimate:
-    sizes = {
-        step.name.removesuffix(".prefill"): (
-            float(step.attributes.get("isl", 0)),
-            float(step.attributes.get("osl", 0)),
-        )
-        for step in plan.program.steps
-        if step.kind is StepKind.PREFILL
-    }
+    """Sizes of model calls, tools and speech, and the chances of choices."""
+    sizes: dict[str, dict[str, float]] = {}
+    for block in plan.program.blocks:
+        chances = {f"{CHANCE}{label}": to.probability for label, to in enumerate(block.terminator.targets)}
+        for step in block.steps:
+            known = {key: float(step.attributes[key]) for key in SIZES if key in step.attributes}
+            chosen = chances if block.terminator.selector in step.outputs else {}
+            sizes[step.name.removesuffix(".prefill")] = known | chosen
     return Estimate(plan.workload.rate_per_s, sizes)
 
 
@@ -62,8 +64,12 @@ def _objective(slo: Slo) -> str:
 
 def asked(request: CompileRequest, seen: Estimate) -> CompileRequest:
     """For the load as it is; sizes that nobody saw stay."""
-    sizes = [f"{call}.isl={isl:.0f}" for call, (isl, _) in seen.sizes.items() if isl >= 1]
-    sizes += [f"{call}.osl={osl:.0f}" for call, (_, osl) in seen.sizes.items() if osl >= 1]
+    sizes = [
+        f"{step}.{key}={value:.0f}" if key in TOKENS else f"{step}.{key}={value:.6g}"
+        for step, known in seen.sizes.items()
+        for key, value in known.items()
+        if value >= 1 or (key not in TOKENS and key != f"{CHANCE}0")  # label 0 has what the others leave
+    ]
     needs = replace(request.needs, rate_per_s=seen.rate_per_s, sizes=(*request.needs.sizes, *sizes))
     return replace(request, needs=needs).uncompared()
 

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class StepRecord:
-    """One visit of one step. `first_output_s` is when the first token or audio left; None where it does not stream."""
+    """One visit of one step. `first_output_s` is when the first token or audio left; None where it does not stream.
+    The first token of a reply counts as the prefill's output, the rest as the decode's. `label`: what a choice gave."""
 
     step: str
     visit: int
@@ -19,6 +20,7 @@ class StepRecord:
     bytes_moved: int = 0
     emulated: bool = False
     cached_tokens: int = 0
+    label: int | None = None
 
     @property
     def duration_s(self) -> float:

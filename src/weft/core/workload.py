@@ -3,6 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+CHANCE = "chance_"
+"""`chance_1` among the attributes of a choice: how probable its label 1 is."""
+
 
 @dataclass(frozen=True, slots=True)
 class Slo:
@@ -23,7 +26,7 @@ class Slo:
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """Agent runs per second, and per step the attributes (isl, osl, core_s, …) that differ from the program's."""
+    """Agent runs per second, and per step the attributes (isl, osl, core_s, chance_1, …) that are not the program's."""
 
     name: str
     rate_per_s: float

@@ -19,10 +19,12 @@ from weft.core.deployment import Deployment
 from weft.core.errors import CapacityError, ProgramError
 from weft.core.program import Block, Program, Step
 
+PATIENCE_S = 30.0
+
 
 @dataclass(frozen=True, slots=True)
 class PriorityConfig:
-    patience_s: float = 30.0
+    patience_s: float = PATIENCE_S
     stretch: float = 2.0
 
     def __post_init__(self) -> None:
@@ -67,7 +69,12 @@ class Priority:
 
     def rank(self, step: str, run_started_s: float, ready_s: float) -> float:
         latest_start_s = run_started_s + self._allowance_s - self._path.remaining_s[step]
-        return min(max(latest_start_s, ready_s - self._patience_s), ready_s + self._patience_s)
+        return held(latest_start_s, ready_s, self._patience_s)
+
+
+def held(wanted_s: float, ready_s: float, patience_s: float = PATIENCE_S) -> float:
+    """A rank that starves nobody: what is ready at t goes before all that become ready after t + 2 · patience_s."""
+    return min(max(wanted_s, ready_s - patience_s), ready_s + patience_s)
 
 
 def critical_path(deployment: Deployment) -> CriticalPath:

@@ -11,25 +11,35 @@ from dataclasses import dataclass, field
 
 from weft.core.errors import CapacityError
 from weft.core.units import HOUR_S
+from weft.core.workload import CHANCE
+
+LEAST_CHANCE = 0.1
+"""Chances are not known so well that less would count."""
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """What comes: runs a second, and by model call the mean tokens of prompt and answer."""
+    """What comes: runs a second, and mean sizes of steps, as a Workload has them."""
 
     rate_per_s: float
-    sizes: Mapping[str, tuple[float, float]] = field(default_factory=dict[str, tuple[float, float]])
+    sizes: Mapping[str, Mapping[str, float]] = field(default_factory=dict[str, Mapping[str, float]])
 
     def drift(self, planned: "Estimate") -> tuple[float, str]:
-        """The largest relative distance from what was planned for, and of what."""
-        ratios = {"runs a second": (self.rate_per_s, planned.rate_per_s)}
-        for call, (isl, osl) in self.sizes.items():
-            if call in planned.sizes:
-                ratios[f"{call}: prompt tokens"] = isl, planned.sizes[call][0]
-                ratios[f"{call}: answer tokens"] = osl, planned.sizes[call][1]
-        far = {what: abs(now / then - 1) for what, (now, then) in ratios.items() if then > 0}
+        """The largest distance from what was planned for, relative to that, and of what."""
+        both = {"runs a second": (self.rate_per_s, planned.rate_per_s)}
+        for step, sizes in self.sizes.items():
+            then = planned.sizes.get(step, {})
+            both |= {f"{step}.{key}": (now, then[key]) for key, now in sizes.items() if key in then}
+        far = {what: _distance(what, now, then) for what, (now, then) in both.items()}
         worst = max(far, key=lambda what: far[what])
-        return far[worst], f"{worst} {ratios[worst][0]:.3g}, planned for {ratios[worst][1]:.3g}"
+        return far[worst], f"{worst} {both[worst][0]:.3g}, planned for {both[worst][1]:.3g}"
+
+
+def _distance(what: str, now: float, then: float) -> float:
+    """A chance is relative to the rarer side: a loop that ends with 0.1 and not 0.2 runs twice as long."""
+    if f".{CHANCE}" in what:
+        return abs(now - then) / max(LEAST_CHANCE, min(then, 1 - then))
+    return abs(now / then - 1) if then > 0 else 0.0
 
 
 @dataclass(frozen=True, slots=True)

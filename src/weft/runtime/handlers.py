@@ -5,6 +5,7 @@ Blocking work goes to threads. Inputs are found by type, so a step may also take
 
 import asyncio
 import contextlib
+import time
 from typing import TYPE_CHECKING, cast
 
 import msgspec
@@ -13,10 +14,11 @@ from weft.core.errors import StepFailedError
 from weft.core.message import Message
 from weft.core.program import GIVES, LABELS, LOOKUP, PART, THEN, StepKind
 from weft.policy.block_hash import block_hashes
+from weft.runtime.cache.names import check_tenant
 from weft.runtime.job import Done, Handler, Job
 from weft.runtime.kv.pull import KvPull
-from weft.runtime.messages import NO_TOKEN, Ending, StepMetrics, ToolCall
-from weft.runtime.reply_terms import max_tokens_of, said_before, said_of, terms_of, tools_of
+from weft.runtime.messages import NO_TOKEN, UNKNOWN_TOKEN, Ending, StepMetrics, ToolCall
+from weft.runtime.reply_terms import TENANT, max_tokens_of, said_before, said_of, seconds_of, terms_of, tools_of
 from weft.runtime.services import not_served
 from weft.runtime.steps.glue import GLUE
 from weft.runtime.steps.recall import PASSAGES, embed, found, recall, remember, search_memory
@@ -25,12 +27,13 @@ from weft.runtime.values import Json, KvHandle, PrefixHandle, Told, as_text, as_
 
 if TYPE_CHECKING:
     from weft.runtime.engines.base import Begun, Prefilled
+    from weft.runtime.engines.remote_wire import Piece
     from weft.runtime.reply_text import ReplyText
     from weft.runtime.steps.remote_chat import RemoteChat
 
 KV_TO = "kv_to"  # attribute of a prefill: address of the node that will be asked to take its cache
-TENANT = "tenant"  # attribute of a prefill: whose prefixes it may share
 KEEP_S = "kv_keep_s"  # attribute of a decode: so long a tool may run before the conversation goes on
+CALL_S = 30.0  # the same where nothing is said and the reply is a tool call
 TOKEN_PACED = (StepKind.PREFILL, StepKind.DECODE)  # their engine keeps the pace
 
 
@@ -67,13 +70,14 @@ async def prefill(job: Job) -> Done:
         return await _remote_prefill(job, job.services.remotes[job.call.step])
     chat, engine = job.services.need(job.services.chat, job.call.step), job.engine
     messages, attributes = _messages(job), job.call.attributes
+    tenant = check_tenant(str(attributes.get(TENANT, "")))
     said, reply = said_before(attributes), ReplyText(chat, attributes)
     for token in said:
         reply.push(token)
 
     def read() -> "Prefilled":
         terms = terms_of(attributes, chat, engine.vocab)
-        return engine.prefill(prompt, terms, str(attributes.get(TENANT, "")), begun)
+        return engine.prefill(prompt, terms, tenant, begun)
 
     begun = _offering(job)
     prompt = await in_thread(lambda: chat.encode(messages, tools_of(attributes)))
@@ -137,7 +141,7 @@ async def decode(job: Job) -> Done:
             problem=f"its KV is on {handle.address}, not on this node",
             way_out="put a kv_transfer step before it on this pool",
         )
-    reply, said, count = ReplyText(chat, attributes), said_before(attributes), 0
+    reply, said, count, gaps = ReplyText(chat, attributes), said_before(attributes), 0, _Gaps()
     for token in (*said, handle.first_token):
         reply.push(token)  # it went out before
     further = max(0, max_tokens_of(attributes) - 1 - len(said))
@@ -147,15 +151,37 @@ async def decode(job: Job) -> Done:
         async with contextlib.aclosing(iterate_in_thread(emitted)) as tokens:
             while not reply.stopped and (each := await anext(tokens, None)) is not None:
                 count += 1
+                gaps.saw_one()
                 await job.emit_token(each.token, reply.push(each.token), reply.logprobs(each))
         late_s = engine.late_s(handle.sequence)
-        await _keep(job, handle.sequence)
+        if rest := reply.finish():
+            await job.emit_token(NO_TOKEN, rest)
+        _keep(job, handle.sequence, CALL_S if reply.calls else 0.0)
     finally:
         engine.release(handle.sequence)
-    if rest := reply.finish():
-        await job.emit_token(NO_TOKEN, rest)
     cut = count == further and not reply.stopped and handle.first_token not in chat.stop_tokens
-    return Done((reply.text,), StepMetrics(0, count, 0, engine.emulated, late_s), _ending(reply, cut=cut))
+    return Done(
+        (reply.text,),
+        StepMetrics(0, count, 0, engine.emulated, late_s, s_per_token=gaps.mean_s),
+        _ending(reply, cut=cut),
+    )
+
+
+class _Gaps:
+    """Mean time between tokens."""
+
+    def __init__(self) -> None:
+        self._count, self._first_s, self._last_s = 0, 0.0, 0.0
+
+    def saw_one(self) -> None:
+        self._last_s = time.monotonic()
+        if not self._count:
+            self._first_s = self._last_s
+        self._count += 1
+
+    @property
+    def mean_s(self) -> float:
+        return (self._last_s - self._first_s) / (self._count - 1) if self._count > 1 else 0.0
 
 
 def _ending(reply: "ReplyText", *, cut: bool) -> Ending:
@@ -163,32 +189,42 @@ def _ending(reply: "ReplyText", *, cut: bool) -> Ending:
     return Ending("tool_calls" if calls else "length" if cut else "stop", calls)
 
 
-async def _keep(job: Job, sequence: int) -> None:
+def _keep(job: Job, sequence: int, usual_s: float) -> None:
     """While a tool runs, the tiers keep the conversation that it belongs to."""
-    keep_s = float(job.call.attributes.get(KEEP_S, 0.0))
+    keep_s = seconds_of(job.call.attributes, KEEP_S, usual_s)
     if keep_s > 0 and job.services.pin is not None:
-        pin = job.services.pin
-        await in_thread(lambda: pin(sequence, keep_s))
+        job.services.pin(sequence, keep_s)
 
 
 async def _remote_prefill(job: Job, remote: "RemoteChat") -> Done:
-    handle, first = await remote.begin(job.address, _messages(job), max_tokens_of(job.call.attributes))
-    await job.emit_token(handle.first_token, first)
+    handle, first = await remote.begin(job.address, _messages(job), job.call.attributes)
+    if first is not None:
+        await _emit_piece(job, first)
     return Done((handle,), StepMetrics(0, 1))
+
+
+async def _emit_piece(job: Job, piece: "Piece") -> None:
+    """Its text with the first of its tokens."""
+    text = piece.text
+    for logprobs in piece.logprobs or ((),):
+        await job.emit_token(UNKNOWN_TOKEN, text, logprobs)
+        text = ""
 
 
 async def _remote_decode(job: Job, remote: "RemoteChat") -> Done:
     """What the server counted is told with the decode: it comes at the end."""
-    handle = job.input(KvHandle)
+    handle, gaps = job.input(KvHandle), _Gaps()
     try:
         async with contextlib.aclosing(remote.rest(handle.sequence)) as pieces:
             async for piece in pieces:
-                await job.emit_token(handle.first_token, piece)
-        text, usage = remote.ended(handle.sequence)
+                gaps.saw_one()
+                await _emit_piece(job, piece)
+        text, end = remote.ended(handle.sequence)
     finally:
         await remote.release(handle.sequence)
-    written = max(0, usage.output_tokens - 1)
-    return Done((text,), StepMetrics(usage.input_tokens, written, usd=remote.server.spec.usd(usage)))
+    written, usd = max(0, end.usage.output_tokens - 1), remote.server.spec.usd(end.usage)
+    metrics = StepMetrics(end.usage.input_tokens, written, usd=usd, s_per_token=gaps.mean_s)
+    return Done((text,), metrics, end.ending)
 
 
 async def transcribe(job: Job) -> Done:

@@ -26,7 +26,8 @@ class NodeInfo(msgspec.Struct, frozen=True):
 
 
 class StepMetrics(msgspec.Struct, frozen=True):
-    """`late_s` is how far an emulated step fell behind its pace; `usd` what a server that is not ours charges."""
+    """`late_s` is how far an emulated step fell behind its pace; `usd` what a server that is not ours charges.
+    `s_per_token` is the mean time between the tokens of a decode, without what it waited for a place; 0: unknown."""
 
     input_tokens: int = 0
     output_tokens: int = 0
@@ -35,9 +36,10 @@ class StepMetrics(msgspec.Struct, frozen=True):
     late_s: float = 0.0
     usd: float = 0.0
     cached_tokens: int = 0
+    s_per_token: float = 0.0
 
 
-NO_TOKEN = -1
+NO_TOKEN, UNKNOWN_TOKEN = -1, -2
 
 
 class Hello(msgspec.Struct, frozen=True, tag="hello"):
@@ -91,7 +93,8 @@ class TokenLogprob(msgspec.Struct, frozen=True):
 
 class Token(msgspec.Struct, frozen=True, array_like=True):
     """One token of a reply; `text` is empty while a character is not whole, or may be a stop string or a tool call.
-    NO_TOKEN: text that was held back, once the reply is over. `logprobs`, if asked: its own, then the best ones."""
+    NO_TOKEN: text that was held back, once the reply is over; UNKNOWN_TOKEN: a piece by a server that tells none.
+    `logprobs`, if asked: its own, then the best ones."""
 
     id: int
     token: int

@@ -2,7 +2,8 @@
 
 Attributes are scalars: `stop` is a JSON list of strings, `json_schema` the text of a schema, `tools` a JSON list of
 functions as the OpenAI API describes them, `said` a JSON list of the tokens that the reply has already (it goes on
-after them, and they are not told again), `logprobs` a number of alternatives, which are told with each token.
+after them, and they are not told again), `logprobs` a number of alternatives, which are told with each token, `rank`
+the seconds by which it goes behind others that came when it did (or, negative, before them).
 """
 
 from collections.abc import Mapping
@@ -22,9 +23,14 @@ Attributes = Mapping[str, str | int | float]
 T = TypeVar("T")
 
 DRAWN = tuple(each.name for each in fields(Sampling) if each.name != "logprobs")
+MUST_CALL = "must_call"
+"""Among the attributes: the whole reply is a call of one of `tools`, as `json_schema` says, and nothing to be said."""
 TERMS = (*DRAWN, "logprobs", "max_tokens", "stop", "json_schema", "tools", "said")
 """What a caller may say of a reply."""
 DEFAULT_MAX_TOKENS = 256
+RANK = "rank"
+TENANT = "tenant"
+"""Attribute of a prefill: whose prefixes it may share."""
 
 
 def sampling_of(attributes: Attributes) -> Sampling:
@@ -39,7 +45,15 @@ def sampling_of(attributes: Attributes) -> Sampling:
 def terms_of(attributes: Attributes, chat: "Chat", vocab: int) -> Terms:
     """For one engine call: the constraint is a fresh one, which belongs to one part of one reply."""
     sampling, said = sampling_of(attributes), said_before(attributes)
-    return Terms(sampling, _constraint_of(attributes, chat, vocab), chat.stop_tokens, said)
+    constraint = _constraint_of(attributes, chat, vocab)
+    return Terms(sampling, constraint, chat.stop_tokens, said, seconds_of(attributes, RANK))
+
+
+def seconds_of(attributes: Attributes, name: str, usual_s: float = 0.0) -> float:
+    try:
+        return float(attributes.get(name, usual_s))
+    except ValueError as error:
+        raise RunError(subject=name, problem=str(error), way_out="give seconds") from error
 
 
 def stops_of(attributes: Attributes) -> StopText:

@@ -14,6 +14,7 @@ from weft.policy.admission import Admission
 from weft.policy.priority import critical_path
 from weft.runtime.values import Value
 from weft.serve.dispatch import Dispatcher
+from weft.serve.hints import EVERYBODY
 from weft.serve.prompts import model_request, prompt_bytes
 
 LEAST_RETRY_S = 1.0
@@ -33,20 +34,20 @@ class Door:
         self._before_s = 0.0 if first is None else path.total_s - path.remaining_s[first.name]
         self._after_s = path.after_s.get(f"{call}.decode", 0.0)
 
-    def promised_s(self, inputs: Mapping[str, Value]) -> tuple[float, float] | None:
+    def promised_s(self, inputs: Mapping[str, Value], tenant: str = EVERYBODY) -> tuple[float, float] | None:
         """TTFT of the first model call and the run's end, as predicted; None where nobody can say."""
         if self._first is None:
             return None
         dispatcher = self._dispatcher
-        request = model_request(self._first, prompt_bytes(inputs.values()), dispatcher.sizes)
+        request = model_request(self._first, prompt_bytes(inputs.values()), dispatcher.sizes, 0, tenant)
         predicted = dispatcher.predicted(self._first.name, request)
         if predicted is None:
             return None
         return predicted[0], self._before_s + predicted[1] + self._after_s
 
-    def admit(self, inputs: Mapping[str, Value]) -> None:
+    def admit(self, inputs: Mapping[str, Value], tenant: str = EVERYBODY) -> None:
         """Raises OverloadError where the objective would be missed. Who waits for a node is told nothing yet."""
-        promised = self.promised_s(inputs)
+        promised = self.promised_s(inputs, tenant)
         if promised is None:
             return
         verdict = self._admission.decide(*promised)

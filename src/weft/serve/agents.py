@@ -3,8 +3,8 @@
 import asyncio
 import contextlib
 from collections import Counter
-from collections.abc import Generator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
 from weft.core.deployment import Deployment
@@ -15,10 +15,10 @@ from weft.serve.admitting import Door
 from weft.serve.cost import run_usd
 from weft.serve.deadlines import Deadlines
 from weft.serve.dispatch import Dispatcher
-from weft.serve.hints import NO_HINTS, RunHints
+from weft.serve.hints import EVERYBODY, NO_HINTS, RunHints
 from weft.serve.history import History
 from weft.serve.replies import Terms, reply_limits
-from weft.serve.run import AskPerson, OnEvent, RunOutcome, StepLog, run_agent
+from weft.serve.run import AskPerson, OnEvent, OnToken, RunOutcome, StepLog, run_agent
 
 if TYPE_CHECKING:
     from weft.serve.tracing import RunSpans
@@ -27,7 +27,35 @@ if TYPE_CHECKING:
 class Drives(Protocol):
     """Runs an agent in the place of its plan's program: the program itself (serve/programs)."""
 
-    async def run(self, inputs: Mapping[str, Value], hints: RunHints) -> RunOutcome: ...
+    @property
+    def keeps(self) -> bool:
+        """Whether its runs may be durable."""
+        ...
+
+    async def run(
+        self,
+        inputs: Mapping[str, Value],
+        hints: RunHints,
+        on_event: OnEvent,
+        *,
+        steps: StepLog | None = None,
+        ask: AskPerson | None = None,
+        stream: bool = True,
+    ) -> RunOutcome: ...
+
+    def forget(self, thread: str) -> None:
+        """What it keeps of a run or a session."""
+        ...
+
+
+class Follower(Protocol):
+    """Goes where an agent goes: the models of its calls that are served by name, the program that drives it."""
+
+    def switch(self, deployment: Deployment, dispatcher: Dispatcher) -> None: ...
+
+    def runs_on(self, dispatcher: Dispatcher) -> int:
+        """Runs that are not the agent's own."""
+        ...
 
 
 @dataclass(slots=True)
@@ -45,6 +73,7 @@ class ServedAgent:
     door: Door | None = None
     """Refuses runs that would miss the objective; None: takes all."""
     driver: Drives | None = None
+    followers: list[Follower] = field(default_factory=list[Follower])
     history: History = field(default_factory=History)
     controlled: bool = False
     spans: "RunSpans | None" = None
@@ -67,18 +96,23 @@ class ServedAgent:
     def switch(self, deployment: Deployment, dispatcher: Dispatcher) -> None:
         """Runs begin there from now on; those under way stay where they are."""
         dispatcher.deaths += self.dispatcher.deaths
+        self.go_to(deployment, dispatcher)
+        for each in self.followers:
+            each.switch(deployment, dispatcher)
+
+    def go_to(self, deployment: Deployment, dispatcher: Dispatcher) -> None:
         self.deployment, self.clients, self.dispatcher = deployment, dispatcher, dispatcher
         self.reply_limits = reply_limits(deployment.program)
         if self.door is not None:
             self.door = Door(deployment, dispatcher)
 
     def runs_on(self, dispatcher: Dispatcher) -> int:
-        return self._on[dispatcher]
+        return self._on[dispatcher] + sum(each.runs_on(dispatcher) for each in self.followers)
 
-    def admit(self, inputs: Mapping[str, Value]) -> None:
+    def admit(self, inputs: Mapping[str, Value], tenant: str = EVERYBODY) -> None:
         """Raises OverloadError, with the time after which to try again. To be asked before a run begins."""
         if self.door is not None:
-            self.door.admit(inputs)
+            self.door.admit(inputs, tenant)
 
     async def run(
         self,
@@ -90,18 +124,35 @@ class ServedAgent:
         steps: StepLog | None = None,
         ask: AskPerson | None = None,
         stream: bool = True,
+        on_token: OnToken | None = None,
     ) -> RunOutcome:
         """One run, to its end; cancelling it cancels its steps on their nodes. Raises RunError after `run_s`, unless
-        it is logged: who logs it limits it too. Without `stream` `on_event` hears no tokens."""
+        it is logged: who logs it limits it too. Without `stream` nobody hears tokens."""
         plan, dispatcher = self.deployment, self.dispatcher  # it stays there, whatever plan comes meanwhile
-        promised = None if self.door is None else self.door.promised_s(inputs)
-        with self._under_way(dispatcher) as trace:
-            if self.driver is not None:
-                running = self.driver.run(inputs, hints)
-            else:
-                live = plan, dispatcher, inputs, on_event, ask
-                running = run_agent(*live, hints=hints, steps=steps, terms=terms, stream=stream, trace=trace)
-            outcome = await (running if steps else self._deadlines.within(self.run_s, running))
+        promised = None if self.door is None else self.door.promised_s(inputs, hints.tenant)
+        self._count(dispatcher, +1)
+        self.history.began()
+        try:
+            with (
+                contextlib.nullcontext(hints.trace)
+                if self.spans is None
+                else self.spans.run(self.name, hints.trace) as trace
+            ):
+                if self.driver is not None:
+                    told = replace(hints, trace=trace)
+                    running = self.driver.run(inputs, told, on_event, steps=steps, ask=ask, stream=stream)
+                else:
+                    live, drawn = (plan, dispatcher, inputs, on_event, ask), (terms, stream, trace)
+                    running = run_agent(*live, *drawn, hints=hints, steps=steps, on_token=on_token)
+                outcome = await (running if steps else self._deadlines.within(self.run_s, running))
+        except BaseException as error:
+            self.cancelled += isinstance(error, asyncio.CancelledError)
+            self.failed += not isinstance(error, asyncio.CancelledError)
+            if isinstance(error, TimeoutError):
+                raise _late(self.name, self.run_s) from None
+            raise
+        finally:
+            self._count(dispatcher, -1)
         if self.door is not None and promised is not None:
             self.door.turned_out(promised[0], outcome.record)
         self.ended += 1
@@ -109,27 +160,10 @@ class ServedAgent:
         self.usd += run_usd(plan, outcome.record)
         return outcome
 
-    @contextlib.contextmanager
-    def _under_way(self, dispatcher: Dispatcher) -> Generator[str, None, None]:
-        """Around one run: it is counted, by how it ends too. Gives the trace that its steps belong to."""
-        self.running += 1
-        self.history.began()
-        self._on[dispatcher] += 1
-        try:
-            with contextlib.nullcontext("") if self.spans is None else self.spans.run(self.name) as trace:
-                yield trace
-        except TimeoutError:
-            self.failed += 1
-            raise _late(self.name, self.run_s) from None
-        except asyncio.CancelledError:
-            self.cancelled += 1
-            raise
-        except BaseException:
-            self.failed += 1
-            raise
-        finally:
-            self.running -= 1
-            self._on[dispatcher] -= 1
+    def _count(self, dispatcher: Dispatcher, runs: int) -> None:
+        """Of those under way."""
+        self.running += runs
+        self._on[dispatcher] += runs
 
 
 @dataclass(frozen=True, slots=True)

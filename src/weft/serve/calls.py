@@ -19,7 +19,7 @@ from weft.core.program import LOOKUP, PART, Step, StepKind
 from weft.policy.agent_run import Ready
 from weft.policy.workers import Request
 from weft.runtime.client import Begun, CallResult, NodeClient
-from weft.runtime.handlers import KV_TO
+from weft.runtime.handlers import KEEP_S, KV_TO
 from weft.runtime.messages import NO_TOKEN, Token
 from weft.runtime.values import KvHandle, Value
 from weft.serve.dispatch import Dispatcher
@@ -99,6 +99,7 @@ class Calls:
         self._hints = hints
         self._until_s = None if hints.within_s is None else time.monotonic() + hints.within_s
         self._terms = terms
+        self._caller = hints.attributes
         self._stream = stream
         self._begun: dict[KvHandle, Begun] = {}
         self._caches: dict[KvHandle, _Cache] = {}
@@ -199,15 +200,13 @@ class Calls:
         node.streaming += self._stream
         self._dispatcher.paces.begin()
         reply = None if cache is None else cache.reply
-        began_s = time.monotonic()
         try:
             result = await self._ask(node, asked, ready, self._asked_for(ready.step, said), reply)
         finally:
             node.tally.running -= 1
             node.streaming -= self._stream
-        made = result.metrics.output_tokens - len(said)
-        if made > 0:
-            self._dispatcher.learned(node, news=node.decoded(predicted_s, (time.monotonic() - began_s) / made))
+        if result.metrics.s_per_token > 0:
+            self._dispatcher.learned(node, news=node.decoded(predicted_s, result.metrics.s_per_token))
         return node.client, result
 
     async def _other(self, ready: Ready, asked: "_Asked") -> Done:
@@ -336,17 +335,18 @@ class Calls:
         return reply
 
     def _request(self, step: Step, prompt: bytes, said: int) -> Request:
-        request = model_request(step, prompt, self._dispatcher.sizes, said)
+        request = model_request(step, prompt, self._dispatcher.sizes, said, self._hints.tenant)
         request.session = self._hints.session
         request.kv_bytes_per_token = self._dispatcher.kv_bytes_per_token(step)
         return request
 
     def _asked_for(self, step: Step, said: tuple[int, ...]) -> Step:
-        """As the caller wants it drawn, after what it was told already."""
-        terms = self._terms.get(step.name, NO_TERMS)
-        if not terms and not said:
+        """As the caller wants it drawn, after what it was told already; kept while a tool runs after it."""
+        terms, keep_s = self._terms.get(step.name, NO_TERMS), self._dispatcher.tool_waits.get(step.name)
+        if not terms and not said and not self._caller and keep_s is None:
             return step
-        attributes = {**step.attributes, **terms}
+        kept = {} if keep_s is None else {KEEP_S: keep_s}
+        attributes = {**kept, **step.attributes, **terms, **self._caller}
         if said:
             attributes["said"] = msgspec.json.encode(said).decode()
         return Step(step.name, step.kind, step.inputs, step.outputs, attributes)

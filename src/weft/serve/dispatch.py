@@ -23,6 +23,7 @@ from weft.policy.router import Router
 from weft.policy.workers import Candidates, Request, Tally, Worker
 from weft.runtime.client import NodeClient
 from weft.runtime.services import LLM_KINDS
+from weft.serve.keeping import tool_waits
 from weft.serve.live_node import LiveNode, Speed, speed_of
 from weft.serve.paces import Paces
 from weft.serve.prompts import BLOCK_TOKENS, PromptSizes
@@ -76,6 +77,7 @@ class Dispatcher:
         self.followers = _followers(deployment.program, self._pools_of)
         """Decodes by the name of the prefill whose node goes on with them by itself."""
         self.reply_steps = reply_steps(deployment.program)
+        self.tool_waits = tool_waits(deployment.program)
         self._kv_bytes_per_token = _kv_bytes_per_token(deployment, self._pools_of)
         for pools in self._pools_of.values():
             self._groups.setdefault(pools, _Group(self._index))

@@ -31,6 +31,12 @@ class AudioPiece(Struct, frozen=True):
     wav: bytes
 
 
+class ReplyPiece(Struct, frozen=True):
+    """Of the answer of a program that drives itself: no one step's reply, but what the program makes of it."""
+
+    text: str
+
+
 class StepEnded(Struct, frozen=True):
     record: StepRecord
     metrics: StepMetrics
@@ -38,4 +44,4 @@ class StepEnded(Struct, frozen=True):
     ending: Ending | None = None
 
 
-RunEvent = StepStarted | TokenPiece | AudioPiece | StepEnded
+RunEvent = StepStarted | TokenPiece | AudioPiece | ReplyPiece | StepEnded

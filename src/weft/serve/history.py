@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from weft.core.deployment import Deployment
 from weft.core.metrics import RequestRecord, StepRecord
 from weft.core.program import StepKind
+from weft.core.workload import CHANCE
 from weft.serve.sla import in_time, kinds_of
 
 LATELY = 200
@@ -15,7 +16,13 @@ LATELY = 200
 
 RATE_S = 60.0
 SEEN = 20
-"""Calls after which their mean sizes are believed."""
+"""Visits after which their mean sizes are believed."""
+
+DECLARED = (StepKind.TRANSCRIBE, StepKind.SYNTHESIZE, StepKind.EMBED, StepKind.SEARCH, StepKind.TOOL)
+"""Their times are their author's word until they are measured."""
+
+LEAST_S = 0.02
+"""A shorter visit's time is the way to the node and back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +61,8 @@ class History:
     _lately: deque[bool] = field(default_factory=lambda: deque[bool](maxlen=LATELY))
     _began: deque[float] = field(default_factory=deque[float])
     _since_s: float = 0.0
-    _isl: dict[str, Mean] = field(default_factory=dict[str, Mean])
-    _osl: dict[str, Mean] = field(default_factory=dict[str, Mean])
+    _seen: dict[tuple[str, str], Mean] = field(default_factory=dict[tuple[str, str], Mean])
+    """By step and attribute, as a Workload has them."""
     _plan: Deployment | None = None
     _kinds: Mapping[str, StepKind] = field(default_factory=dict[str, StepKind])
 
@@ -83,15 +90,27 @@ class History:
         """Of a decode its first token came with the prefill."""
         kind, call = self._kinds.get(step.step), step.step.rpartition(".")[0]
         if kind is StepKind.PREFILL:
-            self._isl.setdefault(call, Mean()).add(step.input_tokens)
+            self._mean(call, "isl").add(step.input_tokens)
         elif kind is StepKind.DECODE:
-            self._osl.setdefault(call, Mean()).add(step.output_tokens + 1)
+            self._mean(call, "osl").add(step.output_tokens + 1)
+        elif kind in DECLARED:
+            self._mean(step.step, "core_s").add(step.duration_s)
+        elif step.label is not None and self._plan is not None:
+            for label in range(labels_of(self._plan, step.step)):
+                self._mean(step.step, f"{CHANCE}{label}").add(float(label == step.label))
+
+    def _mean(self, step: str, attribute: str) -> Mean:
+        return self._seen.setdefault((step, attribute), Mean())
 
     @property
-    def sizes(self) -> Mapping[str, tuple[float, float]]:
-        """By model call, mean tokens of prompt and answer; of calls that were seen often enough."""
-        known = (call for call, isl in self._isl.items() if isl.count >= SEEN and call in self._osl)
-        return {call: (self._isl[call].value, self._osl[call].value) for call in known}
+    def sizes(self) -> Mapping[str, Mapping[str, float]]:
+        """Mean sizes of steps, as a Workload has them: of model calls tokens, of choices the chance of each label, of
+        tools and speech the time of a visit. Of what was seen often enough."""
+        known: dict[str, dict[str, float]] = {}
+        for (step, attribute), mean in self._seen.items():
+            if mean.count >= SEEN and not (attribute == "core_s" and mean.value < LEAST_S):
+                known.setdefault(step, {})[attribute] = mean.value
+        return known
 
     def decided(self, pool: str, change: str, count: int, why: str) -> None:
         self.actions[pool, change] += count
@@ -112,3 +131,9 @@ class History:
     def _forget(self, now: float) -> None:
         while self._began and self._began[0] < now - RATE_S:
             self._began.popleft()
+
+
+def labels_of(plan: Deployment, choice: str) -> int:
+    """Between how many ways a choice decides."""
+    blocks = (block for block in plan.program.blocks if any(step.name == choice for step in block.steps))
+    return max((len(block.terminator.targets) for block in blocks), default=0)

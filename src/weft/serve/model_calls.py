@@ -5,11 +5,12 @@ they were planned.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from weft.core.deployment import Deployment
 from weft.core.program import Block, Program, Step, StepKind, Terminator
 from weft.serve.agents import ServedAgent
+from weft.serve.dispatch import Dispatcher
 
 PROMPT = "prompt"
 _READING = ".prefill"
@@ -36,9 +37,27 @@ def with_models(agents: Iterable[ServedAgent]) -> Mapping[str, ServedAgent]:
     """Agents by name, then the models of their calls; an agent keeps its name where a model has the same."""
     served = {agent.name: agent for agent in agents}
     for agent in tuple(served.values()):
+        models = NamedModels({})
         for name, call in served_models(model_calls(agent.deployment)).items():
-            served.setdefault(name, ServedAgent(call, agent.dispatcher, agent.run_s))
+            if name not in served:
+                served[name] = models.by_name[name] = ServedAgent(call, agent.dispatcher, agent.run_s)
+        agent.followers.append(models)
     return served
+
+
+@dataclass(frozen=True, slots=True)
+class NamedModels:
+    """Of one agent: they go where it goes. A model that a new plan calls no more stays where nodes end."""
+
+    by_name: dict[str, ServedAgent]
+
+    def switch(self, deployment: Deployment, dispatcher: Dispatcher) -> None:
+        calls = served_models(model_calls(deployment))
+        for name in calls.keys() & self.by_name.keys():
+            self.by_name[name].go_to(calls[name], dispatcher)
+
+    def runs_on(self, dispatcher: Dispatcher) -> int:
+        return sum(model.runs_on(dispatcher) for model in self.by_name.values())
 
 
 def model_of(call: Deployment) -> str:
@@ -48,7 +67,9 @@ def model_of(call: Deployment) -> str:
 def without_own_steps(deployment: Deployment) -> Deployment:
     """The model calls alone, none of which is the agent's answer: for an agent whose own program does the rest."""
     blocks = tuple(Block(name, (PROMPT,), steps, Terminator()) for name, steps in _calls(deployment.program))
-    return _part(deployment, replace(deployment.program, blocks=blocks))
+    part = _part(deployment, replace(deployment.program, blocks=blocks))
+    usd_per_hour = sum(pool.replicas * pool.usd_per_hour for pool in part.pools)
+    return replace(part, answer=replace(part.answer, usd_per_hour=usd_per_hour))
 
 
 def _part(deployment: Deployment, program: Program) -> Deployment:

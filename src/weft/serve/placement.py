@@ -7,7 +7,10 @@ from pathlib import Path
 
 import msgspec
 
+from weft.catalog.hardware import devices
 from weft.core.deployment import Deployment, Pool, Route
+from weft.core.errors import DeploymentError
+from weft.core.hardware import DeviceKind
 from weft.core.program import Step, StepKind
 from weft.runtime.artifact_spec import ArtifactSpec
 from weft.runtime.cache.node import NodeCache
@@ -48,6 +51,8 @@ class LocalModels:
     """Addresses by name."""
     cache: NodeCache | None = None
     """Tiers of KV blocks, for every node that prefills."""
+    ranks: bool = False
+    """A replica is as many processes as the plan's has tensor-parallel ranks, also where its device is not here."""
 
 
 def node_specs(
@@ -89,13 +94,14 @@ def _node_spec(
     own = {step.kind for step in here if step.name not in remotes}
     model = models.pools.get(pool.name, PoolModel(models.model_dir) if models.model_dir else None)
     artifact = model.artifact if model and own & set(LLM_KINDS) else None
+    ranks = _ranks_here(pool, models, artifact, emulate=emulate) if model and own & set(LLM_KINDS) else 1
 
     def if_serving(wanted: Iterable[StepKind], value: Path | str | None) -> str | None:
         return str(value) if value is not None and own & set(wanted) else None
 
     return NodeSpec(
         name=pool.name,
-        device=f"{pool.device} (emulated)" if emulate else f"{HERE}, {artifact.target} code" if artifact else HERE,
+        device=_device(pool, artifact, ranks, emulate=emulate),
         kinds=tuple(sorted(kinds)),
         secret=secret,
         model=pool.model,
@@ -115,7 +121,39 @@ def _node_spec(
         paces={step: _pace(route) for step, route in routes.items()} if emulate else {},
         paced_as=pool.engine if emulate and artifact is None and own & set(LLM_KINDS) else None,
         places=pool.batch_limit if emulate and pool.engine is not None else None,
+        tensor_parallel=ranks,
     )
+
+
+def ranks_of(pool: Pool) -> int:
+    """Of a replica, for the torch engine. Raises DeploymentError for what that does not divide a model by."""
+    across = pool.parallelism
+    if across.devices != across.tp:
+        raise DeploymentError(
+            subject=f"pool {pool.name!r}",
+            problem=f"is planned with {across}, the torch engine divides a model by tp only",
+            way_out="plan with tp alone, leave out --ranks, or start another engine from `weft compile`",
+        )
+    return across.tp
+
+
+def _ranks_here(pool: Pool, models: LocalModels, artifact: ArtifactSpec | None, *, emulate: bool) -> int:
+    """One process stands in for a device that is not here, however many the plan has of it; a CPU is here."""
+    cpu = (known := devices().get(pool.device)) is not None and known.kind is DeviceKind.CPU
+    if artifact is not None and models.ranks and pool.parallelism.devices > 1:
+        raise DeploymentError(
+            subject=f"pool {pool.name!r}",
+            problem=f"is planned with {pool.parallelism}, its generated code is for one device",
+            way_out=f"leave out --ranks, or run it by torch: --code {pool.name}=torch",
+        )
+    wanted = models.ranks or (cpu and not emulate and artifact is None)
+    return ranks_of(pool) if wanted else 1
+
+
+def _device(pool: Pool, artifact: ArtifactSpec | None, ranks: int, *, emulate: bool) -> str:
+    if emulate:
+        return f"{pool.device} (emulated)"
+    return f"{HERE}, {artifact.target} code" if artifact else f"{HERE}, {ranks} ranks" if ranks > 1 else HERE
 
 
 def _pace(route: Route) -> StepPace:

@@ -10,6 +10,7 @@ from xxhash import xxh3_64_intdigest
 
 from weft.core.program import Step
 from weft.policy.workers import Request
+from weft.serve.hints import EVERYBODY
 
 BLOCK_BYTES, BLOCK_TOKENS = 64, 16
 LEARN = 0.1
@@ -39,15 +40,16 @@ class PromptSizes:
             self._bytes_per_token += LEARN * (len(prompt) / tokens - self._bytes_per_token)
 
 
-def model_request(step: Step, prompt: bytes, sizes: PromptSizes, said: int = 0) -> Request:
+def model_request(step: Step, prompt: bytes, sizes: PromptSizes, said: int = 0, tenant: str = EVERYBODY) -> Request:
     """A model call as a router sees it; `said` tokens of its reply are there already."""
     output = int(step.attributes.get("osl", USUAL_REPLY))
-    return Request(sizes.tokens(prompt) + said, max(1, output - said), hashes_of(prompt))
+    return Request(sizes.tokens(prompt) + said, max(1, output - said), hashes_of(prompt, tenant))
 
 
-def hashes_of(prompt: bytes) -> tuple[int, ...]:
-    """Not cryptographic, as those of caches are: who makes two prompts collide sends one to the wrong node."""
-    found, parent = list[int](), 0
+def hashes_of(prompt: bytes, tenant: str = EVERYBODY) -> tuple[int, ...]:
+    """Not cryptographic, as those of caches are: who makes two prompts collide sends one to the wrong node. Nodes share
+    nothing between tenants, so neither do these."""
+    found, parent = list[int](), 0 if tenant == EVERYBODY else xxh3_64_intdigest(tenant.encode())
     for start in range(0, len(prompt) - BLOCK_BYTES + 1, BLOCK_BYTES):
         parent = xxh3_64_intdigest(prompt[start : start + BLOCK_BYTES], parent)
         found.append(parent)

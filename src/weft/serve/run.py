@@ -21,12 +21,22 @@ from weft.serve.ids import fresh
 from weft.serve.replies import NO_TERMS, NOBODYS, Terms, reply_steps
 
 OnEvent = Callable[[RunEvent], None]
+OnToken = Callable[[str, Token], None]
+"""A step and a token of its: what streams to thousands makes no event of each."""
 AskPerson = Callable[[str, Value], Awaitable[Value]]
 """A step that waits for a person, and what it shows → what the person makes of it."""
 
 
 class StepLog(Protocol):
     """What makes a run durable (serve/runs)."""
+
+    @property
+    def run_id(self) -> str: ...
+
+    @property
+    def thread(self) -> str:
+        """Names what a program that drives itself keeps: its conversation, or this run."""
+        ...
 
     @property
     def done(self) -> Sequence[Completed]:
@@ -37,8 +47,8 @@ class StepLog(Protocol):
         """The step runs once this returns."""
         ...
 
-    async def ended(self, completed: Completed, values: tuple[Value, ...], record: StepRecord) -> None:
-        """What rests on the step runs once this returns."""
+    async def ended(self, completed: Completed, values: tuple[Value, ...], record: StepRecord | None) -> None:
+        """What rests on the step runs once this returns. Without `record` a person did it."""
         ...
 
 
@@ -57,21 +67,23 @@ async def run_agent(
     inputs: Mapping[str, Value],
     on_event: OnEvent,
     ask: AskPerson | None = None,
-    *,
-    hints: RunHints = NO_HINTS,
-    steps: StepLog | None = None,
     terms: Terms = NO_TERMS,
     stream: bool = True,
     trace: str = "",
+    *,
+    hints: RunHints = NO_HINTS,
+    steps: StepLog | None = None,
+    on_token: OnToken | None = None,
 ) -> RunOutcome:
     """Runs the agent once, its reply drawn on `terms`. Independent ready steps run side by side. What a node has under
     way when it dies goes on at another that can do it; without one the run fails at once, with the node's name. A
     Dispatcher remembers from run to run; nodes alone get one for this run. `ask` answers its interrupts; without it
     the first one fails the run. With `steps` it goes on where it was, and logs what it does. Without `stream` no
-    tokens are told. `trace`: the W3C traceparent below which its steps are; empty: a trace of its own."""
+    tokens are told; `on_token` hears them in the place of TokenPieces. `trace`: the W3C traceparent below which its
+    steps are; empty: a trace of its own."""
     dispatcher = clients if isinstance(clients, Dispatcher) else Dispatcher(deployment, clients.values())
-    live = _LiveRun(deployment.program, inputs, on_event, ask, steps)
-    trace = trace or f"00-{fresh()}-{fresh()[:16]}-01"  # the steps of a run are one trace
+    live = _LiveRun(deployment.program, inputs, on_event, ask, steps, on_token)
+    trace = trace or f"00-{(own := fresh())}-{own[:16]}-01"  # the steps of a run are one trace
     return await live.finish(
         Calls(dispatcher, live.tell, trace, hints, _by_step(deployment, dispatcher, terms), stream)
     )
@@ -93,7 +105,9 @@ class _LiveRun:
         on_event: OnEvent,
         ask: AskPerson | None,
         steps: StepLog | None,
+        on_token: OnToken | None,
     ) -> None:
+        self._on_token = on_token
         self._agent = program.name
         self._on_event = on_event
         self._ask = ask
@@ -165,10 +179,12 @@ class _LiveRun:
         step, visit = ready.step.name, ready.visit
         if ready not in self._first_s:
             self._first_s[ready] = self._now_s()
-        if isinstance(piece, Token):
-            self._on_event(TokenPiece(step, visit, piece.token, piece.text, piece.logprobs))
-        else:
+        if not isinstance(piece, Token):
             self._on_event(AudioPiece(step, visit, piece))
+        elif self._on_token is not None:
+            self._on_token(step, piece)
+        else:
+            self._on_event(TokenPiece(step, visit, piece.token, piece.text, piece.logprobs))
 
     def _record(
         self, ready: Ready, client: NodeClient, result: CallResult, started_s: float, first_output_s: float | None
@@ -187,6 +203,7 @@ class _LiveRun:
             bytes_moved=metrics.bytes_moved,
             emulated=metrics.emulated,
             cached_tokens=metrics.cached_tokens,
+            label=_label(ready, result),
         )
         self._records.append(record)
         if metrics.late_s > 0:
@@ -203,3 +220,8 @@ class _LiveRun:
 
     def _now_s(self) -> float:
         return time.monotonic() - self._began_s
+
+
+def _label(ready: Ready, result: CallResult) -> int | None:
+    given = result.outputs[0] if ready.step.kind is StepKind.CHOOSE and result.outputs else None
+    return int(given) if isinstance(given, int) else None

@@ -15,6 +15,9 @@ from weft.serve.api.keys import Keys
 from weft.serve.door import Door
 
 BACKLOG = 4096
+YOUNG = 10_000
+"""Objects after which the collector looks for cycles. A request makes hundreds, none of them a cycle: by default all
+that is under way would be looked through with each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +70,8 @@ async def listening(app: App, sockets: Sequence[socket.socket], grace_s: float) 
     _allow_many_sockets()
     gc.collect()
     gc.freeze()  # what is loaded by now stays: looking it through again and again costs milliseconds each time
+    before = gc.get_threshold()
+    gc.set_threshold(YOUNG, *before[1:])
     door = Door(app, app.limits)
     loop = asyncio.get_running_loop()
     servers = [await loop.create_server(door.protocol, sock=each, backlog=BACKLOG) for each in sockets]
@@ -80,6 +85,7 @@ async def listening(app: App, sockets: Sequence[socket.socket], grace_s: float) 
         door.close()
         await asyncio.sleep(0)  # what is written has left when the loop turns
     finally:
+        gc.set_threshold(*before)
         gc.unfreeze()
         for server in servers:
             server.close()

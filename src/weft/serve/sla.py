@@ -46,4 +46,6 @@ def calls_in_time(calls: Iterable[Call], slo: Slo) -> bool:
 
 def in_time(record: RequestRecord, kinds: Mapping[str, StepKind], slo: Slo) -> bool:
     soon = slo.e2e_s is None or record.ended_s <= slo.e2e_s
+    if slo.ttft_s is None and slo.tpot_s is None:
+        return soon
     return soon and calls_in_time(calls_of(record, kinds), slo)

@@ -32,9 +32,12 @@ class PoolStatus(Struct, frozen=True):
 
 
 class AgentStatus(Struct, frozen=True):
-    """`attainment`: share of the last runs that kept the objective. `usd_per_hour`: of the nodes that are there now."""
+    """`of`: the agent on whose nodes it is, one of whose models it is; the nodes, their price and what control did are
+    told of that one. `attainment`: share of the last runs that kept the objective. `usd_per_hour`: of the nodes that
+    are there now."""
 
     name: str
+    of: str
     objective: str
     running: int
     ended: int
@@ -60,7 +63,11 @@ class Status(Struct, frozen=True):
 
 
 def status_of(agents: Agents) -> Status:
-    return Status(time.time(), tuple(_agent(each) for each in agents.by_name.values()))
+    first = dict[int, str]()
+    for agent in agents.by_name.values():
+        first.setdefault(id(agent.dispatcher), agent.name)
+    told = ((agent, first[id(agent.dispatcher)]) for agent in agents.by_name.values())
+    return Status(time.time(), tuple(_agent(agent, "" if agent.name == of else of) for agent, of in told))
 
 
 def waiting_in(agent: ServedAgent, pool: str) -> int:
@@ -72,10 +79,11 @@ def present_usd_per_hour(agent: ServedAgent) -> float:
     return sum(len(agent.dispatcher.members(pool.name)) * pool.usd_per_hour for pool in agent.deployment.pools)
 
 
-def _agent(agent: ServedAgent) -> AgentStatus:
+def _agent(agent: ServedAgent, of: str) -> AgentStatus:
     plan, seen = agent.deployment, agent.history
     return AgentStatus(
         name=agent.name,
+        of=of,
         objective=plan.slo.name,
         running=agent.running,
         ended=agent.ended,
@@ -84,14 +92,14 @@ def _agent(agent: ServedAgent) -> AgentStatus:
         planned_per_s=plan.workload.rate_per_s,
         attainment=seen.attainment,
         usd=agent.usd,
-        usd_per_hour=present_usd_per_hour(agent),
-        planned_usd_per_hour=plan.answer.usd_per_hour,
+        usd_per_hour=0.0 if of else present_usd_per_hour(agent),
+        planned_usd_per_hour=0.0 if of else plan.answer.usd_per_hour,
         input_tokens=seen.input_tokens,
         cached_tokens=seen.cached_tokens,
         output_tokens=seen.output_tokens,
-        deaths=agent.dispatcher.deaths,
+        deaths=0 if of else agent.dispatcher.deaths,
         controlled=agent.controlled,
-        pools=tuple(_pool(agent, pool) for pool in plan.pools),
+        pools=() if of else tuple(_pool(agent, pool) for pool in plan.pools),
         decisions=tuple(seen.decisions),
     )
 

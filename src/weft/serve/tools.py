@@ -24,6 +24,11 @@ def memory_of(step: Step) -> str | None:
     return str(step.attributes.get("memory")) if step.kind in MEMORY_KINDS else None
 
 
+def time_limit_s(step: Step) -> float:
+    """Of one call of its tool."""
+    return float(step.attributes.get("timeout_s", ToolSpec("").timeout_s))
+
+
 def tool_spec(step: Step, source: str) -> ToolSpec:
     """An MCP server's tool if the step names one; else the function at `entry`; else the one of the agent's own file
     that is called as the tool is."""
@@ -34,7 +39,7 @@ def tool_spec(step: Step, source: str) -> ToolSpec:
         name=name,
         entry=None if mcp else str(told.get("entry", f"{source_file(source)}:{name}")),
         mcp=mcp,
-        timeout_s=float(told.get("timeout_s", usual.timeout_s)),
+        timeout_s=time_limit_s(step),
         output_bytes=int(told.get("output_kib", usual.output_bytes // KIB)) * KIB,
         memory_bytes=int(float(told.get("memory_gib", usual.memory_bytes / GIB)) * GIB),
         network=bool(int(told.get("network", 0))),

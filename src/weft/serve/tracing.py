@@ -11,6 +11,7 @@ from opentelemetry import trace
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 EVERY_MS = 1000
 
@@ -23,10 +24,11 @@ class RunSpans:
         self._tracer = self._provider.get_tracer("weft.serve")
 
     @contextlib.contextmanager
-    def run(self, agent: str) -> Generator[str, None, None]:
-        """Around one run; gives the W3C traceparent that its steps are told."""
+    def run(self, agent: str, below: str = "") -> Generator[str, None, None]:
+        """Around one run, which is a part of the W3C traceparent `below`; gives the one that its steps are told."""
         told = {"gen_ai.operation.name": "invoke_agent", "gen_ai.agent.name": agent, "gen_ai.provider.name": "weft"}
-        span = self._tracer.start_span(f"invoke_agent {agent}", attributes=told)
+        parent = TraceContextTextMapPropagator().extract({"traceparent": below})
+        span = self._tracer.start_span(f"invoke_agent {agent}", parent, attributes=told)
         about = span.get_span_context()
         try:
             yield f"00-{about.trace_id:032x}-{about.span_id:016x}-01"

@@ -31,8 +31,6 @@ class Controller:
     moments: list[Moment] = field(default_factory=list[Moment])
     replica_s: dict[str, float] = field(default_factory=dict[str, float])
     _starting: dict[str, int] = field(default_factory=dict[str, int])
-    _draining: dict[str, list[Replica]] = field(default_factory=dict[str, list[Replica]])
-    _gone: set[Replica] = field(default_factory=set[Replica])
     _looked: int = -1
 
     def look(self, _: None) -> None:
@@ -56,11 +54,10 @@ class Controller:
         return PoolSeen(pool.name, len(ready), self._starting.get(pool.name, 0), len(self._leaving(pool)), waiting)
 
     def _ready(self, pool: LlmPool) -> list[Replica]:
-        leaving = self._leaving(pool)
-        return [each for each in pool.replicas if each.alive and each not in leaving and each not in self._gone]
+        return [each for each in pool.replicas if each.alive and not each.draining]
 
     def _leaving(self, pool: LlmPool) -> list[Replica]:
-        return self._draining.setdefault(pool.name, [])
+        return [each for each in pool.replicas if each.draining and not each.gone]
 
     def _do(self, action: Action, pool: LlmPool) -> None:
         if action.change is Change.START:
@@ -71,7 +68,6 @@ class Controller:
         idlest = sorted(self._ready(pool), key=lambda each: each.batcher.running + each.batcher.waiting)
         for replica in idlest[: action.count]:
             self.walk.drain(pool, replica)
-            self._leaving(pool).append(replica)
 
     def _started(self, pool: LlmPool) -> None:
         self._starting[pool.name] -= 1
@@ -86,6 +82,5 @@ class Controller:
             if before >= 0:
                 here = len(self._ready(pool)) + len(leaving) + self._starting.get(pool.name, 0)
                 self.replica_s[pool.name] = self.replica_s.get(pool.name, 0.0) + here * seconds(now - before)
-            for replica in [each for each in leaving if not each.batcher.running + each.batcher.waiting]:
-                leaving.remove(replica)
-                self._gone.add(replica)
+            for replica in leaving:
+                replica.gone = not replica.alive or not replica.batcher.running + replica.batcher.waiting

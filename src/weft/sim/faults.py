@@ -99,7 +99,7 @@ def schedule(troubles: tuple[Trouble, ...], kernel: Kernel, fleet: Fleet, walk: 
 
 @dataclass(frozen=True, slots=True)
 class _Fail:
-    """The first replicas that are alive at that moment."""
+    """The first replicas that are there at that moment. One that was leaving does not come back."""
 
     failure: Failure
     pool: LlmPool
@@ -107,10 +107,11 @@ class _Fail:
     walk: Walk
 
     def begin(self, _: None) -> None:
-        victims = [replica for replica in self.pool.replicas if replica.alive][: self.failure.count]
+        there = [replica for replica in self.pool.replicas if replica.alive and not replica.gone]
+        victims = there[: self.failure.count]
         for replica in victims:
             self.walk.fail(self.pool, replica)
-            if self.failure.down_s is not None:
+            if self.failure.down_s is not None and not replica.draining:
                 self.kernel.at(self.kernel.now + ticks(self.failure.down_s), 0, self._back, replica.index)
 
     def _back(self, index: int) -> None:

@@ -117,9 +117,9 @@ class Recorder:
 
     def _note_call(self, call: LlmCall) -> None:
         assert call.decode is not None
-        self._note(call.run, call.prefill, call.first_on, call.submitted_at, call.first_at, call.first_at, call.isl, 0)
+        self._note(call.run, call.prefill, call.first_on, call.submitted_at, call.first_at, call.first_at, call.isl, 1)
         where = call.replica.name
-        self._note(call.run, call.decode, where, call.decode_at, call.ended_at, call.first_at, 0, call.osl)
+        self._note(call.run, call.decode, where, call.decode_at, call.ended_at, call.first_at, 0, call.osl - 1)
 
     def _note(
         self,

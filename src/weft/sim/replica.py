@@ -44,6 +44,8 @@ class Replica:
         "batcher",
         "busy_since",
         "calls",
+        "draining",
+        "gone",
         "index",
         "name",
         "on_busy",
@@ -72,6 +74,8 @@ class Replica:
         self.batcher = batcher
         self.busy_since = -1
         self.calls: dict[LlmCall, None] = {}
+        self.draining = False  # it gets no more calls
+        self.gone = False  # drained, and nobody pays for it any more
         self.index = index
         self.name = name
         self.on_busy = on_busy

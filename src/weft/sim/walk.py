@@ -133,9 +133,8 @@ class Walk:
 
     def fail(self, pool: LlmPool, replica: Replica) -> None:
         """Its calls start again elsewhere, or wait for a replica to come back."""
-        self._routers[pool.pool.name].remove(replica)
-        for pairing in self._pairings.values():
-            pairing.remove(replica)
+        if not replica.draining:
+            self._forget(pool, replica)
         if self._retaining is not None:
             self._retaining.failed(replica)
         for call in replica.fail():
@@ -145,6 +144,10 @@ class Walk:
 
     def drain(self, pool: LlmPool, replica: Replica) -> None:
         """It gets no more calls, and ends those that it has."""
+        replica.draining = True
+        self._forget(pool, replica)
+
+    def _forget(self, pool: LlmPool, replica: Replica) -> None:
         self._routers[pool.pool.name].remove(replica)
         for pairing in self._pairings.values():
             pairing.remove(replica)

@@ -164,7 +164,7 @@ def kept(record: RequestRecord, slo: Slo) -> bool:
     last = next(step for step in record.steps if step.step.endswith(".decode"))
     assert first.first_output_s is not None
     ttft_s = first.first_output_s - first.started_s
-    tpot_s = (last.ended_s - first.first_output_s) / max(1, last.output_tokens - 1)
+    tpot_s = (last.ended_s - first.first_output_s) / max(1, last.output_tokens)
     return ttft_s <= (slo.ttft_s or ttft_s) and tpot_s <= (slo.tpot_s or tpot_s)
 
 

@@ -52,6 +52,7 @@ async def test_a_key_expires_and_a_short_one_never_opens(app: App, tmp_path: Pat
         ("scopes=everything", "knows no scope everything"),
         ("requests_per_minute=0", "not above 0"),
         ("colour=red", "unknown field `colour`"),
+        (f"tenant={'é' * 25}", "a tenant of more than 48 bytes"),
     ],
 )
 def test_a_wrong_option_is_refused(tmp_path: Path, options: str, problem: str) -> None:

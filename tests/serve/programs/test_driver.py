@@ -2,33 +2,24 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from tests.runtime import checkpoints
-from tests.serve.api.conftest import taught
-from tests.serve.deployments import deployment, route, step
+from tests.serve.programs.conftest import planned, said
 from weft.core.deployment import Deployment
 from weft.core.errors import DeadlineError, InputError, NodeDiedError, ProgramError, RunError
-from weft.core.message import Message
-from weft.core.program import Block, Program, StepKind, Terminator
 from weft.runtime.client import NodeClient
-from weft.runtime.engines.chat import Chat
-from weft.runtime.engines.torch_engine import TorchEngine
-from weft.runtime.node import Node
-from weft.runtime.services import LLM_KINDS, Services
-from weft.runtime.spec import NodeSpec
-from weft.runtime.transport.memory import MemoryTransport
 from weft.serve.agents import Agents, ServedAgent
 from weft.serve.api.app import App
 from weft.serve.api.http import Request
 from weft.serve.dispatch import Dispatcher
 from weft.serve.hints import RunHints
 from weft.serve.model_calls import model_calls, with_models, without_own_steps
-from weft.serve.programs.driver import ProgramDriver, drives_itself, driving
+from weft.serve.programs.driver import drives_itself, driving
+from weft.serve.programs.program_run import call_of
+from weft.serve.programs.wire import Ask
 
 pytest.importorskip("langchain_openai", reason="needs langchain-openai")
 
@@ -75,29 +66,6 @@ chat = StateGraph(MessagesState).add_node(answer).add_edge(START, "answer").add_
 """
 
 
-def planned(path: Path, graph: str, *calls: tuple[str, str]) -> Deployment:
-    """Calls (name, model), each on the pool of its model; and a step of the program's own that no node is asked for."""
-    blocks = tuple(
-        Block(
-            name,
-            ("state",),
-            (
-                step(f"{name}.prefill", StepKind.PREFILL, "state", f"{name}_kv", model=model, max_tokens=48),
-                step(f"{name}.decode", StepKind.DECODE, f"{name}_kv", f"{name}_text", model=model, max_tokens=48),
-                step(f"{name}.update", StepKind.APPLY, f"{name}_text", f"{name}_state", function=name),
-            ),
-            Terminator(),
-        )
-        for name, model in calls
-    )
-    routes = tuple(
-        route(each.name, "cpu" if each.kind is StepKind.APPLY else str(each.attributes["model"]), usd_per_run=0.5)
-        for block in blocks
-        for each in block.steps
-    )
-    return deployment(Program(graph, blocks, ("messages",)), routes, f"langgraph:{path}:{graph}")
-
-
 @pytest.fixture(scope="module")
 def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("programs") / "written.py"
@@ -105,34 +73,8 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.fixture(scope="module")
-def services(tmp_path_factory: pytest.TempPathFactory) -> Services:
-    folder = checkpoints.chat_model(tmp_path_factory.mktemp("roomy"), max_position_embeddings=4096)
-    checkpoints.save_tokenizer(folder, taught())
-    return Services(NodeSpec("x", "cpu", LLM_KINDS, ""), TorchEngine.load(folder), Chat.load(folder))
-
-
-@pytest.fixture
-async def clients(services: Services) -> AsyncIterator[dict[str, NodeClient]]:
-    transport = MemoryTransport()
-    nodes = [Node(services, transport) for _ in range(2)]
-    opened = {
-        name: await NodeClient.open(name, transport, await node.listen())
-        for name, node in zip(("small", "large"), nodes, strict=True)
-    }
-    yield opened
-    for client in opened.values():
-        await client.close()
-    for node in nodes:
-        await node.close()
-
-
 def two_calls(program: Path) -> Deployment:
     return planned(program, "graph", ("author/write", "small"), ("check", "large"))
-
-
-def said(text: str) -> dict[str, tuple[Message, ...]]:
-    return {"state": (Message("user", text),)}
 
 
 def test_the_parts_of_a_plan(program: Path) -> None:
@@ -153,10 +95,21 @@ async def test_a_program_runs_where_it_was_planned(program: Path, clients: dict[
     whole = without_own_steps(plan)
     dispatcher = Dispatcher(whole, clients.values())
     async with driving(plan, dispatcher) as driver:
-        agent = ServedAgent(whole, dispatcher, driver=driver)
+        agent = ServedAgent(whole, dispatcher, driver=driver, followers=[driver])
         await runs_side_by_side(agent)
         await tells_what_goes_wrong(agent)
         await is_served_beside_its_models(agent)
+        await goes_with_a_new_plan(agent, clients)
+
+
+async def goes_with_a_new_plan(agent: ServedAgent, clients: dict[str, NodeClient]) -> None:
+    """Both calls of it are on one pool."""
+    plan = agent.deployment
+    routes = tuple(replace(each, pool="large") for each in plan.routes)
+    target = replace(plan, routes=routes, pools=tuple(pool for pool in plan.pools if pool.name == "large"))
+    agent.switch(target, Dispatcher(target, [clients["large"]]))
+    outcome = await agent.run(said("GPUs"), lambda _: None, {})
+    assert {record.node for record in outcome.record.steps} == {"large"}
 
 
 async def runs_side_by_side(agent: ServedAgent) -> None:
@@ -228,10 +181,9 @@ async def test_a_program_that_cannot_be_loaded(tmp_path: Path, text: str, graph:
 
 def test_a_call_that_the_plan_does_not_know(program: Path) -> None:
     plan = two_calls(program)
-    driver = ProgramDriver(plan, Dispatcher(without_own_steps(plan)))
-    from weft.serve.programs.wire import Ask
-
-    assert driver.call_of(Ask("r", 0, "check", "large", {})).name == "check"
-    assert driver.call_of(Ask("r", 0, "elsewhere", "small", {})).name == "author/write"
+    dispatcher = Dispatcher(without_own_steps(plan))
+    calls = {name: ServedAgent(call, dispatcher) for name, call in model_calls(plan).items()}
+    assert call_of(calls, Ask("r", 0, "check", "large", {})).name == "check"
+    assert call_of(calls, Ask("r", 0, "elsewhere", "small", {})).name == "author/write"
     with pytest.raises(RunError, match="--trace"):
-        driver.call_of(Ask("r", 0, "elsewhere", "huge", {}))
+        call_of(calls, Ask("r", 0, "elsewhere", "huge", {}))

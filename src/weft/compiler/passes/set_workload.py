@@ -1,16 +1,25 @@
-"""set-workload: the sizes of a load (isl, osl, core_s) replace those that the program declares."""
+"""set-workload: the sizes of a load (isl, osl, core_s) replace those that the program declares.
+
+A choice has sizes too: `chance_1` is how probable its label 1 is. Labels that are not named keep their ratio.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from xdsl.context import Context
+from xdsl.dialects import cf
 from xdsl.dialects.builtin import FloatAttr, IntegerAttr, ModuleOp, f64, i64
 from xdsl.passes import ModulePass
 
 from weft import catalog
+from weft.compiler.control_flow import jump_of, set_probabilities
+from weft.compiler.dialects.agent import ChooseOp
 from weft.compiler.dialects.step import StepOp
 from weft.compiler.request import size_of
 from weft.core.errors import ProgramError
+from weft.core.workload import CHANCE
+
+ROUNDING = 1e-6
 
 
 @dataclass(frozen=True)
@@ -25,9 +34,11 @@ class SetWorkload(ModulePass):
     def apply(self, ctx: Context, op: ModuleOp) -> None:
         if self.path:
             set_sizes(op, catalog.load_workload(self.path).steps, f"workload {self.path}")
+        given: dict[str, dict[str, float]] = {}
         for each in self.sizes:
             step, size, number = size_of(each)
-            set_sizes(op, {step: {size: number}}, f"size {each}")
+            given.setdefault(step, {})[size] = number
+        set_sizes(op, given, "sizes")
 
 
 def set_sizes(module: ModuleOp, sizes: Mapping[str, Mapping[str, float]], subject: str) -> None:
@@ -36,8 +47,14 @@ def set_sizes(module: ModuleOp, sizes: Mapping[str, Mapping[str, float]], subjec
     for name, values in sizes.items():
         if name not in steps:
             raise _unknown(subject, name, "step", sorted(steps))
-        for key, value in values.items():
-            _set(steps[name], key, value, subject)
+        chances = {key: value for key, value in values.items() if key.startswith(CHANCE)}
+        if chances:
+            choice = steps[name]
+            if not isinstance(choice, ChooseOp):
+                raise _unknown(subject, name, "choice", sorted(_choices(steps)))
+            _set_chances(choice, chances, subject)
+        for key in values.keys() - chances.keys():
+            _set(steps[name], key, values[key], subject)
 
 
 def _set(step: StepOp, key: str, value: float, subject: str) -> None:
@@ -49,6 +66,37 @@ def _set(step: StepOp, key: str, value: float, subject: str) -> None:
         case _:
             known = [name for name, each in step.attributes.items() if isinstance(each, FloatAttr | IntegerAttr)]
             raise _unknown(subject, f"{step.step_name}.{key}", "size", sorted(known))
+
+
+def _choices(steps: Mapping[str, StepOp]) -> list[str]:
+    return [name for name, step in steps.items() if isinstance(step, ChooseOp)]
+
+
+def _set_chances(step: ChooseOp, chances: Mapping[str, float], subject: str) -> None:
+    for end in (use.operation for use in step.chosen.uses):
+        if not isinstance(end, cf.ConditionalBranchOp | cf.SwitchOp) or end.parent is None:
+            continue
+        before = jump_of(end.parent).probabilities
+        labels = {f"{CHANCE}{label}": label for label in range(len(before))}
+        for key in chances:
+            if key not in labels:
+                raise _unknown(subject, f"{step.step_name}.{key}", "label", list(labels))
+        told = {labels[key]: value for key, value in chances.items()}
+        set_probabilities(end, _completed(before, told, f"{subject}: {step.step_name}"))
+
+
+def _completed(before: tuple[float, ...], told: Mapping[int, float], subject: str) -> tuple[float, ...]:
+    """What is left goes to the labels that are not told, in their ratio."""
+    left, rest = 1 - sum(told.values()), [label for label in range(len(before)) if label not in told]
+    fits = left >= -ROUNDING if rest else abs(left) <= ROUNDING
+    if min(told.values()) < 0 or not fits:
+        problem = f"has chances {', '.join(f'{value:g}' for value in told.values())}"
+        way_out = "give numbers from 0 to 1 that sum to at most 1, or to 1 if every label is given"
+        raise ProgramError(subject=subject, problem=problem, way_out=way_out)
+    known = sum(before[label] for label in rest)
+    shares = {label: before[label] / known if known else 1 / len(rest) for label in rest}
+    found = [max(0.0, left) * shares[label] if label in shares else told[label] for label in range(len(before))]
+    return tuple(found)
 
 
 def _unknown(subject: str, name: str, what: str, known: list[str]) -> ProgramError:

@@ -3,11 +3,12 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence, Set
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence, Set
 from types import MappingProxyType, TracebackType
 from typing import Generic, Self, TypeVar
 
 from weft.control.backends.supervise import SupervisedNode
+from weft.core.deployment import Pool
 from weft.core.errors import WeftError
 from weft.runtime.client import NodeClient
 from weft.runtime.spec import NodeSpec
@@ -72,6 +73,9 @@ class Fleet(Generic[N]):
         """Nodes that died and are about to come back."""
         gone = {name for name, node in self._nodes.items() if node.client is None or node.client.died.done()}
         return gone & self._keeping.keys()
+
+    def expect(self, pools: Iterable[Pool]) -> None:
+        """Pools whose nodes may be added: for those who place nodes by what a pool wants."""
 
     async def add(self, spec: NodeSpec) -> NodeClient:
         """One more node, ready to be called."""

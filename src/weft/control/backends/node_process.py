@@ -12,6 +12,7 @@ import msgspec
 from weft.control.backends.keeper import Keeper
 from weft.control.backends.supervise import Detection, SupervisedNode, how_it_ended
 from weft.runtime.spec import NodeSpec
+from weft.runtime.stderr import read_lines
 from weft.runtime.threads import in_thread
 
 EXIT_GRACE_S = 2.0
@@ -136,8 +137,7 @@ class NodeProcess(SupervisedNode):
         reader, loop = asyncio.StreamReader(), asyncio.get_running_loop()
         pipe = os.fdopen(self._stderr, "rb", 0)
         transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), pipe)
-        while chunk := await reader.readline():
-            self.stderr.append(chunk.decode(errors="replace").rstrip())
+        await read_lines(reader, self.stderr)
         transport.close()
 
     async def explain(self) -> str:

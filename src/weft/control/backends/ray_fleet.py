@@ -1,6 +1,6 @@
 """A fleet of nodes that Ray places: each on a machine that has its pool's devices, by the names of the catalogue."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 
@@ -15,24 +15,38 @@ from weft.core.units import Precision
 from weft.runtime.client import NodeClient
 from weft.runtime.spec import NodeSpec
 from weft.serve.dispatch import pool_of
+from weft.serve.placement import ranks_of
 
 
 class RayFleet(Fleet[RayNode]):
     def __init__(
         self,
-        placed: Sequence[tuple[NodeSpec, Pool]],
+        specs: Sequence[NodeSpec],
+        pools: Iterable[Pool],
         cluster: RayCluster,
         *,
+        emulated: bool = False,
         detection: Detection | None = None,
         on_join: Callable[[NodeClient], None] | None = None,
     ) -> None:
-        """Each node with the pool that it is a replica of."""
-        devices = {pool.name: {pool.device: float(pool.parallelism.devices)} for _, pool in placed}
+        """`pools`: what the nodes are replicas of. Raises DeploymentError where our engine does not run on a device of
+        theirs; `emulated` ones need none."""
+        self._pools = {pool.name: pool for pool in pools}
+        self._emulated = emulated
 
         async def spawn(spec: NodeSpec) -> RayNode:
-            return await cluster.start(spec, devices[pool_of(spec.name)], detection)
+            pool = self._pools[pool_of(spec.name)]
+            return await cluster.start(self._placed(spec), {pool.device: float(pool.parallelism.devices)}, detection)
 
-        super().__init__([spec for spec, _ in placed], spawn, on_join=on_join)
+        for spec in specs:
+            self._placed(spec)
+        super().__init__(specs, spawn, on_join=on_join)
+
+    def expect(self, pools: Iterable[Pool]) -> None:
+        self._pools |= {pool.name: pool for pool in pools}
+
+    def _placed(self, spec: NodeSpec) -> NodeSpec:
+        return spec if self._emulated else on_its_device(spec, self._pools[pool_of(spec.name)])
 
 
 def on_its_device(spec: NodeSpec, pool: Pool) -> NodeSpec:
@@ -48,7 +62,7 @@ def on_its_device(spec: NodeSpec, pool: Pool) -> NodeSpec:
         raise DeploymentError(
             subject=f"pool {pool.name!r}", problem=f"the torch engine has no {lacks}", way_out=way_out
         )
-    ranks = pool.parallelism.tp
+    ranks = ranks_of(pool)
     return msgspec.structs.replace(
         spec, device=pool.device, torch_device=place, precision=precision, tensor_parallel=ranks
     )

@@ -36,14 +36,16 @@ class Workers:
     def drain(self, timeout_s: float) -> bool:
         """Waits until all that was offered is done; False if that took too long."""
         deadline_s = time.monotonic() + timeout_s
-        while self._queue.unfinished_tasks:
+        while self._queue.unfinished_tasks and not self._closed:
             if time.monotonic() > deadline_s:
                 return False
             time.sleep(0.002)
         return True
 
     def close(self) -> None:
-        """What has not begun is dropped."""
+        """What has not begun is dropped. Closed again is fine."""
+        if self._closed:
+            return
         self._closed = True
         while True:
             try:

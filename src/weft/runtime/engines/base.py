@@ -59,8 +59,9 @@ class Engine(Protocol):
 
     def export_kv(self, sequence: int) -> KvCache: ...
 
-    def import_kv(self, kv: KvCache, first_token: int) -> int:
-        """A new sequence that goes on where the exported one stood."""
+    def import_kv(self, kv: KvCache, first_token: int, prompt: Sequence[int] = ()) -> int:
+        """A new sequence that goes on where the exported one stood. A repetition penalty needs to know the tokens that
+        the cache is of (`prompt`)."""
         ...
 
     def open_export(self, sequence: int) -> KvSource:

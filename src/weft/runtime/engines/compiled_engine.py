@@ -20,7 +20,16 @@ from weft.policy.kv_blocks import BlockPool, Table
 from weft.runtime.engines.artifact import DECODE, MIN_CONTEXT, PREFILL, Artifact
 from weft.runtime.engines.base import Begun, Prefilled
 from weft.runtime.engines.program import Array, Program
-from weft.runtime.engines.requests import PLAIN, Emitted, Sampling, Terms, check_prompt, not_held
+from weft.runtime.engines.requests import (
+    PLAIN,
+    Emitted,
+    Sampling,
+    Terms,
+    check_prompt,
+    check_said,
+    not_held,
+    prompt_unknown,
+)
 from weft.runtime.engines.sampling import History, Row, draw
 from weft.runtime.engines.together import Together
 from weft.runtime.kv.cache import KvCache, KvShape
@@ -40,6 +49,10 @@ class _Sequence:
     slots: list[int] = field(default_factory=list)
     number: int = -1
     released: bool = False
+    tokens: list[int] | None = None
+    """That its cache is of; None where they did not come with it."""
+    salt: str = ""
+    """Whose it is (a tenant): it goes with the cache."""
 
 
 class CompiledEngine:
@@ -77,7 +90,7 @@ class CompiledEngine:
         given = [*tokens, *terms.said]
         check_prompt(given, context=self._artifact.context, vocab=self._artifact.vocab)
         terms.tell_constraint()
-        sequence = self.open()
+        sequence = self.open(salt)
         history = self._history(terms.sampling, tokens, terms.said)
         try:
             row = Row(terms.sampling, len(given), history, terms.constraint)
@@ -89,14 +102,13 @@ class CompiledEngine:
         return Prefilled(sequence, first)
 
     def decode(self, sequence: int, max_tokens: int, terms: Terms = PLAIN) -> Iterator[Emitted]:
-        state, constraint = self._state(sequence), terms.constraint
-        if terms.sampling.repetition_penalty != 1.0:
-            raise RunError(
-                subject="repetition penalty",
-                problem="looks at the prompt, whose tokens this engine does not keep",
-                way_out="use presence_penalty or frequency_penalty",
-            )
-        history = self._history(terms.sampling, (), (*terms.said, state.last_token))
+        state, constraint, said = self._state(sequence), terms.constraint, terms.said
+        if state.tokens is not None:
+            check_said(sequence, state.tokens, said)
+        elif terms.sampling.repetition_penalty != 1.0:
+            raise prompt_unknown(sequence)
+        prompt = (state.tokens or ())[: state.length - len(said)]
+        history = self._history(terms.sampling, prompt, (*said, state.last_token))
         terms.tell_constraint(state.last_token)
         for _ in range(min(max_tokens, self._artifact.context - state.length)):
             if state.last_token in terms.stop_tokens or (constraint is not None and constraint.finished):
@@ -124,9 +136,9 @@ class CompiledEngine:
                 tokens.append(token)
         return tokens
 
-    def open(self) -> int:
+    def open(self, salt: str = "") -> int:
         """A sequence that holds no tokens yet."""
-        return self._add(_Sequence(Table(), 0, -1))
+        return self._add(_Sequence(Table(), 0, -1, tokens=[], salt=salt))
 
     def extend(self, sequences: Sequence[int], new: Sequence[Sequence[int]]) -> Array:
         """(sequences, vocab): logits after `new[i]` more tokens of each sequence, whose keys and values are stored.
@@ -147,11 +159,11 @@ class CompiledEngine:
         keys, values = (tuple(np.ascontiguousarray(layer.transpose(1, 0, 2)) for layer in layers) for layers in rows)
         return KvCache(self._shape(state.length), keys, values)
 
-    def import_kv(self, kv: KvCache, first_token: int) -> int:
-        check_prompt([first_token], context=self._artifact.context, vocab=self._artifact.vocab)
+    def import_kv(self, kv: KvCache, first_token: int, prompt: Sequence[int] = (), salt: str = "") -> int:
+        check_prompt([first_token, *prompt], context=self._artifact.context + 1, vocab=self._artifact.vocab)
         self._check_fits(kv.shape)
         kv = convert(kv, self._shape(kv.shape.tokens))
-        state = _Sequence(Table(), kv.shape.tokens, first_token)
+        state = _Sequence(Table(), kv.shape.tokens, first_token, tokens=list(prompt) or None, salt=salt)
         with self._alone:
             self._sweep()
             self._grow(state, state.length)
@@ -160,11 +172,12 @@ class CompiledEngine:
         return self._add(state)
 
     def open_export(self, sequence: int) -> KvSource:
-        return WholeSource(self.export_kv(sequence))
+        state = self._state(sequence)
+        return WholeSource(self.export_kv(sequence), tuple(state.tokens or ()), state.salt)
 
     def open_import(self, shape: KvShape, prompt: Sequence[int] = (), salt: str = "") -> KvSink:
         self._check_fits(shape)
-        return WholeSink(shape, self.import_kv)
+        return WholeSink(shape, lambda kv, first_token: self.import_kv(kv, first_token, prompt, salt))
 
     def release(self, sequence: int) -> None:
         state = self._sequences.pop(sequence, None)
@@ -202,6 +215,8 @@ class CompiledEngine:
             self._keys.write(slots, keys, row * width)
             self._values.write(slots, values, row * width)
             state.length += len(tokens)
+            if state.tokens is not None:
+                state.tokens += tokens
         return logits[: len(states)]
 
     def _call(

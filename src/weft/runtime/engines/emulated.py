@@ -108,8 +108,8 @@ class EmulatedEngine:
     def export_kv(self, sequence: int) -> KvCache:
         return self._inner.export_kv(sequence)
 
-    def import_kv(self, kv: KvCache, first_token: int) -> int:
-        return self._inner.import_kv(kv, first_token)
+    def import_kv(self, kv: KvCache, first_token: int, prompt: Sequence[int] = ()) -> int:
+        return self._inner.import_kv(kv, first_token, prompt)
 
     def open_export(self, sequence: int) -> KvSource:
         return self._inner.open_export(sequence)

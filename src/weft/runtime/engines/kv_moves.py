@@ -11,7 +11,7 @@ from weft.runtime.kv.wire import Buffer, Parts
 
 
 class BlockSource:
-    """A cache that was borrowed from the scheduler; `give_back` runs once."""
+    """A cache that was borrowed (engines/loans.py); `give_back` runs once."""
 
     def __init__(self, track: Track, rows: Rows, shape: KvShape, give_back: Callable[[], object]) -> None:
         self.shape = shape

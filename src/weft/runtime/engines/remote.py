@@ -14,7 +14,9 @@ import msgspec
 
 from weft.core.errors import MissingProgramError, StepFailedError
 from weft.core.message import Message
-from weft.runtime.remote_spec import RemoteSpec, Usage
+from weft.runtime.engines.remote_wire import End, Event, Piece, Reply, body_of
+from weft.runtime.remote_spec import RemoteSpec
+from weft.runtime.reply_terms import Attributes
 
 try:
     import httpx
@@ -30,27 +32,11 @@ MAX_AUDIO_BYTES = 256 * 1024**2
 MAX_ERROR_CHARACTERS = 300
 
 
-class _Delta(msgspec.Struct, frozen=True):
-    content: str | None = None
-
-
-class _Choice(msgspec.Struct, frozen=True):
-    delta: _Delta | None = None
-    text: str | None = None
-    finish_reason: str | None = None
-
-
-class _Event(msgspec.Struct, frozen=True):
-    choices: tuple[_Choice, ...] = ()
-    usage: Usage | None = None
-    error: Any = None
-
-
 class _Transcript(msgspec.Struct, frozen=True):
     text: str
 
 
-_EVENTS = msgspec.json.Decoder(_Event)
+_EVENTS = msgspec.json.Decoder(Event)
 _TRANSCRIPTS = msgspec.json.Decoder(_Transcript)
 
 
@@ -68,12 +54,11 @@ class RemoteServer:
     async def close(self) -> None:
         await self._client.aclose()
 
-    def chat(self, messages: Sequence[Message], max_tokens: int) -> AsyncGenerator[str | Usage, None]:
-        """Pieces of the reply as they come; then what the server counted."""
-        told = [{"role": each.role, "content": each.content} for each in messages]
-        return self._stream("chat/completions", {"messages": told, "max_tokens": max_tokens})
+    def chat(self, messages: Sequence[Message], attributes: Attributes) -> AsyncGenerator[Piece | End, None]:
+        """Pieces of the reply as they come; then how it ended, its tool calls, and what the server counted."""
+        return self._stream("chat/completions", body_of(messages, attributes))
 
-    def complete(self, prompt: str, max_tokens: int) -> AsyncGenerator[str | Usage, None]:
+    def complete(self, prompt: str, max_tokens: int) -> AsyncGenerator[Piece | End, None]:
         return self._stream("completions", {"prompt": prompt, "max_tokens": max_tokens})
 
     async def transcribe(self, wav: bytes) -> str:
@@ -94,26 +79,21 @@ class RemoteServer:
             )
         return wav
 
-    async def _stream(self, path: str, told: Mapping[str, Any]) -> AsyncGenerator[str | Usage, None]:
+    async def _stream(self, path: str, told: Mapping[str, Any]) -> AsyncGenerator[Piece | End, None]:
         body = {"model": self.spec.name, "stream": True, "stream_options": {"include_usage": True}, **told}
         response = await self._opened(path, json=body)
-        finished, pieces, usage = False, 0, None
+        reply = Reply()
         try:
             async for event in self._events(response):
-                usage = event.usage or usage
-                for choice in event.choices:
-                    finished = finished or choice.finish_reason is not None
-                    piece = choice.text if choice.delta is None else choice.delta.content
-                    if piece:
-                        pieces += 1
-                        yield piece
+                for piece in reply.take(event):
+                    yield piece
         finally:
             await response.aclose()
-        if not finished:
+        if not reply.finished:
             raise self._failed("ended its reply without a finish_reason", "run it again: the reply is cut short")
-        yield usage or Usage(0, pieces)
+        yield reply.end()
 
-    async def _events(self, response: httpx.Response) -> AsyncIterator[_Event]:
+    async def _events(self, response: httpx.Response) -> AsyncIterator[Event]:
         async for line in self._lines(response):
             if not line.startswith(b"data:"):
                 continue  # comments that keep a connection alive, names of events

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from math import isfinite
 from typing import Protocol
 
 import numpy as np
@@ -21,6 +22,24 @@ def not_held(sequence: int) -> RunError:
         subject=f"sequence {sequence}",
         problem="is not held by this engine",
         way_out="prefill or transfer it first; a KV handle is used up by its transfer or its decode",
+    )
+
+
+def check_said(sequence: int, tokens: Sequence[int], said: Sequence[int]) -> None:
+    """`tokens` of a sequence, and after them one that came with the prefill: they end with what was said before."""
+    if said and list(said) != list(tokens[-len(said) :]):
+        raise RunError(
+            subject=f"sequence {sequence}",
+            problem=f"goes on after {len(said)} tokens of a reply that it does not hold",
+            way_out="prefill it with the same tokens",
+        )
+
+
+def prompt_unknown(sequence: int) -> RunError:
+    return RunError(
+        subject=f"sequence {sequence}",
+        problem="has a repetition penalty, but the tokens of its prompt did not come with its cache",
+        way_out="transfer it from node to node, which tells them, or use presence_penalty or frequency_penalty",
     )
 
 
@@ -78,16 +97,22 @@ class Constraint(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """How a reply is drawn and where it ends. A stop token ends it and is not given.
+    """How a reply is drawn, where it ends and when it is its turn. A stop token ends it and is not given.
 
     `said` is what of the reply is there already: it goes on after that as if it had never been interrupted. The
     constraint is a fresh one; the engine tells it of `said`, and a decode also of the token that came with the prefill.
+    `rank` says how urgent it is: an engine that has a queue serves it as if it had come so many seconds later (sooner
+    where it is negative), PATIENCE_S of weft.policy.priority at most, so that nobody starves.
     """
 
     sampling: Sampling = GREEDY
     constraint: Constraint | None = None
     stop_tokens: frozenset[int] = frozenset()
     said: tuple[int, ...] = ()
+    rank: float = 0.0
+
+    def __post_init__(self) -> None:
+        _check("rank", self.rank, isfinite(self.rank), "seconds")
 
     def tell_constraint(self, *further: int) -> None:
         """Brings a fresh constraint to where the reply stands."""
@@ -102,13 +127,12 @@ PLAIN = Terms()
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A prompt and what to make of it. `max_tokens` are those after `terms.said`. A smaller `rank` goes first; prefixes
-    are shared among requests of one `salt` (a tenant)."""
+    """A prompt and what to make of it. `max_tokens` are those after `terms.said`. Prefixes are shared among requests of
+    one `salt` (a tenant)."""
 
     prompt: Sequence[int]
     max_tokens: int
     terms: Terms = PLAIN
-    rank: float = 0.0
     salt: str = ""
 
 

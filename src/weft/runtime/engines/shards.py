@@ -75,7 +75,8 @@ def local_config(config: ModelConfig, share: Share) -> ModelConfig:
         raise CapacityError(
             subject=f"tensor parallelism of {size}",
             problem=f"cannot divide {config.heads} heads, {kv_heads} KV heads and {config.ffn} feed-forward rows",
-            way_out="take a number that divides the heads and the rows, and divides the KV heads or is a multiple",
+            way_out="take a number that divides the heads and the rows, and divides the KV heads or is a multiple; "
+            "or a checkpoint that it divides",
         )
     return replace(config, heads=config.heads // size, kv_heads=max(1, kv_heads // size), ffn=config.ffn // size)
 

@@ -1,16 +1,20 @@
 """The one thread that works on an engine: what others ask runs between two steps, in order.
 
-It starts with the first question and ends when nothing has been asked for a while, so an engine needs no closing.
-What raises never ends it unseen: an error of a question goes to its asker, one of a step to `recover`, and if that
-raises too the loop is dead: everybody who waits or asks from then on is told so.
+A step may take seconds and be mostly arithmetic. What needs only the books, not the model, need not wait for its end:
+it runs `aside`, in its asker's thread, while the step says that it is `computing`.
+
+The thread starts with the first question and ends when nothing has been asked for a while, so an engine needs no
+closing. What raises never ends it unseen: an error of a question goes to its asker, one of a step to `recover`, and if
+that raises too the loop is dead: everybody who waits or asks from then on is told so.
 """
 
 import atexit
 import logging
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from concurrent.futures import Future
+from contextlib import contextmanager
 from typing import TypeVar
 
 from weft.core.errors import NodeDiedError, RunError
@@ -37,6 +41,7 @@ class StepLoop:
         self._asked: list[tuple[Callable[[], object], Fail]] = []
         self._mourners: list[Callable[[RunError], None]] = []
         self._changed = threading.Condition()
+        self._books = threading.RLock()
         self._thread: threading.Thread | None = None
         self._ending = False
         _loops.add(self)
@@ -71,6 +76,23 @@ class StepLoop:
         self.ask(lambda: answer.set_result(work()), answer.set_exception)
         return answer.result()
 
+    def aside(self, work: Callable[[], T]) -> T:
+        """Runs `work` now: between two steps, or in the midst of one that computes. It must leave alone what a step
+        works on. Raises what it raised."""
+        with self._books:
+            if self.dead is not None:
+                raise self.dead
+            return work()
+
+    @contextmanager
+    def computing(self) -> Generator[None]:
+        """For a step: meanwhile the books may change aside."""
+        self._books.release()
+        try:
+            yield
+        finally:
+            self._books.acquire()
+
     def on_death(self, tell: Callable[[RunError], None]) -> None:
         with self._changed:
             if self.dead is None:
@@ -94,12 +116,13 @@ class StepLoop:
     def _run(self) -> None:
         busy = False
         while (asked := self._next(busy)) is not None:
-            for work, fail in asked:
-                try:
-                    work()
-                except Exception as error:
-                    _quietly(fail, error)
-            busy = self._step_once()
+            with self._books:
+                for work, fail in asked:
+                    try:
+                        work()
+                    except Exception as error:
+                        _quietly(fail, error)
+                busy = self._step_once()
 
     def _step_once(self) -> bool:
         try:

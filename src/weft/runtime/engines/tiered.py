@@ -19,7 +19,7 @@ from weft.runtime.cache.work import Workers
 
 _log = logging.getLogger(__name__)
 SAVES_WAITING = 128  # blocks that were copied and wait for a place; more are not offered
-REMEMBERED = 1 << 16  # blocks that were offered lately, whatever became of them
+REMEMBERED = 1 << 16  # blocks that were offered lately, and pins, whatever became of them
 
 
 class BlockStore(Protocol):
@@ -44,7 +44,7 @@ class Fetched:
 
 
 class PrefixTiers:
-    """`fetch`, `pin` and `close` are for callers' threads, `insert` and `offer` for the engine's."""
+    """`fetch` and `close` are for callers' threads, `insert`, `offer` and `pin` for the engine's."""
 
     def __init__(self, cache: BlockCache, held: HeldPrefixes, store: BlockStore, pool: BlockPool) -> None:
         self.fetched_blocks = self.offered_blocks = self.dropped_blocks = 0
@@ -53,7 +53,7 @@ class PrefixTiers:
         self._store = store
         self._pool = pool
         self._offered: OrderedDict[int, None] = OrderedDict()
-        self._pins: dict[int, int] = {}
+        self._pins: OrderedDict[int, int] = OrderedDict()
         self._saver = Workers("kv-save", 1, SAVES_WAITING)
 
     def fetch(self, prompt: Sequence[int], salt: str) -> Fetched | None:
@@ -106,6 +106,8 @@ class PrefixTiers:
         def pin() -> None:
             try:
                 self._pins[hashes[-1]] = self._cache.pin(hashes, for_s, tenant)
+                if len(self._pins) > REMEMBERED:  # of conversations that never went on: they have ended by themselves
+                    self._pins.popitem(last=False)
             except QuotaError as error:
                 _log.info("%s", error)
 

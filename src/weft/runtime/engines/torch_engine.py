@@ -26,7 +26,7 @@ from weft.runtime.engines.generation import Generation
 from weft.runtime.engines.kv_moves import BlockSink, BlockSource, checked
 from weft.runtime.engines.loading import dtype_of, load_rank
 from weft.runtime.engines.paged_kv import block_bytes
-from weft.runtime.engines.requests import PLAIN, Emitted, Event, Listener, Request, Terms, check_prompt
+from weft.runtime.engines.requests import PLAIN, Emitted, Event, Finish, Listener, Request, Terms, check_prompt
 from weft.runtime.engines.scheduler import Scheduler
 from weft.runtime.engines.shards import Share, local_config
 from weft.runtime.engines.spool import SpoolSource
@@ -79,6 +79,7 @@ class TorchEngine:
         self._dtype = dtype
         self._ids = itertools.count(secrets.randbits(FIRST_BITS))
         self._loop = StepLoop("torch engine", torch.inference_mode()(scheduler.step), scheduler.recover)
+        scheduler.computing = self._loop.computing
 
     @classmethod
     def load(
@@ -127,7 +128,7 @@ class TorchEngine:
 
     @property
     def load_now(self) -> Load:
-        batcher = self.scheduler.batcher
+        batcher = self.scheduler.sequences.batcher
         pool = batcher.pool
         return Load(batcher.waiting, batcher.running, pool.allocated, pool.cached, pool.free)
 
@@ -137,19 +138,19 @@ class TorchEngine:
         if not isinstance(store, LocalExecutor):
             problem, way_out = "tiers below a tensor-parallel engine are not built", "use one rank, or no tiers"
             raise InputError(subject="KV cache of the node", problem=problem, way_out=way_out)
-        self.scheduler.tiers = PrefixTiers(cache, self.held, store, self.scheduler.batcher.pool)
-        return self.scheduler.tiers
+        self.scheduler.offers.tiers = PrefixTiers(cache, self.held, store, self.scheduler.sequences.batcher.pool)
+        return self.scheduler.offers.tiers
 
     def pin(self, sequence: int, for_s: float) -> None:
-        """Keeps what is cached below of a sequence while a tool runs."""
+        """Keeps what is cached below of a sequence while a tool runs. Nobody waits for it."""
+        sequences, tiers = self.scheduler.sequences, self.scheduler.offers.tiers
 
-        def hashes() -> tuple[tuple[int, ...], str]:
-            track = self.scheduler.get(sequence)
-            return track.hash_known(track.stored, BLOCK_SIZE), track.salt
+        def pin() -> None:
+            track = sequences.tracks.get(sequence)
+            if track is not None and tiers is not None:
+                tiers.pin(track.hash_known(track.stored, BLOCK_SIZE), for_s, track.salt)
 
-        if self.scheduler.tiers is not None:
-            known, salt = self._loop.call(hashes)
-            self.scheduler.tiers.pin(known, for_s, salt)
+        self._loop.post(pin)
 
     @property
     def block_format(self) -> BlockFormat:
@@ -182,7 +183,7 @@ class TorchEngine:
         generation = Generation(lambda: self.release(sequence))
         whatever = replace(terms, stop_tokens=frozenset())  # one that ends the reply is the first token all the same
         request = self._checked(Request(tokens, 1, whatever, salt=salt))
-        tiers = self.scheduler.tiers
+        tiers = self.scheduler.offers.tiers
         fetched = None if tiers is None else tiers.fetch([*tokens, *terms.said], salt)
 
         def start() -> None:
@@ -192,7 +193,7 @@ class TorchEngine:
 
         def listen(event: Event) -> None:
             if isinstance(event, Emitted):
-                hits.append(self.scheduler.hits(sequence))
+                hits.append(self.scheduler.sequences.hits(sequence))
             generation.listener(event)
 
         self._loop.ask(start, generation.listener)
@@ -204,18 +205,21 @@ class TorchEngine:
         return Prefilled(sequence, first, hits[0])
 
     def decode(self, sequence: int, max_tokens: int, terms: Terms = PLAIN) -> Iterator[Emitted]:
-        tokens = self._loop.call(lambda: self.scheduler.get(sequence).tokens)
-        request = self._bounded(Request((), max_tokens, terms), len(tokens))
-        if request.max_tokens < 1 or tokens[-1] in terms.stop_tokens:
-            return
+        def resume() -> None:
+            tokens = self.scheduler.sequences.get(sequence).tokens
+            request = self._bounded(Request((), max_tokens, terms), len(tokens))
+            if request.max_tokens < 1 or tokens[-1] in terms.stop_tokens:
+                generation.listener(Finish.STOP)
+            else:
+                self.scheduler.resume(sequence, request, generation.listener)
+
         generation = Generation(lambda: self.cancel(sequence))
-        listener = generation.listener
-        self._loop.ask(lambda: self.scheduler.resume(sequence, request, listener), listener)
+        self._loop.ask(resume, generation.listener)
         with generation:
             yield from generation
 
     def export_kv(self, sequence: int) -> KvCache:
-        host = self._loop.call(lambda: self.scheduler.read(sequence))
+        host = self._loop.call(lambda: self.scheduler.loans.read(sequence))
         keys, values = (tuple(map(_to_numpy, each)) for each in (host.keys, host.values))
         return KvCache(self._shape(host.tokens), keys, values)
 
@@ -228,27 +232,27 @@ class TorchEngine:
 
     def open_export(self, sequence: int) -> KvSource:
         def borrow() -> BlockSource:
-            track = scheduler.borrow(sequence)
-            shape, rows = self._shape(track.stored), scheduler.rows(track)
-            return BlockSource(track, rows, shape, lambda: self._loop.post(lambda: scheduler.give_back(track)))
+            track = loans.borrow(sequence)
+            shape, rows = self._shape(track.stored), loans.rows(track)
+            return BlockSource(track, rows, shape, lambda: self._loop.post(lambda: loans.give_back(track)))
 
-        scheduler = self.scheduler
-        if (spool := scheduler.spools.get(sequence)) is not None:
+        loans = self.scheduler.loans
+        if (spool := self.scheduler.caches.spools.get(sequence)) is not None:
             return SpoolSource(spool, self._shape(len(spool.prompt)))
-        return self._loop.call(borrow)
+        return (self._loop.aside if self._executor.in_place else self._loop.call)(borrow)
 
     def open_import(self, shape: KvShape, prompt: Sequence[int] = (), salt: str = "") -> KvSink:
         def arrive(first_token: int) -> int:
             check_prompt([first_token], context=self._config.context, vocab=self._config.vocab)
-            self._loop.call(lambda: self.scheduler.arrive(sequence, first_token))
+            self._loop.aside(lambda: self.scheduler.loans.arrive(sequence, first_token))
             return sequence
 
         def give_up() -> None:
-            self._loop.post(lambda: self.scheduler.unseat(sequence))
+            self._loop.post(lambda: self.scheduler.loans.unseat(sequence))
 
         sent, sequence = checked(shape, self._shape(shape.tokens)), next(self._ids)
         check_prompt(prompt or [0] * shape.tokens, context=self._config.context, vocab=self._config.vocab)
-        rows = self._loop.call(lambda: self.scheduler.seat(sequence, shape.tokens, prompt, salt))
+        rows = self._loop.aside(lambda: self.scheduler.loans.seat(sequence, shape.tokens, prompt, salt))
         return BlockSink(rows, sent, self._shape(shape.tokens), arrive, give_up)
 
     def release(self, sequence: int) -> None:

@@ -35,6 +35,8 @@ class Track:
     """Hears of the first part of a prompt that others may read, if that is not all of it."""
     history: History | None = None
     hashes: SessionHashes | None = None
+    rank: float | None = None
+    """Its place among those who wait, which it has from its first request on."""
     foreign: bool = False
     """It came from elsewhere, and nobody has seen yet that it is sound: it is not found as a prefix."""
     borrowed: int = 0

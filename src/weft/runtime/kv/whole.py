@@ -7,11 +7,10 @@ from weft.runtime.kv.wire import Buffer, Parts, bytes_view, joined
 
 
 class WholeSource:
-    prompt: tuple[int, ...] = ()
-    salt = ""
-
-    def __init__(self, kv: KvCache) -> None:
+    def __init__(self, kv: KvCache, prompt: tuple[int, ...] = (), salt: str = "") -> None:
         self.shape = kv.shape
+        self.prompt = prompt
+        self.salt = salt
         self._kv = kv
 
     def ready(self, beyond: int) -> int:

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 
 from weft.core.errors import StepFailedError
 from weft.core.message import Message
-from weft.runtime.engines.remote import RemoteServer, Usage
+from weft.runtime.engines.remote import RemoteServer
+from weft.runtime.engines.remote_wire import End, Piece
+from weft.runtime.messages import UNKNOWN_TOKEN, Ending
+from weft.runtime.remote_spec import Usage
+from weft.runtime.reply_terms import Attributes, said_of
 from weft.runtime.values import KvHandle
-
-UNKNOWN_TOKEN = -1
-"""The id of a piece of text: a server tells none."""
-
 
 _SEQUENCES = itertools.count(2**40)
 """Never those of an engine on the same node."""
@@ -22,9 +22,9 @@ _SEQUENCES = itertools.count(2**40)
 
 @dataclass(slots=True)
 class OpenReply:
-    stream: AsyncGenerator[str | Usage, None]
+    stream: AsyncGenerator[Piece | End, None]
     text: str
-    usage: Usage | None = None
+    end: End | None = None
 
 
 class RemoteChat:
@@ -33,34 +33,38 @@ class RemoteChat:
         self._open: dict[int, OpenReply] = {}
         self._hanging_up: set[asyncio.Task[None]] = set()
 
-    async def begin(self, address: str, messages: tuple[Message, ...], max_tokens: int) -> tuple[KvHandle, str]:
-        """The handle of the open reply, and its first piece."""
-        stream = self.server.chat(messages, max_tokens)
+    async def begin(
+        self, address: str, messages: tuple[Message, ...], attributes: Attributes
+    ) -> tuple[KvHandle, Piece | None]:
+        """The handle of the open reply, and its first piece, if it says anything."""
+        if said := said_of(attributes):
+            problem = f"was lost after {len(said)} pieces: a server cannot go on after what it said"
+            raise StepFailedError(subject=f"reply by {self.server.spec.url}", problem=problem, way_out="ask again")
+        stream = self.server.chat(messages, attributes)
         try:
             first = await anext(stream)
         except BaseException:
             await stream.aclose()
             raise
-        is_text = isinstance(first, str)
-        reply = OpenReply(stream, first if is_text else "", None if is_text else first)
+        piece, end = (first, None) if isinstance(first, Piece) else (None, first)
         sequence = next(_SEQUENCES)
-        self._open[sequence] = reply
-        return KvHandle(address, sequence, UNKNOWN_TOKEN, 0), reply.text
+        self._open[sequence] = OpenReply(stream, "" if piece is None else piece.text, end)
+        return KvHandle(address, sequence, UNKNOWN_TOKEN, 0), piece
 
-    async def rest(self, sequence: int) -> AsyncGenerator[str, None]:
+    async def rest(self, sequence: int) -> AsyncGenerator[Piece, None]:
         """The pieces after the first."""
         reply = self._reply(sequence)
         async with contextlib.aclosing(reply.stream):
             async for piece in reply.stream:
-                if isinstance(piece, Usage):
-                    reply.usage = piece
+                if isinstance(piece, End):
+                    reply.end = piece
                 else:
-                    reply.text += piece
+                    reply.text += piece.text
                     yield piece
 
-    def ended(self, sequence: int) -> tuple[str, Usage]:
+    def ended(self, sequence: int) -> tuple[str, End]:
         reply = self._open.pop(sequence)
-        return reply.text, reply.usage or Usage()
+        return reply.text, reply.end or End(Usage(), Ending("stop"))
 
     async def release(self, sequence: int) -> None:
         """Hangs up; a reply that is not there is fine."""

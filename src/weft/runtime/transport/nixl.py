@@ -3,7 +3,8 @@
 
 Frames travel over TCP. The sender puts a payload into registered memory and tells where; the receiver reads it from
 there into registered memory of its own, and answers on a socket beside the connection, which also tells either side
-when the other has died: RDMA alone would not. NIXL's helpers that pickle descriptors are not used.
+when the other has died: RDMA alone would not. NIXL's helpers that pickle descriptors are not used, nor its progress
+thread, which takes a whole core as long as the agent lives: both sides drive UCX while a payload is on its way.
 """
 
 import asyncio
@@ -45,7 +46,7 @@ class Agent:
                 subject="nixl", problem=f"cannot be imported ({error})", way_out="pip install --no-deps nixl nixl-cu12"
             ) from error
         self._name = f"weft-{secrets.token_hex(8)}"
-        self._agent: Any = nixl_agent(self._name, nixl_agent_config(backends=["UCX"]))
+        self._agent: Any = nixl_agent(self._name, nixl_agent_config(enable_prog_thread=False, backends=["UCX"]))
         self._lock = threading.Lock()
         self._names: dict[bytes, str] = {}
         self._registered: dict[int, Any] = {}
@@ -91,6 +92,12 @@ class Agent:
         if state != "DONE":
             raise ConnectionResetError(f"a NIXL read ended as {state}")
 
+    def serve(self, done: threading.Event) -> None:
+        """Answers whoever reads our memory, where that needs us: while UCX connects, and without RDMA."""
+        while not done.wait(POLL_S):
+            with self._lock:
+                self._agent.get_new_notifs()
+
     def _take_back(self) -> None:
         while self._returned:
             region = self._returned.popleft()
@@ -117,6 +124,16 @@ class NixlBulk:
         return TICKET.pack(_address(staged), self._count) + self._agent.metadata()
 
     async def deliver(self, parts: Sequence[Buffer], size: int) -> None:
+        done = threading.Event()
+        serving = asyncio.ensure_future(in_thread(lambda: self._agent.serve(done)))
+        try:
+            await self._answer()
+        finally:
+            done.set()
+            await serving
+        self._lent = memoryview(b"")
+
+    async def _answer(self) -> None:
         answer = b""
         while len(answer) < ANSWER.size:
             with _lost():
@@ -126,7 +143,6 @@ class NixlBulk:
             answer += piece
         if ANSWER.unpack(answer) != (self._count,):
             raise _refusal("answered to another payload")
-        self._lent = memoryview(b"")
 
     async def collect(self, ticket: memoryview, size: int) -> memoryview:
         if len(ticket) <= TICKET.size:

@@ -26,8 +26,9 @@ LIMIT_BYTES = 2 * 1024**3
 """Of all segments that one side of a connection has made."""
 RECORD = struct.Struct("<cQ")
 OPENED, COLLECTED, RELEASED = b"O", b"C", b"R"
-FRAMES_AHEAD = 16
-"""So many payloads may wait for a receiver that is behind; then it holds the sender."""
+FRAMES_AHEAD = 4
+"""So many payloads may wait for a receiver that is behind; then it holds the sender. Each is one more segment, and to
+touch one for the first time takes nine times as long as to use it again."""
 TICKET = struct.Struct("<Q")
 SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW
 
@@ -89,8 +90,9 @@ class Segments:
         self._peers.clear()
 
     def _segment(self, size: int) -> int | None:
-        """A free segment that is large enough, or a new one; None beyond the limit."""
-        fitting = [name for name in self._free if len(self._own[name]) >= size]
+        """A free segment that is large enough, or a new one; None beyond the limit. Of equals the one that was let go
+        last: few are in use then, and their pages are near."""
+        fitting = [name for name in reversed(self._free) if len(self._own[name]) >= size]
         if fitting:
             name = min(fitting, key=lambda name: len(self._own[name]))
             self._free.remove(name)

@@ -6,11 +6,12 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from weft.runtime.reply_terms import MUST_CALL
 from weft.serve.agents import ServedAgent
 from weft.serve.api.bill import Bill
 from weft.serve.api.conversation import agent_inputs
 from weft.serve.api.http import DONE, Sink, event
-from weft.serve.api.reply import Reply, all_of, total
+from weft.serve.api.reply import OnPiece, Reply, all_of, total
 from weft.serve.api.schema import (
     AnswerMessage,
     ChatRequest,
@@ -24,7 +25,7 @@ from weft.serve.api.schema import (
 )
 from weft.serve.api.terms import nth_choice, terms_of
 from weft.serve.api.tool_schema import Logprobs, ToolCallDelta
-from weft.serve.api.tools import MUST_CALL, logprobs_of
+from weft.serve.api.tools import logprobs_of
 from weft.serve.hints import NO_HINTS, RunHints
 from weft.serve.ids import fresh
 
@@ -55,11 +56,12 @@ class ChatRun:
         """Of all choices, once they are there."""
         return total([reply.usage for reply in self.replies])
 
-    async def completion(self) -> Completion:
-        answers = await all_of([reply.whole() for reply in self.replies])
+    async def completion(self, on_piece: OnPiece | None = None) -> Completion:
+        """`on_piece` hears what is said meanwhile."""
+        await all_of([reply.say(on_piece) if on_piece else reply.whole() for reply in self.replies])
         choices = [
-            Choice(at, self._message(reply, answer), reply.finish_reason, self._logprobs(reply))
-            for at, (reply, answer) in enumerate(zip(self.replies, answers, strict=True))
+            Choice(at, self._message(reply, reply.answer), reply.finish_reason, self._logprobs(reply))
+            for at, reply in enumerate(self.replies)
         ]
         return Completion(self.id, self.created, self.replies[0].agent.name, choices, self.usage)
 

@@ -2,8 +2,7 @@
 
 import functools
 import time
-from collections.abc import Awaitable, Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -35,45 +34,50 @@ class Guard:
     async def answer(self, request: Request, endpoint: Endpoint) -> Reply:
         """Raises ApiError 401, 403, 409, 429, and what the endpoint raises."""
         began_s = time.monotonic()
-        with self._charged(request, began_s):
+        try:
             request.caller = self.keys.caller(header(request, b"authorization"))
             reply = await self._entered(request, endpoint, began_s)
-        headers = {**reply.headers, **request.told}
+        except BaseException as error:
+            self._failed(request, began_s, error)
+            raise
         if isinstance(reply, Stream):
+            headers = {**reply.headers, **request.told}
             return Stream(lambda sink: self._told(request, reply, sink, began_s), headers, reply.content_type)
         self._over(request, began_s, reply.status)
-        return Whole(reply.status, reply.body, reply.content_type, headers) if request.told else reply
+        if not request.told:
+            return reply
+        return Whole(reply.status, reply.body, reply.content_type, {**reply.headers, **request.told})
 
     async def _entered(self, request: Request, endpoint: Endpoint, began_s: float) -> Reply:
         _check_scope(request.caller, request)
         if request.method == "POST":
-            self.spending.enter(request.caller, began_s)
-            request.told = self.spending.headers(request.caller, began_s)
+            if request.caller.limited:
+                self.spending.enter(request.caller, began_s)
+                request.told = self.spending.headers(request.caller, began_s)
             key = header(request, b"idempotency-key")
             if key and not request.path.startswith("/v1/runs"):  # runs keep their keys in their log
                 return await self.once.answer(key, request, lambda: endpoint(request))
         return await endpoint(request)
 
     async def _told(self, request: Request, stream: Stream, sink: Sink, began_s: float) -> None:
-        with self._charged(request, began_s):
+        try:
             await stream.tell(sink)
+        except BaseException as error:
+            self._failed(request, began_s, error)
+            raise
         self._over(request, began_s, 200)
 
-    @contextmanager
-    def _charged(self, request: Request, began_s: float) -> Generator[None]:
-        """What fails within is charged and told to the audit, and goes on."""
-        try:
-            yield
-        except ApiError as error:
+    def _failed(self, request: Request, began_s: float, error: BaseException) -> None:
+        """It is charged and told to the audit all the same."""
+        if isinstance(error, ApiError):
             self._over(request, began_s, error.status, error.code)
-            raise
-        except BaseException as error:
-            self._over(request, began_s, HUNG_UP if not isinstance(error, Exception) else 500, type(error).__name__)
-            raise
+        else:
+            self._over(request, began_s, 500 if isinstance(error, Exception) else HUNG_UP, type(error).__name__)
 
     def _over(self, request: Request, began_s: float, status: int, problem: str = "") -> None:
         caller, bill, now_s = request.caller, request.bill, time.monotonic()
-        self.spending.charge(caller, bill.tokens, bill.usd, now_s)
+        if caller.limited:
+            self.spending.charge(caller, bill.tokens, bill.usd, now_s)
         if self.audit is None:
             return
         line = AuditLine(

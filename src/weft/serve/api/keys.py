@@ -12,7 +12,9 @@ from pathlib import Path
 import msgspec
 
 from weft.core.errors import InputError
+from weft.runtime.cache.names import MAX_TENANT_BYTES
 from weft.serve.api.errors import ApiError
+from weft.serve.hints import EVERYBODY
 
 LEAST_LENGTH = 24
 """Characters of a key: random ones of base 64 carry 144 bits. A shorter one is refused, whatever the file says."""
@@ -34,8 +36,13 @@ class Caller:
     tokens_per_minute: int | None = None
     usd_per_day: float | None = None
 
+    @property
+    def limited(self) -> bool:
+        limits = (self.requests_per_minute, self.tokens_per_minute, self.usd_per_day)
+        return limits != (None, None, None)
 
-ANYONE = Caller("anyone", "anyone")
+
+ANYONE = Caller("anyone", EVERYBODY)
 
 
 class _Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -144,7 +151,9 @@ def _key(where: str, digest: str, words: list[str]) -> tuple[str, Caller]:
     limits = (told.requests_per_minute, told.tokens_per_minute, told.usd_per_day)
     if any(limit is not None and limit <= 0 for limit in limits):
         raise _wrong(where, "has a limit that is not above 0")
-    return digest, Caller(name, told.tenant or name, scopes, expires_s, *limits)
+    if len((tenant := told.tenant or name).encode()) > MAX_TENANT_BYTES:
+        raise _wrong(where, f"names a tenant of more than {MAX_TENANT_BYTES} bytes")
+    return digest, Caller(name, tenant, scopes, expires_s, *limits)
 
 
 def _wrong(subject: str, problem: str) -> InputError:

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from weft.core.deployment import Deployment
 from weft.core.errors import WeftError
 from weft.core.metrics import StepRecord
-from weft.runtime.messages import Ending, TokenLogprob
+from weft.runtime.messages import Ending, Token, TokenLogprob
 from weft.runtime.values import Value
 from weft.serve.agents import ServedAgent
 from weft.serve.api.bill import Bill
@@ -21,10 +21,10 @@ from weft.serve.api.schema import StepUsage, Usage
 from weft.serve.api.tool_schema import ToolCallPart
 from weft.serve.api.tools import calls_in
 from weft.serve.cost import step_usd
-from weft.serve.events import AudioPiece, RunEvent, StepEnded, TokenPiece
+from weft.serve.events import AudioPiece, ReplyPiece, RunEvent, StepEnded
 from weft.serve.hints import NO_HINTS, RunHints
 from weft.serve.replies import Terms
-from weft.serve.run import OnEvent, RunOutcome
+from weft.serve.run import OnEvent, OnToken, RunOutcome
 
 T = TypeVar("T")
 OnPiece = Callable[[str | bytes], None]
@@ -52,34 +52,35 @@ class Reply:
     def __post_init__(self) -> None:
         """Raises ApiError 429 where the run would miss its objective: before anything is said."""
         try:
-            self.agent.admit(self.inputs)
+            self.agent.admit(self.inputs, self.hints.tenant)
         except WeftError as error:
             raise as_api_error(error) from error
 
     async def whole(self) -> Value:
         """What the agent returns. Raises ApiError."""
-        return await self._run(self._note, stream="logprobs" in self.terms)
+        return await self._run(self._note, self._note_token, stream="logprobs" in self.terms)
 
     async def say(self, on_piece: OnPiece) -> None:
         """Runs the agent: text as it is said, sentences as wav files; at least one piece. Raises ApiError."""
         streamed, told = self.agent.reply_limits, self.resumed
 
+        def on_token(step: str, token: Token) -> None:
+            nonlocal told
+            if token.logprobs:
+                self.logprobs.append(token.logprobs)
+            if token.text and step in streamed:
+                told = True
+                on_piece(token.text)
+
         def on_event(event: RunEvent) -> None:
             nonlocal told
-            if isinstance(event, TokenPiece):
-                piece = event.text if event.step in streamed else ""
-                if event.logprobs:
-                    self.logprobs.append(event.logprobs)
-            elif isinstance(event, AudioPiece):
-                piece = event.wav
+            if isinstance(event, AudioPiece | ReplyPiece):
+                told = True
+                on_piece(event.wav if isinstance(event, AudioPiece) else event.text)
             else:
                 self._note(event)
-                return
-            if piece:
-                told = True
-                on_piece(piece)
 
-        answer = await self._run(on_event, stream=True)
+        answer = await self._run(on_event, on_token)
         if not told:
             on_piece(answer if isinstance(answer, bytes) else str(answer))
 
@@ -137,20 +138,26 @@ class Reply:
         self._usage = usage = Usage(prompt, said, prompt + said, usd, steps)
         return usage
 
-    async def _run(self, on_event: OnEvent, *, stream: bool) -> Value:
+    async def _run(self, on_event: OnEvent, on_token: OnToken, *, stream: bool = True) -> Value:
+        asked = self.inputs, on_event, self.terms, self.hints
         try:
-            self.outcome = await self.agent.run(self.inputs, on_event, self.terms, self.hints, stream=stream)
+            self.outcome = await self.agent.run(*asked, stream=stream, on_token=on_token)
         except WeftError as error:
             raise as_api_error(error) from error
         self.bill.add(self.usage.total_tokens, self.usage.usd)
         return self.answer
 
     def _note(self, event: RunEvent) -> None:
-        if isinstance(event, TokenPiece) and event.logprobs:
-            self.logprobs.append(event.logprobs)
         if isinstance(event, StepEnded):
             self.ending = event.ending or self.ending
-            self.words = next((each for each in event.outputs if isinstance(each, str)), self.words)
+            for value in event.outputs:
+                if isinstance(value, str):
+                    self.words = value
+                    break
+
+    def _note_token(self, _: str, token: Token) -> None:
+        if token.logprobs:
+            self.logprobs.append(token.logprobs)
 
 
 def _step_usage(deployment: Deployment, of: StepRecord) -> StepUsage:

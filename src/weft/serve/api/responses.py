@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from weft.runtime.reply_terms import MUST_CALL
 from weft.serve.agents import ServedAgent
 from weft.serve.api.bill import Bill
 from weft.serve.api.chat import ChatRun
@@ -15,7 +16,6 @@ from weft.serve.api.errors import invalid
 from weft.serve.api.reply import Reply
 from weft.serve.api.response_schema import ResponseRequest
 from weft.serve.api.tool_schema import ToolCallPart
-from weft.serve.api.tools import MUST_CALL
 from weft.serve.hints import NO_HINTS, RunHints
 from weft.serve.ids import fresh
 

@@ -22,7 +22,7 @@ from weft.serve.api.run_answers import event_bytes, run_answer
 from weft.serve.api.schema import RunRequest
 from weft.serve.api.terms import terms_of
 from weft.serve.ids import fresh
-from weft.serve.runs.journal import Told
+from weft.serve.runs.journal import Told, thread_of
 from weft.serve.runs.log import KeyReusedError
 from weft.serve.runs.replay import fingerprint
 from weft.serve.runs.run import ENDED, Run, Status
@@ -49,8 +49,8 @@ async def submit(app: "App", request: Request) -> Reply:
     asked = parsed(request.body, RunRequest)
     request.bill.model = asked.model
     agent = app.admitted(asked.model)
-    if agent.driver is not None:
-        message = f"{asked.model!r} drives itself, so its steps are not kept: ask /v1/chat/completions"
+    if agent.driver is not None and not agent.driver.keeps:
+        message = f"{asked.model!r} drives itself, and nothing of it is kept here: ask /v1/chat/completions"
         raise invalid(message, "model", "agent_drives_itself")
     runs = _runs(app)
     try:
@@ -144,16 +144,20 @@ async def session(app: "App", request: Request) -> Reply:
 
 
 async def forget_session(app: "App", request: Request) -> Reply:
-    name = request.named["session"]
-    await asyncio.to_thread(_sessions(app).delete, request.caller.tenant, name)
+    name, tenant = request.named["session"], request.caller.tenant
+    await asyncio.to_thread(_sessions(app).delete, tenant, name)
+    for agent in app.agents.by_name.values():
+        if agent.driver is not None:
+            agent.driver.forget(thread_of(tenant, name))
     return json_reply({"id": name, "object": "session", "deleted": True})
 
 
 async def _run_of(app: "App", request: Request, asked: RunRequest, runs: Runs, program: str) -> Run:
-    agent = app.agents.by_name[asked.model].deployment.program
+    served = app.agents.by_name[asked.model]
+    agent = served.deployment.program
     name = asked.session or header(request, b"x-session-id") or ""
     store, before = _sessions(app) if name else None, tuple[Message, ...]()
-    if store is not None and agent.input_types == ("messages",):
+    if store is not None and served.driver is None and agent.input_types == ("messages",):  # else it remembers itself
         before = await asyncio.to_thread(store.history, request.caller.tenant, name)
     inputs = agent_inputs(agent, asked.messages)
     if before:

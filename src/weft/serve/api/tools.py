@@ -8,6 +8,7 @@ import msgspec
 from llguidance import LLMatcher
 
 from weft.runtime.messages import Ending, TokenLogprob
+from weft.runtime.reply_terms import MUST_CALL
 from weft.serve.api.errors import invalid
 from weft.serve.api.tool_schema import (
     CalledFunction,
@@ -23,8 +24,6 @@ from weft.serve.api.tool_schema import (
 from weft.serve.ids import fresh
 
 Terms = dict[str, str | int | float]
-MUST_CALL = "must_call"
-"""Among the terms: the whole reply is a call, by grammar, and nothing to be said."""
 ANY_ARGUMENTS: dict[str, Any] = {"type": "object"}
 
 

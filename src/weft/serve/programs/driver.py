@@ -2,96 +2,92 @@
 
 import asyncio
 import contextlib
-import logging
 import sys
-import time
-from collections import Counter, deque
-from collections.abc import AsyncGenerator, Mapping
-from dataclasses import dataclass, field, replace
-from typing import cast
+from collections import deque
+from collections.abc import AsyncGenerator, Coroutine, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+from weakref import WeakValueDictionary
 
 import msgspec
 
 from weft.core.deployment import Deployment
-from weft.core.errors import DeadlineError, InputError, NodeDiedError, ProgramError, RunError, WeftError
+from weft.core.errors import DeadlineError, InputError, NodeDiedError, ProgramError, RunError
 from weft.core.message import Message
-from weft.core.metrics import RequestRecord, StepRecord
+from weft.core.metrics import RequestRecord
+from weft.runtime.stderr import read_lines
 from weft.runtime.values import Value
 from weft.serve.agents import ServedAgent
-from weft.serve.api.chat import ChatRun
-from weft.serve.api.errors import ApiError
-from weft.serve.api.http import parsed
-from weft.serve.api.schema import ChatRequest
 from weft.serve.api.tool_schema import CalledFunction, ToolCallPart
 from weft.serve.dispatch import Dispatcher
 from weft.serve.hints import RunHints
 from weft.serve.ids import fresh
-from weft.serve.model_calls import model_calls, model_of
+from weft.serve.model_calls import model_calls
+from weft.serve.programs.program_run import ProgramRun
 from weft.serve.programs.wire import (
-    Answer,
     Ask,
     Begin,
     Cancel,
     Ended,
     Failed,
+    Forget,
     FromProgram,
     Loaded,
     NotLoaded,
+    Replies,
+    Resume,
     ToProgram,
+    Waiting,
+    Waits,
     encode,
     from_program,
 )
-from weft.serve.run import RunOutcome
+from weft.serve.run import AskPerson, OnEvent, RunOutcome, StepLog
 
 SCHEME = "langgraph:"
 LOAD_S = 60.0
 MOST_BYTES = 64 << 20  # of one message
 STDERR_LINES = 30
-_log = logging.getLogger(__name__)
 
 
 def drives_itself(deployment: Deployment) -> bool:
     return deployment.source.startswith(SCHEME)
 
 
-@dataclass(slots=True)
-class _Run:
-    """`ended` has its text. `asks` are the model calls under way."""
-
-    hints: RunHints
-    ended: "asyncio.Future[str]"
-    began_s: float
-    records: list[StepRecord] = field(default_factory=list[StepRecord])
-    visits: Counter[str] = field(default_factory=Counter[str])
-    asks: "set[asyncio.Task[None]]" = field(default_factory=set["asyncio.Task[None]"])
-
-
 class ProgramDriver:
     """`async with driving(deployment, dispatcher) as driver`. A program whose process ends fails the runs that it has;
-    the next run starts it again."""
+    the next run starts it again. `kept`: the file in which the state of durable runs outlives the process."""
 
-    def __init__(self, deployment: Deployment, dispatcher: Dispatcher) -> None:
+    def __init__(self, deployment: Deployment, dispatcher: Dispatcher, kept: Path | None = None) -> None:
         self._reference = deployment.source.removeprefix(SCHEME)
         self._name = deployment.program.name
-        self._calls = {name: ServedAgent(call, dispatcher) for name, call in model_calls(deployment).items()}
+        self._kept = kept
+        self._calls = _served(deployment, dispatcher)
         self._process: asyncio.subprocess.Process | None = None
         self._reading: list[asyncio.Task[None]] = []
-        self._runs: dict[str, _Run] = {}
+        self._runs: dict[str, ProgramRun] = {}
         self._stderr: deque[str] = deque(maxlen=STDERR_LINES)
         self._starting = asyncio.Lock()
+        self._threads = WeakValueDictionary[str, asyncio.Lock]()
+
+    @property
+    def keeps(self) -> bool:
+        return self._kept is not None
 
     async def start(self) -> None:
         """Waits until the program is loaded. Raises ProgramError where it cannot be."""
         self._process = process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "weft.serve.programs.host", self._reference, self._name),
+            *((str(self._kept),) if self._kept else ()),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
             limit=MOST_BYTES,
             start_new_session=True,
         )
-        self._reading = [asyncio.create_task(self._read_stderr(process))]
-        assert process.stdout is not None
+        assert process.stdout is not None and process.stderr is not None
+        self._reading = [asyncio.create_task(read_lines(process.stderr, self._stderr))]
         try:
             line = await asyncio.wait_for(process.stdout.readline(), LOAD_S)
         except TimeoutError as error:
@@ -110,32 +106,74 @@ class ProgramDriver:
 
     async def stop(self) -> None:
         if self._process is not None and self._process.returncode is None:
-            self._process.kill()  # it holds nothing: its runs are over or lost
+            self._process.kill()  # what it holds is kept, or over
             await self._process.wait()
         await asyncio.gather(*self._reading)
 
-    async def run(self, inputs: Mapping[str, Value], hints: RunHints) -> RunOutcome:
-        """Raises InputError for what the graph does not take, RunError for what went wrong in it."""
+    async def run(
+        self,
+        inputs: Mapping[str, Value],
+        hints: RunHints,
+        on_event: OnEvent,
+        *,
+        steps: StepLog | None = None,
+        ask: AskPerson | None = None,
+        stream: bool = True,
+    ) -> RunOutcome:
+        """With `steps` it goes on where it was. Raises InputError for what the graph does not take, RunError for what
+        went wrong in it, NodeDiedError where its process died."""
+        ended = asyncio.get_running_loop().create_future()
+        hints = hints if hints.trace else replace(hints, trace=f"00-{fresh()}-{fresh()[:16]}-01")
+        id, calls = steps.run_id if steps else fresh(), self._calls
+        run = ProgramRun(id, self._name, calls, hints, on_event, steps, ask, stream, ended)
+        async with self._alone(steps.thread if steps else ""):
+            text = await self._to_its_end(run, _messages(inputs))
+        run.tell_rest(text)
+        record = RequestRecord(self._name, tuple(run.records), run.now_s)
+        return RunOutcome((text,), record, {})
+
+    def switch(self, deployment: Deployment, dispatcher: Dispatcher) -> None:
+        """Calls of runs that begin from now on are made there."""
+        self._calls = _served(deployment, dispatcher)
+
+    def runs_on(self, dispatcher: Dispatcher) -> int:
+        return 0  # they are the agent's own
+
+    def forget(self, thread: str) -> None:
+        """What was kept of it; of a process that has ended it stays."""
+        self._say(Forget(self._own(thread)))
+
+    def _own(self, thread: str) -> str:
+        """Programs share one file."""
+        return f"{self._name}/{thread}" if thread else ""
+
+    async def _to_its_end(self, run: ProgramRun, messages: list[dict[str, object]]) -> str:
         async with self._starting:
             if self._process is None or self._process.returncode is not None:
                 await self.start()
-        id = fresh()
-        run = _Run(hints, asyncio.get_running_loop().create_future(), time.monotonic())
-        self._runs[id] = run
+        self._runs[run.id] = run
+        thread = self._own(run.log.thread if run.log else "")
         try:
-            async with asyncio.timeout(hints.within_s):
-                self._say(Begin(id, _messages(inputs)))
-                text = await run.ended
+            async with asyncio.timeout(run.left_s):
+                self._say(Begin(run.id, messages, thread, streams=run.stream and not thread))
+                return await run.ended
         except TimeoutError:
-            raise self._late(hints) from None
+            raise self._late(run.hints) from None
         finally:
-            self._runs.pop(id, None)
-            for ask in run.asks:
-                ask.cancel()
+            self._runs.pop(run.id, None)
+            for work in run.works:
+                work.cancel()
             if not run.ended.done() or run.ended.cancelled():
-                self._say(Cancel(id))
-        record = RequestRecord(self._name, tuple(run.records), time.monotonic() - run.began_s)
-        return RunOutcome((text,), record, {})
+                self._say(Cancel(run.id))
+
+    @contextlib.asynccontextmanager
+    async def _alone(self, thread: str) -> AsyncGenerator[None]:
+        """The runs of one conversation come one after the other."""
+        if not thread:
+            yield
+            return
+        async with self._threads.setdefault(thread, asyncio.Lock()):
+            yield
 
     async def _read(self, process: asyncio.subprocess.Process) -> None:
         assert process.stdout is not None
@@ -146,76 +184,40 @@ class ProgramDriver:
             self._stderr.append(f"weft: {error}")
             process.kill()
         await process.wait()
-        for id in tuple(self._runs):
-            self._end(id, self._died(process.returncode))
+        for run in tuple(self._runs.values()):
+            _end(run, self._died(process.returncode))
 
     def _heard(self, message: FromProgram) -> None:
+        if isinstance(message, Loaded | NotLoaded):
+            return
+        run = self._runs.get(message.run)
+        if run is None:  # it was cancelled
+            return
         match message:
-            case Ask() as ask if ask.run in self._runs:
-                run = self._runs[ask.run]
-                task = asyncio.create_task(self._answer(run, ask))
-                run.asks.add(task)
-                task.add_done_callback(run.asks.discard)
-            case Ended(id, text) if id in self._runs:
-                self._end(id, text)
-            case Failed(id) as failed if id in self._runs:
-                self._end(id, self._failure(failed))
-            case _:
-                pass  # of a run that was cancelled
+            case Ask() as ask:
+                _work(run, self._answer(run, ask))
+            case Waits(_, waiting):
+                _work(run, self._resume(run, waiting))
+            case Replies(_, ask):
+                run.replies(ask)
+            case Ended(_, text):
+                _end(run, text)
+            case Failed() as failed:
+                _end(run, self._failure(failed))
 
-    def _end(self, id: str, how: str | Exception) -> None:
-        ended = self._runs[id].ended
-        if ended.done():
-            return
-        if isinstance(how, str):
-            ended.set_result(how)
-        else:
-            ended.set_exception(how)
+    async def _answer(self, run: ProgramRun, ask: Ask) -> None:
+        self._say(await run.answer(ask))
 
-    async def _answer(self, run: _Run, ask: Ask) -> None:
+    async def _resume(self, run: ProgramRun, waiting: list[Waiting]) -> None:
         try:
-            chat = ChatRun.begun(self.call_of(ask), parsed(encode(ask.request), ChatRequest), hints=_hints(run, ask))
-            started_s = time.monotonic() - run.began_s
-            completion = await chat.completion()
-        except Exception as error:  # whatever it is: the program waits for an answer
-            if not isinstance(error, ApiError | WeftError):
-                _log.exception("a model call of %s", self._name)
-            self._say(Answer(ask.ask, refused=str(error)))
-            return
-        for reply in chat.replies:
-            assert reply.outcome is not None
-            self._note(run, reply.outcome.record.steps, started_s)
-        self._say(Answer(ask.ask, cast("dict[str, object]", msgspec.to_builtins(completion))))
-
-    def _note(self, run: _Run, steps: tuple[StepRecord, ...], at_s: float) -> None:
-        for step in steps:
-            first_s = None if step.first_output_s is None else step.first_output_s + at_s
-            times = {"started_s": step.started_s + at_s, "ended_s": step.ended_s + at_s, "first_output_s": first_s}
-            run.records.append(replace(step, visit=run.visits[step.step], **times))
-            run.visits[step.step] += 1
-
-    def call_of(self, ask: Ask) -> ServedAgent:
-        """The call that the plan has at this node; of several, and where it has none, one of the same model."""
-        here = [name for name in self._calls if name == ask.node or name.startswith((f"{ask.node}.", f"{ask.node}["))]
-        same = [name for name in here or self._calls if model_of(self._calls[name].deployment) == ask.model]
-        found = next(iter((*same, *here)), None)
-        if found is None:
-            raise RunError(
-                subject=f"node {ask.node!r}",
-                problem=f"calls {ask.model!r}, the plan has {', '.join(self._calls)}",
-                way_out="import the program with --trace, so that the plan knows this call",
-            )
-        return self._calls[found]
+            self._say(Resume(run.id, await run.persons(waiting)))
+        except Exception as error:
+            _end(run, error)
 
     def _say(self, message: ToProgram) -> None:
         process = self._process
         if process is not None and process.returncode is None and process.stdin is not None:
             process.stdin.write(encode(message) + b"\n")
-
-    async def _read_stderr(self, process: asyncio.subprocess.Process) -> None:
-        assert process.stderr is not None
-        while chunk := await process.stderr.readline():
-            self._stderr.append(chunk.decode(errors="replace").rstrip())
 
     def _tail(self) -> str:
         return "its stderr ends with: " + ("\n  ".join(self._stderr) or "nothing")
@@ -238,8 +240,10 @@ class ProgramDriver:
 
 
 @contextlib.asynccontextmanager
-async def driving(deployment: Deployment, dispatcher: Dispatcher) -> AsyncGenerator[ProgramDriver]:
-    driver = ProgramDriver(deployment, dispatcher)
+async def driving(
+    deployment: Deployment, dispatcher: Dispatcher, kept: Path | None = None
+) -> AsyncGenerator[ProgramDriver]:
+    driver = ProgramDriver(deployment, dispatcher, kept)
     try:
         await driver.start()
         yield driver
@@ -247,10 +251,23 @@ async def driving(deployment: Deployment, dispatcher: Dispatcher) -> AsyncGenera
         await driver.stop()
 
 
-def _hints(run: _Run, ask: Ask) -> RunHints:
-    """The calls of a run are one conversation: the next goes where the cache of the last one is."""
-    left_s = None if run.hints.within_s is None else run.hints.within_s - (time.monotonic() - run.began_s)
-    return replace(run.hints, session=run.hints.session or ask.run, within_s=left_s)
+def _served(deployment: Deployment, dispatcher: Dispatcher) -> Mapping[str, ServedAgent]:
+    return {name: ServedAgent(call, dispatcher) for name, call in model_calls(deployment).items()}
+
+
+def _work(run: ProgramRun, work: Coroutine[Any, Any, None]) -> None:
+    task = asyncio.create_task(work)
+    run.works.add(task)
+    task.add_done_callback(run.works.discard)
+
+
+def _end(run: ProgramRun, how: str | Exception) -> None:
+    if run.ended.done():
+        return
+    if isinstance(how, str):
+        run.ended.set_result(how)
+    else:
+        run.ended.set_exception(how)
 
 
 def _messages(inputs: Mapping[str, Value]) -> list[dict[str, object]]:

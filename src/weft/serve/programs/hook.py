@@ -8,6 +8,7 @@ import asyncio
 import json
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from dataclasses import dataclass
 from typing import Any
 
 from langchain_core.language_models.chat_models import BaseChatModel
@@ -15,12 +16,29 @@ from langchain_core.messages import AIMessage, BaseMessage, convert_to_messages,
 from langchain_core.outputs import ChatGeneration, ChatResult
 from langchain_core.utils.function_calling import convert_to_openai_tool
 
+from weft.catalog.provider_fields import MODEL_FIELDS
+
 RUN = "weft_run"
-NAMES = ("model_name", "model", "model_id", "deployment_name", "azure_deployment", "repo_id")
 DRAWN = ("temperature", "top_p", "top_k", "presence_penalty", "frequency_penalty", "seed", "max_tokens")
 
-AskWeft = Callable[[str, str, str, dict[str, Any]], "Future[dict[str, Any]]"]
-"""(run, node, model, chat request) → a chat completion, later."""
+
+@dataclass(frozen=True, slots=True)
+class ModelCall:
+    """`place` in the graph and the run: supervisor:4f…|agent:09…; `request` of OpenAI's chat API."""
+
+    run: str
+    place: str
+    model: str
+    request: dict[str, Any]
+
+    @property
+    def node(self) -> str:
+        """As a plan names it: supervisor/agent."""
+        return "/".join(part.partition(":")[0] for part in self.place.split("|"))
+
+
+AskWeft = Callable[[ModelCall], "Future[dict[str, Any]]"]
+"""A chat completion, later."""
 
 
 def hook_models(ask: AskWeft) -> None:
@@ -43,17 +61,12 @@ def _asked(
 ) -> "Future[dict[str, Any]]":
     about = getattr(manager, "metadata", None) or {}
     name = model_name(model)
-    return ask(str(about.get(RUN, "")), node_of(about), name, request_of(model, name, messages, stop, kwargs))
-
-
-def node_of(metadata: dict[str, Any]) -> str:
-    """supervisor:4f…|agent:09… → supervisor/agent."""
-    path = str(metadata.get("langgraph_checkpoint_ns") or metadata.get("langgraph_node") or "")
-    return "/".join(part.partition(":")[0] for part in path.split("|"))
+    place = str(about.get("langgraph_checkpoint_ns") or about.get("langgraph_node") or "")
+    return ask(ModelCall(str(about.get(RUN, "")), place, name, request_of(model, name, messages, stop, kwargs)))
 
 
 def model_name(model: BaseChatModel) -> str:
-    names = (getattr(model, key, None) for key in NAMES)
+    names = (getattr(model, key, None) for key in MODEL_FIELDS)
     return next((name for name in names if isinstance(name, str) and name), "")
 
 

@@ -12,7 +12,7 @@ from weft.serve.calls import may_run_twice
 from weft.serve.cost import step_usd
 from weft.serve.events import RunEvent, TokenPiece
 from weft.serve.runs.log import Call, Entry
-from weft.serve.runs.replay import replay
+from weft.serve.runs.replay import Replay, completions, replay
 from weft.serve.runs.run import Kind, LogEvent, Run, Status
 from weft.serve.runs.writer import Writer
 
@@ -32,9 +32,15 @@ class Delta:
 Told = LogEvent | Delta
 
 
+def thread_of(tenant: str, session: str) -> str:
+    """What a program that drives itself calls a session."""
+    return f"{tenant}/{session}"
+
+
 @dataclass(slots=True)
 class Journal:
-    """`events`: what the log has of the run. `said` so far by steps that are under way; `waiting` for a person."""
+    """`events`: what the log has of the run. `said` so far by steps that are under way; `waiting` for a person.
+    `drives_itself`: its program does, so its steps are folded by nobody here."""
 
     run: Run
     deployment: Deployment
@@ -46,6 +52,7 @@ class Journal:
     followers: set["asyncio.Queue[Told | None]"] = field(default_factory=set["asyncio.Queue[Told | None]"])
     under_way: dict[tuple[str, int], None] = field(default_factory=dict[tuple[str, int], None])
     waiting: set[str] = field(default_factory=set[str])
+    drives_itself: bool = False
     _next: int = 0
     _status: Status = Status.QUEUED
 
@@ -54,11 +61,22 @@ class Journal:
 
     def fold(self) -> tuple[str, ...]:
         """Sets `done`; the steps that may run once and were cut off."""
-        found = replay(self.deployment.program, self.run.inputs, self.events)
+        if self.drives_itself:
+            found = Replay(completions(self.events), ())
+        else:
+            found = replay(self.deployment.program, self.run.inputs, self.events)
         self.done = found.done
         self.said.clear()
         self.under_way.clear()
         return found.cut
+
+    @property
+    def run_id(self) -> str:
+        return self.run.id
+
+    @property
+    def thread(self) -> str:
+        return thread_of(self.run.tenant, self.run.session) if self.run.session else self.run.id
 
     @property
     def cut(self) -> tuple[str, ...]:
@@ -73,10 +91,10 @@ class Journal:
         if not may_run_twice(ready.step):
             await asyncio.shield(written)
 
-    async def ended(self, completed: Completed, values: tuple[Value, ...], record: StepRecord) -> None:
+    async def ended(self, completed: Completed, values: tuple[Value, ...], record: StepRecord | None) -> None:
         """Durable before anything rests on it."""
         step, visit, _ = completed
-        usd = step_usd(self.deployment, record)
+        usd = step_usd(self.deployment, record) if record is not None else 0.0
         told = self.tell(Kind.STEP_ENDED, step=step, visit=visit, values=values, record=record, usd=usd)
         await asyncio.shield(told)
         self.said.pop((step, visit), None)

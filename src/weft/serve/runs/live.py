@@ -9,6 +9,7 @@ from weft.core.message import Message
 from weft.runtime.conversations.store import ConversationStore
 from weft.runtime.values import Value, as_text
 from weft.serve.agents import ServedAgent
+from weft.serve.hints import RunHints
 from weft.serve.runs.journal import Journal
 from weft.serve.runs.log import LostLogError
 from weft.serve.runs.replay import fingerprint
@@ -117,7 +118,8 @@ class LiveRun:
     async def _once(self) -> Ending:
         run, journal = self.journal.run, self.journal
         try:
-            outcome = await self.agent.run(run.inputs, journal.on_event, run.terms, steps=journal, ask=self._ask)
+            hints = RunHints(run.session or None, tenant=run.tenant)
+            outcome = await self.agent.run(run.inputs, journal.on_event, run.terms, hints, steps=journal, ask=self._ask)
         except (LostLogError, NodeDiedError):
             raise
         except WeftError as error:
@@ -178,6 +180,8 @@ class LiveRun:
         call = self.webhooks.call_of(run) if self.webhooks is not None else None
         self._ended = self.journal.tell(ending.kind, values=ending.values, text=ending.text, call=call)
         await asyncio.shield(self._ended)
+        if self.agent.driver is not None and not run.session:
+            self.agent.driver.forget(self.journal.thread)
         if self.webhooks is not None:
             self.webhooks.wake()
 

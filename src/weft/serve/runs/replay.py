@@ -28,15 +28,19 @@ class Replay:
 
 def replay(program: Program, inputs: Mapping[str, object], events: Iterable[LogEvent]) -> Replay:
     events = tuple(events)
-    latest = {(each.step, each.visit): each for each in events if each.kind is Kind.STEP_ENDED}
-    ended = sorted(latest.values(), key=lambda each: each.number)
-    completions = [Completed(each.step, each.visit, each.values) for each in ended]
-    useful = _without_lost_caches(_folded(program, inputs, completions))
+    useful = _without_lost_caches(_folded(program, inputs, completions(events)))
     done = tuple(event for event, _ in _folded(program, inputs, useful))
     counted = {(each.step, each.visit) for each in done}
     once = {step.name for step in program.steps if not may_run_twice(step)}
     begun = {(each.step, each.visit): None for each in events if each.kind is Kind.STEP_STARTED and each.step in once}
     return Replay(done, tuple(step for step, visit in begun if (step, visit) not in counted))
+
+
+def completions(events: Iterable[LogEvent]) -> tuple[Completed, ...]:
+    """What has ended, each visit once, in the order of the log."""
+    latest = {(each.step, each.visit): each for each in events if each.kind is Kind.STEP_ENDED}
+    ended = sorted(latest.values(), key=lambda each: each.number)
+    return tuple(Completed(each.step, each.visit, each.values) for each in ended)
 
 
 def fingerprint(program: Program) -> str:

@@ -126,7 +126,7 @@ class Runs:
     def _begin(self, run: Run, events: list[LogEvent]) -> None:
         agent = self.agents[run.agent]
         clock = self.log.clock
-        journal = Journal(run, agent.deployment, self.writer, clock, events)
+        journal = Journal(run, agent.deployment, self.writer, clock, events, drives_itself=agent.driver is not None)
         live = LiveRun(journal, agent, self._places, self.sessions, self.webhooks, self.limits.run_s)
         self.live[run.id] = live
         live.task = asyncio.create_task(live.drive())

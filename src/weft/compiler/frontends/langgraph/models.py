@@ -6,6 +6,7 @@ from typing import Any
 
 from langchain_core.language_models import BaseLanguageModel
 
+from weft.catalog.provider_fields import MODEL_FIELDS
 from weft.compiler.frontends.graphs.graph import Model, Provenance
 from weft.compiler.frontends.langgraph import stubs
 from weft.compiler.frontends.langgraph.sandbox import DUMMY
@@ -14,7 +15,6 @@ from weft.compiler.frontends.langgraph.stub_langchain import NAME_KEYS
 from weft.compiler.frontends.langgraph.values import Reader
 
 _MAKERS = {"init_chat_model", "load_chat_model", "get_chat_model", "completion", "acompletion"}
-_NAMES = ("model_name", "model", "model_id", "deployment_name", "azure_deployment", "repo_id")
 
 
 def is_model(thing: object) -> bool:
@@ -28,7 +28,7 @@ def model_of(thing: Any) -> Model:
     provider = getattr(type(thing), "stub_class", None) or type(thing).__name__
     fields = getattr(type(thing), "model_fields", {}).get("stub_class")
     provider = fields.default if fields is not None and isinstance(fields.default, str) else provider
-    name = next((value for key in _NAMES if isinstance(value := _field(thing, key), str) and value), None)
+    name = next((value for key in MODEL_FIELDS if isinstance(value := _field(thing, key), str) and value), None)
     return Model(name, str(provider), f"{provider}({name or ''})")
 
 
@@ -88,5 +88,5 @@ def _field(thing: Any, key: str) -> Any:
 
 def _default_name(callee: Any) -> str | None:
     fields = getattr(callee, "model_fields", {})
-    defaults = (fields[key].default for key in _NAMES if key in fields)
+    defaults = (fields[key].default for key in MODEL_FIELDS if key in fields)
     return next((each for each in defaults if isinstance(each, str) and each), None)
