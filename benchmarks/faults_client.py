@@ -165,7 +165,8 @@ async def _events(port: int, request: bytes, stream: Stream, take: "Any") -> Non
             data = (await reader.readexactly(size + 2))[:-2]
             *events, rest = (rest + data).split(b"\n\n")
             for event in events:
-                fields = dict(line.partition(b":")[::2] for line in event.splitlines() if not line.startswith(b":"))
+                lines = (line.partition(b":") for line in event.splitlines() if not line.startswith(b":"))
+                fields = {name: value for name, _, value in lines}
                 take(fields.get(b"data", b"").strip(), stream)
                 stream.last_id = fields.get(b"id", stream.last_id.encode()).strip().decode()
     if not stream.ended and not stream.error:

@@ -19,7 +19,7 @@ PIDFD_GETFD = 438
 
 @dataclass(frozen=True, slots=True)
 class Victim:
-    """Processes by what they do. `keeper` is who starts the gateway again; 0 where nobody does."""
+    """Processes by what they do, the busiest nodes first. `keeper` is who starts the gateway again; 0: nobody does."""
 
     gateway: int
     nodes: dict[str, int]

@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import AsyncGenerator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from faults_client import KINDS, asked, fetched, whole
@@ -62,6 +63,14 @@ class Server:
             while not await self._whole():
                 await asyncio.sleep(0.1)
         return weft_processes(self._process.pid, self.port)
+
+    async def aimed(self, victim: Victim) -> Victim:
+        """At the nodes that have most to lose now."""
+        agents = json.loads(await fetched(self.port, "/status"))["agents"]
+        nodes = [node for agent in agents for pool in agent["pools"] for node in pool["nodes"]]
+        busy = {node["name"]: node["running"] + node["waiting"] for node in nodes}
+        by_load = sorted(victim.nodes.items(), key=lambda item: (-busy.get(item[0], 0), item[0]))
+        return replace(victim, nodes=dict(by_load))
 
     def end(self, left: Sequence[int] = ()) -> None:
         """`left`: processes that nobody else would end."""
@@ -122,6 +131,10 @@ class Routed:
             while (await whole(self.port, asked(self.model, 0, self.kinds, "up", 8))).startswith("!"):
                 await asyncio.sleep(0.3)
         return Victim(gateway.pid, {"decode": servers[0].pid, "other": servers[1].pid}, self.port)
+
+    async def aimed(self, victim: Victim) -> Victim:
+        """Round robin: all have the same."""
+        return victim
 
     def end(self, left: Sequence[int] = ()) -> None:
         for process in self._processes:

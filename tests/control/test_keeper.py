@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+import pytest
+
 from weft.control.backends.keeper import CAN_KEEP
 
 GATEWAYS = """
@@ -34,9 +36,23 @@ print("ended with", code)
 """
 
 
+STOPPED = """
+import os
+from weft.control.backends.keeper import kept_up
+
+print("ended with", kept_up(lambda keeper: os.kill(os.getpid(), 15)))
+"""
+
+
+pytestmark = pytest.mark.skipif(not CAN_KEEP, reason="there is no keeper on this system")
+
+
+def test_a_gateway_that_was_asked_to_stop_stays_away() -> None:
+    told = subprocess.run([sys.executable, "-c", STOPPED], capture_output=True, text=True, timeout=60, check=False)
+    assert told.stdout == f"ended with {128 + 15}\n", told.stderr
+
+
 def test_the_next_gateway_has_the_nodes_of_the_one_that_was_killed() -> None:
-    if not CAN_KEEP:
-        return
     told = subprocess.run([sys.executable, "-c", GATEWAYS], capture_output=True, text=True, timeout=60, check=False)
     assert told.stdout.splitlines() == ["b'{}' b'wanted!' None", "ended with 3"], told.stderr
     assert told.stderr.splitlines() == ["the gateway was killed by signal 9; it starts again"]

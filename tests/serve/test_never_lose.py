@@ -3,8 +3,10 @@
 import asyncio
 import contextlib
 import secrets
-from collections.abc import AsyncGenerator
+import time
+from collections.abc import AsyncGenerator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,6 +24,7 @@ from weft.runtime.node import Node
 from weft.runtime.services import Services
 from weft.runtime.spec import NodeSpec
 from weft.runtime.transport.choose import node_transport
+from weft.serve.dispatch import Dispatcher
 from weft.serve.events import RunEvent, StepEnded, StepStarted, TokenPiece
 from weft.serve.hints import RunHints
 from weft.serve.replies import Terms
@@ -141,6 +144,43 @@ async def test_a_reply_goes_on_where_its_node_left_it(model_dir: Path, terms: Te
         assert (tokens_of(events), text_of(events)) == (expected, text)  # none lost, none doubled
         assert in_order_of_steps(events) == expected
         assert outcome.record.steps[-1].node == "D spare" or goal == len(expected)  # then its end may have come first
+
+
+class Paced:
+    """The engine, with a wait before each token."""
+
+    def __init__(self, inner: TorchEngine, wait_s: float) -> None:
+        self._inner = inner
+        self._wait_s = wait_s
+
+    def decode(self, *asked: Any) -> Iterator[Any]:
+        for token in self._inner.decode(*asked):
+            time.sleep(self._wait_s)
+            yield token
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+
+async def test_replies_leave_a_node_that_writes_far_slower_than_its_pool(model_dir: Path) -> None:
+    transport, chat, plan = node_transport("auto", secrets.token_bytes(32)), Chat.load(model_dir), split_llm(120)
+    pool = next(pool.name for pool in plan.pools if pool.name == "D")
+    waits_s = {"P": 0.0, pool: 0.3, f"{pool}#1": 0.02}
+    dispatcher, closing = Dispatcher(plan), list[Node | NodeClient]()
+    for name, wait_s in waits_s.items():
+        engine: Any = Paced(TorchEngine.load(model_dir), wait_s)
+        node = Node(Services(NodeSpec(name, "cpu", KINDS[name.partition("#")[0]], ""), engine, chat), transport)
+        client = await NodeClient.open(name, transport, await node.listen())
+        dispatcher.join(client)
+        closing += [client, node]
+    events = [list[RunEvent]() for _ in range(6)]
+    told = await asyncio.gather(*(run_agent(plan, dispatcher, {"chat": CHAT}, each.append) for each in events))
+    assert dispatcher.paces.moved == 1
+    assert len({outcome.values for outcome in told}) == 1
+    assert len({tuple(tokens_of(each)) for each in events}) == 1  # none lost, none doubled
+    assert {outcome.record.steps[-1].node for outcome in told} == {f"{pool}#1"}
+    for each in closing:
+        await each.close()
 
 
 async def test_what_nobody_waits_for_is_refused(model_dir: Path) -> None:

@@ -55,6 +55,11 @@ class Circuit:
     def succeeded(self) -> None:
         self._failures, self._pause_s, self._probing = 0, 0.0, False
 
+    def trip(self, now_s: float) -> None:
+        """Opens it at once: what was seen is worth all the failures."""
+        while not self.is_open:
+            self.failed(now_s)
+
     def failed(self, now_s: float) -> None:
         """Calls that were on their way when it opened tell nothing new."""
         if self.is_open and not self._probing:

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import itertools
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Set
 
 import msgspec
 
@@ -213,6 +213,12 @@ class NodeClient:
         if self._answers.pop(begun.id, None) is not None:
             with contextlib.suppress(RunError):
                 await self._send(Frame(messages.Cancel(begun.id)))
+
+    def abandon(self, steps: Set[str], error: RunError) -> None:
+        """Visits of these steps end with `error`, here and on the node, which lives."""
+        for answer in list(self._answers.values()):
+            if isinstance(answer, _Visit) and answer.step in steps:
+                answer.end(error)
 
     def _begin(self, step: Step) -> Begun:
         begun = Begun(next(self._ids), step, _Visit(step.name, self._loop.create_future(), None))

@@ -197,11 +197,14 @@ class Calls:
         said = () if cache is None else cache.said
         predicted_s = node.told.s_per_step + node.told.s_per_sequence * (node.tally.running + 1)
         node.tally.running += 1
+        node.streaming += self._stream
+        self._dispatcher.paces.begin()
         reply = None if cache is None else cache.reply
         try:
             result = await self._ask(node, asked, ready, self._asked_for(ready.step, said), reply)
         finally:
             node.tally.running -= 1
+            node.streaming -= self._stream
         if result.metrics.s_per_token > 0:
             self._dispatcher.learned(node, news=node.decoded(predicted_s, result.metrics.s_per_token))
         return node.client, result
@@ -256,6 +259,7 @@ class Calls:
         def tell(piece: Piece) -> None:
             nonlocal pieces
             if isinstance(piece, Token):
+                node.said += 1
                 if reply is not None and not reply.is_news(piece):
                     return
             else:

@@ -25,6 +25,7 @@ from weft.runtime.client import NodeClient
 from weft.runtime.services import LLM_KINDS
 from weft.serve.keeping import tool_waits
 from weft.serve.live_node import LiveNode, Speed, speed_of
+from weft.serve.paces import Paces
 from weft.serve.prompts import BLOCK_TOKENS, PromptSizes
 from weft.serve.replies import reply_steps
 
@@ -68,6 +69,8 @@ class Dispatcher:
         self._groups: dict[Pools, _Group] = {}
         self._pairs: dict[str, PairRouter] = {}
         self._hedging: dict[str, Hedging] = {}
+        decodes = (step.name for step in deployment.program.steps if step.kind is StepKind.DECODE)
+        self.paces = Paces(decodes, lambda: self.nodes.values(), self._suspend)
         self._last: dict[str, NodeClient] = {}
         self._joined = asyncio.Event()
         self._pools_of = _pools_of(deployment)
@@ -164,6 +167,10 @@ class Dispatcher:
         node.circuit.failed(self._clock())
         if node.circuit.is_open:
             self._each_group(node, lambda group: group.suspend(node))
+
+    def _suspend(self, node: LiveNode) -> None:
+        node.circuit.trip(self._clock())
+        self._each_group(node, lambda group: group.suspend(node))
 
     def lost(self, node: LiveNode) -> None:
         """It is dead. Whoever sees it first may say so."""

@@ -37,6 +37,10 @@ class LiveNode:
     tally: Tally
     circuit: Circuit = field(default_factory=Circuit)
     draining: bool = False
+    streaming: int = 0
+    """Replies that it writes now, token by token."""
+    said: int = 0
+    """Tokens that were told of such replies."""
     _prefill_log: float = 0.0
     _step_log: float = 0.0
     _told_prefill_log: float = 0.0
@@ -69,6 +73,11 @@ class LiveNode:
         """The same of the time between two tokens."""
         self._step_log = _nearer(self._step_log, predicted_s, actual_s)
         return self._tell()
+
+    def slowed(self, pace: float) -> None:
+        """It was seen to write at this share of the plan's pace."""
+        self._step_log = min(-math.log(max(pace, 1e-3)), LIMIT)
+        self._tell()
 
     @property
     def relaxes_others(self) -> bool:

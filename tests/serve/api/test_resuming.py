@@ -12,7 +12,7 @@ from weft.serve.api.http import Request, Stream, Whole
 from weft.serve.stream_log import StreamLog
 
 ASK: dict[str, Any] = {"model": "chat", "messages": [{"role": "user", "content": "What does an H100 cost?"}]}
-TOOL = {"type": "function", "function": {"name": "look", "parameters": {"type": "object", "properties": {}}}}
+TOOL: Any = {"type": "function", "function": {"name": "look", "parameters": {"type": "object", "properties": {}}}}
 SCHEMA = {"type": "object", "properties": {"price": {"type": "integer"}}, "required": ["price"]}
 DRAWN = {"temperature": 0.9, "seed": 5}
 KINDS: dict[str, dict[str, Any]] = {

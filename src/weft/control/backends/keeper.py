@@ -29,6 +29,7 @@ PAUSE_S, LONGEST_PAUSE_S = 0.05, 30.0  # before a gateway that was killed at onc
 LIVED_S = 2.0  # one that lived so long is started again without a pause
 SUBREAPER = 36  # of prctl: orphans of a gateway are the keeper's to bury
 MESSAGE_BYTES = 1 << 16
+_ENDS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 CAN_KEEP = sys.platform == "linux"  # elsewhere there are no subreapers and no handles of processes
 
 
@@ -86,8 +87,8 @@ def digest_of(spec: NodeSpec) -> str:
 
 
 def kept_up(serve: Callable[[Keeper], None]) -> int:
-    """Runs `serve` in a child, again each time that it is killed by a signal; the exit code of the one that ended by
-    itself. In the child it does not return where `serve` raises."""
+    """Runs `serve` in a child, again each time that it is killed by a signal that nobody sends who wants it to stop.
+    Returns the exit code of the last one, as a shell has it. In the child it does not return where `serve` raises."""
     ctypes.CDLL(None).prctl(SUBREAPER, 1, 0, 0, 0)
     nodes, pause_s = dict[str, Kept](), 0.0
     gc.collect()
@@ -104,10 +105,10 @@ def kept_up(serve: Callable[[Keeper], None]) -> int:
             return 0
         theirs.close()
         code = _minded(child, ours, nodes)
-        if code >= 0:
+        if code >= 0 or -code in _ENDS:
             for kept in nodes.values():
                 kept.close()
-            return code
+            return code if code >= 0 else 128 - code
         soon = time.monotonic() - began_s < LIVED_S
         pause_s = min(max(2 * pause_s, PAUSE_S), LONGEST_PAUSE_S) if soon else 0.0
         print(f"the gateway was killed by signal {-code}; it starts again", file=sys.stderr, flush=True)
@@ -116,7 +117,7 @@ def kept_up(serve: Callable[[Keeper], None]) -> int:
 
 def _minded(child: int, line: socket.socket, nodes: dict[str, Kept]) -> int:
     """Hears of nodes until the child has ended; how it ended. Signals are passed on: it knows how to stop."""
-    forward = {each: signal.signal(each, lambda number, _: os.kill(child, number)) for each in _PASSED_ON}
+    forward = {each: signal.signal(each, lambda number, _: os.kill(child, number)) for each in _ENDS}
     try:
         with line:
             while message := _received(line):
@@ -131,9 +132,6 @@ def _minded(child: int, line: socket.socket, nodes: dict[str, Kept]) -> int:
     finally:
         for number, before in forward.items():
             signal.signal(number, before)
-
-
-_PASSED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 def _received(line: socket.socket) -> tuple[dict[str, object], list[int]] | None:
