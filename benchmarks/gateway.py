@@ -3,6 +3,7 @@ streams at a pace.
 
     python benchmarks/gateway.py [--router /tmp/venv/bin/smg] [--quick]
     python benchmarks/gateway.py --streams 2000 --minutes 5
+    python benchmarks/gateway.py --connections 10000
 
 Each runs on one core before two servers that cost next to nothing and give the same tokens at the same pace: the router
 before HTTP servers (gateway_backend.py), ours before nodes (gateway_node.py). Only the gateway's process is counted.
@@ -14,6 +15,7 @@ import argparse
 import asyncio
 import contextlib
 import os
+import resource
 import secrets
 import signal
 import socket
@@ -33,6 +35,7 @@ from harness import Measurement, report
 ROOT = Path(__file__).parents[1]
 TOKENS, PACE_S, WORKERS = 60, 0.01, 2
 TOLD_BYTES = 4  # of each token that a client was told: a stream that goes on elsewhere goes on after it
+HEAD_S = 10.0  # a client has so long for the head of its request (api/http.py)
 TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 CORE = max(os.sched_getaffinity(0))
 
@@ -263,15 +266,48 @@ def held(streams: int, minutes: float, pace_s: float) -> list[Measurement]:
     ]
 
 
+def crowded(connections: int) -> list[Measurement]:
+    """So many connections at once, half of which never end the head of their request: are the others slowed?"""
+    with ours() as gateway:
+        return uvloop.run(_crowded(gateway, connections))
+
+
+async def _crowded(gateway: Gateway, connections: int) -> list[Measurement]:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    loop, before, rss = asyncio.get_running_loop(), await load(gateway.port, 600, 16, stream=False), gateway.rss_bytes()
+    idle = [await loop.create_connection(asyncio.Protocol, "127.0.0.1", gateway.port) for _ in range(connections)]
+    half = [transport for transport, _ in idle[::2]]
+    for transport in half:
+        transport.write(b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-le")
+    during = await load(gateway.port, 600, 16, stream=False)
+    grown = (gateway.rss_bytes() - rss) / connections
+    await asyncio.sleep(HEAD_S + 3.0)
+    left = sum(not transport.is_closing() for transport in half)
+    for transport, _ in idle:
+        transport.abort()
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    slower = statistics.median(during.whole_s) / statistics.median(before.whole_s)
+    return [
+        Measurement(f"{connections} idle connections: errors", during.errors, "", 0.0, against="600 requests beside"),
+        Measurement("median time of a request, with them to without", slower, "×", 1.5),
+        Measurement("memory of each", grown / 1024, "KiB"),
+        Measurement(f"half heads that were kept beyond {HEAD_S:g} s", left, "", 0.0, against=f"of {len(half)}"),
+    ]
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--router", help="sglang-router's binary (smg)")
     parser.add_argument("--quick", action="store_true", help="few requests: that it works, not how fast")
     parser.add_argument("--streams", type=int, help="hold so many streams at once instead")
+    parser.add_argument("--connections", type=int, help="open so many connections that ask nothing instead")
     parser.add_argument("--minutes", type=float, default=5.0)
     parser.add_argument("--pace", type=float, default=0.25, help="seconds a token of each held stream")
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
+    if given.connections:
+        return report(crowded(given.connections), json_output=given.json)
     if given.streams:
         return report(held(given.streams, given.minutes, given.pace), json_output=given.json)
     return report(compared(given.router, QUICK if given.quick else FULL), json_output=given.json)

@@ -4,6 +4,7 @@ how long the first decoded token waits when the cache travels after the prefill,
 """
 
 import asyncio
+import os
 import secrets
 import shutil
 import socket
@@ -30,8 +31,9 @@ ASSETS = Path(__file__).parents[1] / "src/weft/assets/tiny-llama"
 LAYERS, HEADS, HEAD_DIM, WORDS = 64, 8, 128, 900
 RUNS = 5
 LONG = 1000  # words of a prompt of several chunks
-Waits = dict[bool, list[tuple[float, float, float]]]
-"""Seconds of the prefill, from its end until the cache is there, and until the first decoded token is."""
+Waits = dict[bool, list[tuple[float, ...]]]
+"""Seconds of the prefill, from its end until the cache is there, and until the first decoded token is; processor
+seconds of both nodes for all of it."""
 
 
 def make_checkpoint(folder: Path, layers: int = LAYERS) -> None:
@@ -62,25 +64,34 @@ async def first_tokens(folder: Path) -> Waits:
     found: Waits = {False: [], True: []}
     async with LocalFleet(specs) as fleet:
         maker, taker = fleet.clients["prefill"], fleet.clients["decode"]
+        pids = [client.info.pid for client in (maker, taker)]
         for turn in range(2 * RUNS + 2):
             early = bool(turn % 2)
             chat = (Message("user", f"{turn} " + "a " * LONG),)  # no prefix that was seen before
             goal: dict[str, str | int | float] = {KV_TO: taker.address} if early else {}
             prefill = Step("prefill", StepKind.PREFILL, ("chat",), ("kv",), {"max_tokens": 2, **goal})
-            began = time.perf_counter()
+            began, busy_s = time.perf_counter(), cpu_s(pids)
             made = await maker.call(prefill, (chat,), lambda _: None)
             computed = time.perf_counter()
             moved = await taker.call(move, made.outputs, lambda _: None)
             there = time.perf_counter()
             await taker.call(decode, moved.outputs, lambda _: None)
             if turn > 1:  # the first of each makes its buffers
-                found[early].append((computed - began, there - computed, time.perf_counter() - computed))
+                ended = time.perf_counter()
+                found[early].append((computed - began, there - computed, ended - computed, cpu_s(pids) - busy_s))
     return found
+
+
+def cpu_s(pids: list[int]) -> float:
+    """User and system time that these processes have taken."""
+    fields = [Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split() for pid in pids]
+    return sum(int(each[11]) + int(each[12]) for each in fields) / os.sysconf("SC_CLK_TCK")
 
 
 def early_rows(found: Waits) -> list[Measurement]:
     medians = {early: [statistics.median(each) for each in zip(*rows, strict=True)] for early, rows in found.items()}
-    (late_prefill_s, late_move_s, late_s), (prefill_s, move_s, wait_s) = medians[False], medians[True]
+    late_prefill_s, late_move_s, late_s, late_cpu_s = medians[False]
+    prefill_s, move_s, wait_s, early_cpu_s = medians[True]
     whole = (prefill_s + wait_s) / (late_prefill_s + late_s)
     what = f"a prompt of {LONG} words in chunks of 512 tokens, median of {RUNS}"
     return [
@@ -89,6 +100,8 @@ def early_rows(found: Waits) -> list[Measurement]:
         Measurement("  of the time", move_s / late_move_s, "x", 0.7, against="of sending it after"),
         Measurement("prefill's end to first decoded token", wait_s / late_s, "x", 1.0, against="of sending it after"),
         Measurement("  with the prefill", whole, "x", 1.05, against="chunks are copied, cores are shared"),
+        Measurement("processor time of both nodes", early_cpu_s, "s", against="prefill, move, two tokens; sent early"),
+        Measurement("  of sending it after", early_cpu_s / late_cpu_s, "x"),
     ]
 
 

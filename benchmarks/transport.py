@@ -5,9 +5,9 @@ Flight and NIXL, in one run. `python benchmarks/transport.py [--quick]`
 A cache moves as frames of one layer each (32 MiB here), out of a window of 256 MiB and into one, for all ways: 1 GiB
 then needs 4 GB of memory in all, and nobody gains by buffers that fit the processor's cache. Weft's receiver holds the
 last 256 MiB that came; shared memory is read where it lies. memcpy copies a window in one call, which glibc does past
-the cache from 3/4 of its size on (192 MiB here); "memcpy by frame" copies the pieces that the others move. Peers run with buffers made and touched beforehand; NIXL
-where it is installed (`pip install --no-deps nixl nixl-cu12`). All ways take turns in each round; rates and ratios are
-medians of the rounds, a ratio is of one round's neighbours.
+the cache from 3/4 of its size on (192 MiB here); "memcpy by frame" copies the pieces that the others move. Peers run
+with buffers made and touched beforehand; NIXL where it is installed (`pip install --no-deps nixl nixl-cu12`). All ways
+take turns in each round; rates and ratios are medians of the rounds, a ratio is of one round's neighbours.
 """
 
 import argparse

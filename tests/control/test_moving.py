@@ -14,6 +14,7 @@ from weft.control.replan import asked, differences, kept_pools, named_beside, pl
 from weft.control.replanning import Replans
 from weft.core.deployment import Deployment
 from weft.core.errors import NoPlacementError
+from weft.core.message import Message
 from weft.core.workload import Slo, Workload
 from weft.plan.staffing import scaling_of
 from weft.policy.replanning import Estimate, ReplanConfig, Replanning
@@ -123,16 +124,19 @@ async def test_models_by_name_move_with_their_agent() -> None:
     (block,) = plan.program.blocks
     named = tuple(replace(step, attributes={**step.attributes, "model": "m"}) for step in block.steps)
     plan = replace(plan, program=replace(plan.program, blocks=(replace(block, steps=named),)))
-    old, agent = Dispatcher(plan), ServedAgent(plan, Dispatcher(plan))
-    agent.dispatcher = old
+    old = Dispatcher(plan, revival_s=60.0)
+    agent = ServedAgent(plan, old)
     model = with_models([agent])["m"]
     assert model.dispatcher is old
     target = named_beside(plan, replace(plan, pools=tuple(replace(pool, device="another") for pool in plan.pools)))
     fresh = Dispatcher(target)
-    with model._under_way(old, ""):  # pyright: ignore[reportPrivateUsage]
-        agent.switch(target, fresh)
-        assert model.dispatcher is fresh and {pool.name for pool in model.deployment.pools} == {"P~2", "D~2"}
-        assert agent.runs_on(old) == 1, "its old nodes are not ended under it"
+    running = asyncio.create_task(model.run({"prompt": (Message("user", "?"),)}, lambda _: None, {}))  # it waits
+    await asyncio.sleep(0)
+    agent.switch(target, fresh)
+    assert model.dispatcher is fresh and {pool.name for pool in model.deployment.pools} == {"P~2", "D~2"}
+    assert agent.runs_on(old) == 1, "its old nodes are not ended under it"
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
     assert agent.runs_on(old) == 0
 
 

@@ -124,6 +124,8 @@ def test_without_its_tokens_a_cache_takes_no_repetition_penalty(checkpoint: Path
         moved = engine.import_kv(engine.export_kv(prefilled.sequence), prefilled.first_token)
         with pytest.raises(RunError, match="the tokens of its prompt did not come with its cache"):
             next(engine.decode(moved, 3, terms))
+        with pytest.raises(RunError, match="has 3 tokens, and comes with a prompt of 2"):
+            engine.import_kv(engine.export_kv(prefilled.sequence), prefilled.first_token, [1, 2])
         with pytest.raises(RunError, match="a reply that it does not hold"):
             next(engine.decode(prefilled.sequence, 3, Terms(said=(7,))))
 

@@ -135,7 +135,14 @@ async def test_a_node_tells_logprobs_if_asked(client: NodeClient) -> None:
 
 
 async def test_terms_that_mean_nothing_are_refused(client: NodeClient) -> None:
-    for terms in ({"said": "x"}, {"tools": '["x"]'}, {"logprobs": 1000}, {"said": "[100000]"}):
+    for terms in (
+        {"rank": "soon"},
+        {"rank": "inf"},
+        {"said": "x"},
+        {"tools": '["x"]'},
+        {"logprobs": 1000},
+        {"said": "[100000]"},
+    ):
         with pytest.raises(RunError):
             await ask(client, **terms)
     with pytest.raises(NoToolsError, match="chat template"):

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import importlib.util
 import os
 import signal
 import sys
@@ -100,10 +101,12 @@ async def no_shared_maps() -> None:
             await asyncio.sleep(0.02)
 
 
+WAYS = ["auto", "tcp", *(["nixl"] if importlib.util.find_spec("nixl") else [])]  # NIXL is an extra
+
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 
 
-@pytest.mark.parametrize("way", ["auto", "tcp"])
+@pytest.mark.parametrize("way", WAYS)
 async def test_the_sender_is_killed(way: Way) -> None:
     before = leftovers()
     other = await spawn("serve", way)
@@ -138,7 +141,7 @@ async def test_the_sender_of_an_early_cache_is_killed() -> None:
     assert leftovers() <= before
 
 
-@pytest.mark.parametrize("way", ["auto", "tcp"])
+@pytest.mark.parametrize("way", WAYS)
 async def test_the_receiver_is_killed(way: Way) -> None:
     before = leftovers()
     node = holder(way)

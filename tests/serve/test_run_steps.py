@@ -7,7 +7,7 @@ import pytest
 from tests.serve.deployments import deployment, route, step
 from weft.control.backends.local import LocalFleet
 from weft.core.deployment import Deployment
-from weft.core.errors import DeploymentError, StepFailedError
+from weft.core.errors import DeploymentError, InputError, StepFailedError
 from weft.core.program import GATHER, ITEM, NEXT, Block, Program, StepKind, Target, Terminator
 from weft.runtime.values import Value
 from weft.serve.placement import LocalModels, node_specs
@@ -117,7 +117,7 @@ async def test_inputs_tools_maps_choices_and_people(agent_file: Path) -> None:
         with pytest.raises(StepFailedError, match=r"step 'shout' on node 'C'.*gave nothing within 1 s"):
             await answer("hang")
         assert await answer("after") == "AFTER?"
-        with pytest.raises(StepFailedError, match="waits for a person"):
+        with pytest.raises(InputError, match="waits for a person"):
             await run_agent(made, fleet.clients, {"text": "hello"}, lambda _: None)
 
 

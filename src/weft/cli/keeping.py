@@ -13,6 +13,8 @@ import typer
 from weft.core.errors import InputError
 from weft.runtime.conversations.opening import open_conversations, open_database
 from weft.serve.agents import Agents
+from weft.serve.api.guard import Guard
+from weft.serve.api.ledger import kept_spending
 from weft.serve.runs.log import RunLog
 from weft.serve.runs.runs import RunLimits, Runs
 from weft.serve.runs.webhooks import Webhooks, read_secret
@@ -80,18 +82,22 @@ def stream_log() -> Generator[StreamLog]:
 
 @contextlib.asynccontextmanager
 async def kept_runs(
-    agents: Agents, address: str | None, webhooks: Webhooks | None, limits: RunLimits
+    agents: Agents, guard: Guard, address: str | None, webhooks: Webhooks | None, limits: RunLimits
 ) -> AsyncGenerator[Runs | None]:
-    """Goes on with the runs that the last server on this log left."""
+    """Goes on with the runs that the last server on this log left, and with what tenants had used."""
     if address is None:
         yield None
         return
-    log, sessions = RunLog(open_database(address, "runs")), open_conversations(address)
-    runs = Runs(agents.by_name, log, sessions, webhooks, limits)
+    database = open_database(address, "runs")
+    log, sessions = RunLog(database), open_conversations(address)
+    runs = Runs(agents.by_name, log, sessions, webhooks, limits, guard.used)
     try:
-        await runs.open()
-        yield runs
+        async with kept_spending(database, guard.spending):
+            try:
+                await runs.open()
+                yield runs
+            finally:
+                await runs.close()
     finally:
-        await runs.close()
         sessions.close()
         log.close()

@@ -228,7 +228,7 @@ async def _serve(deployments: list[Deployment], nodes: Nodes, place: Place, kept
                 agent.spans = spans
         agents = Agents(with_models(served))
         limits = RunLimits(at_once=door.at_once, run_s=door.run_limit)
-        runs = await stack.enter_async_context(kept_runs(agents, kept.log, kept.webhooks, limits))
+        runs = await stack.enter_async_context(kept_runs(agents, kept.guard, kept.log, kept.webhooks, limits))
         app = App(agents, kept.guard, at_once=door.at_once, runs=runs, streams=kept.streams)
         async with listening(app, place.sockets, door.grace):
             _banner(console, app, [agent.name for agent in served], place.address, nodes)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol, cast
 
 from weft.core.deployment import Deployment
+from weft.core.errors import InputError
 from weft.core.metrics import RequestRecord, StepRecord
 from weft.core.program import Program, StepKind
 from weft.policy.agent_run import AgentRun, Completed, Ready
@@ -147,7 +148,9 @@ class _LiveRun:
         step = ready.step
         if self._steps is not None:
             await self._steps.starting(ready)
-        if step.kind is StepKind.INTERRUPT and self._ask is not None:
+        if step.kind is StepKind.INTERRUPT:
+            if self._ask is None:
+                raise _nobody_answers(step.name)
             return await self._interrupt(ready, self._ask)
         started_s = list[float]()
 
@@ -220,6 +223,12 @@ class _LiveRun:
 
     def _now_s(self) -> float:
         return time.monotonic() - self._began_s
+
+
+def _nobody_answers(step: str) -> InputError:
+    problem = "waits for a person, and nobody can answer here"
+    way_out = "submit the run at /v1/runs and answer there, or give --answer to `weft run`"
+    return InputError(subject=f"step {step!r}", problem=problem, way_out=way_out)
 
 
 def _label(ready: Ready, result: CallResult) -> int | None:

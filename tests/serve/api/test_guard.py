@@ -10,10 +10,12 @@ from hypothesis import strategies as st
 
 from tests.serve.api.test_app import CHAT, LOOP, ask
 from weft.core.errors import InputError
+from weft.runtime.conversations.sqlite import SqliteDatabase
 from weft.serve.api.app import App
 from weft.serve.api.audit import Audit
 from weft.serve.api.errors import ApiError
 from weft.serve.api.keys import Caller, Keys, digest_of
+from weft.serve.api.ledger import Ledger
 from weft.serve.api.spending import Spending
 
 KEY, OTHER = "weft-a-key-of-enough-characters", "weft-another-key-that-is-long"
@@ -87,9 +89,9 @@ async def test_what_a_tenant_used_up_is_refused(app: App, tmp_path: Path) -> Non
     assert answers[0][2]["x-ratelimit-remaining-requests"] == "1"
     assert 25 <= int(answers[2][2]["retry-after"]) <= 30
     assert (await ask(app, "GET", "/v1/models", **BEARER))[0] == 200
-    keys(app, tmp_path / "keys", "usd_per_day=1")
+    keys(app, tmp_path / "keys", "usd_per_day=6")
     answers = [await ask(app, "POST", "/v1/chat/completions", SAY, **BEARER) for _ in range(2)]
-    assert [status for status, _, _ in answers] == [200, 429]  # a run costs 2.75
+    assert [status for status, _, _ in answers] == [200, 429]  # a run costs 2.75, and those before count
     assert "used up its dollars" in answers[1][1]["error"]["message"]
 
 
@@ -152,3 +154,48 @@ async def test_each_request_is_one_line_without_secrets(app: App, tmp_path: Path
     assert all(secret not in text for secret in (KEY, digest_of(KEY), "ABAB", '"ab"'))
     with pytest.raises(InputError, match="cannot be written"):
         Audit.open(tmp_path / "no" / "where")
+
+
+def test_two_keys_of_one_tenant_share_what_was_used() -> None:
+    """Else who takes turns with two keys of different limits would have none."""
+    small, large, spending = Caller("a", "t", tokens_per_minute=60), Caller("b", "t", tokens_per_minute=600), Spending()
+    for _ in range(3):
+        spending.charge(large, 100, 0.0, 0.0)
+        with pytest.raises(ApiError, match="used up its tokens"):
+            spending.enter(small, 0.0)
+    spending.enter(large, 0.0)
+    assert spending.headers(large, 0.0)["x-ratelimit-remaining-tokens"] == "300"
+
+
+async def test_what_was_used_outlives_the_server(tmp_path: Path) -> None:
+    day_s, caller = [1000.0], Caller("a", "t", tokens_per_minute=60, usd_per_day=10.0)
+
+    def opened(path: str) -> tuple[Spending, Ledger, SqliteDatabase]:
+        spending, database = Spending(), SqliteDatabase(tmp_path / path)
+        return spending, Ledger(database, spending, lambda: day_s[0]), database
+
+    spending, ledger, database = opened("a.db")
+    ledger.read(0.0)
+    spending.charge(caller, 120, 4.0, 5.0)
+    await ledger.write(5.0)
+    spending.charge(caller, 0, 1.0, 5.0)
+    await ledger.write(5.0)
+    database.close()
+    await ledger.write(6.0)  # nothing has changed: a database that is gone is not asked
+    for passed_s, tokens, told in ((0.0, 0, "used up its tokens"), (30.0, 0, "tokens"), (-500.0, 0, "tokens")):
+        again, kept, database = opened("a.db")
+        day_s[0] = 1000.0 + passed_s
+        kept.read(77.0)
+        with pytest.raises(ApiError, match=told):
+            again.enter(caller, 77.0)
+        assert again.headers(caller, 77.0)["x-ratelimit-remaining-tokens"] == str(tokens)
+        assert float(again.headers(caller, 77.0)["x-ratelimit-remaining-dollars"]) == pytest.approx(5.0, abs=0.01)
+        again.charge(caller, 1, 0.0, 77.0)
+        database.close()
+        await kept.write(77.0)  # a database that fails is not the caller's trouble
+        assert again.changed(77.0).keys() == {("t", "tokens"), ("t", "dollars")}  # and is asked again
+    again, kept, database = opened("a.db")
+    day_s[0] = 1061.0
+    kept.read(0.0)
+    again.enter(caller, 0.0)
+    database.close()

@@ -4,6 +4,7 @@ import asyncio
 import runpy
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,8 @@ from weft.serve.agents import Agents, ServedAgent
 from weft.serve.api.app import App
 from weft.serve.server import Address, listening
 
-pytest.importorskip("langchain_openai", reason="needs langchain-openai")
+if find_spec("langchain_openai") is None:  # importing it here would take seconds
+    pytest.skip("needs langchain-openai", allow_module_level=True)
 EXAMPLES = Path(__file__).parents[3] / "examples" / "langgraph"
 MODELS = ("llama-3.1-8b", "llama-3.3-70b")
 

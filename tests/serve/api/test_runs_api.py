@@ -5,6 +5,7 @@ import base64
 import http.server
 import json
 import threading
+import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -195,3 +196,17 @@ async def test_a_webhook_is_signed_and_tried_again(
     client.webhooks.verify_signature(said, again)  # raises where it does not hold
     with pytest.raises(openai.InvalidWebhookSignatureError):
         client.webhooks.verify_signature(said + b" ", again)
+
+
+async def test_a_run_that_nobody_waits_for_is_charged_too(keeping: App) -> None:
+    alice = Caller("alice", "acme", usd_per_day=4.0)
+    keeping.guard.keys = Keys({digest_of(ALICE): alice})
+    assert keeping.runs is not None
+    keeping.runs.used = keeping.guard.used
+    headers = {"authorization": f"Bearer {ALICE}"}
+    for left in (1.25, 0.0):
+        status, run, _ = await ask(keeping, "POST", "/v1/runs", body("loop", "ab"), **headers)
+        assert status == 202 and (await ended(keeping, run["id"], **headers))["usage"]["usd"] == 2.75
+        told = keeping.guard.spending.headers(alice, time.monotonic())["x-ratelimit-remaining-dollars"]
+        assert float(told) == pytest.approx(left, abs=0.01)
+    assert (await ask(keeping, "POST", "/v1/runs", body("loop", "ab"), **headers))[0] == 429

@@ -2,6 +2,7 @@
 
 import asyncio
 import importlib.util
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,6 @@ from weft.runtime.client import NodeClient
 from weft.serve.agents import ServedAgent
 from weft.serve.api.reply import Reply
 from weft.serve.dispatch import Dispatcher
-from weft.serve.events import ReplyPiece
 from weft.serve.hints import RunHints
 from weft.serve.model_calls import without_own_steps
 from weft.serve.programs.driver import driving
@@ -118,37 +118,27 @@ def test_a_task_is_alone_at_every_depth() -> None:
     assert stages.alone("a:1|b:4")
 
 
-async def test_what_is_told_is_the_answer(program: Path, clients: dict[str, NodeClient]) -> None:
-    calls = [("plan", "small"), ("polish", "large"), ("writer/plan", "small"), ("writer/polish", "large")]
-    plan = planned(program, "nested", *calls)
-    dispatcher = Dispatcher(without_own_steps(plan), clients.values())
-    async with driving(plan, dispatcher) as driver:
-        agent = ServedAgent(without_own_steps(plan), dispatcher, driver=driver)
-        whole, pieces = Reply(agent, said("Hello, what is an H100?")), list[str | bytes]()
-        text = await whole.whole()
-        streamed = Reply(agent, said("Hello, what is an H100?"))
-        await streamed.say(pieces.append)
-        assert "".join(map(str, pieces)) == streamed.answer == text and len(pieces) > 3
-        assert [each.step for each in streamed.usage.steps] == [each.step for each in whole.usage.steps]
-
-
-async def test_nodes_side_by_side_have_no_last_word(
+async def test_what_is_told_is_the_answer(
     program: Path, clients: dict[str, NodeClient], spans: InMemorySpanExporter
 ) -> None:
-    """And what they call is one trace, below that of the run."""
-    plan, exporter = planned(program, "beside", ("plan", "small"), ("polish", "large")), InMemorySpanExporter()
+    """And what its nodes call is one trace, below that of the run."""
+    calls = [("plan", "small"), ("writer/plan", "small"), ("writer/polish", "large")]
+    plan, exporter = planned(program, "nested", *calls), InMemorySpanExporter()
     dispatcher, watching = Dispatcher(without_own_steps(plan), clients.values()), RunSpans(exporter)
+    asked = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
     async with driving(plan, dispatcher) as driver:
         agent = ServedAgent(without_own_steps(plan), dispatcher, driver=driver, spans=watching)
-        events = list[object]()
-        asked = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
-        await agent.run(said("Hello"), events.append, {}, RunHints(trace=asked))
-    assert not any(isinstance(each, ReplyPiece) for each in events)
+        whole = Reply(agent, said("Hello, what is an H100?"), hints=RunHints(trace=asked))
+        text = await whole.whole()
+        streamed, pieces = Reply(agent, said("Hello, what is an H100?")), list[str | bytes]()
+        await streamed.say(pieces.append)
+    assert "".join(map(str, pieces)) == streamed.answer == text and len(pieces) > 3
+    assert [each.step for each in streamed.usage.steps] == [each.step for each in whole.usage.steps]
     watching.close()
-    (run,) = exporter.get_finished_spans()
-    assert run.parent is not None and f"{run.context.trace_id:032x}-{run.parent.span_id:016x}" in asked
-    while len(spans.get_finished_spans()) < 4:  # two model calls, which nodes send now and then
+    first, second = exporter.get_finished_spans()
+    assert first.parent is not None and first.context is not None and second.context is not None
+    assert f"{first.context.trace_id:032x}-{first.parent.span_id:016x}" in asked and second.parent is None
+    while len(spans.get_finished_spans()) < 12:  # a prefill and a decode of three calls, which nodes send now and then
         await asyncio.sleep(0.02)
-    below = spans.get_finished_spans()
-    assert {span.parent and span.parent.span_id for span in below} == {run.context.span_id}
-    assert {span.name for span in below} == {"chat small", "chat large"}
+    below = Counter(span.parent and span.parent.span_id for span in spans.get_finished_spans())
+    assert below == {first.context.span_id: 6, second.context.span_id: 6}

@@ -27,6 +27,7 @@ from weft.runtime.engines.requests import (
     Terms,
     check_prompt,
     check_said,
+    check_told,
     not_held,
     prompt_unknown,
 )
@@ -160,8 +161,9 @@ class CompiledEngine:
         return KvCache(self._shape(state.length), keys, values)
 
     def import_kv(self, kv: KvCache, first_token: int, prompt: Sequence[int] = (), salt: str = "") -> int:
-        check_prompt([first_token, *prompt], context=self._artifact.context + 1, vocab=self._artifact.vocab)
         self._check_fits(kv.shape)
+        check_told(prompt, kv.shape.tokens)
+        check_prompt([first_token, *prompt], context=self._artifact.context + 1, vocab=self._artifact.vocab)
         kv = convert(kv, self._shape(kv.shape.tokens))
         state = _Sequence(Table(), kv.shape.tokens, first_token, tokens=list(prompt) or None, salt=salt)
         with self._alone:

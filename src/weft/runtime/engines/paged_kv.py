@@ -9,6 +9,7 @@ from torch import Tensor
 
 from weft.core.errors import RunError
 from weft.runtime.engines.config import ModelConfig
+from weft.runtime.transport.buffers import BufferPool
 
 LARGE_BYTES = 16 * 1024  # of a piece that is worth a call of its own
 
@@ -86,6 +87,7 @@ class PagedKv:
         self._rows = [*zip(self.keys, self.values, strict=True)]
         self._blocks = [[store.view(blocks + 1, -1) for store in layer] for layer in self._rows]
         self._scratch = [self.keys.new_empty(0), self.keys.new_empty(0)]
+        self._pool = BufferPool()
 
     def slots(self, blocks: np.ndarray, start: int, end: int) -> np.ndarray:
         """Where the tokens from `start` to `end` of a sequence with these blocks lie."""
@@ -116,10 +118,11 @@ class PagedKv:
         return Rows(self.keys, self.values, self.slots(blocks, 0, tokens))
 
     def host(self, tokens: int) -> HostKv:
-        """Room in main memory."""
+        """Room in main memory, with whatever was there before: fresh pages take five times as long to fill."""
         layers, _, *row = self.keys.shape
-        keys, values = (torch.empty((layers, tokens, *row), dtype=self.keys.dtype) for _ in range(2))
-        return HostKv(keys, values)
+        size = layers * tokens * self.keys[0, 0].nbytes
+        keys, values = (torch.frombuffer(self._pool.lend(size), dtype=self.keys.dtype) for _ in range(2))
+        return HostKv(keys.view(layers, tokens, *row), values.view(layers, tokens, *row))
 
     def read(self, blocks: np.ndarray, tokens: int) -> HostKv:
         """A copy of a sequence's cache in main memory."""

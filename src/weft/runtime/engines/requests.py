@@ -35,6 +35,13 @@ def check_said(sequence: int, tokens: Sequence[int], said: Sequence[int]) -> Non
         )
 
 
+def check_told(prompt: Sequence[int], tokens: int) -> None:
+    """What a cache of so many tokens is said to be of, if anything is."""
+    if prompt and len(prompt) != tokens:
+        problem = f"has {tokens} tokens, and comes with a prompt of {len(prompt)}"
+        raise RunError(subject="KV cache", problem=problem, way_out="give all tokens that it is of, or none")
+
+
 def prompt_unknown(sequence: int) -> RunError:
     return RunError(
         subject=f"sequence {sequence}",

@@ -40,7 +40,10 @@ class Spool:
         slots = torch.from_numpy(rows.slots[have:end]).to(rows.keys.device)
         for source, target in ((rows.keys, self.kv.keys), (rows.values, self.kv.values)):
             for layer, into in zip(source, target, strict=True):
-                into[have:end].copy_(layer.index_select(0, slots))
+                if layer.device.type == "cpu":
+                    torch.index_select(layer, 0, slots, out=into[have:end])  # no copy between
+                else:
+                    into[have:end].copy_(layer.index_select(0, slots))
         with self._changed:
             self._tokens = end
             self._changed.notify_all()
@@ -79,7 +82,7 @@ class Spools:
         """A chunk of its prompt is computed. A prompt of one chunk, or without room, is read when it is done."""
         spool, begun, track.begun = self._spools.get(track.id), track.begun, None
         if begun is not None and served.stage is Stage.PREFILLING and self._executor.in_place:
-            kv = self._executor.host(len(track.tokens))  # pages count as they are touched
+            kv = self._executor.host(len(track.tokens))
             if kv.size_bytes <= room_bytes:
                 spool = self._spools[track.id] = Spool(tuple(track.tokens), track.salt, kv)
         if spool is not None:

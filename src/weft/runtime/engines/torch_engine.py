@@ -26,7 +26,17 @@ from weft.runtime.engines.generation import Generation
 from weft.runtime.engines.kv_moves import BlockSink, BlockSource, checked
 from weft.runtime.engines.loading import dtype_of, load_rank
 from weft.runtime.engines.paged_kv import block_bytes
-from weft.runtime.engines.requests import PLAIN, Emitted, Event, Finish, Listener, Request, Terms, check_prompt
+from weft.runtime.engines.requests import (
+    PLAIN,
+    Emitted,
+    Event,
+    Finish,
+    Listener,
+    Request,
+    Terms,
+    check_prompt,
+    check_told,
+)
 from weft.runtime.engines.scheduler import Scheduler
 from weft.runtime.engines.shards import Share, local_config
 from weft.runtime.engines.spool import SpoolSource
@@ -251,6 +261,7 @@ class TorchEngine:
             self._loop.post(lambda: self.scheduler.loans.unseat(sequence))
 
         sent, sequence = checked(shape, self._shape(shape.tokens)), next(self._ids)
+        check_told(prompt, shape.tokens)
         check_prompt(prompt or [0] * shape.tokens, context=self._config.context, vocab=self._config.vocab)
         rows = self._loop.aside(lambda: self.scheduler.loans.seat(sequence, shape.tokens, prompt, salt))
         return BlockSink(rows, sent, self._shape(shape.tokens), arrive, give_up)

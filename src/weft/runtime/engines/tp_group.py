@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.distributed import FileStore  # pyright: ignore[reportPrivateImportUsage]  # it is documented there
 from torch.distributed.distributed_c10d import ProcessGroupGloo
 
+from weft.core.errors import RunError
 from weft.runtime.engines.shards import Share
 
 JOIN = timedelta(minutes=5)
@@ -24,7 +25,14 @@ class Group:
 
     def __init__(self, share: Share, store: str, device: torch.device) -> None:
         self.share = share
-        self._group: Any = _group(share, FileStore(store, share.size), device)
+        try:
+            self._group: Any = _group(share, FileStore(store, share.size), device)
+        except RuntimeError as error:  # gloo's and NCCL's own
+            raise RunError(
+                subject=f"rank {share.rank} of {share.size}",
+                problem=f"does not reach the others: {str(error).splitlines()[0]}",
+                way_out="start the node again; the ranks of one engine share a machine",
+            ) from error
 
     def sum(self, x: Tensor) -> Tensor:
         x = x.contiguous()

@@ -9,6 +9,7 @@ thread, which takes a whole core as long as the agent lives: both sides drive UC
 
 import asyncio
 import contextlib
+import logging
 import mmap
 import secrets
 import socket
@@ -45,6 +46,9 @@ class Agent:
             raise MissingProgramError(
                 subject="nixl", problem=f"cannot be imported ({error})", way_out="pip install --no-deps nixl nixl-cu12"
             ) from error
+        log = logging.getLogger("nixl")
+        log.handlers.clear()  # it writes to standard output, where a node tells its address
+        log.propagate = True
         self._name = f"weft-{secrets.token_hex(8)}"
         self._agent: Any = nixl_agent(self._name, nixl_agent_config(enable_prog_thread=False, backends=["UCX"]))
         self._lock = threading.Lock()

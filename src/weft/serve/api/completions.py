@@ -16,7 +16,7 @@ from weft.serve.api.chat import ChatRun
 from weft.serve.api.errors import invalid
 from weft.serve.api.http import DONE, Sink, event
 from weft.serve.api.reply import Reply, all_of, total
-from weft.serve.api.schema import MOST_CHOICES, ChatMessage, ChatRequest, PositiveInt, StreamOptions, Usage
+from weft.serve.api.schema import MOST_CHOICES, ChatMessage, ChatRequest, PositiveInt, Seed, StreamOptions, Usage
 from weft.serve.hints import NO_HINTS, RunHints
 from weft.serve.ids import fresh
 
@@ -37,7 +37,7 @@ class CompletionRequest(Struct, frozen=True, forbid_unknown_fields=True):
     top_p: float | None = None
     presence_penalty: float | None = None
     frequency_penalty: float | None = None
-    seed: int | None = None
+    seed: Seed | None = None
     stop: str | list[str] | None = None
     logprobs: Annotated[int, msgspec.Meta(ge=0, le=20)] | None = None
 

@@ -67,6 +67,12 @@ class Guard:
             raise
         self._over(request, began_s, 200)
 
+    def used(self, tenant: str, tokens: int, usd: float) -> None:
+        """By a run that nobody waits for: it counts as its tenant's requests do."""
+        caller = next((each for each in self.keys.callers.values() if each.tenant == tenant and each.limited), None)
+        if caller is not None:
+            self.spending.charge(caller, tokens, usd, time.monotonic())
+
     def _failed(self, request: Request, began_s: float, error: BaseException) -> None:
         """It is charged and told to the audit all the same."""
         if isinstance(error, ApiError):

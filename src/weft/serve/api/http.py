@@ -120,7 +120,7 @@ def parsed(body: bytes, kind: type[T]) -> T:
         return _decoder(kind).decode(body)
     except msgspec.ValidationError as error:
         raise _invalid(str(error)) from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise invalid(f"the body is not JSON: {error}", code="invalid_json") from None
 
 

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from weft.serve.api.app import App
 
 PAGE, LONGEST_PAGE = 20, 100
+LONGEST_NUMBER = 18  # digits of what fits into 64 bits
 PING_S = 15.0
 PING = b": still here\n\n"
 
@@ -92,7 +93,7 @@ async def follow(app: "App", request: Request) -> Reply:
     """Server-sent events. With Last-Event-ID they go on after that one."""
     run, runs = await _found(app, request), _runs(app)
     last = header(request, b"last-event-id") or "-1"
-    if not last.removeprefix("-").isdecimal():
+    if not last.removeprefix("-").isdecimal() or len(last) > LONGEST_NUMBER:
         raise invalid("Last-Event-ID is the number of an event", "Last-Event-ID")
 
     async def tell(sink: Sink) -> None:

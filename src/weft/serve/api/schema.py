@@ -8,7 +8,10 @@ from msgspec import Struct
 from weft.serve.api.tool_schema import Logprobs, Tool, ToolCallDelta, ToolCallPart, ToolChoice
 
 MOST_CHOICES = 16
-PositiveInt = Annotated[int, msgspec.Meta(ge=1)]
+MOST = 2**31 - 1
+PositiveInt = Annotated[int, msgspec.Meta(ge=1, le=MOST)]
+CountInt = Annotated[int, msgspec.Meta(ge=0, le=MOST)]
+Seed = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 
 
 class TextPart(Struct, frozen=True, tag="text"):
@@ -83,12 +86,12 @@ class ChatRequest(Struct, frozen=True, forbid_unknown_fields=True):
     max_completion_tokens: PositiveInt | None = None
     temperature: float | None = None
     top_p: float | None = None
-    top_k: int | None = None
+    top_k: CountInt | None = None
     min_p: float | None = None
     presence_penalty: float | None = None
     frequency_penalty: float | None = None
     repetition_penalty: float | None = None
-    seed: int | None = None
+    seed: Seed | None = None
     stop: str | list[str] | None = None
     response_format: TextFormat | JsonFormat | SchemaFormat | None = None
     logprobs: bool | None = None

@@ -1,16 +1,18 @@
 """What tenants use, against their limits. Each limit is a bucket that fills again at its rate; what a run used is known
 only when it has ended, so a bucket may be overdrawn, and then nothing goes until it is above zero again.
 
-It counts from the start of the server. No I/O, no clock: `now_s` is told.
+Kept over restarts by ledger.py. No I/O, no clock: `now_s` is told.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from weft.serve.api.errors import ApiError
 from weft.serve.api.keys import Caller
 
 MINUTE_S, DAY_S = 60.0, 86_400.0
+Key = tuple[str, str]
+"""A tenant, and what is limited."""
 
 
 @dataclass(slots=True)
@@ -35,9 +37,8 @@ class Bucket:
 
 @dataclass(slots=True)
 class Spending:
-    """By tenant and limit."""
-
-    _buckets: dict[tuple[str, str], Bucket] = field(default_factory=dict[tuple[str, str], Bucket])
+    _buckets: dict[Key, Bucket] = field(default_factory=dict[Key, Bucket])
+    _changed: set[Key] = field(default_factory=set[Key])
 
     def enter(self, caller: Caller, now_s: float) -> None:
         """One request begins. Raises ApiError 429 that says when to come again."""
@@ -55,6 +56,23 @@ class Spending:
         """What a request used, once it is known."""
         for what, bucket in self._of(caller, now_s):
             bucket.level -= {"tokens": tokens, "dollars": usd}.get(what, 0.0)
+            self._changed.add((caller.tenant, what))
+
+    def changed(self, now_s: float) -> Mapping[Key, Bucket]:
+        """Since it was asked last, as they are now."""
+        found = {key: self._buckets[key] for key in self._changed}
+        self._changed.clear()
+        for bucket in found.values():
+            bucket.fill(now_s)
+        return found
+
+    def mark(self, keys: Iterable[Key]) -> None:
+        """They count as changed."""
+        self._changed.update(keys)
+
+    def restore(self, key: Key, bucket: Bucket) -> None:
+        """As an earlier server left it."""
+        self._buckets[key] = bucket
 
     def headers(self, caller: Caller, now_s: float) -> dict[str, str]:
         """What is left, as OpenAI's servers tell it."""
@@ -75,9 +93,12 @@ class Spending:
             if most is not None
         ]
 
-    def _filled(self, key: tuple[str, str], most: float, period_s: float, now_s: float) -> Bucket:
+    def _filled(self, key: Key, most: float, period_s: float, now_s: float) -> Bucket:
         bucket = self._buckets.get(key)
-        if bucket is None or bucket.most != most:  # new, or the key file says another limit now
+        if bucket is None:
             bucket = self._buckets[key] = Bucket(most, period_s, most, now_s)
         bucket.fill(now_s)
+        if bucket.most != most:  # the key file says another limit now, or the tenant's keys differ: what was used stays
+            bucket.level += most - bucket.most
+            bucket.most = most
         return bucket

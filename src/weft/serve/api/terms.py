@@ -25,7 +25,7 @@ def terms_of(program: Program, request: ChatRequest) -> Terms:
     if limit := request.max_completion_tokens or request.max_tokens:
         terms["max_tokens"] = limit
     if request.stop:
-        terms["stop"] = json.dumps([request.stop] if isinstance(request.stop, str) else request.stop)
+        terms["stop"] = json.dumps(_stops(request.stop))
     match request.response_format:
         case SchemaFormat(wanted):
             check_schema(wanted.schema, "response_format.json_schema.schema")
@@ -47,6 +47,13 @@ def terms_of(program: Program, request: ChatRequest) -> Terms:
     if terms:
         _check(terms)
     return terms
+
+
+def _stops(asked: str | list[str]) -> list[str]:
+    stops = [asked] if isinstance(asked, str) else asked
+    if not all(stops):
+        raise invalid("a stop string is empty: leave it out", "stop")
+    return stops
 
 
 def _check(terms: Terms) -> None:

@@ -30,6 +30,11 @@ class Delta:
 
 
 Told = LogEvent | Delta
+Used = Callable[[str, int, float], None]
+"""Hears the tenant, tokens and dollars of each step that has run."""
+
+
+def nobody_counts(tenant: str, tokens: int, usd: float) -> None: ...
 
 
 def thread_of(tenant: str, session: str) -> str:
@@ -47,6 +52,7 @@ class Journal:
     writer: Writer
     clock: Callable[[], float]
     events: list[LogEvent]
+    used: Used = nobody_counts
     done: tuple[Completed, ...] = ()
     said: dict[tuple[str, int], str] = field(default_factory=dict[tuple[str, int], str])
     followers: set["asyncio.Queue[Told | None]"] = field(default_factory=set["asyncio.Queue[Told | None]"])
@@ -94,7 +100,10 @@ class Journal:
     async def ended(self, completed: Completed, values: tuple[Value, ...], record: StepRecord | None) -> None:
         """Durable before anything rests on it."""
         step, visit, _ = completed
-        usd = step_usd(self.deployment, record) if record is not None else 0.0
+        usd = 0.0
+        if record is not None:
+            usd = step_usd(self.deployment, record)
+            self.used(self.run.tenant, record.input_tokens + record.output_tokens, usd)
         told = self.tell(Kind.STEP_ENDED, step=step, visit=visit, values=values, record=record, usd=usd)
         await asyncio.shield(told)
         self.said.pop((step, visit), None)

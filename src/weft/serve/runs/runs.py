@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from weft.core.errors import InputError, OverloadError
 from weft.runtime.conversations.store import ConversationStore
 from weft.serve.agents import ServedAgent
-from weft.serve.runs.journal import Delta, Journal, Told
+from weft.serve.runs.journal import Delta, Journal, Told, Used, nobody_counts
 from weft.serve.runs.live import LiveRun
 from weft.serve.runs.log import RunLog
 from weft.serve.runs.run import ENDS, LogEvent, Run
@@ -38,6 +38,7 @@ class Runs:
     sessions: ConversationStore | None = None
     webhooks: Webhooks | None = None
     limits: RunLimits = field(default_factory=RunLimits)
+    used: Used = nobody_counts
     live: dict[str, LiveRun] = field(default_factory=dict[str, LiveRun])
     writer: Writer = field(init=False)
     _places: asyncio.Semaphore = field(init=False)
@@ -126,7 +127,8 @@ class Runs:
     def _begin(self, run: Run, events: list[LogEvent]) -> None:
         agent = self.agents[run.agent]
         clock = self.log.clock
-        journal = Journal(run, agent.deployment, self.writer, clock, events, drives_itself=agent.driver is not None)
+        own = agent.driver is not None
+        journal = Journal(run, agent.deployment, self.writer, clock, events, self.used, drives_itself=own)
         live = LiveRun(journal, agent, self._places, self.sessions, self.webhooks, self.limits.run_s)
         self.live[run.id] = live
         live.task = asyncio.create_task(live.drive())
