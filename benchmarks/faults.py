@@ -5,10 +5,11 @@
 `weft serve` with two nodes a pool (CPU steps, prefill, decode; emulated pace, a small real model) takes 20 streams:
 chats, chats with two choices, JSON schemas, tool calls and durable runs, each with a temperature and a seed
 (faults_client.py). When half of them have begun the fault comes, to the busiest node (faults_hits.py). A stream counts
-if it ends without an error; what it says must be what the same request got in an undisturbed run. Then 40 more requests come. `gap` is the
-longest silence within any stream; `asked again` counts streams whose client lost its connection and went on with
-Last-Event-ID. While the disk is full durable runs wait, as they promise: it has room again after the 40 requests, and
-their gaps do not count. Results are added to FILE run by run and not made again: an interrupted benchmark goes on.
+if it ends without an error; what it says must be what the same request got in an undisturbed run. Then 40 more requests
+come. `gap` is the longest silence within any stream; `asked again` counts streams whose client lost its connection and
+went on with Last-Event-ID. While the disk is full durable runs wait, as they promise: it has room again after the 40
+requests, and their gaps do not count. Results are added to FILE run by run and not made again: an interrupted benchmark
+goes on.
 """
 
 import argparse

@@ -6,6 +6,7 @@ its seed and its place only, so it is the reply that would have come.
 """
 
 import asyncio
+import contextlib
 import time
 from array import array
 from collections.abc import Callable, Coroutine, Mapping
@@ -127,8 +128,7 @@ class Calls:
             if (node := self._dispatcher.at(handle.address)) is not None:
                 await node.client.give_up(begun)
         for handle in self._caches:
-            if (node := self._dispatcher.at(handle.address)) is not None:
-                await node.client.release(handle.sequence)
+            await self._let_go(handle)
 
     # one attempt, by kind of step
 
@@ -309,8 +309,7 @@ class Calls:
     async def _remade(self, ready: Ready, handle: KvHandle) -> bool:
         """Puts a new cache in the place of one that is gone: the prompt and what was told are read again, and moved."""
         cache = self._caches.pop(handle)
-        if (holder := self._dispatcher.at(handle.address)) is not None:
-            await holder.client.release(handle.sequence)
+        await self._let_go(handle)
         cache.reply.mending = ready
         _, result = await self.run(cache.reply.prefill, _nobody)
         cache.reply.mending = None
@@ -322,6 +321,12 @@ class Calls:
             fresh = _made_in(result)
         ready.inputs = tuple(fresh if value == handle else value for value in ready.inputs)
         return True
+
+    async def _let_go(self, handle: KvHandle) -> None:
+        """Its node may die meanwhile, or have died unnoticed: then the cache has gone with it."""
+        if (holder := self._dispatcher.at(handle.address)) is not None:
+            with contextlib.suppress(NodeDiedError):
+                await holder.client.release(handle.sequence)
 
     # what policies are told
 
