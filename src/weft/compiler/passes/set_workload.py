@@ -1,6 +1,6 @@
-"""set-workload: the sizes of a load (isl, osl, core_s) replace those that the program declares.
+"""set-workload: the sizes of a load (isl, osl, core_s; chance_1 of a choice) replace those that the program declares.
 
-A choice has sizes too: `chance_1` is how probable its label 1 is. Labels that are not named keep their ratio.
+`chance_1` is how probable label 1 of a choice is. Labels that are not named keep their ratio.
 """
 
 from collections.abc import Mapping
