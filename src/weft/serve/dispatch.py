@@ -69,8 +69,7 @@ class Dispatcher:
         self._groups: dict[Pools, _Group] = {}
         self._pairs: dict[str, PairRouter] = {}
         self._hedging: dict[str, Hedging] = {}
-        decodes = (step.name for step in deployment.program.steps if step.kind is StepKind.DECODE)
-        self.paces = Paces(decodes, lambda: self.nodes.values(), self._suspend)
+        self.paces = Paces(deployment, lambda: self.nodes.values(), self._suspend)
         self._last: dict[str, NodeClient] = {}
         self._joined = asyncio.Event()
         self._pools_of = _pools_of(deployment)
