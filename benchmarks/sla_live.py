@@ -5,14 +5,14 @@ import gc
 import os
 import signal
 import time
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Iterable, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from weft.control.backends.local import LocalFleet
 from weft.control.backends.supervise import FAST
 from weft.control.loop import Loop
-from weft.core.deployment import Deployment
+from weft.core.deployment import Deployment, Pool
 from weft.plan.staffing import scaling_of
 from weft.policy.scaling import Decision, ScalingConfig
 from weft.runtime.client import NodeClient
@@ -105,6 +105,9 @@ class _Timed:
     @property
     def absent(self) -> Set[str]:
         return self._fleet.absent
+
+    def expect(self, pools: Iterable[Pool]) -> None:
+        self._fleet.expect(pools)
 
     async def add(self, spec: NodeSpec) -> NodeClient:
         began_s = time.monotonic()
