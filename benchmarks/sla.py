@@ -263,6 +263,7 @@ def measured(bench: Bench, plan: Deployment) -> list[Measurement]:
         Measurement("runs in the SLA, outside shocks", 100 * in_sla, "%", 100 * GOAL_KEPT, "higher", f"of {len(good)}"),
         Measurement("runs in the SLA, all", 100 * share(good), "%"),
         Measurement("runs that failed", sum(bool(run.error) for run in seen.runs), "", 0),
+        Measurement("nodes that were left as too slow", seen.moved, "", 0),
         Measurement("mean price", usd, "$/h", GOAL_COST * best, "lower", f"clairvoyant plan {best:.4g} $/h"),
         Measurement("as the simulator predicted it", off, "points", GOAL_PREDICTED, "lower", told),
         Measurement("this machine's CPU, all of it", 100 * machine, "%", 100 * BUSY, "lower", busy),

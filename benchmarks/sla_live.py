@@ -58,6 +58,8 @@ class Live:
     decisions: list[tuple[float, str]] = field(default_factory=list[tuple[float, str]])
     start_s: list[float] = field(default_factory=list[float])
     killed: str = ""
+    moved: int = 0
+    """How often a node lost its replies because it wrote too slowly."""
 
 
 async def live(
@@ -88,6 +90,7 @@ async def live(
         if kill_s is not None:
             tasks.append(asyncio.create_task(work.kill(kill_s)))
         told.runs = await work.ask(arrivals, asked)
+        told.moved = dispatcher.paces.moved
         for task in tasks:
             task.cancel()
         for outcome in await asyncio.gather(*tasks, return_exceptions=True):

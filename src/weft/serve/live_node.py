@@ -61,8 +61,9 @@ class LiveNode:
 
     @property
     def slow(self) -> float:
-        """How much longer than planned its steps take; at least 1."""
-        return max(1.0, math.exp(self._prefill_log), math.exp(self._step_log))
+        """How much longer than planned it takes from token to token; at least 1. Prompts and steps without tokens tell
+        nothing: what they take has the wait in its queue in it."""
+        return max(1.0, math.exp(self._step_log))
 
     def prefilled(self, predicted_s: float, actual_s: float) -> bool:
         """How a prediction of a prefill, or of a step without tokens, turned out. Whether routers should be told."""
