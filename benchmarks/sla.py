@@ -51,7 +51,7 @@ CALL = "think"
 AFTER_S, BUSY = 10.0, 0.7
 GOAL_KEPT, GOAL_COST, GOAL_PREDICTED = 0.95, 1.15, 3.0
 SIZED, SIMULATED = 10, 2000  # runs that measure sizes, and that validate a plan
-TERMS = ScalingConfig(most=8, settle_s=15.0, cool_down_s=10.0)  # a node starts in some 4 s here
+TERMS = ScalingConfig(most=8, settle_s=15.0, cool_down_s=10.0, start_s=5.0)  # some 4 s here
 
 
 @dataclass(frozen=True, slots=True)
