@@ -200,13 +200,16 @@ class Calls:
         node.streaming += self._stream
         self._dispatcher.paces.begin()
         reply = None if cache is None else cache.reply
+        began_s = time.monotonic()
         try:
             result = await self._ask(node, asked, ready, self._asked_for(ready.step, said), reply)
         finally:
             node.tally.running -= 1
             node.streaming -= self._stream
-        if result.metrics.s_per_token > 0:
-            self._dispatcher.learned(node, news=node.decoded(predicted_s, result.metrics.s_per_token))
+        made = result.metrics.output_tokens - len(said)
+        if made > 0:
+            self._dispatcher.learned(node, news=node.decoded(predicted_s, (time.monotonic() - began_s) / made))
+        node.wrote(result.metrics.s_per_token)
         return node.client, result
 
     async def _other(self, ready: Ready, asked: "_Asked") -> Done:
