@@ -195,21 +195,19 @@ class Calls:
                 subject=f"node at {handle.address}", problem="has gone with a cache", way_out="read the prompt again"
             )
         said = () if cache is None else cache.said
-        predicted_s = node.told.s_per_step + node.told.s_per_sequence * (node.tally.running + 1)
         node.tally.running += 1
+        together = node.tally.running
         node.streaming += self._stream
         self._dispatcher.paces.begin()
         reply = None if cache is None else cache.reply
-        began_s = time.monotonic()
         try:
             result = await self._ask(node, asked, ready, self._asked_for(ready.step, said), reply)
+            together = (together + node.tally.running) / 2
         finally:
             node.tally.running -= 1
             node.streaming -= self._stream
-        made = result.metrics.output_tokens - len(said)
-        if made > 0:
-            self._dispatcher.learned(node, news=node.decoded(predicted_s, (time.monotonic() - began_s) / made))
-        node.wrote(result.metrics.s_per_token)
+        if result.metrics.s_per_token > 0:
+            self._dispatcher.learned(node, news=node.decoded(together, result.metrics.s_per_token))
         return node.client, result
 
     async def _other(self, ready: Ready, asked: "_Asked") -> Done:

@@ -43,7 +43,6 @@ class LiveNode:
     """Tokens that were told of such replies."""
     _prefill_log: float = 0.0
     _step_log: float = 0.0
-    _pace_log: float = 0.0
     _told_prefill_log: float = 0.0
     _told_step_log: float = 0.0
     _calls: int = 0
@@ -62,30 +61,26 @@ class LiveNode:
 
     @property
     def slow(self) -> float:
-        """How much longer than planned it takes from token to token; at least 1. What routers learn tells nothing of
-        that: the wait in its queue is in it, so that a full node draws less."""
-        return max(1.0, math.exp(self._pace_log))
+        """How much longer than planned it takes from token to token; at least 1. Prompts and steps without tokens tell
+        nothing: what they take has the wait in its queue in it."""
+        return max(1.0, math.exp(self._step_log))
 
     def prefilled(self, predicted_s: float, actual_s: float) -> bool:
         """How a prediction of a prefill, or of a step without tokens, turned out. Whether routers should be told."""
         self._prefill_log = _nearer(self._prefill_log, predicted_s, actual_s)
         return self._tell()
 
-    def decoded(self, predicted_s: float, actual_s: float) -> bool:
-        """The same of a reply's time a token."""
-        self._step_log = _nearer(self._step_log, predicted_s, actual_s)
+    def decoded(self, together: float, s_per_token: float) -> bool:
+        """Time from token to token of a reply, beside so many in the mean, itself included. Not the wait for a place:
+        that is the queue's, which routers count; learned as slowness it sends all to and fro between two nodes."""
+        together = min(together, self.told.places)
+        predicted_s = (self.speed.s_per_step + self.speed.s_per_sequence * together) * math.exp(self._step_log)
+        self._step_log = _nearer(self._step_log, predicted_s, s_per_token)
         return self._tell()
-
-    def wrote(self, s_per_token: float) -> None:
-        """Seconds from token to token of a reply that has just ended; 0: not known."""
-        if s_per_token > 0:
-            together = min(self.tally.running + 1, self.told.places)
-            planned_s = (self.speed.s_per_step + self.speed.s_per_sequence * together) * math.exp(self._pace_log)
-            self._pace_log = _nearer(self._pace_log, planned_s, s_per_token)
 
     def slowed(self, pace: float) -> None:
         """It was seen to write at this share of the plan's pace."""
-        self._step_log = self._pace_log = min(-math.log(max(pace, 1e-3)), LIMIT)
+        self._step_log = min(-math.log(max(pace, 1e-3)), LIMIT)
         self._tell()
 
     @property
@@ -98,7 +93,6 @@ class LiveNode:
         """What was learned of a node that is not asked fades, else it would never be asked again."""
         self._prefill_log += FORGET * (towards._prefill_log - self._prefill_log)
         self._step_log += FORGET * (towards._step_log - self._step_log)
-        self._pace_log += FORGET * (towards._pace_log - self._pace_log)
         return self._tell()
 
     def _tell(self) -> bool:
