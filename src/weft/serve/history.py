@@ -65,6 +65,7 @@ class History:
     """By step and attribute, as a Workload has them."""
     _plan: Deployment | None = None
     _kinds: Mapping[str, StepKind] = field(default_factory=dict[str, StepKind])
+    _labels: Mapping[str, int] = field(default_factory=dict[str, int])
 
     def __post_init__(self) -> None:
         self._since_s = self.clock()
@@ -76,7 +77,7 @@ class History:
 
     def ended(self, plan: Deployment, record: RequestRecord) -> None:
         if plan is not self._plan:
-            self._plan, self._kinds = plan, kinds_of(plan)
+            self._plan, self._kinds, self._labels = plan, kinds_of(plan), _ways(plan)
         good = in_time(record, self._kinds, plan.slo)
         self.in_time += good
         self._lately.append(good)
@@ -95,8 +96,8 @@ class History:
             self._mean(call, "osl").add(step.output_tokens + 1)
         elif kind in DECLARED:
             self._mean(step.step, "core_s").add(step.duration_s)
-        elif step.label is not None and self._plan is not None:
-            for label in range(labels_of(self._plan, step.step)):
+        elif step.label is not None:
+            for label in range(self._labels.get(step.step, 0)):
                 self._mean(step.step, f"{CHANCE}{label}").add(float(label == step.label))
 
     def _mean(self, step: str, attribute: str) -> Mean:
@@ -133,7 +134,11 @@ class History:
             self._began.popleft()
 
 
-def labels_of(plan: Deployment, choice: str) -> int:
-    """Between how many ways a choice decides."""
-    blocks = (block for block in plan.program.blocks if any(step.name == choice for step in block.steps))
-    return max((len(block.terminator.targets) for block in blocks), default=0)
+def _ways(plan: Deployment) -> Mapping[str, int]:
+    """Between how many ways each choice decides."""
+    return {
+        step.name: len(block.terminator.targets)
+        for block in plan.program.blocks
+        for step in block.steps
+        if step.kind is StepKind.CHOOSE
+    }

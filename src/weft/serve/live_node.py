@@ -24,6 +24,10 @@ class Speed:
     s_per_step: float
     s_per_sequence: float
 
+    def step_s(self, together: float) -> float:
+        """A decode step of so many sequences."""
+        return self.s_per_step + self.s_per_sequence * together
+
 
 @dataclass(slots=True, eq=False)
 class LiveNode:
@@ -73,8 +77,7 @@ class LiveNode:
     def decoded(self, together: float, s_per_token: float) -> bool:
         """Time from token to token of a reply, beside so many in the mean, itself included. Not the wait for a place:
         that is the queue's, which routers count; learned as slowness it sends all to and fro between two nodes."""
-        together = min(together, self.told.places)
-        predicted_s = (self.speed.s_per_step + self.speed.s_per_sequence * together) * math.exp(self._step_log)
+        predicted_s = self.speed.step_s(min(together, self.told.places)) * math.exp(self._step_log)
         self._step_log = _nearer(self._step_log, predicted_s, s_per_token)
         return self._tell()
 

@@ -84,6 +84,5 @@ def longest_pass_s(deployment: Deployment, pool: Pool) -> float:
 
 
 def _look_of(node: LiveNode, before: int) -> Look:
-    speed, under_way = node.speed, max(node.tally.running, node.streaming)
-    step_s = speed.s_per_step + speed.s_per_sequence * under_way
+    step_s = node.speed.step_s(max(node.tally.running, node.streaming))
     return Look(node.said - before, node.streaming * LOOK_S / step_s)
