@@ -20,6 +20,7 @@ from weft.core.workload import Slo
 from weft.serve.agents import Agents, ServedAgent
 from weft.serve.dispatch import Dispatcher
 from weft.serve.metrics import exposition
+from weft.serve.run import Asked
 from weft.serve.sla import in_time, kinds_of
 from weft.serve.status import Status, status_of
 
@@ -33,7 +34,7 @@ async def served(runs: int) -> tuple[Agents, PythonFleet]:
     await fleet.start("python", "python#1")
     agent = ServedAgent(plan, dispatcher, controlled=True)
     for _ in range(runs):
-        await agent.run({"text": "a"}, lambda _: None, {})
+        await agent.run(Asked({"text": "a"}, lambda _: None))
     agent.history.decided("python", "start", 2, "they wait")
     return Agents({"worker": agent}), fleet
 

@@ -11,6 +11,7 @@ from weft.runtime.spec import NodeSpec
 from weft.runtime.telemetry import Telemetry
 from weft.runtime.transport.memory import MemoryTransport
 from weft.serve.agents import ServedAgent
+from weft.serve.run import Asked
 from weft.serve.tracing import RunSpans
 
 
@@ -31,7 +32,7 @@ async def test_the_spans_of_a_run_are_one_tree_over_all_devices() -> None:
     spans = RunSpans(exporters[2])
     agent = ServedAgent(deployment(program, (route("hear", "A"), route("speak", "B"))), clients, spans=spans)
     for _ in range(2):
-        await agent.run({"text": "a"}, lambda _: None, {})
+        await agent.run(Asked({"text": "a"}, lambda _: None))
     for each in (spans, *telemetries):
         each.close()
 

@@ -6,6 +6,8 @@ import asyncio
 class SocketSink:
     """`head` goes out with what is written first. A client that is over `behind_bytes` behind is cut off."""
 
+    __slots__ = ("_behind", "_behind_bytes", "_chunks", "_head", "_lost", "_transport", "started")
+
     def __init__(self, transport: asyncio.Transport, head: bytes, behind_bytes: int, *, chunks: bool) -> None:
         self.started = False
         self._transport = transport
