@@ -404,5 +404,7 @@ def _call(
     then: messages.Call | None,
     blocks: bool = False,
 ) -> messages.Call:
-    told, outputs = dict(step.attributes), len(step.outputs)
-    return messages.Call(id, step.name, step.kind, told, inputs, outputs, trace, within_s, stream, then, blocks)
+    told = step.attributes
+    attributes = told if isinstance(told, dict) else dict(told)
+    outputs = len(step.outputs)
+    return messages.Call(id, step.name, step.kind, attributes, inputs, outputs, trace, within_s, stream, then, blocks)
