@@ -16,6 +16,7 @@ from weft.control.backends.local import LocalFleet
 from weft.core.errors import DeadlineError, NodeDiedError
 from weft.core.message import Message
 from weft.core.program import StepKind
+from weft.policy.agent_run import AgentRun, Completed, Ready
 from weft.runtime.client import NodeClient
 from weft.runtime.engines.chat import Chat
 from weft.runtime.engines.torch_engine import TorchEngine
@@ -24,6 +25,7 @@ from weft.runtime.node import Node
 from weft.runtime.services import Services
 from weft.runtime.spec import NodeSpec
 from weft.runtime.transport.choose import node_transport
+from weft.serve.calls import Calls, Piece
 from weft.serve.dispatch import Dispatcher
 from weft.serve.events import RunEvent, StepEnded, StepStarted, TokenPiece
 from weft.serve.hints import RunHints
@@ -144,6 +146,31 @@ async def test_a_reply_goes_on_where_its_node_left_it(model_dir: Path, terms: Te
         assert (tokens_of(events), text_of(events)) == (expected, text)  # none lost, none doubled
         assert in_order_of_steps(events) == expected
         assert outcome.record.steps[-1].node == "D spare" or goal == len(expected)  # then its end may have come first
+
+
+async def test_who_reads_the_prompt_again_after_a_mending_that_failed_speaks_for_itself(model_dir: Path) -> None:
+    plan, told = split_llm(), list[str]()
+    async with fleet(model_dir, ["P", "D", "P spare"]) as (_, clients):
+        gone = NodeDiedError(subject="D", problem="is gone", way_out="none")
+
+        def hear(ready: Ready, _: Piece) -> None:
+            told.append(ready.step.name)
+            if ready.step.name == "answer.decode":
+                for name in ("P", "D"):
+                    clients[name].fail(gone)
+
+        dispatcher = Dispatcher(plan, [clients["P"], clients["D"]])
+        run, calls = AgentRun(plan.program, {"chat": CHAT}), Calls(dispatcher, hear)
+        (prefill,) = run.start()
+        ready = prefill
+        with pytest.raises(NodeDiedError):
+            while True:
+                _, result = await calls.run(ready, lambda _: None)
+                (ready,) = run.complete(Completed(ready.step.name, ready.visit, result.outputs))
+        assert told[-1] == ready.step.name == "answer.decode"
+        dispatcher.join(clients["P spare"])
+        await calls.run(prefill, lambda _: None)
+        assert told[-1] == "answer.prefill"
 
 
 class Paced:

@@ -16,10 +16,10 @@ from typing import Any
 import msgspec
 
 from weft.core.errors import DeadlineError, NodeDiedError, OverloadError, RunError
-from weft.core.program import LOOKUP, PART, Step, StepKind
+from weft.core.program import Step, StepKind
 from weft.policy.agent_run import Ready
 from weft.policy.workers import Request
-from weft.runtime.client import Begun, CallResult, NodeClient
+from weft.runtime.client import Begun, CallResult, NodeClient, OnStream
 from weft.runtime.handlers import KEEP_S, KV_TO
 from weft.runtime.messages import NO_TOKEN, Token
 from weft.runtime.values import KvHandle, Value
@@ -27,19 +27,11 @@ from weft.serve.dispatch import Dispatcher
 from weft.serve.hints import NO_HINTS, RunHints
 from weft.serve.live_node import LiveNode
 from weft.serve.prompts import USUAL_REPLY, model_request, prompt_bytes
+from weft.serve.repeats import is_read_only, may_run_twice
 from weft.serve.replies import NO_TERMS, NOBODYS, Terms
 from weft.serve.stream_log import LoggedChoice
 
 ATTEMPTS = 4  # of one step: the first, and as many deaths in a row as a run is expected to live through
-READ_ONLY = (
-    StepKind.APPLY,
-    StepKind.CHOOSE,
-    StepKind.SEARCH,
-    StepKind.EMBED,
-    StepKind.MEMORY_SEARCH,
-    StepKind.RECALL,
-)
-
 Piece = Token | bytes
 OnPiece = Callable[[Ready, Piece], None]
 OnStart = Callable[[NodeClient], None]
@@ -255,6 +247,32 @@ class Calls:
     ) -> CallResult:
         asked.of(node)
         self._dispatcher.retries.called()
+        tell = self._teller(node, ready, reply)
+        try:
+            result = await self._answer(node, ready, step, tell, then, blocks=blocks)
+        except OverloadError:
+            self._dispatcher.failed(node)
+            raise
+        except NodeDiedError:
+            if node.client.died.done():
+                self._dispatcher.lost(node)
+            raise
+        node.circuit.succeeded()
+        return result
+
+    async def _answer(
+        self, node: LiveNode, ready: Ready, step: Step, tell: OnStream, then: Step | None, *, blocks: bool
+    ) -> CallResult:
+        """Of a call that its node has begun by itself, or of a new one."""
+        within_s, handle = self._left_s(ready.step), _handle_of(ready)
+        begun = None if handle is None else self._begun.pop(handle, None)
+        if begun is not None:
+            return await node.client.join(begun, tell)
+        values, trace, stream = _values(ready), self._trace, self._stream
+        return await node.client.call(step, values, tell, trace, within_s, then=then, stream=stream, blocks=blocks)
+
+    def _teller(self, node: LiveNode, ready: Ready, reply: _Reply | None) -> OnStream:
+        """What hears the pieces of one attempt, and tells on those that are news."""
         on_piece, pieces = self._on_piece, 0
 
         def tell(piece: Piece) -> None:
@@ -269,25 +287,7 @@ class Calls:
                     return
             on_piece(ready if reply is None else reply.mending or ready, piece)
 
-        within_s = self._left_s(ready.step)
-        try:
-            begun = self._begun.pop(handle, None) if (handle := _handle_of(ready)) is not None else None
-            if begun is not None:
-                result = await node.client.join(begun, tell)
-            else:
-                values, trace, stream = _values(ready), self._trace, self._stream
-                result = await node.client.call(
-                    step, values, tell, trace, within_s, then=then, stream=stream, blocks=blocks
-                )
-        except OverloadError:
-            self._dispatcher.failed(node)
-            raise
-        except NodeDiedError:
-            if node.client.died.done():
-                self._dispatcher.lost(node)
-            raise
-        node.circuit.succeeded()
-        return result
+        return tell
 
     # when it went wrong
 
@@ -312,8 +312,10 @@ class Calls:
         cache = self._caches.pop(handle)
         await self._let_go(handle)
         cache.reply.mending = ready
-        _, result = await self.run(cache.reply.prefill, _nobody)
-        cache.reply.mending = None
+        try:
+            _, result = await self.run(cache.reply.prefill, _nobody)
+        finally:
+            cache.reply.mending = None
         fresh = _made_in(result)
         if cache.made_by.step.kind is StepKind.KV_TRANSFER:
             moving = cache.made_by
@@ -384,19 +386,6 @@ class _Asked:
     def of(self, node: LiveNode) -> None:
         self.node = node
         self._on_start(node.client)
-
-
-def is_read_only(step: Step) -> bool:
-    if step.kind is StepKind.TOOL:
-        return step.attributes.get("effect") in ("none", "reads") or step.attributes.get(PART) == LOOKUP
-    return step.kind in READ_ONLY
-
-
-def may_run_twice(step: Step) -> bool:
-    """Whether it may run again when nobody knows if it has run: not a tool that writes, nor a memory."""
-    if step.kind is StepKind.TOOL:
-        return is_read_only(step) or step.attributes.get("effect") == "idempotent"
-    return step.kind is not StepKind.REMEMBER
 
 
 async def _first_to_succeed(

@@ -267,7 +267,7 @@ class Dispatcher:
             load=tally,
         )
         cache = AssumedCache(self._index, number, max(1, tokens // BLOCK_TOKENS))
-        return LiveNode(pool, client, worker, speed, cache, tally)
+        return LiveNode(pool, client, worker, cache, tally)
 
     def _take_out(self, node: LiveNode) -> None:
         for group in self._groups.values():
