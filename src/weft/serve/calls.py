@@ -18,10 +18,12 @@ import msgspec
 from weft.core.errors import DeadlineError, NodeDiedError, OverloadError, RunError
 from weft.core.program import Step, StepKind
 from weft.policy.agent_run import Ready
+from weft.policy.priority import PATIENCE_S
 from weft.policy.workers import Request
 from weft.runtime.client import Begun, CallResult, NodeClient, OnStream
 from weft.runtime.handlers import KEEP_S, KV_TO
 from weft.runtime.messages import NO_TOKEN, Token
+from weft.runtime.reply_terms import RANK
 from weft.runtime.values import KvHandle, Value
 from weft.serve.dispatch import Dispatcher
 from weft.serve.hints import NO_HINTS, RunHints
@@ -247,6 +249,7 @@ class Calls:
     ) -> CallResult:
         asked.of(node)
         self._dispatcher.retries.called()
+        self._dispatcher.silence.begin()
         tell = self._teller(node, ready, reply)
         try:
             result = await self._answer(node, ready, step, tell, then, blocks=blocks)
@@ -299,8 +302,7 @@ class Calls:
             return node is not None and self._dispatcher.retries.may_retry()
         handle, died = _handle_of(ready), isinstance(error, NodeDiedError)
         if ready.step.kind is StepKind.KV_TRANSFER and handle in self._caches:
-            taker_died = died and node is not None and node.client.died.done()
-            return taker_died or await self._remade(ready, handle)
+            return (died and node is not None) or await self._remade(ready, handle)
         if not died or (node is None and ready.step.kind is not StepKind.DECODE):
             return False
         if ready.step.kind is StepKind.DECODE:
@@ -349,14 +351,15 @@ class Calls:
         return request
 
     def _asked_for(self, step: Step, said: tuple[int, ...]) -> Step:
-        """As the caller wants it drawn, after what it was told already; kept while a tool runs after it."""
+        """As the caller wants it drawn, kept while a tool runs after it. What goes on after what was told of it goes
+        before what begins: somebody has stopped reading."""
         terms, keep_s = self._terms.get(step.name, NO_TERMS), self._dispatcher.tool_waits.get(step.name)
         if not terms and not said and not self._caller and keep_s is None:
             return step
         kept = {} if keep_s is None else {KEEP_S: keep_s}
         attributes = {**kept, **step.attributes, **terms, **self._caller}
         if said:
-            attributes["said"] = msgspec.json.encode(said).decode()
+            attributes |= {"said": msgspec.json.encode(said).decode(), RANK: self._hints.rank - PATIENCE_S}
         return Step(step.name, step.kind, step.inputs, step.outputs, attributes)
 
     def _is_new_sound(self, ready: Ready, number: int) -> bool:

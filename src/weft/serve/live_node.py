@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from weft.core.deployment import Deployment, Pool
 from weft.policy.circuit import Circuit
 from weft.policy.prefix_index import AssumedCache
+from weft.policy.silence import Patience
 from weft.policy.workers import Tally, Worker
 from weft.runtime.client import NodeClient
 
@@ -36,7 +37,10 @@ class LiveNode:
     cache: AssumedCache
     tally: Tally
     circuit: Circuit = field(default_factory=Circuit)
+    patience: Patience = field(default_factory=Patience)
     draining: bool = False
+    silent: bool = False
+    """It was asked, and has not answered yet."""
     streaming: int = 0
     """Replies that it writes now, token by token."""
     said: int = 0
@@ -61,7 +65,7 @@ class LiveNode:
 
     @property
     def takes_work(self) -> bool:
-        return not self.draining and not self.client.died.done()
+        return not (self.draining or self.silent or self.client.died.done())
 
     @property
     def slow(self) -> float:
