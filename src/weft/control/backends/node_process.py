@@ -125,7 +125,7 @@ class NodeProcess(SupervisedNode):
             self.process.kill()  # it hangs: no use to wait for it
         await self.disconnect()
         if self._keeper is not None:
-            self._keeper.forget(self.spec.name)
+            self._keeper.forget(self.process.pid)
         os.close(self._stdin)
         try:
             await asyncio.wait_for(self.process.wait(), EXIT_GRACE_S)
