@@ -27,7 +27,7 @@ from weft.runtime.reply_terms import RANK
 from weft.runtime.values import KvHandle, Value
 from weft.serve.dispatch import Dispatcher
 from weft.serve.hints import NO_HINTS, RunHints
-from weft.serve.live_node import LiveNode
+from weft.serve.live_node import Booking, LiveNode
 from weft.serve.prompts import USUAL_REPLY, model_request, prompt_bytes
 from weft.serve.repeats import is_read_only, may_run_twice
 from weft.serve.replies import NO_TERMS, NOBODYS, Terms
@@ -67,12 +67,16 @@ class _Reply:
 
 @dataclass(frozen=True, slots=True)
 class _Cache:
-    """Where a handle comes from; `said` was told before its prefill, `goal` is who was chosen to decode it."""
+    """Where a handle comes from; `said` was told before its prefill, `goal` is at who was chosen to decode it."""
 
     made_by: Ready
     reply: _Reply
     said: tuple[int, ...]
-    goal: LiveNode | None = None
+    goal: Booking | None = None
+
+    def let_go(self) -> None:
+        if self.goal is not None:
+            self.goal.end()
 
 
 class Calls:
@@ -121,7 +125,8 @@ class Calls:
         for handle, begun in self._begun.items():
             if (node := self._dispatcher.at(handle.address)) is not None:
                 await node.client.give_up(begun)
-        for handle in self._caches:
+        for handle, cache in self._caches.items():
+            cache.let_go()
             await self._let_go(handle)
 
     # one attempt, by kind of step
@@ -142,6 +147,35 @@ class Calls:
         prompt = prompt_bytes(ready.inputs)
         request = self._request(ready.step, prompt, len(said))
         node, goal = await dispatcher.choose_pair(ready.step, request)
+        booked = None if goal is None else Booking(goal)
+        try:
+            result = await self._read(node, goal, reply, said, request, asked)
+        except BaseException:
+            if booked is not None:
+                booked.end()
+            raise
+        if not said:
+            dispatcher.sizes.counted(prompt, result.metrics.input_tokens)
+        if result.blocks:
+            dispatcher.feed.learn(request.hashes, result.blocks)
+        for value in result.outputs:
+            if isinstance(value, KvHandle):
+                self._caches[value] = _Cache(ready, reply, said, booked)
+                if result.begun is not None:
+                    self._begun[value] = result.begun
+        return node.client, result
+
+    async def _read(
+        self,
+        node: LiveNode,
+        goal: LiveNode | None,
+        reply: _Reply,
+        said: tuple[int, ...],
+        request: Request,
+        asked: "_Asked",
+    ) -> CallResult:
+        """A prompt, on a node; `goal` will be asked to take its cache over."""
+        ready, dispatcher = reply.prefill, self._dispatcher
         node.cache.touch(request.hashes)
         tally, tokens, s_per_token = node.tally, request.prompt, node.told.s_per_input_token
         predicted_s = (tally.queued_tokens + tokens) * s_per_token
@@ -160,26 +194,22 @@ class Calls:
             tally.queued_tokens -= tokens
             tally.waiting -= 1
         dispatcher.learned(node, news=node.prefilled(predicted_s, time.monotonic() - began_s))
-        if not said:
-            dispatcher.sizes.counted(prompt, result.metrics.input_tokens)
-        if result.blocks:
-            dispatcher.feed.learn(request.hashes, result.blocks)
-        for value in result.outputs:
-            if isinstance(value, KvHandle):
-                self._caches[value] = _Cache(ready, reply, said, goal)
-                if result.begun is not None:
-                    self._begun[value] = result.begun
-        return node.client, result
+        return result
 
     async def _transfer(self, ready: Ready, handle: KvHandle, asked: "_Asked") -> Done:
         cache = self._caches.get(handle)
-        node = None if cache is None else cache.goal
+        goal = None if cache is None else cache.goal
+        node = None if goal is None else goal.node
         if node is None or not node.takes_work:
             node = await self._dispatcher.choose(ready.step, Request(handle.tokens, USUAL_REPLY))
+            if cache is not None:
+                cache.let_go()
+                goal = Booking(node)
+                cache = self._caches[handle] = replace(cache, goal=goal)
         result = await self._ask(node, asked, ready, ready.step)
         for value in result.outputs:
             if isinstance(value, KvHandle) and cache is not None:
-                self._caches[value] = _Cache(ready, cache.reply, cache.said)
+                self._caches[value] = _Cache(ready, cache.reply, cache.said, goal)
         return node.client, result
 
     async def _decode(self, ready: Ready, handle: KvHandle, asked: "_Asked") -> Done:
@@ -189,6 +219,8 @@ class Calls:
                 subject=f"node at {handle.address}", problem="has gone with a cache", way_out="read the prompt again"
             )
         said = () if cache is None else cache.said
+        if cache is not None:
+            cache.let_go()
         node.tally.running += 1
         together = node.tally.running
         node.streaming += self._stream
@@ -312,6 +344,7 @@ class Calls:
     async def _remade(self, ready: Ready, handle: KvHandle) -> bool:
         """Puts a new cache in the place of one that is gone: the prompt and what was told are read again, and moved."""
         cache = self._caches.pop(handle)
+        cache.let_go()
         await self._let_go(handle)
         cache.reply.mending = ready
         try:

@@ -123,6 +123,21 @@ class LiveNode:
         return True
 
 
+class Booking:
+    """A reply that will be written here once its prompt is read elsewhere. It counts from the moment that its node is
+    chosen: else all that come at one moment would choose the same."""
+
+    def __init__(self, node: LiveNode) -> None:
+        self.node = node
+        self._open = True
+        node.tally.waiting += 1
+
+    def end(self) -> None:
+        """It came, or never will."""
+        self.node.tally.waiting -= self._open
+        self._open = False
+
+
 def _nearer(log: float, predicted_s: float, actual_s: float) -> float:
     step = LEARN * math.log(max(actual_s, LEAST_S / 100) / max(predicted_s, LEAST_S / 100))
     return min(max(log + step, -LIMIT), LIMIT)
