@@ -27,7 +27,9 @@ from weft.serve.keeping import tool_waits
 from weft.serve.live_node import LiveNode, Speed, speed_of
 from weft.serve.paces import Paces
 from weft.serve.prompts import BLOCK_TOKENS, PromptSizes
+from weft.serve.repeats import may_run_twice
 from weft.serve.replies import reply_steps
+from weft.serve.silence import Silence
 
 ASSUMED_TOKENS = 65536  # that a node of unknown memory holds
 REPLICA = "#"  # POOL, POOL#1, POOL#2, …
@@ -70,6 +72,8 @@ class Dispatcher:
         self._pairs: dict[str, PairRouter] = {}
         self._hedging: dict[str, Hedging] = {}
         self.paces = Paces(deployment, lambda: self.nodes.values(), self._suspend)
+        again = frozenset(step.name for step in deployment.program.steps if may_run_twice(step))
+        self.silence = Silence(lambda: self.nodes.values(), self._suspend, again)
         self._last: dict[str, NodeClient] = {}
         self._joined = asyncio.Event()
         self._pools_of = _pools_of(deployment)
@@ -267,7 +271,7 @@ class Dispatcher:
             load=tally,
         )
         cache = AssumedCache(self._index, number, max(1, tokens // BLOCK_TOKENS))
-        return LiveNode(pool, client, worker, speed, cache, tally)
+        return LiveNode(pool, client, worker, cache, tally)
 
     def _take_out(self, node: LiveNode) -> None:
         for group in self._groups.values():
