@@ -78,7 +78,7 @@ class Scheduler:
         track = self.sequences.get(id)
         said = list(request.terms.said)
         _check_resumable(track, said, request)
-        self.caches.spools.end(id)
+        self.caches.growths.end(id)
         request.terms.tell_constraint(track.tokens[-1])
         if request.terms.constraint is not None and request.terms.constraint.finished:
             told(listener, Finish.STOP)
@@ -93,7 +93,7 @@ class Scheduler:
 
     def release(self, id: int) -> None:
         self.cancel(id)
-        self.caches.spools.end(id)
+        self.caches.growths.end(id)
         track = self.sequences.tracks.pop(id, None)
         if track is not None and not track.borrowed:
             self.caches.drop(track)
@@ -132,7 +132,7 @@ class Scheduler:
         try:
             pieces, tracks = self._pieces(iteration)
             with self.computing():
-                logits = self._executor.logits(pieces)
+                logits = self._executor.logits(pieces, self.caches.growths.listener())
                 drawn = draw(logits, [_row(track) for track in tracks]) if tracks else []
                 if self.pacer is not None:
                     self.pacer.hold(iteration, began_s)
@@ -183,6 +183,7 @@ class Scheduler:
             served, end = chunk.sequence, chunk.start + chunk.tokens
             track = active[served]
             track.blocks = np.array(served.table.ids)
+            self.caches.growths.begin(track, served, end)
             last = end == served.to_compute
             pieces.append(Piece(track.tokens[chunk.start : end], chunk.start, track.blocks, int(last)))
             if last:
@@ -211,7 +212,7 @@ class Scheduler:
                 track.blocks = np.array(served.table.ids)
             if served.stage in (Stage.DECODING, Stage.KEPT):
                 self.offers.offer(track, served)
-            self.caches.spools.grow(track, served, self.caches.room_bytes)
+            self.caches.growths.complete(track, served)
 
     def _give_up(self, iteration: policy.Iteration, error: Exception) -> None:
         """The pass failed: nobody in it can go on, everybody else can."""
