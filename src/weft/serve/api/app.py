@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from weft.serve.agents import Agents, ServedAgent
-from weft.serve.api import runs
+from weft.serve.api import runs, stored_responses
 from weft.serve.api.asgi import Receive, Scope, Send, serve_asgi
 from weft.serve.api.audio import SpeechRequest, speaking, transcribing, transcription_request
 from weft.serve.api.chat import ChatRun
@@ -22,7 +22,6 @@ from weft.serve.api.http import (
     Request,
     Stream,
     Whole,
-    events,
     header,
     json_reply,
     parsed,
@@ -32,12 +31,11 @@ from weft.serve.api.http import (
 from weft.serve.api.keys import Keys
 from weft.serve.api.openapi import document
 from weft.serve.api.reply import total
-from weft.serve.api.response_schema import ResponseRequest
-from weft.serve.api.responses import ResponseRun
 from weft.serve.api.resuming import may_resume, resuming
 from weft.serve.api.routes import Routes
 from weft.serve.api.schema import ChatRequest, ModelCard, ModelList
 from weft.serve.metrics import exposition
+from weft.serve.response_store import MemoryResponses, ResponseStore
 from weft.serve.runs.runs import Runs
 from weft.serve.status import status_of
 from weft.serve.stream_log import StreamLog
@@ -55,6 +53,7 @@ class App:
     limits: Limits = field(default_factory=Limits)
     at_once: int = 1024
     runs: Runs | None = None
+    responses: ResponseStore = field(default_factory=MemoryResponses)
     streams: StreamLog | None = None
     """Where named streams are kept, so that they can be asked for again; None: nowhere."""
     draining: bool = False
@@ -87,14 +86,6 @@ class App:
             return Stream(resuming(agent, asked, request, hints, self.streams).tell, uncached(request))
         return await _said(ChatRun.begun(agent, asked, request.bill, hints), asked.stream, request)
 
-    async def responses(self, request: Request) -> Reply:
-        asked = parsed(request.body, ResponseRequest)
-        request.bill.model = asked.model
-        run = ResponseRun.begun(self.admitted(asked.model), asked, request.bill, hints_of(request, None))
-        if asked.stream:
-            return events(run.events(), uncached(request))
-        return json_reply(await run.response(), told(run.reply.usage, request))
-
     async def completions(self, request: Request) -> Reply:
         asked = parsed(request.body, CompletionRequest)
         request.bill.model = asked.model
@@ -104,13 +95,13 @@ class App:
     async def embeddings(self, request: Request) -> Reply:
         asked = parsed(request.body, EmbeddingRequest)
         request.bill.model = asked.model
-        replies = embedding(self.admitted(asked.model), asked, request.bill)
+        replies = embedding(self.admitted(asked.model), asked, request.bill, hints_of(request, None))
         answer = await embedded(asked, replies)
         return json_reply(answer, told(total([reply.usage for reply in replies]), request))
 
     async def transcriptions(self, request: Request) -> Reply:
         asked = transcription_request(header(request, b"content-type") or "", request.body)
-        reply = transcribing(self.admitted(asked.model), asked.wav)
+        reply = transcribing(self.admitted(asked.model), asked.wav, hints_of(request, None))
         reply.bill, request.bill.model = request.bill, asked.model
         answer = await reply.whole()
         text = reply.words if isinstance(answer, bytes) else str(answer)
@@ -120,12 +111,18 @@ class App:
 
     async def speech(self, request: Request) -> Reply:
         asked = parsed(request.body, SpeechRequest)
-        reply = speaking(self.admitted(asked.model), asked.input)
+        reply = speaking(self.admitted(asked.model), asked.input, hints_of(request, None))
         reply.bill, request.bill.model = request.bill, asked.model
         answer = await reply.whole()
         if not isinstance(answer, bytes):
             raise invalid(f"agent {asked.model!r} writes: it does not speak", "model")
         return Whole(200, answer, "audio/wav", told(reply.usage, request))
+
+    async def model(self, request: Request) -> Reply:
+        name = request.named["model"]
+        if name not in self.agents.by_name:
+            raise self._no_model(name)
+        return json_reply(ModelCard(name, self.created))
 
     async def models(self, request: Request) -> Reply:
         return json_reply(ModelList([ModelCard(name, self.created) for name in self.agents.by_name]))
@@ -150,13 +147,16 @@ class App:
     def admitted(self, name: str) -> ServedAgent:
         agent = self.agents.by_name.get(name)
         if agent is None:
-            known = ", ".join(self.agents.by_name)
-            raise ApiError(404, f"there is no model {name!r}; there is {known}", code="model_not_found", param="model")
+            raise self._no_model(name)
         if self.draining:
             raise ApiError(503, "this server is about to stop; try another", code="draining")
         if self.agents.running >= self.at_once:
             raise ApiError(429, f"{self.at_once} runs are under way, the most at once; try again", code="overloaded")
         return agent
+
+    def _no_model(self, name: str) -> ApiError:
+        known = ", ".join(self.agents.by_name)
+        return ApiError(404, f"there is no model {name!r}; there is {known}", code="model_not_found", param="model")
 
 
 async def _said(run: ChatRun | CompletionRun, stream: bool, request: Request) -> Reply:
@@ -170,7 +170,10 @@ ROUTES = Routes[Endpoint](
         "/v1/chat/completions": {"POST": App.chat},
         "/v1/completions": {"POST": App.completions},
         "/v1/embeddings": {"POST": App.embeddings},
-        "/v1/responses": {"POST": App.responses},
+        "/v1/responses": {"POST": stored_responses.create},
+        "/v1/responses/{response}": {"GET": stored_responses.find, "DELETE": stored_responses.forget},
+        "/v1/responses/{response}/cancel": {"POST": stored_responses.cancel},
+        "/v1/responses/{response}/input_items": {"GET": stored_responses.input_items},
         "/v1/audio/transcriptions": {"POST": App.transcriptions},
         "/v1/audio/speech": {"POST": App.speech},
         "/v1/runs": {"POST": runs.submit, "GET": runs.listed},
@@ -181,6 +184,7 @@ ROUTES = Routes[Endpoint](
         "/v1/sessions": {"GET": runs.sessions},
         "/v1/sessions/{session}": {"GET": runs.session, "DELETE": runs.forget_session},
         "/v1/models": {"GET": App.models},
+        "/v1/models/{model}": {"GET": App.model},
         "/healthz": {"GET": App.health},
         "/readyz": {"GET": App.ready},
         "/metrics": {"GET": App.metrics},

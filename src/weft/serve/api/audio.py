@@ -10,6 +10,7 @@ from weft.runtime.values import Value
 from weft.serve.agents import ServedAgent
 from weft.serve.api.errors import invalid
 from weft.serve.api.reply import Reply
+from weft.serve.hints import RunHints
 
 FORMATS = ("json", "text")
 
@@ -64,23 +65,23 @@ def _checked(fields: dict[str, str], files: dict[str, bytes]) -> TranscriptionRe
     return TranscriptionRequest(fields["model"], files["file"], wanted)
 
 
-def transcribing(agent: ServedAgent, wav: bytes) -> Reply:
+def transcribing(agent: ServedAgent, wav: bytes, hints: RunHints) -> Reply:
     """Raises ApiError 400 where the agent does not listen."""
-    return _reply(agent, "audio", "listen", wav)
+    return _reply(agent, "audio", "listen", wav, hints)
 
 
-def speaking(agent: ServedAgent, text: str) -> Reply:
+def speaking(agent: ServedAgent, text: str, hints: RunHints) -> Reply:
     """Raises ApiError 400 where the agent does not read."""
     if not text:
         raise invalid("there is nothing to say", "input")
-    return _reply(agent, "text", "read", text)
+    return _reply(agent, "text", "read", text, hints)
 
 
-def _reply(agent: ServedAgent, kind: str, does: str, value: Value) -> Reply:
+def _reply(agent: ServedAgent, kind: str, does: str, value: Value, hints: RunHints) -> Reply:
     program = agent.deployment.program
     if program.input_types != (kind,):
         raise invalid(f"agent {agent.name!r} does not {does}: it takes {', '.join(program.input_types)}", "model")
-    return Reply(agent, {program.entry.parameters[0]: value})
+    return Reply(agent, {program.entry.parameters[0]: value}, hints=hints)
 
 
 def _name(name: bytes | None) -> str:

@@ -14,6 +14,7 @@ from weft.serve.api.bill import Bill
 from weft.serve.api.errors import invalid
 from weft.serve.api.reply import Reply, all_of, total
 from weft.serve.api.schema import PositiveInt, StepUsage
+from weft.serve.hints import RunHints
 
 MOST_INPUTS = 256
 
@@ -50,7 +51,7 @@ class Embeddings(Struct, frozen=True):
     object: str = "list"
 
 
-def embedding(agent: ServedAgent, request: EmbeddingRequest, bill: Bill) -> list[Reply]:
+def embedding(agent: ServedAgent, request: EmbeddingRequest, bill: Bill, hints: RunHints) -> list[Reply]:
     """A run for each text: those that wait for the model go in one batch. Raises ApiError 400."""
     texts = [request.input] if isinstance(request.input, str) else request.input
     if not texts or len(texts) > MOST_INPUTS or not all(texts):
@@ -58,7 +59,7 @@ def embedding(agent: ServedAgent, request: EmbeddingRequest, bill: Bill) -> list
     program = agent.deployment.program
     if program.input_types != ("text",) or not any(step.kind is StepKind.EMBED for step in program.steps):
         raise invalid(f"agent {agent.name!r} does not embed", "model")
-    return [Reply(agent, {program.entry.parameters[0]: text}, bill=bill) for text in texts]
+    return [Reply(agent, {program.entry.parameters[0]: text}, bill=bill, hints=hints) for text in texts]
 
 
 async def embedded(request: EmbeddingRequest, replies: Sequence[Reply]) -> Embeddings:

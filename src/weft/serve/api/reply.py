@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from weft.core.deployment import Deployment
 from weft.core.errors import WeftError
 from weft.core.metrics import StepRecord
 from weft.runtime.messages import Ending, Token, TokenLogprob
@@ -17,7 +16,7 @@ from weft.runtime.values import Value
 from weft.serve.agents import ServedAgent
 from weft.serve.api.bill import Bill
 from weft.serve.api.errors import as_api_error
-from weft.serve.api.schema import StepUsage, Usage
+from weft.serve.api.schema import PromptDetails, StepUsage, Usage
 from weft.serve.api.tool_schema import ToolCallPart
 from weft.serve.api.tools import calls_in
 from weft.serve.cost import step_usd
@@ -131,11 +130,8 @@ class Reply:
         if self._usage is not None:
             return self._usage
         assert self.outcome is not None, "the run is over"
-        steps = [_step_usage(self.agent.deployment, each) for each in self.outcome.record.steps]
-        prompt, said, usd = 0, 0, 0.0
-        for each in steps:
-            prompt, said, usd = prompt + each.input_tokens, said + each.output_tokens, usd + each.usd
-        self._usage = usage = Usage(prompt, said, prompt + said, usd, steps)
+        steps = [step_usage(of, step_usd(self.agent.deployment, of)) for of in self.outcome.record.steps]
+        self._usage = usage = usage_of(steps)
         return usage
 
     async def _run(self, on_event: OnEvent, on_token: OnToken, *, stream: bool = True) -> Value:
@@ -160,18 +156,22 @@ class Reply:
             self.logprobs.append(token.logprobs)
 
 
-def _step_usage(deployment: Deployment, of: StepRecord) -> StepUsage:
-    usd, took_s = step_usd(deployment, of), round(of.duration_s, 6)
-    return StepUsage(of.step, of.node, of.device, took_s, of.input_tokens, of.output_tokens, usd)
+def step_usage(of: StepRecord, usd: float) -> StepUsage:
+    took_s = round(of.duration_s, 6)
+    return StepUsage(of.step, of.node, of.device, took_s, of.input_tokens, of.output_tokens, usd, of.cached_tokens)
+
+
+def usage_of(steps: list[StepUsage]) -> Usage:
+    prompt, said, cached, usd = 0, 0, 0, 0.0
+    for each in steps:
+        prompt, said = prompt + each.input_tokens, said + each.output_tokens
+        cached, usd = cached + each.cached_tokens, usd + each.usd
+    return Usage(prompt, said, prompt + said, PromptDetails(cached), usd, steps)
 
 
 def total(usages: Sequence[Usage]) -> Usage:
     """Of several runs as one."""
-    if len(usages) == 1:
-        return usages[0]
-    prompt, said = sum(each.prompt_tokens for each in usages), sum(each.completion_tokens for each in usages)
-    steps = [step for each in usages for step in each.steps]
-    return Usage(prompt, said, prompt + said, sum(each.usd for each in usages), steps)
+    return usages[0] if len(usages) == 1 else usage_of([step for each in usages for step in each.steps])
 
 
 async def all_of(works: Sequence[Coroutine[Any, Any, T]]) -> list[T]:

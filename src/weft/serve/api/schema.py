@@ -11,6 +11,8 @@ MOST_CHOICES = 16
 MOST = 2**31 - 1
 PositiveInt = Annotated[int, msgspec.Meta(ge=1, le=MOST)]
 CountInt = Annotated[int, msgspec.Meta(ge=0, le=MOST)]
+Tier = Literal["auto", "default"]
+"""How soon a request is served is said by its hints."""
 Seed = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 
 
@@ -119,12 +121,19 @@ class StepUsage(Struct, frozen=True):
     input_tokens: int
     output_tokens: int
     usd: float
+    cached_tokens: int = 0
+    """Of the input, what was not computed again."""
+
+
+class PromptDetails(Struct, frozen=True):
+    cached_tokens: int
 
 
 class Usage(Struct, frozen=True):
     prompt_tokens: int
     completion_tokens: int
     total_tokens: int
+    prompt_tokens_details: PromptDetails
     usd: float
     steps: list[StepUsage]
 
@@ -201,6 +210,7 @@ class RunAnswer(Struct, frozen=True):
     metadata: dict[str, str]
     output: str | None
     audio: str | None
+    tool_calls: list[ToolCallPart] | None
     error: RunError | None
     required_action: dict[str, Any] | None
     usage: Usage | None
