@@ -8,7 +8,7 @@ from functools import partial
 from weft.serve.agents import Agents, ServedAgent
 from weft.serve.api import runs, stored_responses
 from weft.serve.api.asgi import Receive, Scope, Send, serve_asgi
-from weft.serve.api.audio import SpeechRequest, speaking, transcribing, transcription_request
+from weft.serve.api.audio import SpeechRequest, as_asked, heard, speaking, transcribing, transcription_request
 from weft.serve.api.chat import ChatRun
 from weft.serve.api.completions import CompletionRequest, CompletionRun
 from weft.serve.api.costs import told
@@ -22,6 +22,7 @@ from weft.serve.api.http import (
     Request,
     Stream,
     Whole,
+    events,
     header,
     json_reply,
     parsed,
@@ -103,6 +104,8 @@ class App:
         asked = transcription_request(header(request, b"content-type") or "", request.body)
         reply = transcribing(self.admitted(asked.model), asked.wav, hints_of(request, None))
         reply.bill, request.bill.model = request.bill, asked.model
+        if asked.stream:
+            return events(heard(reply), uncached(request))
         answer = await reply.whole()
         text = reply.words if isinstance(answer, bytes) else str(answer)
         if asked.response_format == "text":
@@ -116,7 +119,7 @@ class App:
         answer = await reply.whole()
         if not isinstance(answer, bytes):
             raise invalid(f"agent {asked.model!r} writes: it does not speak", "model")
-        return Whole(200, answer, "audio/wav", told(reply.usage, request))
+        return Whole(200, *as_asked(asked, answer), told(reply.usage, request))
 
     async def model(self, request: Request) -> Reply:
         name = request.named["model"]
@@ -159,7 +162,7 @@ class App:
         return ApiError(404, f"there is no model {name!r}; there is {known}", code="model_not_found", param="model")
 
 
-async def _said(run: ChatRun | CompletionRun, stream: bool, request: Request) -> Reply:
+async def _said(run: ChatRun | CompletionRun, stream: bool | None, request: Request) -> Reply:
     if stream:
         return Stream(run.tell, uncached(request))
     return json_reply(await run.completion(), told(run.usage, request))

@@ -36,10 +36,15 @@ _FORM = {
         "file": {"type": "string", "contentMediaType": "audio/wav"},
         "model": {"type": "string"},
         "response_format": {"enum": ["json", "text"]},
+        "stream": {"enum": ["true", "false"]},
     },
 }
 _EVENTS = {"application/json": {"schema": {"type": "object"}}, "text/event-stream": {"schema": {"type": "object"}}}
-_TEXT = {"application/json": {"schema": {"type": "object", "required": ["text"]}}, "text/plain": {}}
+_TEXT = {
+    "application/json": {"schema": {"type": "object", "required": ["text"]}},
+    "text/plain": {},
+    "text/event-stream": {},
+}
 
 
 _RUN_REFUSALS = ("400", "401", "403", "404", "408", "409", "413", "429", "500", "503")
@@ -79,7 +84,9 @@ def document(agents: Iterable[str]) -> dict[str, Any]:
             **_response_paths(of),
             "/v1/embeddings": {"post": _run("Texts as vectors.", of[EmbeddingRequest], _whole(of[Embeddings]))},
             "/v1/audio/transcriptions": {"post": _run("What an agent hears.", _FORM, _TEXT, "multipart/form-data")},
-            "/v1/audio/speech": {"post": _run("What an agent says.", of[SpeechRequest], {"audio/wav": {}})},
+            "/v1/audio/speech": {
+                "post": _run("What an agent says.", of[SpeechRequest], {"audio/wav": {}, "audio/pcm": {}})
+            },
             "/v1/models/{model}": {"parameters": [_parameter("model")], "get": _about("One of them.", _plainly())},
             "/v1/models": {"get": {"summary": "The agents.", "responses": {**_ok(of[ModelList]), **_refusals("401")}}},
             **_run_paths(of),

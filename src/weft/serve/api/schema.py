@@ -52,7 +52,17 @@ class NvExt(Struct, frozen=True):
 
 
 class StreamOptions(Struct, frozen=True, forbid_unknown_fields=True):
+    """Nothing is added to hide the lengths of what is said."""
+
     include_usage: bool = False
+    include_obfuscation: Literal[False] | None = None
+
+
+class SpokenAs(Struct, frozen=True, forbid_unknown_fields=True):
+    """The voice is the agent's own: the client's types ask for one, and get it."""
+
+    format: Literal["wav"]
+    voice: str | dict[str, str] | None = None
 
 
 class JsonSchema(Struct, frozen=True, forbid_unknown_fields=True):
@@ -73,16 +83,22 @@ class SchemaFormat(Struct, frozen=True, tag="json_schema"):
 
 
 class ChatRequest(Struct, frozen=True, forbid_unknown_fields=True):
-    """What /v1/chat/completions takes. `modalities` is what the caller can use: text alone leaves speech out. What
-    stands below `metadata` is for agents whose reply is a call's: others say themselves how they draw."""
+    """What /v1/chat/completions takes. `modalities` is what the caller can use: text alone leaves speech out. Who it is
+    for and the name of its cache change nothing here; what is to be kept is asked of /v1/responses. What stands below
+    `metadata` is for agents whose reply is a call's: others say themselves how they draw."""
 
     model: str
     messages: list[ChatMessage]
-    stream: bool = False
+    stream: bool | None = None
     stream_options: StreamOptions | None = None
     modalities: list[Literal["text", "audio"]] | None = None
+    audio: SpokenAs | None = None
     n: Annotated[int, msgspec.Meta(ge=1, le=MOST_CHOICES)] | None = None
     user: str | None = None
+    safety_identifier: str | None = None
+    prompt_cache_key: str | None = None
+    service_tier: Tier | None = None
+    store: Literal[False] | None = None
     metadata: dict[str, str] | None = None
     max_tokens: PositiveInt | None = None
     max_completion_tokens: PositiveInt | None = None
