@@ -145,9 +145,9 @@ class DatabaseResponses:
     async def forget(self, tenant: str, id: str) -> bool:
         return bool(await self._run(lambda run: run(_FORGET, (tenant, id))))
 
-    def expire(self) -> int:
-        """Deletes what is too old; how many. To be called in a thread."""
-        edge_s = self._clock() - self._limits.keep_s
+    def expire(self, behind_s: float = 0.0) -> int:
+        """Deletes what is too old, by a time so far behind the clock's; how many. To be called in a thread."""
+        edge_s = self._clock() - behind_s - self._limits.keep_s
         return len(self._database.transact(lambda run: run(_EXPIRE, (edge_s,))))
 
     async def _run(self, work: Callable[[Run], list[tuple[Any, ...]]]) -> list[tuple[Any, ...]]:

@@ -5,6 +5,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from functools import partial
 
+import msgspec
+
 from weft.serve.agents import Agents, ServedAgent
 from weft.serve.api import runs, stored_responses
 from weft.serve.api.asgi import Receive, Scope, Send, serve_asgi
@@ -31,6 +33,7 @@ from weft.serve.api.http import (
 )
 from weft.serve.api.keys import Keys
 from weft.serve.api.openapi import document
+from weft.serve.api.origin import ORIGIN, check_origin
 from weft.serve.api.reply import total
 from weft.serve.api.resuming import may_resume, resuming
 from weft.serve.api.routes import Routes
@@ -41,6 +44,7 @@ from weft.serve.runs.runs import Runs
 from weft.serve.status import status_of
 from weft.serve.stream_log import StreamLog
 
+ID = "x-request-id"
 Endpoint = Callable[["App", Request], Awaitable[Reply]]
 
 
@@ -73,8 +77,10 @@ class App:
     async def answer(self, request: Request) -> Reply:
         try:
             endpoint, request.named = ROUTES.find(request.path, request.method)
+            if ORIGIN in request.headers and not self.guard.keys.callers:
+                check_origin(request)
             if request.path.startswith("/v1/"):
-                return await self.guard.answer(request, partial(endpoint, self))
+                return _with_id(await self.guard.answer(request, partial(endpoint, self)), request)
             return await endpoint(self, request)
         except Exception as error:
             return refused(error, request.id)
@@ -160,6 +166,12 @@ class App:
     def _no_model(self, name: str) -> ApiError:
         known = ", ".join(self.agents.by_name)
         return ApiError(404, f"there is no model {name!r}; there is {known}", code="model_not_found", param="model")
+
+
+def _with_id(reply: Reply, request: Request) -> Reply:
+    if isinstance(reply, Stream) or ID in reply.headers:
+        return reply
+    return msgspec.structs.replace(reply, headers={**reply.headers, ID: request.id})
 
 
 async def _said(run: ChatRun | CompletionRun, stream: bool | None, request: Request) -> Reply:

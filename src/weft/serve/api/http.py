@@ -4,6 +4,7 @@ An endpoint is one function from `Request` to `Reply`. It knows neither sockets 
 protocol on a socket) and asgi.py (any ASGI server) both call `Answers.answer` (docs/decisions/0018-the-door.md).
 """
 
+import codecs
 import functools
 import logging
 import re
@@ -117,11 +118,11 @@ def uncached(request: Request) -> Mapping[str, str]:
 def parsed(body: bytes, kind: type[T]) -> T:
     """Raises ApiError 400 that names the field."""
     try:
-        return _decoder(kind).decode(body)
+        return _decoder(kind).decode(body if body[:3] != codecs.BOM_UTF8 else body[3:])
     except msgspec.ValidationError as error:
         raise _invalid(str(error)) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise invalid(f"the body is not JSON: {error}", code="invalid_json") from None
+        raise invalid(f"the body is not JSON in UTF-8: {error}", code="invalid_json") from None
 
 
 def json_reply(body: object, headers: Mapping[str, str] = NOTHING, status: int = 200) -> Whole:
