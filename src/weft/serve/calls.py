@@ -287,6 +287,8 @@ class Calls:
                 self._dispatcher.lost(node)
             raise
         node.circuit.succeeded()
+        if result.metrics.passes is not None:
+            self._dispatcher.measured(node, result.metrics.passes)
         return result
 
     # when it went wrong
