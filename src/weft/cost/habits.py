@@ -145,8 +145,8 @@ class Habits:
 
 def stretched(logs: Mapping[str, Floats], prefill: Floats, decode: Floats) -> Mapping[str, Floats]:
     """Where what an engine computes for prompts takes `prefill` times as long, and its decode steps `decode` times."""
-    more = dict.fromkeys(PROMPTS, np.log(prefill)) | dict.fromkeys(DECODES, np.log(decode))
-    return {name: values + more[name] if name in more else values for name, values in logs.items()}
+    longer = {name: logs[name] + np.log(prefill) for name in PROMPTS}
+    return {**logs, **longer, **{name: logs[name] + np.log(decode) for name in DECODES}}
 
 
 def backing(labels: Labels) -> str:

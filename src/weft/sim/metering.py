@@ -16,13 +16,13 @@ from weft.sim.replica import Iterations, Replica
 class Meter:
     def __init__(self, deployment: Deployment) -> None:
         self._paces: dict[str, PaceTicks] = {}
-        self._keys: dict[str, dict[bool, str]] = {}
+        self._keys: dict[str, tuple[str, str]] = {}
         for pool in deployment.pools:
             model = modelled(deployment, pool)
             if model is not None and pool.engine is not None and pool.model is not None:
                 self._paces[pool.name] = PaceTicks(replace(pool.engine, pace=model), pool.batch_limit)
-                keys = [pace_key(pool.model, pool.device, phase) for phase in (DECODE, PREFILL)]
-                self._keys[pool.name] = dict(enumerate(keys))
+                decode, prefill = (pace_key(pool.model, pool.device, phase) for phase in (DECODE, PREFILL))
+                self._keys[pool.name] = decode, prefill
         self._sums: dict[tuple[str, str], tuple[int, int, int]] = {}
 
     def iterations(self, replica: Replica, iteration: Iteration, begins: int, ends: int, steps: int) -> None:
