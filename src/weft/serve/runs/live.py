@@ -119,7 +119,7 @@ class LiveRun:
     async def _once(self) -> Ending:
         run, journal = self.journal.run, self.journal
         try:
-            hints = RunHints(run.session or None, tenant=run.tenant)
+            hints = RunHints(run.session or None, trace=run.trace, tenant=run.tenant)
             asked = Asked(run.inputs, journal.on_event, run.terms, hints, ask=self._ask, steps=journal)
             outcome = await self.agent.run(asked)
         except (LostLogError, NodeDiedError):
