@@ -24,6 +24,7 @@ from weft.runtime.engines.batch import Piece
 from weft.runtime.engines.caches import Caches
 from weft.runtime.engines.emulated import Pacer
 from weft.runtime.engines.executor import Executor
+from weft.runtime.engines.kept import KeptPrefixes
 from weft.runtime.engines.loans import Loans
 from weft.runtime.engines.offers import Offers
 from weft.runtime.engines.replies import Replies, told
@@ -52,6 +53,7 @@ class Scheduler:
         self.caches = Caches(self.sequences, executor, spill_bytes)
         self.loans = Loans(self.sequences, self.caches, executor)
         self.offers = Offers(pool.block_size)
+        self.kept = KeptPrefixes(pool)
         self.pacer: Pacer | None = None
         self.computing: Callable[[], AbstractContextManager[None]] = nullcontext
         self._replies = Replies(self.sequences, self.caches, self.offers)
@@ -84,6 +86,11 @@ class Scheduler:
             told(listener, Finish.STOP)
             return
         self._submit(track, request, listener, [*said, track.tokens[-1]], keep=True)
+
+    def keep(self, id: int, for_s: float) -> None:
+        """While a tool runs its conversation's prefix is the last to go."""
+        if (track := self.sequences.tracks.get(id)) is not None:
+            self.kept.keep(track.hash_known(track.stored, self._pool.block_size), self._clock() + for_s)
 
     def cancel(self, id: int) -> None:
         """Ends what is under way for a sequence, at once. One that is not there is fine."""
@@ -123,6 +130,7 @@ class Scheduler:
 
     def step(self) -> bool:
         """One pass of the model; False if there was nothing to do."""
+        self.kept.expire(self._clock())
         iteration = self.sequences.batcher.plan()
         for track, error in self.caches.move(iteration):
             self._replies.fail(track, error)
@@ -184,6 +192,8 @@ class Scheduler:
             track = active[served]
             track.blocks = np.array(served.table.ids)
             self.caches.growths.begin(track, served, end)
+            if chunk.start == served.hits:
+                self.kept.went_on(served.hashes)
             last = end == served.to_compute
             pieces.append(Piece(track.tokens[chunk.start : end], chunk.start, track.blocks, int(last)))
             if last:

@@ -154,10 +154,11 @@ class TorchEngine:
         return self.scheduler.offers.tiers
 
     def pin(self, sequence: int, for_s: float) -> None:
-        """Keeps what is cached below of a sequence while a tool runs. Nobody waits for it."""
+        """Keeps what is cached of a sequence, here and below, while a tool runs. Nobody waits for it."""
         sequences, tiers = self.scheduler.sequences, self.scheduler.offers.tiers
 
         def pin() -> None:
+            self.scheduler.keep(sequence, for_s)
             track = sequences.tracks.get(sequence)
             if track is not None and tiers is not None:
                 tiers.pin(track.hash_known(track.stored, BLOCK_SIZE), for_s, track.salt)
