@@ -87,10 +87,9 @@ class Scheduler:
             return
         self._submit(track, request, listener, [*said, track.tokens[-1]], keep=True)
 
-    def keep(self, id: int, for_s: float) -> None:
+    def keep(self, hashes: Sequence[int], for_s: float) -> None:
         """While a tool runs its conversation's prefix is the last to go."""
-        if (track := self.sequences.tracks.get(id)) is not None:
-            self.kept.keep(track.hash_known(track.stored, self._pool.block_size), self._clock() + for_s)
+        self.kept.keep(hashes, self._clock() + for_s)
 
     def cancel(self, id: int) -> None:
         """Ends what is under way for a sequence, at once. One that is not there is fine."""

@@ -158,10 +158,11 @@ class TorchEngine:
         sequences, tiers = self.scheduler.sequences, self.scheduler.offers.tiers
 
         def pin() -> None:
-            self.scheduler.keep(sequence, for_s)
-            track = sequences.tracks.get(sequence)
-            if track is not None and tiers is not None:
-                tiers.pin(track.hash_known(track.stored, BLOCK_SIZE), for_s, track.salt)
+            if (track := sequences.tracks.get(sequence)) is not None:
+                hashes = track.hash_known(track.stored, BLOCK_SIZE)
+                self.scheduler.keep(hashes, for_s)
+                if tiers is not None:
+                    tiers.pin(hashes, for_s, track.salt)
 
         self._loop.post(pin)
 
