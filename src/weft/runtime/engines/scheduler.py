@@ -27,6 +27,7 @@ from weft.runtime.engines.executor import Executor
 from weft.runtime.engines.kept import KeptPrefixes
 from weft.runtime.engines.loans import Loans
 from weft.runtime.engines.offers import Offers
+from weft.runtime.engines.pass_meter import PassMeter
 from weft.runtime.engines.replies import Replies, told
 from weft.runtime.engines.requests import Emitted, Finish, Listener, Request, check_said, prompt_unknown
 from weft.runtime.engines.sampling import Drawn, History, Row, draw
@@ -55,6 +56,7 @@ class Scheduler:
         self.offers = Offers(pool.block_size)
         self.kept = KeptPrefixes(pool)
         self.pacer: Pacer | None = None
+        self.meter: PassMeter | None = None
         self.computing: Callable[[], AbstractContextManager[None]] = nullcontext
         self._replies = Replies(self.sequences, self.caches, self.offers)
         self._executor = executor
@@ -135,21 +137,24 @@ class Scheduler:
             self._replies.fail(track, error)
         if not iteration.decodes and not iteration.chunks:
             return False
-        began_s = time.perf_counter()
+        began_s, paced_s = time.perf_counter(), None
         try:
             pieces, tracks = self._pieces(iteration)
             with self.computing():
                 logits = self._executor.logits(pieces, self.caches.growths.listener())
                 drawn = draw(logits, [_row(track) for track in tracks]) if tracks else []
                 if self.pacer is not None:
-                    self.pacer.hold(iteration, began_s)
+                    paced_s = self.pacer.hold(iteration, began_s)
         except NodeDiedError:
             raise
         except Exception as error:
             self._give_up(iteration, error)
             return True
         self._clear_bad(tracks, drawn)
-        self.offers.time(iteration, time.perf_counter() - began_s)
+        took_s = time.perf_counter() - began_s
+        self.offers.time(iteration, took_s)
+        if self.meter is not None:
+            self.meter.saw(iteration, took_s if paced_s is None else paced_s)
         self._complete(iteration)
         for track, token in zip(tracks, drawn, strict=True):
             self._replies.emit(track, token)
