@@ -154,13 +154,15 @@ class TorchEngine:
         return self.scheduler.offers.tiers
 
     def pin(self, sequence: int, for_s: float) -> None:
-        """Keeps what is cached below of a sequence while a tool runs. Nobody waits for it."""
+        """Keeps what is cached of a sequence, here and below, while a tool runs. Nobody waits for it."""
         sequences, tiers = self.scheduler.sequences, self.scheduler.offers.tiers
 
         def pin() -> None:
-            track = sequences.tracks.get(sequence)
-            if track is not None and tiers is not None:
-                tiers.pin(track.hash_known(track.stored, BLOCK_SIZE), for_s, track.salt)
+            if (track := sequences.tracks.get(sequence)) is not None:
+                hashes = track.hash_known(track.stored, BLOCK_SIZE)
+                self.scheduler.keep(hashes, for_s)
+                if tiers is not None:
+                    tiers.pin(hashes, for_s, track.salt)
 
         self._loop.post(pin)
 
