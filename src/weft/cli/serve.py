@@ -28,7 +28,7 @@ from weft.cli.options import DEFAULTS, Fleet, Rate, Slo
 from weft.cli.run import Corpus, Emulate, Model, Ranks, Remote, Stt
 from weft.cli.serve_nodes import Nodes, Start, started_by
 from weft.compiler.pipeline import compile_agent
-from weft.compiler.request import CompileRequest, Needs, Supply
+from weft.compiler.request import USUAL_SLO, CompileRequest, Needs, Supply
 from weft.control.backends.fleet import Fleet as NodeFleet
 from weft.control.backends.keeper import CAN_KEEP, Keeper, kept_up
 from weft.control.loop import Loop
@@ -87,7 +87,7 @@ REVIVAL_S = 60.0
 class WhatOptions:
     agents: Served = None
     fleet: Fleet = DEFAULTS.supply.fleet
-    slo: Slo = DEFAULTS.needs.slo
+    slo: Slo = USUAL_SLO
     rate: Rate = 1.0
 
 

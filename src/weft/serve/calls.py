@@ -16,30 +16,24 @@ from typing import Any
 import msgspec
 
 from weft.core.errors import DeadlineError, NodeDiedError, OverloadError, RunError
-from weft.core.program import LOOKUP, PART, Step, StepKind
+from weft.core.program import Step, StepKind
 from weft.policy.agent_run import Ready
+from weft.policy.priority import PATIENCE_S
 from weft.policy.workers import Request
-from weft.runtime.client import Begun, CallResult, NodeClient
+from weft.runtime.client import Begun, CallResult, NodeClient, OnStream
 from weft.runtime.handlers import KEEP_S, KV_TO
 from weft.runtime.messages import NO_TOKEN, Token
+from weft.runtime.reply_terms import RANK
 from weft.runtime.values import KvHandle, Value
 from weft.serve.dispatch import Dispatcher
 from weft.serve.hints import NO_HINTS, RunHints
-from weft.serve.live_node import LiveNode
+from weft.serve.live_node import Booking, LiveNode
 from weft.serve.prompts import USUAL_REPLY, model_request, prompt_bytes
+from weft.serve.repeats import is_read_only, may_run_twice
 from weft.serve.replies import NO_TERMS, NOBODYS, Terms
 from weft.serve.stream_log import LoggedChoice
 
 ATTEMPTS = 4  # of one step: the first, and as many deaths in a row as a run is expected to live through
-READ_ONLY = (
-    StepKind.APPLY,
-    StepKind.CHOOSE,
-    StepKind.SEARCH,
-    StepKind.EMBED,
-    StepKind.MEMORY_SEARCH,
-    StepKind.RECALL,
-)
-
 Piece = Token | bytes
 OnPiece = Callable[[Ready, Piece], None]
 OnStart = Callable[[NodeClient], None]
@@ -73,12 +67,16 @@ class _Reply:
 
 @dataclass(frozen=True, slots=True)
 class _Cache:
-    """Where a handle comes from; `said` was told before its prefill, `goal` is who was chosen to decode it."""
+    """Where a handle comes from; `said` was told before its prefill, `goal` is at who was chosen to decode it."""
 
     made_by: Ready
     reply: _Reply
     said: tuple[int, ...]
-    goal: LiveNode | None = None
+    goal: Booking | None = None
+
+    def let_go(self) -> None:
+        if self.goal is not None:
+            self.goal.end()
 
 
 class Calls:
@@ -127,7 +125,8 @@ class Calls:
         for handle, begun in self._begun.items():
             if (node := self._dispatcher.at(handle.address)) is not None:
                 await node.client.give_up(begun)
-        for handle in self._caches:
+        for handle, cache in self._caches.items():
+            cache.let_go()
             await self._let_go(handle)
 
     # one attempt, by kind of step
@@ -148,6 +147,35 @@ class Calls:
         prompt = prompt_bytes(ready.inputs)
         request = self._request(ready.step, prompt, len(said))
         node, goal = await dispatcher.choose_pair(ready.step, request)
+        booked = None if goal is None else Booking(goal)
+        try:
+            result = await self._read(node, goal, reply, said, request, asked)
+        except BaseException:
+            if booked is not None:
+                booked.end()
+            raise
+        if not said:
+            dispatcher.sizes.counted(prompt, result.metrics.input_tokens)
+        if result.blocks:
+            dispatcher.feed.learn(request.hashes, result.blocks)
+        for value in result.outputs:
+            if isinstance(value, KvHandle):
+                self._caches[value] = _Cache(ready, reply, said, booked)
+                if result.begun is not None:
+                    self._begun[value] = result.begun
+        return node.client, result
+
+    async def _read(
+        self,
+        node: LiveNode,
+        goal: LiveNode | None,
+        reply: _Reply,
+        said: tuple[int, ...],
+        request: Request,
+        asked: "_Asked",
+    ) -> CallResult:
+        """A prompt, on a node; `goal` will be asked to take its cache over."""
+        ready, dispatcher = reply.prefill, self._dispatcher
         node.cache.touch(request.hashes)
         tally, tokens, s_per_token = node.tally, request.prompt, node.told.s_per_input_token
         predicted_s = (tally.queued_tokens + tokens) * s_per_token
@@ -166,26 +194,22 @@ class Calls:
             tally.queued_tokens -= tokens
             tally.waiting -= 1
         dispatcher.learned(node, news=node.prefilled(predicted_s, time.monotonic() - began_s))
-        if not said:
-            dispatcher.sizes.counted(prompt, result.metrics.input_tokens)
-        if result.blocks:
-            dispatcher.feed.learn(request.hashes, result.blocks)
-        for value in result.outputs:
-            if isinstance(value, KvHandle):
-                self._caches[value] = _Cache(ready, reply, said, goal)
-                if result.begun is not None:
-                    self._begun[value] = result.begun
-        return node.client, result
+        return result
 
     async def _transfer(self, ready: Ready, handle: KvHandle, asked: "_Asked") -> Done:
         cache = self._caches.get(handle)
-        node = None if cache is None else cache.goal
+        goal = None if cache is None else cache.goal
+        node = None if goal is None else goal.node
         if node is None or not node.takes_work:
             node = await self._dispatcher.choose(ready.step, Request(handle.tokens, USUAL_REPLY))
+            if cache is not None:
+                cache.let_go()
+                goal = Booking(node)
+                cache = self._caches[handle] = replace(cache, goal=goal)
         result = await self._ask(node, asked, ready, ready.step)
         for value in result.outputs:
             if isinstance(value, KvHandle) and cache is not None:
-                self._caches[value] = _Cache(ready, cache.reply, cache.said)
+                self._caches[value] = _Cache(ready, cache.reply, cache.said, goal)
         return node.client, result
 
     async def _decode(self, ready: Ready, handle: KvHandle, asked: "_Asked") -> Done:
@@ -195,6 +219,8 @@ class Calls:
                 subject=f"node at {handle.address}", problem="has gone with a cache", way_out="read the prompt again"
             )
         said = () if cache is None else cache.said
+        if cache is not None:
+            cache.let_go()
         node.tally.running += 1
         together = node.tally.running
         node.streaming += self._stream
@@ -255,6 +281,35 @@ class Calls:
     ) -> CallResult:
         asked.of(node)
         self._dispatcher.retries.called()
+        self._dispatcher.silence.begin()
+        tell = self._teller(node, ready, reply)
+        try:
+            result = await self._answer(node, ready, step, tell, then, blocks=blocks)
+        except OverloadError:
+            self._dispatcher.failed(node)
+            raise
+        except NodeDiedError:
+            if node.client.died.done():
+                self._dispatcher.lost(node)
+            raise
+        node.circuit.succeeded()
+        if result.metrics.passes is not None:
+            self._dispatcher.measured(node, result.metrics.passes)
+        return result
+
+    async def _answer(
+        self, node: LiveNode, ready: Ready, step: Step, tell: OnStream, then: Step | None, *, blocks: bool
+    ) -> CallResult:
+        """Of a call that its node has begun by itself, or of a new one."""
+        within_s, handle = self._left_s(ready.step), _handle_of(ready)
+        begun = None if handle is None else self._begun.pop(handle, None)
+        if begun is not None:
+            return await node.client.join(begun, tell)
+        values, trace, stream = _values(ready), self._trace, self._stream
+        return await node.client.call(step, values, tell, trace, within_s, then=then, stream=stream, blocks=blocks)
+
+    def _teller(self, node: LiveNode, ready: Ready, reply: _Reply | None) -> OnStream:
+        """What hears the pieces of one attempt, and tells on those that are news."""
         on_piece, pieces = self._on_piece, 0
 
         def tell(piece: Piece) -> None:
@@ -269,25 +324,7 @@ class Calls:
                     return
             on_piece(ready if reply is None else reply.mending or ready, piece)
 
-        within_s = self._left_s(ready.step)
-        try:
-            begun = self._begun.pop(handle, None) if (handle := _handle_of(ready)) is not None else None
-            if begun is not None:
-                result = await node.client.join(begun, tell)
-            else:
-                values, trace, stream = _values(ready), self._trace, self._stream
-                result = await node.client.call(
-                    step, values, tell, trace, within_s, then=then, stream=stream, blocks=blocks
-                )
-        except OverloadError:
-            self._dispatcher.failed(node)
-            raise
-        except NodeDiedError:
-            if node.client.died.done():
-                self._dispatcher.lost(node)
-            raise
-        node.circuit.succeeded()
-        return result
+        return tell
 
     # when it went wrong
 
@@ -299,8 +336,7 @@ class Calls:
             return node is not None and self._dispatcher.retries.may_retry()
         handle, died = _handle_of(ready), isinstance(error, NodeDiedError)
         if ready.step.kind is StepKind.KV_TRANSFER and handle in self._caches:
-            taker_died = died and node is not None and node.client.died.done()
-            return taker_died or await self._remade(ready, handle)
+            return (died and node is not None) or await self._remade(ready, handle)
         if not died or (node is None and ready.step.kind is not StepKind.DECODE):
             return False
         if ready.step.kind is StepKind.DECODE:
@@ -310,10 +346,13 @@ class Calls:
     async def _remade(self, ready: Ready, handle: KvHandle) -> bool:
         """Puts a new cache in the place of one that is gone: the prompt and what was told are read again, and moved."""
         cache = self._caches.pop(handle)
+        cache.let_go()
         await self._let_go(handle)
         cache.reply.mending = ready
-        _, result = await self.run(cache.reply.prefill, _nobody)
-        cache.reply.mending = None
+        try:
+            _, result = await self.run(cache.reply.prefill, _nobody)
+        finally:
+            cache.reply.mending = None
         fresh = _made_in(result)
         if cache.made_by.step.kind is StepKind.KV_TRANSFER:
             moving = cache.made_by
@@ -347,14 +386,15 @@ class Calls:
         return request
 
     def _asked_for(self, step: Step, said: tuple[int, ...]) -> Step:
-        """As the caller wants it drawn, after what it was told already; kept while a tool runs after it."""
+        """As the caller wants it drawn, kept while a tool runs after it. What goes on after what was told of it goes
+        before what begins: somebody has stopped reading."""
         terms, keep_s = self._terms.get(step.name, NO_TERMS), self._dispatcher.tool_waits.get(step.name)
         if not terms and not said and not self._caller and keep_s is None:
             return step
         kept = {} if keep_s is None else {KEEP_S: keep_s}
         attributes = {**kept, **step.attributes, **terms, **self._caller}
         if said:
-            attributes["said"] = msgspec.json.encode(said).decode()
+            attributes |= {"said": msgspec.json.encode(said).decode(), RANK: self._hints.rank - PATIENCE_S}
         return Step(step.name, step.kind, step.inputs, step.outputs, attributes)
 
     def _is_new_sound(self, ready: Ready, number: int) -> bool:
@@ -384,19 +424,6 @@ class _Asked:
     def of(self, node: LiveNode) -> None:
         self.node = node
         self._on_start(node.client)
-
-
-def is_read_only(step: Step) -> bool:
-    if step.kind is StepKind.TOOL:
-        return step.attributes.get("effect") in ("none", "reads") or step.attributes.get(PART) == LOOKUP
-    return step.kind in READ_ONLY
-
-
-def may_run_twice(step: Step) -> bool:
-    """Whether it may run again when nobody knows if it has run: not a tool that writes, nor a memory."""
-    if step.kind is StepKind.TOOL:
-        return is_read_only(step) or step.attributes.get("effect") == "idempotent"
-    return step.kind is not StepKind.REMEMBER
 
 
 async def _first_to_succeed(

@@ -22,12 +22,16 @@ from weft.policy.retries import RetryBudget
 from weft.policy.router import Router
 from weft.policy.workers import Candidates, Request, Tally, Worker
 from weft.runtime.client import NodeClient
+from weft.runtime.messages import PhaseTimes
 from weft.runtime.services import LLM_KINDS
 from weft.serve.keeping import tool_waits
 from weft.serve.live_node import LiveNode, Speed, speed_of
 from weft.serve.paces import Paces
+from weft.serve.passes import Passes
 from weft.serve.prompts import BLOCK_TOKENS, PromptSizes
+from weft.serve.repeats import may_run_twice
 from weft.serve.replies import reply_steps
+from weft.serve.silence import Silence
 
 ASSUMED_TOKENS = 65536  # that a node of unknown memory holds
 REPLICA = "#"  # POOL, POOL#1, POOL#2, …
@@ -61,6 +65,8 @@ class Dispatcher:
         self.nodes: dict[NodeClient, LiveNode] = {}
         self._at: dict[str, LiveNode] = {}
         self.deaths = 0
+        self.passes = Passes()
+        """Of its nodes; those who move to another plan take it along."""
         self.revival_s = revival_s
         self._clock = clock
         self.feed = PromptFeed()
@@ -70,6 +76,8 @@ class Dispatcher:
         self._pairs: dict[str, PairRouter] = {}
         self._hedging: dict[str, Hedging] = {}
         self.paces = Paces(deployment, lambda: self.nodes.values(), self._suspend)
+        again = frozenset(step.name for step in deployment.program.steps if may_run_twice(step))
+        self.silence = Silence(lambda: self.nodes.values(), self._suspend, again)
         self._last: dict[str, NodeClient] = {}
         self._joined = asyncio.Event()
         self._pools_of = _pools_of(deployment)
@@ -193,6 +201,10 @@ class Dispatcher:
             if other is not node and other.relax(node):
                 self._each_group(other, lambda group, other=other: group.renew(other))
 
+    def measured(self, node: LiveNode, times: PhaseTimes) -> None:
+        if node.pool is not None:
+            self.passes.add(node.pool, node.client.info, times)
+
     # inside
 
     async def _watch(self, node: LiveNode) -> None:
@@ -267,7 +279,7 @@ class Dispatcher:
             load=tally,
         )
         cache = AssumedCache(self._index, number, max(1, tokens // BLOCK_TOKENS))
-        return LiveNode(pool, client, worker, speed, cache, tally)
+        return LiveNode(pool, client, worker, cache, tally)
 
     def _take_out(self, node: LiveNode) -> None:
         for group in self._groups.values():

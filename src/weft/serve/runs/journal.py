@@ -9,9 +9,9 @@ from weft.core.metrics import StepRecord
 from weft.policy.agent_run import Completed, Ready
 from weft.runtime.messages import Ending
 from weft.runtime.values import Value
-from weft.serve.calls import may_run_twice
 from weft.serve.cost import step_usd
 from weft.serve.events import RunEvent, StepEnded, TokenPiece
+from weft.serve.repeats import may_run_twice
 from weft.serve.runs.log import Call, Entry
 from weft.serve.runs.replay import Replay, completions, replay
 from weft.serve.runs.run import Kind, LogEvent, Run, Status
