@@ -11,7 +11,9 @@ from rich.table import Table
 from weft.catalog.plans import load_plan
 from weft.cli.console import wide_console
 from weft.cli.groups import grouped
-from weft.control.dry_run import decide_at, replanned_at, watch
+from weft.cli.options import Pace
+from weft.compiler.request import paces_of
+from weft.control.dry_run import Watched, decide_at, learned, replanned_at, watch
 from weft.core.deployment import Deployment
 from weft.core.errors import InputError
 from weft.policy.scaling import Decision, ScalingConfig
@@ -22,6 +24,7 @@ class WhereOptions:
     plan: Annotated[Path, typer.Argument(help="A plan (weft plan --json).")]
     url: Annotated[str | None, typer.Option(help="A server that runs it: its rate and its nodes are looked at.")] = None
     rate: Annotated[float | None, typer.Option(help="Runs per second, without a server [default: the plan's].")] = None
+    pace: Pace = None
     over: Annotated[float, typer.Option(help="Seconds that the server is watched.")] = 5.0
 
 
@@ -50,19 +53,24 @@ def control(where: WhereOptions, terms: TermOptions) -> None:
     config = ScalingConfig(
         utilisation=terms.utilisation, most=terms.most, most_usd_per_hour=terms.most_usd, most_w=terms.most_w
     )
-    rate, nodes = where.rate, dict[str, int]()
+    rate, seen = where.rate, Watched(0.0, {})
     if where.url is not None:
         rate, seen = watch(where.url, deployment.program.name, where.over)
-        nodes.update(seen)
     rate = deployment.workload.rate_per_s if rate is None else rate
-    decision = decide_at(deployment, config, rate, nodes)
-    move = replanned_at(deployment, config, rate) if terms.replan else None
+    calibration = learned({**deployment.measured, **paces_of(where.pace or ())}, seen.passes)
+    decision = decide_at(deployment, config, rate, seen.nodes, calibration.factors)
+    move = replanned_at(deployment, config, rate, calibration.factors) if terms.replan else None
+    known = calibration.known
     if terms.json:
-        told = {**asdict(decision), **({"replan": asdict(move)} if move else {})}
+        told = {**asdict(decision), "paces": {key: asdict(each) for key, each in known.items()}}
+        told |= {"replan": asdict(move)} if move else {}
         typer.echo(msgspec.json.format(msgspec.json.encode(told), indent=2))
         return
     console = wide_console()
     console.print(_table(deployment, decision, everything=terms.explain))
+    for key, each in known.items():
+        if terms.explain or each.factor != 1.0:
+            console.print(each.told(key), highlight=False, markup=False)
     if move is not None:
         console.print(f"planned anew: {'move' if move.move else 'stay'}: {move.why}", highlight=False)
         for line in move.differences:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from weft.compiler.request import Aim, CompileRequest, Needs, Rules, Supply
+from weft.compiler.request import USUAL_SLO, Aim, CompileRequest, Needs, Rules, Supply
 
 Agent = Annotated[
     str, typer.Argument(help="An agent program: file.py, file.py:name, an .mlir module, or a .toml that lists several.")
@@ -33,6 +33,10 @@ Settings = Annotated[
 ]
 Additions = Annotated[list[str] | None, typer.Option("--add", help="What if there were more: mi355x:8, h100@west:4.")]
 Engine = Annotated[str, typer.Option(help='The serving software ("vllm 0.19"); blank: the average one.')]
+Pace = Annotated[
+    list[str] | None,
+    typer.Option(help="Times the cost model's time that a phase takes: llama-3-8b@h100-sxm.decode=1.3."),
+]
 Robust = Annotated[bool, typer.Option("--robust", help="Plan for the high ends of the 80 % error bands.")]
 Pins = Annotated[list[str] | None, typer.Option("--pin", help="Where a step must run: think=h100-sxm, hear=@west.")]
 Energy = Annotated[float | None, typer.Option("--energy", help="At most so many joules a run.")]
@@ -55,7 +59,7 @@ class AskOptions:
 
     agent: Agent
     fleet: Fleet = DEFAULTS.supply.fleet
-    slo: Slo = DEFAULTS.needs.slo
+    slo: Slo = USUAL_SLO
     workload: Workload = None
     rate: OwnRate = None
     finance: Finance = DEFAULTS.supply.finance
@@ -65,6 +69,7 @@ class AskOptions:
     robust: Robust = False
     set_: Settings = None
     add: Additions = None
+    pace: Pace = None
 
     def request(self) -> CompileRequest:
         rate_per_s = DEFAULTS.needs.rate_per_s if self.rate is None else self.rate
@@ -72,7 +77,7 @@ class AskOptions:
         return CompileRequest(
             self.agent,
             Needs(self.slo, rate_per_s, self.workload),
-            Supply(self.fleet, *changes, self.catalogue, self.finance, self.engine),
+            Supply(self.fleet, *changes, self.catalogue, self.finance, self.engine, tuple(self.pace or ())),
             Rules(tuple(self.precision or DEFAULTS.rules.precisions), robust=self.robust),
         )
 

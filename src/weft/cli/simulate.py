@@ -13,9 +13,9 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from weft.catalog.plans import load_plan
 from weft.cli.console import wide_console
 from weft.cli.groups import grouped
-from weft.cli.options import DEFAULTS, Fleet, Precisions, Serving, Slo
+from weft.cli.options import DEFAULTS, Fleet, Pace, Precisions, Serving, Slo
 from weft.compiler.pipeline import compile_agent
-from weft.compiler.request import CompileRequest, Needs, Rules, Supply
+from weft.compiler.request import USUAL_SLO, CompileRequest, Needs, Rules, Supply, paces_of
 from weft.core.deployment import Deployment
 from weft.core.errors import InputError, OverloadError
 from weft.policy.retention import Rule
@@ -68,7 +68,7 @@ class PlanOptions:
 
     plan: Plan
     fleet: Fleet = DEFAULTS.supply.fleet
-    slo: Slo = DEFAULTS.needs.slo
+    slo: Slo = USUAL_SLO
     serving: Serving = DEFAULTS.rules.serving
     precision: Precisions = None
 
@@ -123,6 +123,7 @@ class DecisionOptions:
     spread: Spread = 0.0
     fail: Fail = None
     slow: Slow = None
+    pace: Pace = None
     autoscale: Autoscale = None
     control: Control = False
     start_delay: StartS = 30.0
@@ -145,6 +146,7 @@ class DecisionOptions:
             window_s=window_s,
             source=source,
             control=ScalingConfig(start_s=self.start_delay) if self.control else None,
+            paces=paces_of(self.pace or ()),
         )
 
     def _no_tier(self) -> None:
@@ -230,6 +232,9 @@ class _Job:
         for moment in outcome.control:
             for action in moment.decision.actions:
                 console.print(f"at {moment.at_s:.0f} s {action}", style="dim", highlight=False)
+        for key, known in outcome.paces.items():
+            if known.factor != 1.0:
+                console.print(known.told(key), style="dim", highlight=False)
         if self.out is not None:
             console.print(f"\n{self.out}/: {', '.join(sorted(path.name for path in self.out.iterdir()))}")
 

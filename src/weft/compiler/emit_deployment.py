@@ -70,6 +70,7 @@ def emit_deployment(module: ModuleOp, request: CompileRequest) -> Deployment:
         other_models=tuple(_other_models(module)),
         bills=tuple(_convert(scalars(row.data), AgentBill) for row in _rows(module, "fleet.bills")),
         links=links_of(handoff.link for handoff in handoffs),
+        measured=request.supply.paces(),
     )
 
 

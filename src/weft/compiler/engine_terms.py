@@ -5,6 +5,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+import numpy as np
+
 from weft import catalog
 from weft.compiler.dialects.llm import DecodeOp, PrefixOp, PromptOp
 from weft.compiler.dialects.step import StepOp
@@ -14,6 +16,7 @@ from weft.core.hardware import Device, Link
 from weft.core.pace import EngineTerms, Pace
 from weft.cost.efficiency import DEFAULT_EFFICIENCY
 from weft.cost.energy import power_w
+from weft.cost.habits import stretched
 from weft.cost.memory import activation_bytes, kv_bytes, usable_bytes, weight_bytes
 from weft.cost.pace import fit_pace
 from weft.cost.steps import Engine
@@ -72,7 +75,8 @@ class Terms:
     def _habits(self, engine: Engine, kind: str) -> Mapping[str, float]:
         """Those by which the planner priced the pool."""
         labels = labels_of(engine, twin(engine.model), *read_engine(self.supply.engine), kind)
-        logs = coefficients().habits.logs([labels])
+        prefill, decode = np.array([self._software(engine).factors(engine)]).T
+        logs = stretched(coefficients().habits.logs([labels]), prefill, decode)
         return {name: math.exp(value.item()) for name, value in logs.items()}
 
     def _start_s(
@@ -81,13 +85,15 @@ class Terms:
         """What the estimate of a call by itself has beside its prompt's own seconds, which the pace knows: `slower`
         times those of a step that is shared. Mean over the calls of the pool."""
         sizes = _sizes(phases, kind, rows)
-        known = coefficients()
-        terms = Software(
-            *read_engine(self.supply.engine), known.habits, known.bands, {engine.model.id: twin(engine.model)}
-        )
-        alone = served([Replica(engine, kind, each, (1,), each) for each in sizes], terms, efficiencies())
+        asked = [Replica(engine, kind, each, (1,), each) for each in sizes]
+        alone = served(asked, self._software(engine), efficiencies())
         own_s = [slower * pace.prompt_at(each.isl) for each in sizes]
         return sum(each.ttft_s.item() - own for each, own in zip(alone, own_s, strict=True)) / len(sizes)
+
+    def _software(self, engine: Engine) -> Software:
+        known, using = coefficients(), read_engine(self.supply.engine)
+        twins = {engine.model.id: twin(engine.model)}
+        return Software(*using, known.habits, known.bands, twins, self.supply.paces())
 
     @cached_property
     def _devices(self) -> dict[str, Device]:

@@ -10,6 +10,7 @@ from weft.compiler.attributes import Scalar, to_attribute
 from weft.compiler.dialects.fleet import PoolOp
 from weft.compiler.dialects.llm import DecodeOp
 from weft.compiler.dialects.step import StepOp
+from weft.core.pace import pace_key
 from weft.core.units import HOUR_S, MEGA
 from weft.plan.build import Planned
 from weft.plan.evaluate import occupied_usd
@@ -186,8 +187,15 @@ def assumption(step: str, of: Answered) -> Mapping[str, Scalar]:
         "s_per_input_token": candidate.step_s / task.isl if task.kind is TaskKind.PREFILL else 0.0,
         "s_per_output_token": candidate.step_s if task.kind is TaskKind.DECODE else 0.0,
         "provenance": candidate.provenance,
-        "why": _why(of.planned.candidates[step].values(), candidate),
+        "why": _why(of.planned.candidates[step].values(), candidate) + _as_measured(task, candidate, of.request),
     }
+
+
+def _as_measured(task: LeafTask, candidate: Candidate, request: PlanRequest) -> str:
+    if candidate.model is None:
+        return ""
+    factor = request.software.measured.get(pace_key(candidate.model.id, candidate.group.device.id, task.kind))
+    return "" if factor is None else f"; takes {factor:.3g} × the model's time, as measured"
 
 
 def handoff_attributes(step: StepOp, of: Answered) -> Mapping[str, Scalar] | None:

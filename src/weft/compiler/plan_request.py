@@ -4,6 +4,7 @@ import math
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 
 from xdsl.dialects import func
 from xdsl.dialects.builtin import IntegerAttr
@@ -30,6 +31,7 @@ from weft.plan.requests import Flow, LeafTask, TaskKind
 from weft.plan.served import Software
 from weft.plan.tails import TAIL_SHARE
 
+NOTHING: Mapping[str, float] = MappingProxyType({})
 Visits = Mapping[Block, float]
 """Expected runs of each block per run of the agent: `frequency.block_visits`."""
 
@@ -142,11 +144,12 @@ def _course(walk: Walk, blocks: list[Block], edges: list[list[tuple[int, float]]
     return Course(walk.probability, {block_name(block): times for block, times in visits.items()}, moves)
 
 
-def software(engine: str, tasks: Iterable[LeafTask]) -> Software:
-    """What the shipped coefficients know of the serving software ("vllm 0.19"; blank: the average one)."""
+def software(engine: str, tasks: Iterable[LeafTask], measured: Mapping[str, float] = NOTHING) -> Software:
+    """What the shipped coefficients know of the serving software ("vllm 0.19"; blank: the average one), and what was
+    `measured` beyond it."""
     using, (family, version) = coefficients(), read_engine(engine)
     twins = {model.id: twin(model) for task in tasks for model in task.all_models}
-    return Software(family, version, using.habits, using.bands, twins)
+    return Software(family, version, using.habits, using.bands, twins, measured)
 
 
 def _ways(graph: func.FuncOp) -> Ways:

@@ -1,26 +1,31 @@
 """What a user asks of the compiler: an agent, what its runs need, what there is to run them on, how to choose."""
 
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from weft import catalog
 from weft.catalog.changes import changed_fleet
 from weft.core.errors import InputError
 from weft.core.hardware import Fleet
+from weft.core.pace import PHASES, pace_key
 from weft.core.workload import Slo, Workload
+
+USUAL_SLO = "interactive"
 
 
 @dataclass(frozen=True, slots=True)
 class Needs:
-    """How much comes and how fast it must be. Names of the catalogue may be paths of TOML files. `sizes` are
+    """How much comes and how fast it must be: `slo` by name or whole. Names may be paths of TOML files. `sizes` are
     STEP.SIZE=NUMBER (think.isl=812); they win over those of the workload and of the program."""
 
-    slo: str = "interactive"
+    slo: str | Slo = USUAL_SLO
     rate_per_s: float = 50.0
     workload: str | None = None
     sizes: tuple[str, ...] = ()
 
     def slo_terms(self) -> Slo:
-        return catalog.slo(self.slo)
+        return self.slo if isinstance(self.slo, Slo) else catalog.slo(self.slo)
 
     def workload_terms(self) -> Workload:
         """The workload file's rate wins over `rate_per_s`."""
@@ -34,7 +39,8 @@ class Needs:
 @dataclass(frozen=True, slots=True)
 class Supply:
     """What there is to run on, at which prices and under which software. `settings` and `additions` change the fleet:
-    see catalog.changes. `engine`: the serving software, as `weft estimate` reads it (blank: the average one)."""
+    see catalog.changes. `engine`: the serving software, as `weft estimate` reads it (blank: the average one).
+    `measured` are MODEL@DEVICE.PHASE=FACTOR: how many times as long as that a phase was seen to take."""
 
     fleet: str = "default"
     settings: tuple[str, ...] = ()
@@ -42,9 +48,14 @@ class Supply:
     catalogue: str = "default"
     finance: str = "owned"
     engine: str = ""
+    measured: tuple[str, ...] = ()
 
     def fleet_terms(self) -> Fleet:
         return changed_fleet(self.fleet, self.settings, self.additions, self.catalogue)
+
+    def paces(self) -> Mapping[str, float]:
+        """`measured`, by core.pace.pace_key."""
+        return paces_of(self.measured)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,3 +112,27 @@ def size_of(text: str) -> tuple[str, str, float]:
     except ValueError as error:
         problem, way_out = "has no number", "write STEP.SIZE=NUMBER, like think.isl=812"
         raise InputError(subject=f"size {text!r}", problem=problem, way_out=way_out) from error
+
+
+def paces_of(words: Iterable[str]) -> Mapping[str, float]:
+    """`llama-3-8b@h100-sxm.decode=1.31` as {"llama-3-8b@h100-sxm.decode": 1.31}; a later word wins."""
+    found: dict[str, float] = {}
+    for word in words:
+        name, _, number = word.rpartition("=")
+        where, _, phase = name.rpartition(".")
+        model, _, device = where.rpartition("@")
+        try:
+            factor = float(number)
+        except ValueError:
+            factor = math.nan
+        if not (model and device and phase in PHASES and 0 < factor < math.inf):
+            way_out = "write MODEL@DEVICE.PHASE=FACTOR, like llama-3-8b@h100-sxm.decode=1.31"
+            raise InputError(subject=f"measured pace {word!r}", problem="cannot be read", way_out=way_out)
+        catalog.model(model)  # else nobody would hear that it means nothing
+        found[pace_key(model, device, phase)] = factor
+    return found
+
+
+def pace_words(paces: Mapping[str, float]) -> tuple[str, ...]:
+    """What `paces_of` reads."""
+    return tuple(f"{key}={factor:.6g}" for key, factor in sorted(paces.items()))

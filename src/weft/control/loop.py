@@ -12,11 +12,14 @@ import msgspec
 from weft.control.moving import Nodes
 from weft.control.replanning import Replans
 from weft.core.errors import WeftError
+from weft.plan.staffing import restaff
+from weft.policy.calibration import Calibration
 from weft.policy.replanning import Estimate
 from weft.policy.scaling import Action, Change, Decision, PoolSeen, Scaling, Snapshot
 from weft.runtime.spec import NodeSpec
 from weft.serve.agents import ServedAgent
 from weft.serve.dispatch import pool_of, replica_name
+from weft.serve.passes import PassNews
 from weft.serve.status import waiting_in
 
 _log = logging.getLogger(__name__)
@@ -35,9 +38,14 @@ class Loop:
     every_s: float = 1.0
     drain_s: float = 60.0
     on_decision: Callable[[Decision], None] = field(default=lambda _: None)
+    calibration: Calibration = field(init=False)
+    _passes: PassNews = field(default_factory=PassNews)
     _starting: dict[str, set[str]] = field(default_factory=dict[str, set[str]])
     _draining: dict[str, set[str]] = field(default_factory=dict[str, set[str]])
     _work: set[asyncio.Task[None]] = field(default_factory=set[asyncio.Task[None]])
+
+    def __post_init__(self) -> None:
+        self.calibration = Calibration(self.agent.deployment.measured)
 
     async def run(self) -> None:
         """Until it is cancelled."""
@@ -51,6 +59,7 @@ class Loop:
             await asyncio.gather(*self._work, return_exceptions=True)
 
     def look(self) -> Decision:
+        self._calibrate()
         decision = self.scaling.decide(self.snapshot())
         for action in decision.actions:
             _log.warning("%s", action)
@@ -61,9 +70,20 @@ class Loop:
             self._replan(self.replans, decision.rate_per_s)
         return decision
 
+    def _calibrate(self) -> None:
+        """What passes really take counts from now on, for how many nodes there are and for the next plan."""
+        agent = self.agent
+        changed = self.calibration.look(self._passes.since(agent.dispatcher.passes))
+        for key in changed:
+            told = self.calibration.known[key].told(key)
+            _log.warning("%s", told)
+            agent.history.decided("all", "measure", 0, told)
+        if changed:
+            restaff(self.scaling, agent.deployment, self.calibration.factors)
+
     def _replan(self, replans: Replans, rate_per_s: float) -> None:
         now_s = asyncio.get_running_loop().time()
-        seen = Estimate(rate_per_s, self.agent.history.sizes)
+        seen = Estimate(rate_per_s, self.agent.history.sizes, self.calibration.factors)
         why = replans.policy.wants(now_s, seen)
         if why:
             _log.warning("the planner is asked again: %s", why)
@@ -75,6 +95,7 @@ class Loop:
         if found is not None:
             self.specs = found.specs
             self.scaling = found.scaling
+            restaff(self.scaling, self.agent.deployment, self.calibration.factors)
 
     def snapshot(self) -> Snapshot:
         agent = self.agent

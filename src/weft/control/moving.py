@@ -72,6 +72,7 @@ class Mover:
         specs = [msgspec.structs.replace(spec, secret=self.secret) for spec in self.specs_of(target)]
         had = {pool.name for pool in agent.deployment.pools}
         fresh = Dispatcher(target, revival_s=old.revival_s)
+        fresh.passes = old.passes
         for pool in target.pools:
             for node in old.members(pool.name) if pool.name in had else ():
                 fresh.join(node.client)

@@ -1,17 +1,15 @@
 """Asking the planner again, for a load as it was measured; and its answer beside the fleet that is there."""
 
-import json
 import multiprocessing
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 
-from weft import catalog
 from weft.compiler.pipeline import compile_agent
-from weft.compiler.request import Aim, CompileRequest, Needs, Rules, Supply
+from weft.compiler.request import Aim, CompileRequest, Needs, Rules, Supply, pace_words
 from weft.core.deployment import Deployment, Pool
-from weft.core.workload import CHANCE, Slo
+from weft.core.program import StepKind
+from weft.core.workload import CHANCE
 from weft.plan.staffing import carried_per_s
 from weft.policy.replanning import Estimate
 from weft.policy.scaling import ScalingConfig
@@ -32,7 +30,7 @@ def planned_load(plan: Deployment) -> Estimate:
             known = {key: float(step.attributes[key]) for key in SIZES if key in step.attributes}
             chosen = chances if block.terminator.selector in step.outputs else {}
             sizes[step.name.removesuffix(".prefill")] = known | chosen
-    return Estimate(plan.workload.rate_per_s, sizes)
+    return Estimate(plan.workload.rate_per_s, sizes, plan.measured)
 
 
 def request_of(plan: Deployment) -> CompileRequest:
@@ -43,27 +41,17 @@ def request_of(plan: Deployment) -> CompileRequest:
     return CompileRequest(
         plan.source,
         Needs(
-            _objective(plan.slo),
+            plan.slo,
             sizes=tuple(f"{step}.{key}={value:g}" for step, terms in steps for key, value in terms.items()),
         ),
-        Supply(plan.fleet, catalogue=plan.catalogue, finance=plan.finance),
+        Supply(plan.fleet, catalogue=plan.catalogue, finance=plan.finance, measured=pace_words(plan.measured)),
         replace(rules, precisions=precisions) if precisions else rules,
         Aim(compare=False),
     )
 
 
-def _objective(slo: Slo) -> str:
-    """Its name where the catalogue has it so; else a file that says it, since a request names objectives."""
-    if catalog.slos().get(slo.name) == slo:
-        return slo.name
-    terms = "".join(f"{key} = {json.dumps(value)}\n" for key, value in asdict(slo).items() if value is not None)
-    with tempfile.NamedTemporaryFile("w", suffix=".toml", prefix="weft-objective-", delete=False) as file:
-        file.write(terms)
-        return file.name
-
-
 def asked(request: CompileRequest, seen: Estimate) -> CompileRequest:
-    """For the load as it is; sizes that nobody saw stay."""
+    """For the load and the paces as they are; sizes that nobody saw stay."""
     sizes = [
         f"{step}.{key}={value:.0f}" if key in TOKENS else f"{step}.{key}={value:.6g}"
         for step, known in seen.sizes.items()
@@ -71,7 +59,8 @@ def asked(request: CompileRequest, seen: Estimate) -> CompileRequest:
         if value >= 1 or (key not in TOKENS and key != f"{CHANCE}0")  # label 0 has what the others leave
     ]
     needs = replace(request.needs, rate_per_s=seen.rate_per_s, sizes=(*request.needs.sizes, *sizes))
-    return replace(request, needs=needs).uncompared()
+    supply = replace(request.supply, measured=pace_words(seen.paces))
+    return replace(request, needs=needs, supply=supply).uncompared()
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +79,7 @@ class Planner:
 def staffed_usd_per_hour(plan: Deployment, config: ScalingConfig, rate_per_s: float) -> tuple[float, str]:
     """Price of the plan's pools with as many replicas as the rate needs, and why that is not possible ("": it is)."""
     carried = carried_per_s(plan, config.utilisation, config.most)
-    usd, held = 0.0, ""
+    usd, held = 0.0, next(_missed(plan), "")
     for pool in plan.pools:
         enough = (count for count, most_per_s in enumerate(carried[pool.name], 1) if most_per_s >= rate_per_s)
         count = next(enough, None)
@@ -98,6 +87,16 @@ def staffed_usd_per_hour(plan: Deployment, config: ScalingConfig, rate_per_s: fl
             held = held or f"{config.most} of {pool.name} carry {carried[pool.name][-1]:.3g} runs/s of {rate_per_s:.3g}"
         usd += (count or config.most) * pool.usd_per_hour
     return usd, held
+
+
+def _missed(plan: Deployment) -> Iterator[str]:
+    """Steps that are too slow for the objective by themselves, however many replicas there are."""
+    kinds, slo = {step.name: step.kind for step in plan.program.steps}, plan.slo
+    for route in plan.routes:
+        if slo.ttft_s is not None and kinds[route.step] is StepKind.PREFILL and route.latency_s > slo.ttft_s:
+            yield f"{route.step} takes {route.latency_s:.3g} s on {route.pool}, asked {slo.ttft_s:g}"
+        if slo.tpot_s is not None and kinds[route.step] is StepKind.DECODE and route.s_per_output_token > slo.tpot_s:
+            yield f"{route.step} takes {route.s_per_output_token:.3g} s a token on {route.pool}, asked {slo.tpot_s:g}"
 
 
 def kept_pools(present: Deployment, target: Deployment) -> Mapping[str, str]:

@@ -9,6 +9,7 @@ from weft.control.moving import Mover
 from weft.control.replan import differences, planned_load, staffed_usd_per_hour
 from weft.core.deployment import Deployment
 from weft.core.errors import WeftError
+from weft.plan.measured import as_measured
 from weft.plan.staffing import scaling_of
 from weft.policy.replanning import Estimate, Replanning
 from weft.policy.scaling import Scaling, ScalingConfig
@@ -42,7 +43,8 @@ class Replans:
         self.under_way = True
         try:
             offered = await asyncio.to_thread(self.plan, seen)
-            present = staffed_usd_per_hour(agent.deployment, self.terms, seen.rate_per_s)
+            there = as_measured(agent.deployment, seen.paces)
+            present = staffed_usd_per_hour(there, self.terms, seen.rate_per_s)
             verdict = self.policy.weigh(*present, offered.answer.usd_per_hour)
             told = "; ".join(differences(agent.deployment, offered))
             agent.history.decided("all", "move" if verdict.move else "stay", 1, f"{verdict.why} ({told})")

@@ -208,6 +208,7 @@ class Deployment:
     fleet's price; `answer.usd_per_hour` is this agent's.
     `fingerprints` of the catalogue's models and devices that it uses: where they change, the plan is stale.
     `validation`: what a simulation of it came to; None: nobody has looked.
+    `measured`: by core.pace.pace_key, how many times the cost model's time its phases were counted to take.
     """
 
     version: int
@@ -231,6 +232,7 @@ class Deployment:
     paths: tuple[PathTime, ...] = ()
     fingerprints: Mapping[str, str] = field(default_factory=dict[str, str])
     validation: Validation | None = None
+    measured: Mapping[str, float] = field(default_factory=dict[str, float])
 
     @property
     def fleet_usd_per_hour(self) -> float:

@@ -2,7 +2,14 @@
 
 from bisect import bisect_left
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+PHASES = PREFILL, DECODE = "prefill", "decode"
+
+
+def pace_key(model: str, device: str, phase: str) -> str:
+    """Names the pace of a phase of a model on a device: llama-3-8b@h100-sxm.decode."""
+    return f"{model}@{device}.{phase}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +61,17 @@ class Pace:
         pairs = sum(size * (before + size / 2) for size, before in parts)
         own_s = self._between(self.prompt_s, sequences + tokens) + self._between(self.s_per_pair, tokens) * pairs
         return own_s + self.mixed_s + held_s if sequences else own_s * self.alone
+
+    def stretched(self, prefill: float, decode: float) -> "Pace":
+        """Of a device on which prompts take so many times as long, and decode steps so many times."""
+        return replace(
+            self,
+            decode_s=tuple(decode * each for each in self.decode_s),
+            s_per_context_token=decode * self.s_per_context_token,
+            prompt_s=tuple(prefill * each for each in self.prompt_s),
+            s_per_pair=tuple(prefill * each for each in self.s_per_pair),
+            mixed_s=decode * self.mixed_s,
+        )
 
     def _between(self, table: tuple[float, ...], row: int) -> float:
         at = min(bisect_left(self.rows, row), len(self.rows) - 1)

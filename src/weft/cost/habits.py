@@ -59,6 +59,11 @@ _STATIC_START = 0.3
 """Share of start_s without a server in between."""
 
 
+DECODES = (*_PARTS, "step_s", "sequence_s")
+PROMPTS = ("compute", "prompt_messages", "prompt_launches", "prompt_s")
+"""All of which a decode step takes so many times as long, or a prompt its engine."""
+
+
 @dataclass(frozen=True, slots=True)
 class Labels:
     """What an engine's habits depend on besides physics."""
@@ -136,6 +141,12 @@ class Habits:
     def knows(self, group: str, labels: Labels) -> bool:
         found = next(each for each in GROUPS if each.name == group)
         return found.key(labels) in self.effects.get(group, {})
+
+
+def stretched(logs: Mapping[str, Floats], prefill: Floats, decode: Floats) -> Mapping[str, Floats]:
+    """Where what an engine computes for prompts takes `prefill` times as long, and its decode steps `decode` times."""
+    longer = {name: logs[name] + np.log(prefill) for name in PROMPTS}
+    return {**logs, **longer, **{name: logs[name] + np.log(decode) for name in DECODES}}
 
 
 def backing(labels: Labels) -> str:

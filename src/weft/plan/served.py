@@ -12,11 +12,12 @@ from typing import TypeVar
 
 import numpy as np
 
+from weft.core.pace import PHASES, pace_key
 from weft.cost.arrays import Floats
 from weft.cost.bands import Bands, Known
 from weft.cost.efficiency import Efficiency
 from weft.cost.formats import default_formats
-from weft.cost.habits import START, Habits, Labels, Runs, Seen, predict
+from weft.cost.habits import START, Habits, Labels, Runs, Seen, predict, stretched
 from weft.cost.serving import Loads, Places, Profile, joined, profile_of
 from weft.cost.steps import Engine
 from weft.estimate.price import band_class, how_known_by
@@ -25,7 +26,7 @@ from weft.estimate.resolve import labels_of
 T = TypeVar("T")
 
 PRIOR = Habits({name: float(np.log(value)) for name, value in START.items()}, {})
-PREFILL, DECODE, SERVER = "prefill", "decode", "server"
+(PREFILL, DECODE), SERVER = PHASES, "server"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +34,8 @@ class Software:
     """The serving software that a plan is made for, with what is known of it: fitted habits and error bands.
 
     `engine` and `version` as in `weft estimate` ("vllm", "vllm 0.19"; blank: the average one); `twins`: model id → the
-    model of equal sizes under which measurements of it are filed.
+    model of equal sizes under which measurements of it are filed. `measured`: by pace_key, how many times as long as
+    that a phase was seen to take.
     """
 
     engine: str = ""
@@ -41,6 +43,12 @@ class Software:
     habits: Habits = PRIOR
     bands: Bands = field(default_factory=lambda: Bands({}))
     twins: Mapping[str, str] = field(default_factory=dict[str, str])
+    measured: Mapping[str, float] = field(default_factory=dict[str, float])
+
+    def factors(self, engine: Engine) -> tuple[float, float]:
+        """Of prefill and decode."""
+        prefill, decode = (self.measured.get(pace_key(engine.model.id, engine.device.id, each), 1.0) for each in PHASES)
+        return prefill, decode
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +124,9 @@ def served(
         return ()
     labels = [_labels(replica, software) for replica in replicas]
     counts = [len(replica.batches) for replica in replicas]
-    logs = {name: np.repeat(values, counts) for name, values in software.habits.logs(labels).items()}
+    prefill, decode = np.array([software.factors(replica.engine) for replica in replicas]).T
+    known = stretched(software.habits.logs(labels), prefill, decode)
+    logs = {name: np.repeat(values, counts) for name, values in known.items()}
     seen = predict(_runs(replicas, counts), logs)
     ends = np.cumsum(counts)
     return tuple(

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 
 from weft.core.deployment import Deployment, Pool, Route
 from weft.core.program import Step, StepKind
+from weft.plan.measured import as_measured
 from weft.plan.queueing import wait_s
 from weft.policy.scaling import Scaling, ScalingConfig
 
@@ -26,6 +27,12 @@ HALVINGS = 30
 def scaling_of(deployment: Deployment, config: ScalingConfig) -> Scaling:
     """The scaling policy of a plan: what drives live and simulated fleets."""
     return Scaling(deployment, config, carried_per_s(deployment, config.utilisation, config.most))
+
+
+def restaff(scaling: Scaling, deployment: Deployment, factors: Mapping[str, float]) -> None:
+    """For devices as they were measured (plan.measured)."""
+    there, config = as_measured(deployment, factors), scaling.config
+    scaling.staff(there, carried_per_s(there, config.utilisation, config.most))
 
 
 def carried_per_s(deployment: Deployment, limit: float, most: int) -> Mapping[str, tuple[float, ...]]:

@@ -19,10 +19,12 @@ LEAST_CHANCE = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """What comes: runs a second, and mean sizes of steps, as a Workload has them."""
+    """What comes: runs a second, and mean sizes of steps, as a Workload has them. `paces`: how many times the cost
+    model's time phases take, by core.pace.pace_key; 1 where it is missing."""
 
     rate_per_s: float
     sizes: Mapping[str, Mapping[str, float]] = field(default_factory=dict[str, Mapping[str, float]])
+    paces: Mapping[str, float] = field(default_factory=dict[str, float])
 
     def drift(self, planned: "Estimate") -> tuple[float, str]:
         """The largest distance from what was planned for, relative to that, and of what."""
@@ -30,6 +32,8 @@ class Estimate:
         for step, sizes in self.sizes.items():
             then = planned.sizes.get(step, {})
             both |= {f"{step}.{key}": (now, then[key]) for key, now in sizes.items() if key in then}
+        for key in {*self.paces, *planned.paces}:
+            both[f"times that {key} takes"] = (self.paces.get(key, 1.0), planned.paces.get(key, 1.0))
         far = {what: _distance(what, now, then) for what, (now, then) in both.items()}
         worst = max(far, key=lambda what: far[what])
         return far[worst], f"{worst} {both[worst][0]:.3g}, planned for {both[worst][1]:.3g}"

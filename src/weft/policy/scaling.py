@@ -159,9 +159,8 @@ class Scaling:
         carried_per_s: Mapping[str, Sequence[float]] = MappingProxyType({}),
     ) -> None:
         """`carried_per_s`: by pool, the runs a second that 1, 2, … replicas carry."""
-        self._config = config or ScalingConfig()
-        self._carried = carried_per_s
-        self._pools: Mapping[str, Pool] = {pool.name: pool for pool in deployment.pools}
+        self.config = self._config = config or ScalingConfig()
+        self.staff(deployment, carried_per_s)
         self._planned_per_s = deployment.workload.rate_per_s
         self._visits = {
             name: max((route.visits for route in deployment.routes if route.pool == name), default=1.0) or 1.0
@@ -171,6 +170,11 @@ class Scaling:
         self._last: Snapshot | None = None
         self._rate = RateMean(self._planned_per_s, self._config.quick_s, self._config.slow_s)
         self._run_s = 0.0  # when the last run came
+
+    def staff(self, deployment: Deployment, carried_per_s: Mapping[str, Sequence[float]]) -> None:
+        """From now on by these paces of the same pools."""
+        self._carried = carried_per_s
+        self._pools: Mapping[str, Pool] = {pool.name: pool for pool in deployment.pools}
 
     def decide(self, seen: Snapshot) -> Decision:
         rate = self._rate_per_s(seen)

@@ -2,7 +2,7 @@
 
     patience_s = max(least_s, times · best_s, margin · own_s)
 
-`best_s` is what the quickest other node of its pool took for the same question, asked at the same moment: where the
+`best_s` is what the quickest other node of its pool took for the same question, asked a moment later: where the
 whole machine lags, or whoever asks does, that is long too, and nobody is left for it. `own_s` is the longest that the
 node itself took lately; it fades with each answer.
 """

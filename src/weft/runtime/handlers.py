@@ -17,7 +17,7 @@ from weft.policy.block_hash import block_hashes
 from weft.runtime.cache.names import check_tenant
 from weft.runtime.job import Done, Handler, Job
 from weft.runtime.kv.pull import KvPull
-from weft.runtime.messages import NO_TOKEN, UNKNOWN_TOKEN, Ending, StepMetrics, ToolCall
+from weft.runtime.messages import NO_TOKEN, UNKNOWN_TOKEN, Ending, PhaseTimes, StepMetrics, ToolCall
 from weft.runtime.reply_terms import TENANT, max_tokens_of, said_before, said_of, seconds_of, terms_of, tools_of
 from weft.runtime.services import not_served
 from weft.runtime.steps.glue import GLUE
@@ -87,8 +87,13 @@ async def prefill(job: Job) -> Done:
         await job.emit_token(first.token, reply.push(first.token), reply.logprobs(first))
     late_s = engine.late_s(prefilled.sequence)
     handle = KvHandle(job.address, prefilled.sequence, first.token, tokens)
-    metrics = StepMetrics(tokens, 1, 0, engine.emulated, late_s, cached_tokens=prefilled.cached_tokens)
+    cached, passes = prefilled.cached_tokens, _passes(job)
+    metrics = StepMetrics(tokens, 1, 0, engine.emulated, late_s, cached_tokens=cached, passes=passes)
     return Done((handle,), metrics, blocks=_blocks(job, prompt))
+
+
+def _passes(job: Job) -> PhaseTimes | None:
+    return None if job.services.meter is None else job.services.meter.news()
 
 
 def _blocks(job: Job, prompt: list[int]) -> tuple[int, ...]:
@@ -162,7 +167,7 @@ async def decode(job: Job) -> Done:
     cut = count == further and not reply.stopped and handle.first_token not in chat.stop_tokens
     return Done(
         (reply.text,),
-        StepMetrics(0, count, 0, engine.emulated, late_s, s_per_token=gaps.mean_s),
+        StepMetrics(0, count, 0, engine.emulated, late_s, s_per_token=gaps.mean_s, passes=_passes(job)),
         _ending(reply, cut=cut),
     )
 

@@ -25,9 +25,32 @@ class NodeInfo(msgspec.Struct, frozen=True):
     block_size: int = 0  # of its prefixes, in tokens; 0: it shares none
 
 
+class PassTimes(msgspec.Struct, frozen=True, array_like=True):
+    """Passes of an engine of one kind: how many, the seconds that they took, and those that the planner's cost model
+    has for them."""
+
+    count: int = 0
+    took_s: float = 0.0
+    model_s: float = 0.0
+
+    def plus(self, other: "PassTimes") -> "PassTimes":
+        return PassTimes(self.count + other.count, self.took_s + other.took_s, self.model_s + other.model_s)
+
+    def since(self, before: "PassTimes") -> "PassTimes":
+        return PassTimes(self.count - before.count, self.took_s - before.took_s, self.model_s - before.model_s)
+
+
+class PhaseTimes(msgspec.Struct, frozen=True, array_like=True):
+    """`prefill`: passes that carried prompts; `decode`: those that did not."""
+
+    prefill: PassTimes = PassTimes()
+    decode: PassTimes = PassTimes()
+
+
 class StepMetrics(msgspec.Struct, frozen=True):
     """`late_s` is how far an emulated step fell behind its pace; `usd` what a server that is not ours charges.
-    `s_per_token` is the mean time between the tokens of a decode, without what it waited for a place; 0: unknown."""
+    `s_per_token` is the mean time between the tokens of a decode, without what it waited for a place; 0: unknown.
+    `passes` are the node's since a result last told of them, of all that it was asked; None: it cannot tell."""
 
     input_tokens: int = 0
     output_tokens: int = 0
@@ -37,6 +60,7 @@ class StepMetrics(msgspec.Struct, frozen=True):
     usd: float = 0.0
     cached_tokens: int = 0
     s_per_token: float = 0.0
+    passes: PhaseTimes | None = None
 
 
 NO_TOKEN, UNKNOWN_TOKEN = -1, -2

@@ -14,6 +14,7 @@ from weft.runtime.cache.held import HeldPrefixes
 from weft.runtime.cache.node import CachingEngine, NodeCache, OpenTiers, open_tiers
 from weft.runtime.engines.base import Engine, Mortal
 from weft.runtime.engines.emulated import EmulatedEngine, PacedEngine, Pacer
+from weft.runtime.engines.pass_meter import PassMeter
 from weft.runtime.functions import load_functions
 from weft.runtime.gate import Gate
 from weft.runtime.memory.memories import Memories
@@ -54,6 +55,7 @@ class Services:
     """By step."""
     tiers: OpenTiers | None = None
     pacer: Pacer | None = None
+    meter: PassMeter | None = None
     gate: Gate = field(default_factory=Gate)
     observer: Observer = field(default_factory=Quiet)
 
@@ -115,12 +117,14 @@ def load_services(spec: NodeSpec) -> Services:
     no_ear = spec.stt_dir is None and bool(spec.remotes)
     no_model = spec.model_dir is None and bool(spec.remotes)
     pacer = Pacer(spec.paced_as) if spec.paced_as is not None and spec.artifact is None else None
-    engine, chat = _load_llm(spec, pacer) if _serves(spec, LLM_KINDS) and not no_model else (None, None)
+    meter = PassMeter(spec.modelled) if spec.modelled is not None and spec.artifact is None else None
+    engine, chat = _load_llm(spec, pacer, meter) if _serves(spec, LLM_KINDS) and not no_model else (None, None)
     return Services(
         spec,
         engine,
         chat,
         pacer=None if engine is None else pacer,
+        meter=None if engine is None else meter,
         tiers=None if spec.cache is None or engine is None else _tiers(spec, spec.cache, engine),
         transcriber=_load_transcriber(spec) if _serves(spec, (StepKind.TRANSCRIBE,)) and not no_ear else None,
         retriever=_load_retriever(spec) if _serves(spec, (StepKind.SEARCH,)) else None,
@@ -150,7 +154,7 @@ def _given(value: str | None, what: str, spec: NodeSpec) -> str:
 # The loaders import inside: torch, transformers and speech take seconds, and a node pays only for what it serves.
 
 
-def _load_llm(spec: NodeSpec, pacer: Pacer | None) -> "tuple[Engine, Chat]":
+def _load_llm(spec: NodeSpec, pacer: Pacer | None, meter: PassMeter | None) -> "tuple[Engine, Chat]":
     import torch
 
     from weft.runtime.engines.chat import Chat
@@ -158,12 +162,14 @@ def _load_llm(spec: NodeSpec, pacer: Pacer | None) -> "tuple[Engine, Chat]":
     torch.set_num_threads(spec.threads)
     directory = Path(_given(spec.model_dir, "model_dir", spec))
     engine = (
-        _torch_engine(spec, directory, pacer) if spec.artifact is None else _compiled(spec, spec.artifact, directory)
+        _torch_engine(spec, directory, pacer, meter)
+        if spec.artifact is None
+        else _compiled(spec, spec.artifact, directory)
     )
     return engine, Chat.load(directory)
 
 
-def _torch_engine(spec: NodeSpec, directory: Path, pacer: Pacer | None) -> Engine:
+def _torch_engine(spec: NodeSpec, directory: Path, pacer: Pacer | None, meter: PassMeter | None) -> Engine:
     from weft.runtime.engines.torch_engine import TorchEngine
 
     engine = TorchEngine.load(
@@ -174,7 +180,7 @@ def _torch_engine(spec: NodeSpec, directory: Path, pacer: Pacer | None) -> Engin
         spill_bytes=None if spec.kv_spill_gib is None else round(spec.kv_spill_gib * GIB),
         limits=_limits(spec),
     )
-    engine.scheduler.pacer = pacer
+    engine.scheduler.pacer, engine.scheduler.meter = pacer, meter
     return engine
 
 

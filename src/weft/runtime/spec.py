@@ -2,7 +2,7 @@
 
 import msgspec
 
-from weft.core.pace import EngineTerms
+from weft.core.pace import EngineTerms, Pace
 from weft.core.program import StepKind
 from weft.runtime.artifact_spec import ArtifactSpec
 from weft.runtime.cache.node import NodeCache
@@ -36,6 +36,7 @@ class NodeSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     remotes: dict[str, RemoteSpec] = {}
     paces: dict[str, StepPace] = {}
     paced_as: EngineTerms | None = None  # an emulated device: how long its passes take, for all replies together
+    modelled: Pace | None = None  # by the planner's cost model: the node tells how long its passes really take
     places: int | None = None  # sequences in one pass at most; None: the engine's own limit
     tools: dict[str, ToolSpec] = {}
     threads: int = 1

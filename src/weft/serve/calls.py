@@ -293,6 +293,8 @@ class Calls:
                 self._dispatcher.lost(node)
             raise
         node.circuit.succeeded()
+        if result.metrics.passes is not None:
+            self._dispatcher.measured(node, result.metrics.passes)
         return result
 
     async def _answer(

@@ -22,10 +22,12 @@ from weft.policy.retries import RetryBudget
 from weft.policy.router import Router
 from weft.policy.workers import Candidates, Request, Tally, Worker
 from weft.runtime.client import NodeClient
+from weft.runtime.messages import PhaseTimes
 from weft.runtime.services import LLM_KINDS
 from weft.serve.keeping import tool_waits
 from weft.serve.live_node import LiveNode, Speed, speed_of
 from weft.serve.paces import Paces
+from weft.serve.passes import Passes
 from weft.serve.prompts import BLOCK_TOKENS, PromptSizes
 from weft.serve.repeats import may_run_twice
 from weft.serve.replies import reply_steps
@@ -63,6 +65,8 @@ class Dispatcher:
         self.nodes: dict[NodeClient, LiveNode] = {}
         self._at: dict[str, LiveNode] = {}
         self.deaths = 0
+        self.passes = Passes()
+        """Of its nodes; those who move to another plan take it along."""
         self.revival_s = revival_s
         self._clock = clock
         self.feed = PromptFeed()
@@ -196,6 +200,10 @@ class Dispatcher:
         for other in self.members(node.pool.name):
             if other is not node and other.relax(node):
                 self._each_group(other, lambda group, other=other: group.renew(other))
+
+    def measured(self, node: LiveNode, times: PhaseTimes) -> None:
+        if node.pool is not None:
+            self.passes.add(node.pool, node.client.info, times)
 
     # inside
 

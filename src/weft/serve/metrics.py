@@ -9,6 +9,9 @@ from prometheus_client.registry import Collector
 from weft.serve.agents import Agents
 from weft.serve.status import present_usd_per_hour, waiting_in
 
+PLACE = ("pace", "node", "emulated")
+"""See serve.passes.Place."""
+
 
 class _Runs(Collector):
     def __init__(self, agents: Agents) -> None:
@@ -56,6 +59,25 @@ class _Runs(Collector):
                 done.add_metric((name, pool_name, change), count)
         dead.add_metric((), len(self._agents.dead_nodes))
         yield from (runs, running, usd, live, died, left, dead, kept, price, queue, tokens, done)
+        yield from _passes(self._agents)
+
+
+def _passes(agents: Agents) -> Iterator[Metric]:
+    """Once for agents that share their nodes."""
+    took = CounterMetricFamily(
+        "weft_pass_seconds", "Of engines' passes, by the node and by the model.", labels=("agent", *PLACE, "clock")
+    )
+    passes = CounterMetricFamily("weft_passes", "Passes of engines.", labels=("agent", *PLACE))
+    first = dict[int, str]()
+    for name, agent in agents.by_name.items():
+        if first.setdefault(id(agent.dispatcher), name) != name:
+            continue
+        for place, times in agent.dispatcher.passes.sums.items():
+            labels = name, *map(str, place)
+            took.add_metric((*labels, "node"), times.took_s)
+            took.add_metric((*labels, "model"), times.model_s)
+            passes.add_metric(labels, times.count)
+    yield from (took, passes)
 
 
 def exposition(agents: Agents) -> bytes:

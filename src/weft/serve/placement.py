@@ -12,6 +12,7 @@ from weft.core.deployment import Deployment, Pool, Route
 from weft.core.errors import DeploymentError
 from weft.core.hardware import DeviceKind
 from weft.core.program import Step, StepKind
+from weft.plan.measured import modelled
 from weft.runtime.artifact_spec import ArtifactSpec
 from weft.runtime.cache.node import NodeCache
 from weft.runtime.engines.emulated import StepPace
@@ -20,6 +21,7 @@ from weft.runtime.services import LLM_KINDS, MEMORY_KINDS, PYTHON_KINDS
 from weft.runtime.spec import NodeSpec
 from weft.runtime.transport.choose import way_between
 from weft.serve.dispatch import replica_name
+from weft.serve.passes import EMULATED
 from weft.serve.tools import calls_tool, memory_of, served_model, tool_spec
 
 HERE = "this machine's CPU"
@@ -120,6 +122,7 @@ def _node_spec(
         cache=models.cache if {StepKind.PREFILL, StepKind.DECODE} & own else None,
         paces={step: _pace(route) for step, route in routes.items()} if emulate else {},
         paced_as=pool.engine if emulate and artifact is None and own & set(LLM_KINDS) else None,
+        modelled=modelled(deployment, pool) if artifact is None and own & set(LLM_KINDS) else None,
         places=pool.batch_limit if emulate and pool.engine is not None else None,
         tensor_parallel=ranks,
     )
@@ -152,7 +155,7 @@ def _ranks_here(pool: Pool, models: LocalModels, artifact: ArtifactSpec | None, 
 
 def _device(pool: Pool, artifact: ArtifactSpec | None, ranks: int, *, emulate: bool) -> str:
     if emulate:
-        return f"{pool.device} (emulated)"
+        return pool.device + EMULATED
     return f"{HERE}, {artifact.target} code" if artifact else f"{HERE}, {ranks} ranks" if ranks > 1 else HERE
 
 

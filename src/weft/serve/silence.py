@@ -13,7 +13,7 @@ from weft.serve.live_node import LiveNode
 
 LOOK_S = 0.05
 PEERS = 3
-"""Other nodes of its pool that are asked with it."""
+"""Other nodes of its pool that are asked where it does not answer at once."""
 
 Ping = asyncio.Task[None]
 
@@ -52,13 +52,11 @@ class Silence:
         """Until it answers or is dead."""
         loop = asyncio.get_running_loop()
         asked_s = loop.time()
-        own, *others = (asyncio.create_task(each.client.ping()) for each in (node, *self._peers(node)))
+        asking = [own := asyncio.create_task(node.client.ping())]
         try:
-            if await _another_answers(own, others):
-                best_s = loop.time() - asked_s
-                await asyncio.wait((own,), timeout=node.patience.patience_s(best_s) - best_s)
-                if not own.done():
-                    self._leave(node)
+            if not (await asyncio.wait(asking, timeout=LOOK_S))[0]:
+                asking += (asyncio.create_task(each.client.ping()) for each in self._peers(node))
+                await self._compared(node, asking)
             await own
             node.patience.answered(loop.time() - asked_s)
             if node.silent:
@@ -67,8 +65,18 @@ class Silence:
         except RunError:
             pass  # it is dead
         finally:
-            for each in (own, *others):
+            for each in asking:
                 each.cancel()
+
+    async def _compared(self, node: LiveNode, asking: list[Ping]) -> None:
+        """Leaves it where others answer, and it does not by far. The first of `asking` is its own answer."""
+        loop, (own, *others) = asyncio.get_running_loop(), asking
+        asked_s = loop.time()
+        if await _another_answers(own, others):
+            best_s = loop.time() - asked_s
+            await asyncio.wait((own,), timeout=node.patience.patience_s(best_s) - best_s)
+            if not own.done():
+                self._leave(node)
 
     def _peers(self, node: LiveNode) -> list[LiveNode]:
         """Those that were heard last."""

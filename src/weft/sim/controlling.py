@@ -2,9 +2,13 @@
 
 from dataclasses import dataclass, field
 
+from weft.core.deployment import Deployment
+from weft.plan.staffing import restaff
+from weft.policy.calibration import Calibration
 from weft.policy.scaling import Action, Change, Decision, PoolSeen, Scaling, Snapshot
 from weft.sim.fleet import Fleet, LlmPool, add_replica
 from weft.sim.kernel import Kernel, seconds, ticks
+from weft.sim.metering import Meter
 from weft.sim.replica import Replica
 from weft.sim.walk import Walk
 
@@ -22,20 +26,28 @@ class Controller:
     """Looks every `every_s`; a replica that is started takes work `start_s` later. Only pools of language models are
     scaled. `replica_s`: by pool, seconds that were paid for, starting and draining included."""
 
+    deployment: Deployment
     kernel: Kernel
     fleet: Fleet
     walk: Walk
     scaling: Scaling
+    meter: Meter
     start_s: float
     every_s: float = 1.0
     moments: list[Moment] = field(default_factory=list[Moment])
     replica_s: dict[str, float] = field(default_factory=dict[str, float])
+    calibration: Calibration = field(init=False)
     _starting: dict[str, int] = field(default_factory=dict[str, int])
     _looked: int = -1
+
+    def __post_init__(self) -> None:
+        self.calibration = Calibration(self.deployment.measured)
 
     def look(self, _: None) -> None:
         """Stops looking when the simulation has nothing left to do but this."""
         self._account()
+        if self.calibration.look(self.meter.news()):
+            restaff(self.scaling, self.deployment, self.calibration.factors)
         decision = self.scaling.decide(self.snapshot())
         for action in decision.actions:
             self._do(action, self.fleet.llm[action.pool])

@@ -6,7 +6,9 @@ from dataclasses import dataclass, field
 from weft.core.deployment import Deployment
 from weft.core.errors import InputError
 from weft.core.summary import Summary
+from weft.plan.measured import as_measured
 from weft.plan.staffing import scaling_of
+from weft.policy.calibration import Known
 from weft.policy.retention import Rule
 from weft.policy.scaling import ScalingConfig
 from weft.sim.admitting import Door
@@ -14,6 +16,7 @@ from weft.sim.controlling import Controller, Moment
 from weft.sim.faults import Trouble, schedule
 from weft.sim.fleet import Fleet, build_fleet
 from weft.sim.kernel import Kernel, seconds, ticks
+from weft.sim.metering import Meter, all_of
 from weft.sim.monitor import Monitor
 from weft.sim.pairing import PairKind, pairings
 from weft.sim.quiet import few_collections
@@ -39,7 +42,8 @@ class SimConfig:
     spread of CPU steps (0: fixed, None: exponential). `exact` makes every decode step an event. `most_late`: ends the
     simulation soon after more runs than that have ended late (None: it goes on). `window_s` records all that happens
     from a second to a second. `source` says what the load is made from. `control`: replicas come and go by
-    `policy.scaling` (None: they stay)."""
+    `policy.scaling` (None: they stay). `paces`: how many times the cost model's time phases really take, by
+    core.pace.pace_key, where that is not what the plan counts on."""
 
     seed: int = 0
     router: RouterKind = RouterKind.WEFT
@@ -56,12 +60,13 @@ class SimConfig:
     source: str = "generated"
     most_late: int | None = None
     control: ScalingConfig | None = None
+    paces: Mapping[str, float] = field(default_factory=dict[str, float])
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """The summary, and what its figures are drawn from: the share of each time bin (`bin_s` wide) that each replica was
-    busy, and samples of queues. `events` counts what the kernel did."""
+    busy, and samples of queues. `events` counts what the kernel did. `paces`: what control learned of devices."""
 
     summary: Summary
     recorder: Recorder
@@ -72,6 +77,7 @@ class Outcome:
     window: Window | None
     events: int
     control: tuple[Moment, ...] = ()
+    paces: Mapping[str, Known] = field(default_factory=dict[str, Known])
 
 
 _DEFAULT = SimConfig()
@@ -101,7 +107,8 @@ class _Simulation:
 
     def __post_init__(self) -> None:
         config, deployment = self.config, self.deployment
-        self.fleet: Fleet = build_fleet(deployment, self.kernel, self._on_busy, config.exact)
+        really = as_measured(deployment, {**deployment.measured, **config.paces})
+        self.fleet: Fleet = build_fleet(really, self.kernel, self._on_busy, config.exact)
         self.script: Script = script_of(deployment)
         devices = {pool.name: pool.device for pool in deployment.pools}
         self.recorder = Recorder(deployment.agent, bounds_of(deployment.slo), self.on_record, devices)
@@ -111,22 +118,34 @@ class _Simulation:
         if config.window_s is not None:
             self.window = sink = Window(self.recorder, *map(ticks, config.window_s))
         chance = Chance(config.seed, config.cv)
-        heard = self.window.iterations if self.window is not None else None
+        heard = [] if self.window is None else [self.window.iterations]
+        meter = Meter(deployment) if config.control is not None else None
+        heard += [] if meter is None else [meter.iterations]
         together = pairings(self.kernel, self.fleet, self.script, config.pairs)
         self.retaining = Retaining(self.kernel, config.retention, config.tier) if config.retention else None
         urgency = urgency_of(deployment, config.priority)
         door = Door(deployment, self.kernel) if config.admission else None
         self.walk = Walk(
-            self.kernel, self.fleet, self.script, routers, sink, chance, heard, together, self.retaining, urgency, door
+            self.kernel,
+            self.fleet,
+            self.script,
+            routers,
+            sink,
+            chance,
+            all_of(heard),
+            together,
+            self.retaining,
+            urgency,
+            door,
         )
         self.samples = Samples()
         self.monitor = Monitor(self.kernel, self.fleet, self.walk, self.recorder, self.samples, config.stop_overload)
         self.monitor.most_late = config.most_late
         schedule(config.troubles, self.kernel, self.fleet, self.walk)
         self.controller: Controller | None = None
-        if (terms := config.control) is not None:
+        if (terms := config.control) is not None and meter is not None:
             scaling = scaling_of(deployment, terms)
-            self.controller = Controller(self.kernel, self.fleet, self.walk, scaling, terms.start_s)
+            self.controller = Controller(deployment, self.kernel, self.fleet, self.walk, scaling, meter, terms.start_s)
 
     def run(self, requests: Iterator[Request], on_progress: Callable[[int, float], None] | None) -> None:
         first = next(requests, None)
@@ -189,6 +208,7 @@ class _Simulation:
             window=self.window,
             events=self.kernel.events,
             control=tuple(self.controller.moments) if self.controller else (),
+            paces=self.controller.calibration.known if self.controller else {},
         )
 
     def _on_busy(self, replica: Replica, begins: int, ends: int) -> None:

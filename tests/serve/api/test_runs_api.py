@@ -184,6 +184,8 @@ async def test_a_webhook_is_signed_and_tried_again(
     keeping: App, listener: tuple[str, list[tuple[dict[str, str], bytes]]]
 ) -> None:
     url, heard = listener
+    assert keeping.runs is not None
+    keeping.runs.log.clock = lambda: time.time() + (1e6 if not heard else 0)  # it jumps back before the second try
     _, run, _ = await ask(keeping, "POST", "/v1/runs", body("loop", "ab", webhook=url))
     async with asyncio.timeout(20):
         while len(heard) < 2:

@@ -21,6 +21,7 @@ from weft.compiler.frequency import block_visits
 from weft.compiler.placed import Answered, PlacedPools, alternative, other_model
 from weft.compiler.plan_request import flows, leaf_tasks, plan_blocks, promises, software
 from weft.compiler.previous import previous_choice, read_previous
+from weft.compiler.request import paces_of
 from weft.compiler.tighten import tightened
 from weft.core.errors import InputError
 from weft.core.units import Precision
@@ -57,6 +58,7 @@ class Place(ModulePass):
     settings: tuple[str, ...] = ()
     additions: tuple[str, ...] = ()
     engine: str = ""
+    measured: tuple[str, ...] = ()
     robust: bool = False
     pins: tuple[str, ...] = ()
     energy_limit_j: float | None = None
@@ -106,7 +108,7 @@ class Place(ModulePass):
                 "rate_per_s", self.rate_per_s, "give the agent runs per second that the fleet must carry"
             ),
             efficiencies=efficiencies(),
-            software=software(self.engine, tasks),
+            software=software(self.engine, tasks, paces_of(self.measured)),
             robust=self.robust,
             serving=_member(Serving, "serving", self.serving),
             split=self.split,

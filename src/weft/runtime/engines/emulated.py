@@ -48,18 +48,20 @@ class Pacer:
         self._sleep = sleep
         self._due_s = self._ended_s = float("-inf")
 
-    def hold(self, iteration: Iteration, began_s: float) -> None:
-        """To be called when the pass that began then is computed."""
+    def hold(self, iteration: Iteration, began_s: float) -> float:
+        """To be called when the pass that began then is computed. Returns the device's seconds."""
         follows = began_s - self._ended_s < AT_ONCE_S
         began_s = max(self._due_s, began_s - CATCH_UP_S) if follows else began_s
         chunks = ((chunk.tokens, chunk.start) for chunk in iteration.chunks)
-        self._due_s = began_s + self.terms.pace.step_s(iteration.decodes, iteration.context_tokens, chunks)
+        own_s = self.terms.pace.step_s(iteration.decodes, iteration.context_tokens, chunks)
+        self._due_s = began_s + own_s
         ahead_s = self._due_s - self._clock()
         if ahead_s > 0:
             self._sleep(ahead_s)
         else:
             self.late_s += max(0.0, -ahead_s - CATCH_UP_S)
         self._ended_s = self._clock()
+        return own_s
 
 
 class EmulatedEngine:

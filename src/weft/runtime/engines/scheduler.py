@@ -26,6 +26,7 @@ from weft.runtime.engines.emulated import Pacer
 from weft.runtime.engines.executor import Executor
 from weft.runtime.engines.loans import Loans
 from weft.runtime.engines.offers import Offers
+from weft.runtime.engines.pass_meter import PassMeter
 from weft.runtime.engines.replies import Replies, told
 from weft.runtime.engines.requests import Emitted, Finish, Listener, Request, check_said, prompt_unknown
 from weft.runtime.engines.sampling import Drawn, History, Row, draw
@@ -53,6 +54,7 @@ class Scheduler:
         self.loans = Loans(self.sequences, self.caches, executor)
         self.offers = Offers(pool.block_size)
         self.pacer: Pacer | None = None
+        self.meter: PassMeter | None = None
         self.computing: Callable[[], AbstractContextManager[None]] = nullcontext
         self._replies = Replies(self.sequences, self.caches, self.offers)
         self._executor = executor
@@ -78,7 +80,7 @@ class Scheduler:
         track = self.sequences.get(id)
         said = list(request.terms.said)
         _check_resumable(track, said, request)
-        self.caches.spools.end(id)
+        self.caches.growths.end(id)
         request.terms.tell_constraint(track.tokens[-1])
         if request.terms.constraint is not None and request.terms.constraint.finished:
             told(listener, Finish.STOP)
@@ -93,7 +95,7 @@ class Scheduler:
 
     def release(self, id: int) -> None:
         self.cancel(id)
-        self.caches.spools.end(id)
+        self.caches.growths.end(id)
         track = self.sequences.tracks.pop(id, None)
         if track is not None and not track.borrowed:
             self.caches.drop(track)
@@ -128,21 +130,24 @@ class Scheduler:
             self._replies.fail(track, error)
         if not iteration.decodes and not iteration.chunks:
             return False
-        began_s = time.perf_counter()
+        began_s, paced_s = time.perf_counter(), None
         try:
             pieces, tracks = self._pieces(iteration)
             with self.computing():
-                logits = self._executor.logits(pieces)
+                logits = self._executor.logits(pieces, self.caches.growths.listener())
                 drawn = draw(logits, [_row(track) for track in tracks]) if tracks else []
                 if self.pacer is not None:
-                    self.pacer.hold(iteration, began_s)
+                    paced_s = self.pacer.hold(iteration, began_s)
         except NodeDiedError:
             raise
         except Exception as error:
             self._give_up(iteration, error)
             return True
         self._clear_bad(tracks, drawn)
-        self.offers.time(iteration, time.perf_counter() - began_s)
+        took_s = time.perf_counter() - began_s
+        self.offers.time(iteration, took_s)
+        if self.meter is not None:
+            self.meter.saw(iteration, took_s if paced_s is None else paced_s)
         self._complete(iteration)
         for track, token in zip(tracks, drawn, strict=True):
             self._replies.emit(track, token)
@@ -183,6 +188,7 @@ class Scheduler:
             served, end = chunk.sequence, chunk.start + chunk.tokens
             track = active[served]
             track.blocks = np.array(served.table.ids)
+            self.caches.growths.begin(track, served, end)
             last = end == served.to_compute
             pieces.append(Piece(track.tokens[chunk.start : end], chunk.start, track.blocks, int(last)))
             if last:
@@ -211,7 +217,7 @@ class Scheduler:
                 track.blocks = np.array(served.table.ids)
             if served.stage in (Stage.DECODING, Stage.KEPT):
                 self.offers.offer(track, served)
-            self.caches.spools.grow(track, served, self.caches.room_bytes)
+            self.caches.growths.complete(track, served)
 
     def _give_up(self, iteration: policy.Iteration, error: Exception) -> None:
         """The pass failed: nobody in it can go on, everybody else can."""

@@ -15,12 +15,14 @@ from weft.core.errors import InputError, WeftError
 from weft.core.message import Message
 from weft.runtime.conversations.store import ConversationStore, check_names
 from weft.runtime.values import Value
+from weft.serve.agents import ServedAgent
 from weft.serve.api.conversation import agent_inputs, said_by
 from weft.serve.api.errors import ApiError, as_api_error, invalid
 from weft.serve.api.http import EVENTS, Reply, Request, Sink, Stream, header, json_reply, parsed, uncached
 from weft.serve.api.run_answers import event_bytes, run_answer
 from weft.serve.api.schema import RunRequest
 from weft.serve.api.terms import terms_of
+from weft.serve.api.trace import trace_of
 from weft.serve.ids import fresh
 from weft.serve.runs.journal import Told, thread_of
 from weft.serve.runs.log import KeyReusedError
@@ -50,10 +52,8 @@ async def submit(app: "App", request: Request) -> Reply:
     asked = parsed(request.body, RunRequest)
     request.bill.model = asked.model
     agent = app.admitted(asked.model)
-    if agent.driver is not None and not agent.driver.keeps:
-        message = f"{asked.model!r} drives itself, and nothing of it is kept here: ask /v1/chat/completions"
-        raise invalid(message, "model", "agent_drives_itself")
-    runs = _runs(app)
+    check_durable(agent)
+    runs = runs_of(app)
     try:
         if asked.webhook:
             _webhooks(runs).check(asked.webhook)
@@ -68,11 +68,11 @@ async def submit(app: "App", request: Request) -> Reply:
 
 async def find(app: "App", request: Request) -> Reply:
     run = await _found(app, request)
-    return json_reply(run_answer(run, await asyncio.to_thread(_runs(app).log.events, run.id)))
+    return json_reply(run_answer(run, await asyncio.to_thread(runs_of(app).log.events, run.id)))
 
 
 async def listed(app: "App", request: Request) -> Reply:
-    runs, asked = _runs(app), {name: values[0] for name, values in parse_qs(request.query).items()}
+    runs, asked = runs_of(app), {name: values[0] for name, values in parse_qs(request.query).items()}
     try:
         most = min(LONGEST_PAGE, int(asked.get("limit", PAGE)))
         status = Status(asked["status"]) if "status" in asked else None
@@ -91,7 +91,7 @@ async def listed(app: "App", request: Request) -> Reply:
 
 async def follow(app: "App", request: Request) -> Reply:
     """Server-sent events. With Last-Event-ID they go on after that one."""
-    run, runs = await _found(app, request), _runs(app)
+    run, runs = await _found(app, request), runs_of(app)
     last = header(request, b"last-event-id") or "-1"
     if not last.removeprefix("-").isdecimal() or len(last) > LONGEST_NUMBER:
         raise invalid("Last-Event-ID is the number of an event", "Last-Event-ID")
@@ -109,14 +109,14 @@ async def follow(app: "App", request: Request) -> Reply:
 
 async def cancel(app: "App", request: Request) -> Reply:
     """Once it is answered, no step of the run goes on."""
-    return json_reply(run_answer(await _runs(app).cancel(await _found(app, request))))
+    return json_reply(run_answer(await runs_of(app).cancel(await _found(app, request))))
 
 
 async def resume(app: "App", request: Request) -> Reply:
     said = parsed(request.body, Answer)
     run = await _found(app, request)
     try:
-        return json_reply(run_answer(await _runs(app).answer(run, said.answer, said.step)))
+        return json_reply(run_answer(await runs_of(app).answer(run, said.answer, said.step)))
     except InputError as error:
         raise ApiError(409, str(error), code="nothing_waits") from None
 
@@ -125,7 +125,7 @@ async def forget(app: "App", request: Request) -> Reply:
     run = await _found(app, request)
     if run.status not in ENDED:
         raise ApiError(409, f"run {run.id} is {run.status}: cancel it first", code="run_has_not_ended")
-    await asyncio.to_thread(_runs(app).log.forget, run.id)
+    await asyncio.to_thread(runs_of(app).log.forget, run.id)
     return json_reply({"id": run.id, "object": "run", "deleted": True})
 
 
@@ -178,6 +178,7 @@ async def _run_of(app: "App", request: Request, asked: RunRequest, runs: Runs, p
         said=said_by(asked.messages) if name else (),
         webhook=asked.webhook or "",
         metadata=asked.metadata or {},
+        trace=trace_of(request),
     )
 
 
@@ -204,7 +205,13 @@ async def _with_pings(following: AsyncIterator[Told]) -> AsyncIterator[Told | No
         await asyncio.gather(pending, return_exceptions=True)
 
 
-def _runs(app: "App") -> Runs:
+def check_durable(agent: ServedAgent) -> None:
+    if agent.driver is not None and not agent.driver.keeps:
+        message = f"{agent.name!r} drives itself, and nothing of it is kept here: ask /v1/chat/completions"
+        raise invalid(message, "model", "agent_drives_itself")
+
+
+def runs_of(app: "App") -> Runs:
     if app.runs is None:
         message = "this server keeps no runs: start it with --runs FILE"
         raise ApiError(501, message, code="runs_are_not_kept")
@@ -214,7 +221,7 @@ def _runs(app: "App") -> Runs:
 async def _found(app: "App", request: Request) -> Run:
     """The caller's own: of others' runs not even their being is told."""
     id = request.named["run"]
-    run = await _runs(app).find(request.caller.tenant, id)
+    run = await runs_of(app).find(request.caller.tenant, id)
     if run is None:
         raise ApiError(404, f"there is no run {id!r}", code="run_not_found")
     return run

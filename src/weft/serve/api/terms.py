@@ -38,7 +38,7 @@ def terms_of(program: Program, request: ChatRequest) -> Terms:
         terms["logprobs"] = request.top_logprobs or 0
     elif request.top_logprobs is not None:
         raise invalid("top_logprobs goes with logprobs: true", "top_logprobs")
-    terms |= tool_terms(request.tools or (), request.tool_choice)
+    terms |= tool_terms(request.tools or (), request.tool_choice, request.parallel_tool_calls is not False)
     if terms.get("temperature") and "seed" not in terms:
         terms["seed"] = secrets.randbits(31)  # who names no seed wants another reply each time
     if terms and not reply_steps(program):

@@ -118,7 +118,7 @@ class LiveRun:
     async def _once(self) -> Ending:
         run, journal = self.journal.run, self.journal
         try:
-            hints = RunHints(run.session or None, tenant=run.tenant)
+            hints = RunHints(run.session or None, trace=run.trace, tenant=run.tenant)
             outcome = await self.agent.run(run.inputs, journal.on_event, run.terms, hints, steps=journal, ask=self._ask)
         except (LostLogError, NodeDiedError):
             raise
