@@ -268,7 +268,8 @@ async def _served(
     fleet = await stack.enter_async_context(start(deployment, crossing.join))
     agent = ServedAgent(deployment, dispatcher, run_s)
     if drives_itself(planned):
-        driver = await stack.enter_async_context(driving(planned, dispatcher, graphs))
+        anew = nodes.keeper is None or not nodes.keeper.again
+        driver = await stack.enter_async_context(driving(planned, dispatcher, graphs, wait=anew))
         agent.driver = driver
         agent.followers.append(driver)
     agent.door = Door(planned, dispatcher) if here.admission else None

@@ -76,10 +76,10 @@ class Server:
         return self.program.with_suffix(".ran").read_text().split()
 
     @contextlib.asynccontextmanager
-    async def opened(self) -> AsyncGenerator[Runs]:
+    async def opened(self, *, wait: bool = True) -> AsyncGenerator[Runs]:
         whole = without_own_steps(self.plan)
         dispatcher = Dispatcher(whole, self._clients.values())
-        async with driving(self.plan, dispatcher, self._folder / "graphs.db") as driver:
+        async with driving(self.plan, dispatcher, self._folder / "graphs.db", wait=wait) as driver:
             agents = {"graph": ServedAgent(whole, dispatcher, driver=driver)}
             async with opened_runs(agents, str(self._folder / "runs.db")) as runs:
                 yield runs
@@ -113,7 +113,7 @@ async def test_a_program_goes_on_where_it_was(tmp_path: Path, clients: dict[str,
         run = await until(runs, (await runs.submit(server.wanted("run_1", "Hello"))).id, Status.REQUIRES_ACTION)
         assert run.status is Status.REQUIRES_ACTION and server.ran == ["write", "check", "check"]
         ((shown, _),) = runs.live["run_1"].asked.values()
-    async with server.opened() as runs:  # whoever waits for a person waits for the next server too
+    async with server.opened(wait=False) as runs:  # whoever waits for a person waits for the next server too
         await answered(runs, run, '{"go": "yes"}')
         await answered(runs, run, "")  # the program stops before its last node
         run = await until(runs, "run_1", Status.COMPLETED)
