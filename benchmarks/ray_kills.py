@@ -138,7 +138,7 @@ def four_machines() -> Any:
     from ray.cluster_utils import Cluster
 
     head = {"num_cpus": 1, "object_store_memory": SMALL, "include_dashboard": False}
-    cluster = Cluster(initialize_head=True, head_node_args=head)
+    cluster: Any = Cluster(initialize_head=True, head_node_args=head)
     for has in (H100, GAUDI, GAUDI):
         cluster.add_node(num_cpus=2, resources=has, object_store_memory=SMALL)
     return cluster

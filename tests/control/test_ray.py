@@ -180,9 +180,8 @@ def keepers() -> set[str]:
     """Ray's actors that live and keep a node."""
     from ray._private.state import actors
 
-    return {
-        key for key, each in actors().items() if each["State"] == "ALIVE" and each["ActorClassName"] == "NodeKeeper"
-    }
+    known = cast("dict[str, dict[str, str]]", actors())
+    return {key for key, each in known.items() if (each["State"], each["ActorClassName"]) == ("ALIVE", "NodeKeeper")}
 
 
 async def test_a_lost_machine_is_found_and_its_node_placed_anew(
