@@ -101,6 +101,10 @@ class BlockPool:
     def unpin(self, pinned: Segment | None) -> None:
         self._segments.pin(pinned, -1)
 
+    def prefixes(self) -> list[tuple[tuple[int, ...], int]]:
+        """All published blocks, in runs: the hashes of a prefix, and how many at its end are the run's own."""
+        return [(tuple(self._segments.hashes(segment)), len(segment.ids)) for segment in self._segments.all]
+
     def allocate(self, tokens: int, hashes: Sequence[int] = (), spare: int = 0) -> Table | None:
         """Blocks for `tokens`, known ones shared; None (and no change) unless `spare` blocks are left after it.
 

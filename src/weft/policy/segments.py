@@ -47,6 +47,18 @@ class Segments:
         if known:
             self._on_evicted(known)
 
+    @property
+    def all(self) -> list[Segment]:
+        return list(self._first.values())
+
+    def hashes(self, segment: Segment) -> list[int]:
+        """Of the whole prefix that ends with it."""
+        parts, each = list[list[int]](), segment
+        while each is not None:
+            parts.append(each.hashes)
+            each = each.parent
+        return [hash_ for part in reversed(parts) for hash_ in part]
+
     def find(self, hashes: Sequence[int], limit: int) -> tuple[list[Segment], int]:
         """The segments of the longest known prefix of at most `limit` blocks, and how many blocks of them it is."""
         path: list[Segment] = []
