@@ -8,8 +8,9 @@ chats, chats with two choices, JSON schemas, tool calls and durable runs, each w
 if it ends without an error; what it says must be what the same request got in an undisturbed run. Then 40 more requests
 come. `gap` is the longest silence within any stream; `asked again` counts streams whose client lost its connection and
 went on with Last-Event-ID. While the disk is full durable runs wait, as they promise: it has room again after the 40
-requests, and their gaps do not count. Results are added to FILE run by run and not made again: an interrupted benchmark
-goes on.
+requests, and their gaps do not count. "nothing" is the same without a fault: this machine's own gaps. Then, some runs
+each, a LangGraph program behind `weft serve`, its streams and its durable runs, and sglang-router. Results are added to
+FILE run by run and not made again: an interrupted benchmark goes on.
 """
 
 import argparse
@@ -18,6 +19,7 @@ import json
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -26,11 +28,11 @@ from rich.progress import Progress
 from rich.table import Table
 
 from faults_client import Asked, Stream, asked, streamed, whole
-from faults_hits import AT_ONCE, FAULTS, Victim, room_again
+from faults_hits import AT_ONCE, FAULTS, SEVERAL, Victim, room_again
 from faults_servers import ROOT, AnyServer, Server, servers
 
-STREAMS, AFTER, AFTER_AT_ONCE = 20, 40, 10
-TOKENS, AFTER_TOKENS = 80, 16
+STREAMS, AFTER, AFTER_AT_ONCE = 20, 40, 20
+TOKENS, AFTER_TOKENS = 80, 8
 GOAL_GAP_S, BEGUN_S = 1.5, 30.0
 
 
@@ -50,14 +52,16 @@ class Result:
     errors: tuple[str, ...] = ()
 
 
-def requests(server: AnyServer, key: str) -> list[Asked]:
-    return [asked(server.model, number, server.kinds, f"{key}-{number}", TOKENS) for number in range(STREAMS)]
+def requests(server: AnyServer, fault: str) -> list[Asked]:
+    key, kinds = time.time_ns(), server.kinds(fault)
+    return [asked(server.model, number, kinds, f"{key}-{number}", TOKENS) for number in range(STREAMS)]
 
 
-async def undisturbed(server: AnyServer) -> list[str]:
+async def undisturbed(server: AnyServer, fault: str) -> list[str]:
+    """What is said where this fault does not come."""
     await server.up()
     told = [Stream() for _ in range(STREAMS)]
-    asking = zip(requests(server, f"first-{time.time_ns()}"), told, strict=True)
+    asking = zip(requests(server, fault), told, strict=True)
     await asyncio.gather(*(streamed(server.port, each, stream) for each, stream in asking))
     broken = [each.error or "no end" for each in told if not each.ended]
     assert not broken, f"undisturbed streams of {server.name} break: {broken[:3]}"
@@ -67,7 +71,7 @@ async def undisturbed(server: AnyServer) -> list[str]:
 async def hit(server: AnyServer, fault: str, run: int, expected: list[str]) -> Result:
     """One run: streams, the fault among them, and the requests after it."""
     victim, began_s = await server.up(), time.monotonic()
-    asking, streams = requests(server, f"{fault}-{time.time_ns()}"), [Stream() for _ in range(STREAMS)]
+    asking, streams = requests(server, fault), [Stream() for _ in range(STREAMS)]
     pairs = list(zip(asking, streams, strict=True))
     streaming = asyncio.gather(*(streamed(server.port, each, stream) for each, stream in pairs))
     await (asyncio.sleep(0.25) if fault in AT_ONCE else _begun(streams))
@@ -80,7 +84,7 @@ async def hit(server: AnyServer, fault: str, run: int, expected: list[str]) -> R
         room_again(victim)
     await asyncio.gather(doing, streaming)
     _tidy(server, fault, victim)
-    counted = [stream for each, stream in pairs if (fault, each.kind) != ("disk", "run")]
+    counted = [stream for each, stream in pairs if fault != "disk" or not each.durable]
     errors = {f"{what.kind}: {each.error or 'no end'}" for what, each in pairs if not each.ended}
     errors |= {
         f"{pair[0].kind} differs: {_differing(pair[1], said)}"
@@ -122,7 +126,7 @@ async def _begun(streams: list[Stream]) -> None:
 
 async def _after(server: AnyServer) -> list[str]:
     """The next requests, some at a time."""
-    kinds = [each for each in server.kinds if each != "run"]
+    kinds = [each for each in server.kinds("nothing") if not each.endswith("run")]
     told, left = list[str](), iter(range(AFTER))
 
     async def client() -> None:
@@ -137,26 +141,34 @@ async def _after(server: AnyServer) -> list[str]:
 
 async def measure(given: argparse.Namespace, results: Path, console: Console) -> list[Result]:
     done = [Result(**json.loads(line)) for line in results.read_text().splitlines()] if results.exists() else []
-    had = {(each.of, each.fault, each.run) for each in done}
     wanted = given.fault.split(",") if given.fault else list(FAULTS)
     with tempfile.TemporaryDirectory() as folder, Progress(console=console) as progress:
         async with servers(Path(folder), given.router, only_peer=given.peer_only) as found:
-            work = [
-                (server, fault, run)
-                for server in found
-                for fault in wanted
-                if fault in server.faults
-                for run in range(given.runs if isinstance(server, Server) else min(given.runs, given.peer_runs))
-                if (server.name, fault, run) not in had
-            ]
-            expected = dict[str, list[str]]()
-            for server, fault, run in progress.track(work, description="faults"):
-                if server.name not in expected:
-                    expected[server.name] = await undisturbed(server)
-                done.append(await hit(server, fault, run, expected[server.name]))
-                with results.open("a") as file:
-                    file.write(json.dumps(asdict(done[-1])) + "\n")
+            left = {server: _left(server, wanted, given, done) for server in found}
+            bar = progress.add_task("faults", total=sum(map(len, left.values())))
+            for server, runs in left.items():
+                expected = dict[Sequence[str], list[str]]()
+                for run, fault in runs:
+                    progress.update(bar, description=f"{server.name}: {fault}, run {run + 1}")
+                    kinds = server.kinds(fault)
+                    if kinds not in expected:
+                        expected[kinds] = await undisturbed(server, fault)
+                    done.append(await hit(server, fault, run, expected[kinds]))
+                    with results.open("a") as file:
+                        file.write(json.dumps(asdict(done[-1])) + "\n")
+                    progress.advance(bar)
+                server.end()
     return [each for each in done if each.fault in wanted]
+
+
+def _left(
+    server: AnyServer, wanted: Sequence[str], given: argparse.Namespace, done: Sequence[Result]
+) -> list[tuple[int, str]]:
+    """Runs to make: the first of each fault, then the second. One that was interrupted is made again."""
+    had = {(each.run, each.fault) for each in done if each.of == server.name}
+    most: int = given.runs if server.name == Server.name else min(given.runs, given.others)
+    runs = [(run, fault) for run in range(most) for fault in wanted if fault in server.faults]
+    return [each for each in runs if each[0] < SEVERAL.get(each[1], most) and each not in had]
 
 
 def table(results: list[Result]) -> Table:
@@ -190,7 +202,7 @@ def main() -> int:
     parser.add_argument("--runs", type=int, default=20)
     parser.add_argument("--fault", help=f"some of: {', '.join(FAULTS)}; with commas between")
     parser.add_argument("--router", help="sglang-router's binary (smg)")
-    parser.add_argument("--peer-runs", type=int, default=5, help="of the router, some of whose streams hang [5]")
+    parser.add_argument("--others", type=int, default=3, help="runs of a program, and of the router [3]")
     parser.add_argument("--peer-only", action="store_true", help="the router alone")
     parser.add_argument("--results", type=Path, default=ROOT / "build" / "fault-table.jsonl")
     parser.add_argument("--json", action="store_true")

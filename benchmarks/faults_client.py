@@ -11,13 +11,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-LIMIT_S, AGAIN_S = 20.0, 0.02
+LIMIT_S, AGAIN_S = 10.0, 0.02
 
 Body = dict[str, Any]
 LOST = (OSError, asyncio.IncompleteReadError)
 
 KINDS = ("chat", "choices", "json", "tools", "run")
 """Of streams: a chat, one with two choices, a JSON schema, a call of a tool that must come, a durable run, followed."""
+OF_GRAPHS = ("graph chat", "graph run")
+"""Of a program that says itself how its replies are drawn (faults_servers.py)."""
 ASKED = ("how much memory does the h two hundred have", "what is a gaudi three", "what does an a forty cost")
 TEXT = {"type": "string", "maxLength": 60}
 ANSWER = {"type": "object", "properties": {"device": TEXT}, "required": ["device"]}
@@ -39,12 +41,19 @@ class Asked:
     key: str
 
     @property
+    def durable(self) -> bool:
+        return self.kind.endswith("run")
+
+    @property
     def path(self) -> str:
-        return "/v1/runs" if self.kind == "run" else "/v1/chat/completions"
+        return "/v1/runs" if self.durable else "/v1/chat/completions"
 
 
 def asked(model: str, number: int, kinds: Sequence[str], key: str, tokens: int) -> Asked:
     kind = kinds[number % len(kinds)]
+    if kind in OF_GRAPHS:
+        said = f"{ASKED[number % len(ASKED)]}{'?' * number}"  # its length is the seed
+        return Asked(kind, {"model": model, "messages": [{"role": "user", "content": said}]}, key)
     conversation = [{"role": "user", "content": ASKED[number % len(ASKED)]}]
     more: Mapping[str, Body] = {
         "choices": {"n": 2},
@@ -91,7 +100,7 @@ async def streamed(port: int, what: Asked, stream: Stream) -> Stream:
     """Fills `stream` as it comes; whatever goes wrong is told in it."""
     try:
         async with asyncio.timeout(LIMIT_S):
-            follow = _followed if what.kind == "run" else _chatted
+            follow = _followed if what.durable else _chatted
             while not stream.ended and not stream.error:
                 try:
                     await follow(port, what, stream)

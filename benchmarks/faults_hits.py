@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-SLOW, SLOW_S = 10, 4.0
+SLOW, SLOW_S = 10, 2.5
 PIDFD_GETFD = 438
 
 
@@ -35,6 +35,10 @@ class Victim:
 
 
 Fault = Callable[[Victim], Coroutine[Any, Any, None]]
+
+
+async def _nothing(_: Victim) -> None:
+    """What streams on this machine are like by themselves."""
 
 
 async def _kill(pid: int) -> None:
@@ -91,6 +95,7 @@ def _limit(pids: Sequence[int], most: int) -> None:
 
 
 FAULTS: dict[str, Fault] = {
+    "nothing": _nothing,
     "prefill": lambda victim: _kill(victim.first("prefill")),
     "decode": lambda victim: _kill(victim.first("decode")),
     "cpu": lambda victim: _kill(victim.cpu),
@@ -107,6 +112,9 @@ FAULTS: dict[str, Fault] = {
 AT_ONCE = ("prefill", "cpu", "kv link")  # their step is over when the first token comes
 PEERS = ("decode", "stop", "slow", "gateway")
 """Those that a router with servers behind it knows."""
+OF_PROGRAMS = ("nothing", "prefill", "decode", "stop", "slow", "link", "gateway")
+SEVERAL = {"nothing": 5, "keeper": 5}
+"""Runs of these at most: there is little to learn, and who has lost its keeper starts afresh."""
 
 
 def _listening(pid: int) -> set[int]:

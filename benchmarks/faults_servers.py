@@ -14,8 +14,8 @@ from collections.abc import AsyncGenerator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from faults_client import KINDS, asked, fetched, whole
-from faults_hits import FAULTS, PEERS, Victim, weft_processes
+from faults_client import KINDS, OF_GRAPHS, asked, fetched, whole
+from faults_hits import FAULTS, OF_PROGRAMS, PEERS, Victim, weft_processes
 
 ROOT = Path(__file__).parents[1]
 UP_S = 120.0
@@ -37,22 +37,45 @@ def helper(conversation: Messages) -> Text:
 """
 
 
+GRAPH = """
+from langchain_core.messages import SystemMessage
+from langchain_openai import ChatOpenAI
+from langgraph.graph import END, START, MessagesState, StateGraph
+
+model = ChatOpenAI(model="llama-3.1-8b", temperature=0.8, max_tokens=80)
+rules = SystemMessage("Answer in one sentence.")
+
+
+def reply(state: MessagesState):
+    return {"messages": [model.invoke([rules, *state["messages"]], seed=len(state["messages"][-1].content))]}
+
+
+builder = StateGraph(MessagesState)
+builder.add_node("reply", reply)
+builder.add_edge(START, "reply")
+builder.add_edge("reply", END)
+graph = builder.compile()
+"""
+
+
 class Server:
     """`weft serve` with two nodes a pool, started when first needed and kept from run to run: what is hit comes back by
     itself."""
 
     name, model = "weft", "helper"
-    kinds: Sequence[str] = KINDS
     faults: Sequence[str] = tuple(FAULTS)
+    scheme, file, source = "", "helper.py", AGENT
 
     def __init__(self, folder: Path) -> None:
-        self._agent = folder / "helper.py"
-        self._agent.write_text(AGENT)
-        self._plan = folder / "plan.json"
-        self._model = _with_tools(folder / "model")
-        self._runs = folder / "runs.db"
+        self._folder = folder / self.model
+        self._folder.mkdir()
+        self._plan = self._folder / "plan.json"
         self._process: subprocess.Popen[str] | None = None
         self.port = 0
+
+    def kinds(self, fault: str) -> Sequence[str]:
+        """Of streams that it is asked for."""
+        return KINDS
 
     async def up(self) -> Victim:
         """All nodes are there and take work."""
@@ -83,12 +106,15 @@ class Server:
             self._process = None
 
     def _start(self) -> None:
-        weft = [sys.executable, "-m", "weft"]
+        weft, folder = [sys.executable, "-m", "weft"], self._folder
         if not self._plan.exists():  # at its usual rate, so that prefill and decode are apart
-            planning = [*weft, "plan", str(self._agent), "--json", str(self._plan)]
+            (folder / self.file).write_text(self.source)
+            _with_tools(folder / "model")
+            planning = [*weft, "plan", f"{self.scheme}{folder / self.file}", "--json", str(self._plan)]
             subprocess.run(planning, check=True, capture_output=True, cwd=ROOT)
-        told = ["--replicas", "2", "--emulate", "--grace", "1", "--port", str(self.port), "--runs", str(self._runs)]
-        command = [*weft, "serve", str(self._plan), "--model", str(self._model), *told]
+        told = ["--replicas", "2", "--emulate", "--grace", "1", "--port", str(self.port)]
+        kept = ["--runs", str(folder / "runs.db")]
+        command = [*weft, "serve", str(self._plan), "--model", str(folder / "model"), *told, *kept]
         self._process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=ROOT, env={**os.environ}
         )
@@ -104,17 +130,31 @@ class Server:
         return False
 
 
+class Graphs(Server):
+    """The same with a LangGraph program as it is: its streams, and its durable runs."""
+
+    name, model = "weft, LangGraph", "graph"
+    faults = OF_PROGRAMS
+    scheme, file, source = "langgraph:", "graph.py", GRAPH
+
+    def kinds(self, fault: str) -> Sequence[str]:
+        """A chat of a program ends with its gateway; a run goes on."""
+        return OF_GRAPHS[1:] if fault == "gateway" else OF_GRAPHS
+
+
 class Routed:
     """sglang-router in front of two bare servers. Of its processes one server is hit, whatever the fault's name."""
 
     name, model = "sglang-router", "chat"
-    kinds: Sequence[str] = ("chat",)
     faults: Sequence[str] = PEERS
 
     def __init__(self, binary: str) -> None:
         self._binary = binary
         self._processes: list[subprocess.Popen[bytes]] = []
         self.port = 0
+
+    def kinds(self, fault: str) -> Sequence[str]:
+        return KINDS[:1]
 
     async def up(self) -> Victim:
         """Always afresh: nobody starts its servers again."""
@@ -128,7 +168,7 @@ class Routed:
         gateway = subprocess.Popen(command, cwd=ROOT, stdout=quiet, stderr=quiet)
         self._processes = [gateway, *servers]
         async with asyncio.timeout(UP_S):
-            while (await whole(self.port, asked(self.model, 0, self.kinds, "up", 8))).startswith("!"):
+            while (await whole(self.port, asked(self.model, 0, KINDS[:1], "up", 8))).startswith("!"):
                 await asyncio.sleep(0.3)
         return Victim(gateway.pid, {"decode": servers[0].pid, "other": servers[1].pid}, self.port)
 
@@ -148,13 +188,12 @@ class Routed:
 AnyServer = Server | Routed
 
 
-def _with_tools(folder: Path) -> Path:
+def _with_tools(folder: Path) -> None:
     """The shipped model with a chat template that shows tools: what has to be a call is one by grammar."""
     shutil.copytree(ROOT / "src" / "weft" / "assets" / "tiny-llama", folder)
     path = folder / "tokenizer_config.json"
     told = json.loads(path.read_text())
     path.write_text(json.dumps({**told, "chat_template": SHOWS_TOOLS + told["chat_template"]}))
-    return folder
 
 
 def _free_port() -> int:
@@ -165,7 +204,8 @@ def _free_port() -> int:
 
 @contextlib.asynccontextmanager
 async def servers(folder: Path, router: str | None, *, only_peer: bool) -> AsyncGenerator[list[AnyServer]]:
-    found: list[AnyServer] = [] if only_peer else [Server(folder)]
+    """One is up at a time: who has done with one ends it."""
+    found: list[AnyServer] = [] if only_peer else [Server(folder), Graphs(folder)]
     found += [Routed(router)] if router else []
     try:
         yield found

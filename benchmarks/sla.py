@@ -8,8 +8,8 @@ the fleet is planned for the first phase's rate, and validated (as by weft plan 
 control loop acts, and in the middle of the highest phase the busiest node is killed (SIGKILL). A run is in time if each
 of its model calls keeps the objective (sla_slo.toml); runs that come within 10 s after a shock are told apart.
 `clairvoyant`: the mean price of such plans made for each phase's true rate. The simulator
-gets the same arrivals, sizes, control and failure. Where this machine is busier than 70 %, the emulated devices may not
-be what limits, and the run is marked. Parts that FILE has are not made again.
+gets the same arrivals, sizes, control and failure; sla_seeds.py gives it other arrivals. Where this machine is busier
+than 70 %, the emulated devices may not be what limits, and the run is marked. Parts that FILE has are not made again.
 """
 
 import argparse
@@ -193,26 +193,12 @@ class Bench:
     def predict(self, plan: Deployment, seen: Live) -> None:
         """Runs that failed live have the mean sizes here."""
         assert self.results.sizes is not None
-        kinds, slo = kinds_of(plan), plan.slo
-        choice = next(step.name for step in plan.program.steps if step.kind is StepKind.CHOOSE)
+        choice = choice_of(plan)
         usual = (Call(self.results.sizes.isl, self.results.sizes.osl, 0.0, 0.0),) * round(
             self.results.sizes.calls_per_run
         )
-        requests = [_request(run.at_s, run.calls or usual, choice) for run in seen.runs]
-        start_s = sum(seen.start_s) / max(1, len(seen.start_s))
-        pool = seen.killed.partition("#")[0]
-        trouble = (Failure(pool, 1, self.shape.kill_s, start_s),) if pool else ()
-        config = SimConfig(
-            control=replace(TERMS, start_s=start_s), troubles=trouble, stop_overload=False, source="benchmarks/sla.py"
-        )
-        good = [False] * len(requests)
-
-        def on_record(number: int, record: RequestRecord) -> None:
-            good[number] = in_time(record, kinds, slo)
-
-        outcome = simulate(plan, requests, config, on_record)
-        self.results.simulated = good
-        self.results.simulated_usd = sum(pool.usd_per_hour for pool in outcome.summary.pools)
+        requests = [request_of(run.at_s, run.calls or usual, choice) for run in seen.runs]
+        self.results.simulated, self.results.simulated_usd = simulated(plan, requests, seen, self.shape.kill_s)
 
     def tell(self, at_s: float, what: str) -> None:
         self.console.print(f"{at_s:6.1f} s  {what}", style="dim", highlight=False)
@@ -222,7 +208,27 @@ def questions() -> list[bytes]:
     return [path.read_bytes() for path in sorted((ASSETS / "questions").glob("*.wav"))]
 
 
-def _request(at_s: float, calls: Sequence[Call], choice: str) -> Request:
+def simulated(plan: Deployment, requests: Sequence[Request], seen: Live, kill_s: float) -> tuple[list[bool], float]:
+    """Which runs are in time, and $/h: with the control, the start-up time and the failure of the live run."""
+    kinds, start_s = kinds_of(plan), sum(seen.start_s) / max(1, len(seen.start_s))
+    pool = seen.killed.partition("#")[0]
+    trouble = (Failure(pool, 1, kill_s, start_s),) if pool else ()
+    control = replace(TERMS, start_s=start_s)
+    config = SimConfig(control=control, troubles=trouble, stop_overload=False, source="benchmarks/sla.py")
+    good = [False] * len(requests)
+
+    def on_record(number: int, record: RequestRecord) -> None:
+        good[number] = in_time(record, kinds, plan.slo)
+
+    outcome = simulate(plan, requests, config, on_record)
+    return good, sum(pool.usd_per_hour for pool in outcome.summary.pools)
+
+
+def choice_of(plan: Deployment) -> str:
+    return next(step.name for step in plan.program.steps if step.kind is StepKind.CHOOSE)
+
+
+def request_of(at_s: float, calls: Sequence[Call], choice: str) -> Request:
     """It searches after each call but the last. A reply's last pass gives the token that stops it."""
     sizes = tuple(CallSize(call.isl, call.osl + 1) for call in calls)
     searches = len(calls) - 1
@@ -251,9 +257,7 @@ def measured(bench: Bench, plan: Deployment) -> list[Measurement]:
     calm = [not shape.shocked(run.at_s) for run in seen.runs]
     in_sla = share([each for each, at_peace in zip(good, calm, strict=True) if at_peace])
     predicted = share([each for each, at_peace in zip(results.simulated, calm, strict=True) if at_peace])
-    usd = mean_usd(results)
-    best = sum(price * (end - begin) for price, (begin, end, _) in zip(results.plans, shape.spans, strict=True))
-    best /= shape.whole_s
+    usd, best = mean_usd(results), clairvoyant_usd(results, shape)
     ours, machine = (sum(getattr(look, name) for look in seen.looks) / len(seen.looks) for name in ("ours", "machine"))
     late = share([run.late_s > 0.05 for run in seen.runs])
     busy = f"busy beyond {BUSY:.0%}: NOT VALID" if machine > BUSY else "of all cores, others' work in it"
@@ -270,6 +274,12 @@ def measured(bench: Bench, plan: Deployment) -> list[Measurement]:
         Measurement("this machine's CPU, this benchmark", 100 * ours, "%"),
         Measurement("runs that fell behind the emulated pace", 100 * late, "%"),
     ]  # fmt: skip
+
+
+def clairvoyant_usd(results: Results, shape: Shape) -> float:
+    """Mean $/h of the plans that know each phase's rate."""
+    spans = zip(results.plans, shape.spans, strict=True)
+    return sum(price * (end - begin) for price, (begin, end, _) in spans) / shape.whole_s
 
 
 def mean_usd(results: Results) -> float:
@@ -294,7 +304,7 @@ def main() -> int:
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
     wanted = Results(2.0 if given.quick else given.minutes, given.rate, given.seed)
-    bench = Bench(Console(stderr=True), given.results, _had(given.results, wanted))
+    bench = Bench(Console(stderr=True), given.results, had(given.results, wanted))
     plan = bench.all()
     if given.figure is not None:
         from sla_figure import draw
@@ -303,7 +313,7 @@ def main() -> int:
     return report(measured(bench, plan), json_output=given.json)
 
 
-def _had(path: Path, wanted: Results) -> Results:
+def had(path: Path, wanted: Results) -> Results:
     """What the file has of the same load; of another one, the sizes."""
     if not path.exists():
         return wanted

@@ -32,7 +32,7 @@ def draw(results: "Results", shape: "Shape", plan: Deployment, good: Sequence[bo
         colour = SERIES[number % len(SERIES)]
         axes[1].step(at, [look.nodes[name] for look in seen.looks], where="post", color=colour, label=name)
     axes[1].set_ylabel("nodes paid for", fontsize=9)
-    axes[1].legend(frameon=False, fontsize=8, loc="upper left")
+    axes[1].legend(frameon=False, fontsize=8, loc="upper right")
     _kept(axes[2], [run.at_s for run in seen.runs], good, results.simulated)
     usd = [sum(results.pools[name] * count for name, count in look.nodes.items()) for look in seen.looks]
     axes[3].step([look.at_s for look in seen.looks], usd, where="post", color=COLD, label="control")
@@ -40,7 +40,7 @@ def draw(results: "Results", shape: "Shape", plan: Deployment, good: Sequence[bo
     axes[3].step(ends, [*results.plans, results.plans[-1]], where="post", color=WARM, label="clairvoyant")
     axes[3].set_ylabel("$/h", fontsize=9)
     axes[3].set_ylim(bottom=0)
-    axes[3].legend(frameon=False, fontsize=8, loc="upper left")
+    axes[3].legend(frameon=False, fontsize=8, loc="lower left")
     axes[3].set_xlabel("seconds", fontsize=9)
     for each in axes:
         plain(each)

@@ -12,7 +12,7 @@ import os, subprocess, sys
 from weft.control.backends.keeper import kept_up
 from weft.runtime.spec import NodeSpec
 
-wanted, other = (NodeSpec(name, "cpu", (), "") for name in ("wanted", "other"))
+wanted, other = (NodeSpec("one name", kind, (), "") for kind in ("wanted", "other"))  # of two agents
 
 def serve(keeper):
     kept = keeper.take(wanted)
@@ -21,7 +21,7 @@ def serve(keeper):
             (its, stdin), (stderr, theirs) = os.pipe(), os.pipe()
             node = subprocess.Popen(["cat"], stdin=its, stdout=theirs)
             keeper.keep(spec, node.pid, b"{}", (stdin, stderr))
-            os.write(stdin, spec.name.encode())
+            os.write(stdin, spec.device.encode())
         os.kill(os.getpid(), 9)
     keeper.settle()
     os.write(kept.stdin, b"!")

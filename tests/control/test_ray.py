@@ -27,7 +27,7 @@ from weft.runtime.spec import NodeSpec
 from weft.runtime.transport.choose import node_transport
 from weft.serve.agents import ServedAgent
 from weft.serve.dispatch import Dispatcher
-from weft.serve.run import run_agent
+from weft.serve.run import Asked, run_agent
 
 if find_spec("ray") is None:
     pytest.skip("the extra `ray` is not installed", allow_module_level=True)
@@ -108,7 +108,7 @@ async def test_a_fleet_moves_to_other_machines_and_no_run_is_lost(
 
         async def asking() -> None:
             while not ended.is_set():
-                said.append((await agent.run({"chat": CHAT}, lambda _: None, {})).values)
+                said.append((await agent.run(Asked({"chat": CHAT}, lambda _: None))).values)
 
         asked = [asyncio.create_task(asking()) for _ in range(2)]
         moved, first = await Mover(agent, fleet, crossing, specs, secret.hex()).move(target)

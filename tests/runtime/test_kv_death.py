@@ -90,7 +90,7 @@ def leftovers() -> set[Path]:
     """What a process may leave that outlives it: named memory, and files of the temporary folder. Not those of imports,
     ranks and planning, which other tests make meanwhile."""
     files = {*Path("/dev/shm").iterdir(), *Path(tempfile.gettempdir()).glob("weft*")}
-    return {each for each in files if not each.name.startswith(("weft-import-", "weft-ranks-", "weft-objective-"))}
+    return {each for each in files if not each.name.startswith(("weft-import-", "weft-ranks-"))}
 
 
 async def no_shared_maps() -> None:

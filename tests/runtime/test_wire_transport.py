@@ -74,7 +74,7 @@ async def connected(transport: Transport) -> AsyncGenerator[tuple[Connection, Co
 
 async def test_frames_arrive_whole_and_in_order(transport: Transport) -> None:
     async with connected(transport) as (client, server):
-        parts = (secrets.token_bytes(3_000_000), b"", secrets.token_bytes(5))
+        parts = (secrets.token_bytes(3_000_000), b"", secrets.token_bytes(1_400_005))
         sending = asyncio.gather(*(client.send(Frame(messages.Chunk(id), parts)) for id in range(5)))
         for id in range(5):
             frame = await server.receive()

@@ -23,12 +23,17 @@ def one_step(**attributes: str | int | float) -> Deployment:
 class PythonFleet:
     """A `control.loop.Fleet` in memory: `work` is what every node does."""
 
-    def __init__(self, work: Callable[[str], str], on_join: Callable[[NodeClient], None]) -> None:
+    def __init__(
+        self,
+        work: Callable[[str], str],
+        on_join: Callable[[NodeClient], None],
+        transport: MemoryTransport | None = None,
+    ) -> None:
         self.absent = set[str]()
         self.nodes: dict[str, Node] = {}
         self._work = work
         self._on_join = on_join
-        self._transport = MemoryTransport()
+        self._transport = transport or MemoryTransport()
 
     def expect(self, pools: Iterable[Pool]) -> None:
         """Any."""

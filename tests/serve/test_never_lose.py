@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import secrets
 import time
+from collections import Counter
 from collections.abc import AsyncGenerator, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,17 +14,20 @@ import pytest
 from tests.runtime import checkpoints
 from tests.serve.deployments import split_llm
 from weft.control.backends.local import LocalFleet
+from weft.core.deployment import Deployment
 from weft.core.errors import DeadlineError, NodeDiedError
 from weft.core.message import Message
 from weft.core.program import StepKind
+from weft.policy.agent_run import AgentRun, Completed, Ready
 from weft.runtime.client import NodeClient
 from weft.runtime.engines.chat import Chat
 from weft.runtime.engines.torch_engine import TorchEngine
-from weft.runtime.messages import NO_TOKEN
+from weft.runtime.messages import NO_TOKEN, Token
 from weft.runtime.node import Node
 from weft.runtime.services import Services
 from weft.runtime.spec import NodeSpec
 from weft.runtime.transport.choose import node_transport
+from weft.serve.calls import Calls
 from weft.serve.dispatch import Dispatcher
 from weft.serve.events import RunEvent, StepEnded, StepStarted, TokenPiece
 from weft.serve.hints import RunHints
@@ -146,6 +150,46 @@ async def test_a_reply_goes_on_where_its_node_left_it(model_dir: Path, terms: Te
         assert outcome.record.steps[-1].node == "D spare" or goal == len(expected)  # then its end may have come first
 
 
+async def test_who_reads_the_prompt_again_after_a_mending_that_failed_speaks_for_itself(model_dir: Path) -> None:
+    plan, told = split_llm(), list[str]()
+    async with fleet(model_dir, ["P", "D", "P spare"]) as (_, clients):
+        gone = NodeDiedError(subject="D", problem="is gone", way_out="none")
+
+        def hear(ready: Ready, _: Token) -> None:
+            told.append(ready.step.name)
+            if ready.step.name == "answer.decode":
+                for name in ("P", "D"):
+                    clients[name].fail(gone)
+
+        dispatcher = Dispatcher(plan, [clients["P"], clients["D"]])
+        run, calls = AgentRun(plan.program, {"chat": CHAT}), Calls(dispatcher, hear, lambda *_: None)
+        (prefill,) = run.start()
+        ready = prefill
+        with pytest.raises(NodeDiedError):
+            while True:
+                _, result = await calls.run(ready, lambda *_: None)
+                (ready,) = run.complete(Completed(ready.step.name, ready.visit, result.outputs))
+        assert told[-1] == ready.step.name == "answer.decode"
+        dispatcher.join(clients["P spare"])
+        await calls.run(prefill, lambda *_: None)
+        assert told[-1] == "answer.prefill"
+
+
+async def test_those_that_come_at_one_moment_are_spread_over_the_nodes_that_decode(model_dir: Path) -> None:
+    plan = split_llm()
+    async with several(model_dir, plan, {"P": 0.0, "D": 0.0, "D#1": 0.0}) as dispatcher:
+        told = await asyncio.gather(*(run_agent(plan, dispatcher, {"chat": CHAT}, lambda _: None) for _ in range(6)))
+        wrote = Counter(outcome.record.steps[-1].node for outcome in told)
+        assert wrote == {"D": 3, "D#1": 3}
+        assert all(node.under_way == 0 for node in dispatcher.nodes.values())
+        failing = dispatcher.nodes.keys() - {next(iter(dispatcher.nodes))}
+        for client in failing:
+            client.fail(NodeDiedError(subject=client.name, problem="is gone", way_out="none"))
+        with pytest.raises(NodeDiedError):
+            await run_agent(plan, dispatcher, {"chat": CHAT}, lambda _: None)
+        assert all(node.under_way == 0 for node in dispatcher.nodes.values())
+
+
 class Paced:
     """The engine, with a wait before each token."""
 
@@ -162,10 +206,10 @@ class Paced:
         return getattr(self._inner, name)
 
 
-async def test_replies_leave_a_node_that_writes_far_slower_than_its_pool(model_dir: Path) -> None:
-    transport, chat, plan = node_transport("auto", secrets.token_bytes(32)), Chat.load(model_dir), split_llm(120)
-    pool = next(pool.name for pool in plan.pools if pool.name == "D")
-    waits_s = {"P": 0.0, pool: 0.3, f"{pool}#1": 0.02}
+@contextlib.asynccontextmanager
+async def several(model_dir: Path, plan: Deployment, waits_s: dict[str, float]) -> AsyncGenerator[Dispatcher]:
+    """Nodes of the plan's pools in this process, by the wait before each of their tokens."""
+    transport, chat = node_transport("auto", secrets.token_bytes(32)), Chat.load(model_dir)
     dispatcher, closing = Dispatcher(plan), list[Node | NodeClient]()
     for name, wait_s in waits_s.items():
         engine: Any = Paced(TorchEngine.load(model_dir), wait_s)
@@ -173,14 +217,22 @@ async def test_replies_leave_a_node_that_writes_far_slower_than_its_pool(model_d
         client = await NodeClient.open(name, transport, await node.listen())
         dispatcher.join(client)
         closing += [client, node]
-    events = [list[RunEvent]() for _ in range(6)]
-    told = await asyncio.gather(*(run_agent(plan, dispatcher, {"chat": CHAT}, each.append) for each in events))
-    assert dispatcher.paces.moved == 1
-    assert len({outcome.values for outcome in told}) == 1
-    assert len({tuple(tokens_of(each)) for each in events}) == 1  # none lost, none doubled
-    assert {outcome.record.steps[-1].node for outcome in told} == {f"{pool}#1"}
-    for each in closing:
-        await each.close()
+    try:
+        yield dispatcher
+    finally:
+        for each in closing:
+            await each.close()
+
+
+async def test_replies_leave_a_node_that_writes_far_slower_than_its_pool(model_dir: Path) -> None:
+    plan = split_llm(120)
+    async with several(model_dir, plan, {"P": 0.0, "D": 0.3, "D#1": 0.02}) as dispatcher:
+        events = [list[RunEvent]() for _ in range(6)]
+        told = await asyncio.gather(*(run_agent(plan, dispatcher, {"chat": CHAT}, each.append) for each in events))
+        assert dispatcher.paces.moved == 1
+        assert len({outcome.values for outcome in told}) == 1
+        assert len({tuple(tokens_of(each)) for each in events}) == 1  # none lost, none doubled
+        assert {outcome.record.steps[-1].node for outcome in told} == {"D#1"}
 
 
 async def test_what_nobody_waits_for_is_refused(model_dir: Path) -> None:

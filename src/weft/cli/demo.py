@@ -11,7 +11,7 @@ from weft.cli.local import ASSETS, LocalJob, agent_input, local_models
 from weft.cli.options import Fleet, Rate, Slo
 from weft.cli.plan import show_plan
 from weft.cli.run import Emulate, Model, Out, Stt, plan_with_passes, run_and_report
-from weft.compiler.request import CompileRequest, Needs, Rules, Supply
+from weft.compiler.request import USUAL_SLO, CompileRequest, Needs, Rules, Supply
 
 VOICE_AGENT = Path("examples/voice_agent.py")
 DEFAULTS = CompileRequest(str(VOICE_AGENT))
@@ -34,7 +34,7 @@ def demo(
     model: Model = None,
     stt: Stt = None,
     fleet: Fleet = DEFAULTS.supply.fleet,
-    slo: Slo = DEFAULTS.needs.slo,
+    slo: Slo = USUAL_SLO,
     rate: Rate = DEFAULTS.needs.rate_per_s,
 ) -> None:
     """Plan the voice agent on a mixed fleet, run it here as node processes, and answer a spoken question."""

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from weft.compiler.request import Aim, CompileRequest, Needs, Rules, Supply
+from weft.compiler.request import USUAL_SLO, Aim, CompileRequest, Needs, Rules, Supply
 
 Agent = Annotated[
     str, typer.Argument(help="An agent program: file.py, file.py:name, an .mlir module, or a .toml that lists several.")
@@ -59,7 +59,7 @@ class AskOptions:
 
     agent: Agent
     fleet: Fleet = DEFAULTS.supply.fleet
-    slo: Slo = DEFAULTS.needs.slo
+    slo: Slo = USUAL_SLO
     workload: Workload = None
     rate: OwnRate = None
     finance: Finance = DEFAULTS.supply.finance

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import os
 import secrets
 import signal
@@ -21,13 +22,13 @@ from weft.cli.bundled import Bundle, Code, is_bundle, open_bundle, pool_models, 
 from weft.cli.cache_options import CacheOptions
 from weft.cli.console import wide_console
 from weft.cli.groups import grouped
-from weft.cli.keeping import KeepOptions, graphs_path, kept_runs, log_address, stream_log, webhooks_of
+from weft.cli.keeping import KeepOptions, graphs_path, keep_s, kept_runs, log_address, stream_log, webhooks_of
 from weft.cli.local import local_models
 from weft.cli.options import DEFAULTS, Fleet, Rate, Slo
 from weft.cli.run import Corpus, Emulate, Model, Ranks, Remote, Stt
 from weft.cli.serve_nodes import Nodes, Start, started_by
 from weft.compiler.pipeline import compile_agent
-from weft.compiler.request import CompileRequest, Needs, Supply
+from weft.compiler.request import USUAL_SLO, CompileRequest, Needs, Supply
 from weft.control.backends.fleet import Fleet as NodeFleet
 from weft.control.backends.keeper import CAN_KEEP, Keeper, kept_up
 from weft.control.loop import Loop
@@ -86,7 +87,7 @@ REVIVAL_S = 60.0
 class WhatOptions:
     agents: Served = None
     fleet: Fleet = DEFAULTS.supply.fleet
-    slo: Slo = DEFAULTS.needs.slo
+    slo: Slo = USUAL_SLO
     rate: Rate = 1.0
 
 
@@ -140,10 +141,11 @@ def serve(what: WhatOptions, here: HereOptions, cache: CacheOptions, door: DoorO
     local = local_models(here.model, here.stt, here.corpus)
     models = replace(local, cache=cache.tiers(), ranks=here.ranks, remotes=remotes)
     replicas = _replicas(deployments, here)
+    keep_for_s = keep_s(keep)
     guard = Guard(keys, Audit.open(keep.audit) if keep.audit else None)
     nodes = Nodes(models, here.emulate, replicas, here.ray, _compiled(bundles, here), here.otlp)
     with stream_log() as streams:
-        kept = Kept(guard, door, log_address(keep, door.port), webhooks_of(keep), streams)
+        kept = Kept(guard, door, log_address(keep, door.port), webhooks_of(keep), keep_for_s, streams)
         place = Place(*wanted.opened())
 
         def run(keeper: Keeper | None) -> None:
@@ -201,6 +203,7 @@ class Kept:
     door: DoorOptions
     log: str | None
     webhooks: Webhooks | None
+    keep_s: float
     streams: StreamLog
 
 
@@ -227,9 +230,10 @@ async def _serve(deployments: list[Deployment], nodes: Nodes, place: Place, kept
             for agent in served:
                 agent.spans = spans
         agents = Agents(with_models(served))
-        limits = RunLimits(at_once=door.at_once, run_s=door.run_limit)
-        runs = await stack.enter_async_context(kept_runs(agents, kept.guard, kept.log, kept.webhooks, limits))
-        app = App(agents, kept.guard, at_once=door.at_once, runs=runs, streams=kept.streams)
+        limits = RunLimits(at_once=door.at_once, run_s=door.run_limit, keep_s=kept.keep_s)
+        keeping = kept_runs(agents, kept.guard, kept.log, kept.webhooks, limits)
+        runs, responses = await stack.enter_async_context(keeping)
+        app = App(agents, kept.guard, at_once=door.at_once, runs=runs, responses=responses, streams=kept.streams)
         async with listening(app, place.sockets, door.grace):
             _banner(console, app, [agent.name for agent in served], place.address, nodes)
             await stop.wait()
@@ -264,7 +268,8 @@ async def _served(
     fleet = await stack.enter_async_context(start(deployment, crossing.join))
     agent = ServedAgent(deployment, dispatcher, run_s)
     if drives_itself(planned):
-        driver = await stack.enter_async_context(driving(planned, dispatcher, graphs))
+        anew = nodes.keeper is None or not nodes.keeper.again
+        driver = await stack.enter_async_context(driving(planned, dispatcher, graphs, wait=anew))
         agent.driver = driver
         agent.followers.append(driver)
     agent.door = Door(planned, dispatcher) if here.admission else None
@@ -318,8 +323,8 @@ def _banner(console: Console, app: App, names: Sequence[str], address: Address, 
         table.add_row(
             name, takes, f"{len(agent.dispatcher.nodes)} ({planned})", devices, f"{deployment.answer.usd_per_hour:.2f}"
         )
-    pace = "emulated, at the planned pace" if nodes.emulate else "not here, not emulated: times are this CPU's"
-    who = "API keys" if app.guard.keys.callers else "no key (loopback only)"
+    pace = "emulated, at the planned pace" if nodes.emulate else "not emulated: times are this machine's"
+    who = "API keys" if app.guard.keys.callers else "no key, loopback only"
     console.print(f"[bold]Weft serves {address.url}/v1[/] ({who}); planned devices are {pace}")
     console.print(table)
     if by_name := ", ".join(sorted(app.agents.by_name.keys() - set(names))):
@@ -327,8 +332,22 @@ def _banner(console: Console, app: App, names: Sequence[str], address: Address, 
     for models in nodes.compiled.values():
         console.print(told(models), style="dim")
     if app.runs is not None:
-        console.print(f"runs and sessions are kept (--runs); {len(app.runs.live)} runs go on", style="dim")
+        console.print(f"runs, sessions and responses are kept; {len(app.runs.live)} runs go on", style="dim")
+    else:
+        console.print("no runs are kept, and responses in memory alone: give --runs FILE to keep them", style="dim")
+    if asked := _first_request(app, names, address):
+        console.print(asked, style="dim", markup=False, highlight=False, soft_wrap=True)
     console.print(f"OpenAPI {address.url}/openapi.json, metrics {address.url}/metrics; stop with Ctrl-C", style="dim")
+
+
+def _first_request(app: App, names: Sequence[str], address: Address) -> str:
+    """To be pasted; nothing where all agents listen."""
+    reads = (("text",), ("messages",))
+    name = next((each for each in names if app.agents.by_name[each].deployment.program.input_types in reads), None)
+    if name is None:
+        return ""
+    key = "-H 'Authorization: Bearer KEY' " if app.guard.keys.callers else ""
+    return f"try: curl {address.url}/v1/responses {key}-d '{json.dumps({'model': name, 'input': 'hello'})}'"
 
 
 def _make_key(name: str, path: Path | None) -> None:

@@ -15,7 +15,7 @@ from weft.cli.console import wide_console
 from weft.cli.groups import grouped
 from weft.cli.options import DEFAULTS, Fleet, Pace, Precisions, Serving, Slo
 from weft.compiler.pipeline import compile_agent
-from weft.compiler.request import CompileRequest, Needs, Rules, Supply, paces_of
+from weft.compiler.request import USUAL_SLO, CompileRequest, Needs, Rules, Supply, paces_of
 from weft.core.deployment import Deployment
 from weft.core.errors import InputError, OverloadError
 from weft.policy.retention import Rule
@@ -68,7 +68,7 @@ class PlanOptions:
 
     plan: Plan
     fleet: Fleet = DEFAULTS.supply.fleet
-    slo: Slo = DEFAULTS.needs.slo
+    slo: Slo = USUAL_SLO
     serving: Serving = DEFAULTS.rules.serving
     precision: Precisions = None
 

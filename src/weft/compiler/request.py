@@ -11,19 +11,21 @@ from weft.core.hardware import Fleet
 from weft.core.pace import PHASES, pace_key
 from weft.core.workload import Slo, Workload
 
+USUAL_SLO = "interactive"
+
 
 @dataclass(frozen=True, slots=True)
 class Needs:
-    """How much comes and how fast it must be. Names of the catalogue may be paths of TOML files. `sizes` are
+    """How much comes and how fast it must be: `slo` by name or whole. Names may be paths of TOML files. `sizes` are
     STEP.SIZE=NUMBER (think.isl=812); they win over those of the workload and of the program."""
 
-    slo: str = "interactive"
+    slo: str | Slo = USUAL_SLO
     rate_per_s: float = 50.0
     workload: str | None = None
     sizes: tuple[str, ...] = ()
 
     def slo_terms(self) -> Slo:
-        return catalog.slo(self.slo)
+        return self.slo if isinstance(self.slo, Slo) else catalog.slo(self.slo)
 
     def workload_terms(self) -> Workload:
         """The workload file's rate wins over `rate_per_s`."""

@@ -1,18 +1,15 @@
 """Asking the planner again, for a load as it was measured; and its answer beside the fleet that is there."""
 
-import json
 import multiprocessing
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 
-from weft import catalog
 from weft.compiler.pipeline import compile_agent
 from weft.compiler.request import Aim, CompileRequest, Needs, Rules, Supply, pace_words
 from weft.core.deployment import Deployment, Pool
 from weft.core.program import StepKind
-from weft.core.workload import CHANCE, Slo
+from weft.core.workload import CHANCE
 from weft.plan.staffing import carried_per_s
 from weft.policy.replanning import Estimate
 from weft.policy.scaling import ScalingConfig
@@ -44,23 +41,13 @@ def request_of(plan: Deployment) -> CompileRequest:
     return CompileRequest(
         plan.source,
         Needs(
-            _objective(plan.slo),
+            plan.slo,
             sizes=tuple(f"{step}.{key}={value:g}" for step, terms in steps for key, value in terms.items()),
         ),
         Supply(plan.fleet, catalogue=plan.catalogue, finance=plan.finance, measured=pace_words(plan.measured)),
         replace(rules, precisions=precisions) if precisions else rules,
         Aim(compare=False),
     )
-
-
-def _objective(slo: Slo) -> str:
-    """Its name where the catalogue has it so; else a file that says it, since a request names objectives."""
-    if catalog.slos().get(slo.name) == slo:
-        return slo.name
-    terms = "".join(f"{key} = {json.dumps(value)}\n" for key, value in asdict(slo).items() if value is not None)
-    with tempfile.NamedTemporaryFile("w", suffix=".toml", prefix="weft-objective-", delete=False) as file:
-        file.write(terms)
-        return file.name
 
 
 def asked(request: CompileRequest, seen: Estimate) -> CompileRequest:

@@ -53,6 +53,10 @@ class Worker:
     places: int
     load: Load
 
+    def step_s(self, together: float) -> float:
+        """A decode step of so many sequences, of which no more than its places run at once."""
+        return self.s_per_step + self.s_per_sequence * min(together, self.places)
+
 
 Lane = tuple[int, str, Load, float, float, float, int, float]
 """Number, zone, load, s_per_input_token, s_per_step, s_per_sequence, places, $ a second: a Worker as a router reads it,
@@ -153,7 +157,7 @@ class Distances:
 def predict(request: Request, worker: Worker, hit_tokens: int, distance_s: float) -> Prediction:
     load = worker.load
     batch = load.running + load.waiting + 1
-    step_s = worker.s_per_step + worker.s_per_sequence * min(batch, worker.places)
+    step_s = worker.step_s(batch)
     queue_s = load.queued_tokens * worker.s_per_input_token
     if batch > worker.places:
         queue_s += (batch - worker.places) / worker.places * request.output * step_s

@@ -63,42 +63,44 @@ class CallResult(msgspec.Struct, frozen=True):
 
 
 class _Visit:
-    """A call under way: what is done with each frame of its answer. Nothing here waits, and no task stands between."""
+    """A call under way. `tell` gets each piece of its answer: nothing waits in it, and no task stands between. Until
+    somebody joins, what comes is kept."""
 
-    __slots__ = ("_early", "_on_stream", "over", "step")
+    __slots__ = ("_early", "over", "step", "tell")
 
-    def __init__(self, step: str, over: "asyncio.Future[Frame | RunError]", on_stream: OnStream | None) -> None:
+    def __init__(self, step: str, over: "asyncio.Future[Frame | RunError]", tell: OnStream | None) -> None:
         self.step = step
         self.over = over
-        self._on_stream = on_stream
         self._early: list[Token | bytes] = []
+        self.tell: OnStream = tell or self._early.append
 
     def take(self, frame: Frame) -> None:
         if isinstance(frame.message, messages.Chunk):
-            self.piece(bytes(frame.data))
+            try:
+                self.tell(bytes(frame.data))
+            except Exception as error:
+                self.fail(error)
         else:
             self.end(frame)
 
-    def piece(self, piece: Token | bytes) -> None:
-        if self._on_stream is None:
-            self._early.append(piece)
-            return
-        try:
-            self._on_stream(piece)
-        except Exception as error:  # the caller's to know, and no other's
-            if not self.over.done():
-                self.over.set_exception(error)
+    def fail(self, error: Exception) -> None:
+        """Whoever hears its pieces raised this: the caller's to know, and no other's."""
+        if not self.over.done():
+            self.over.set_exception(error)
 
     def end(self, how: Frame | RunError) -> None:
         if not self.over.done():
             self.over.set_result(how)
 
-    def join(self, on_stream: OnStream) -> None:
+    def join(self, tell: OnStream) -> None:
         """What came before somebody listened comes first."""
-        self._on_stream, early = on_stream, self._early
+        self.tell, early = tell, self._early
         self._early = []
         for piece in early:
-            self.piece(piece)
+            try:
+                tell(piece)
+            except Exception as error:
+                self.fail(error)
 
 
 class _Queued:
@@ -118,7 +120,9 @@ class _Queued:
             self._holds = True
             self._connection.hold()
 
-    def piece(self, piece: Token | bytes) -> None: ...
+    def tell(self, piece: Token | bytes) -> None: ...
+
+    def fail(self, error: Exception) -> None: ...
 
     async def get(self) -> Frame | RunError:
         answer = await self._frames.get()
@@ -378,7 +382,10 @@ class NodeClient:
         if isinstance(message, messages.Tokens):
             for token in message.tokens:
                 if (answer := answers.get(token.id)) is not None:
-                    answer.piece(token)
+                    try:
+                        answer.tell(token)
+                    except Exception as error:
+                        answer.fail(error)
         elif (answer := answers.get(message.id)) is not None:
             answer.take(frame)
 
@@ -425,5 +432,7 @@ def _call(
     then: messages.Call | None,
     blocks: bool = False,
 ) -> messages.Call:
-    told, outputs = dict(step.attributes), len(step.outputs)
-    return messages.Call(id, step.name, step.kind, told, inputs, outputs, trace, within_s, stream, then, blocks)
+    told = step.attributes
+    attributes = told if isinstance(told, dict) else dict(told)
+    outputs = len(step.outputs)
+    return messages.Call(id, step.name, step.kind, attributes, inputs, outputs, trace, within_s, stream, then, blocks)

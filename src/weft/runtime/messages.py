@@ -115,7 +115,7 @@ class TokenLogprob(msgspec.Struct, frozen=True):
     logprob: float
 
 
-class Token(msgspec.Struct, frozen=True, array_like=True):
+class Token(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One token of a reply; `text` is empty while a character is not whole, or may be a stop string or a tool call.
     NO_TOKEN: text that was held back, once the reply is over; UNKNOWN_TOKEN: a piece by a server that tells none.
     `logprobs`, if asked: its own, then the best ones."""

@@ -25,6 +25,8 @@ T = TypeVar("T")
 DRAWN = tuple(each.name for each in fields(Sampling) if each.name != "logprobs")
 MUST_CALL = "must_call"
 """Among the attributes: the whole reply is a call of one of `tools`, as `json_schema` says, and nothing to be said."""
+ONE_CALL = "one_call"
+"""Among the attributes: of the calls that a reply makes only the first is taken."""
 TERMS = (*DRAWN, "logprobs", "max_tokens", "stop", "json_schema", "tools", "said")
 """What a caller may say of a reply."""
 DEFAULT_MAX_TOKENS = 256

@@ -11,38 +11,34 @@ import time
 from array import array
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
 from weft.core.errors import DeadlineError, NodeDiedError, OverloadError, RunError
-from weft.core.program import LOOKUP, PART, Step, StepKind
+from weft.core.program import Step, StepKind
 from weft.policy.agent_run import Ready
+from weft.policy.priority import PATIENCE_S
 from weft.policy.workers import Request
-from weft.runtime.client import Begun, CallResult, NodeClient
+from weft.runtime.client import Begun, CallResult, NodeClient, OnStream
 from weft.runtime.handlers import KEEP_S, KV_TO
 from weft.runtime.messages import NO_TOKEN, Token
+from weft.runtime.reply_terms import RANK
 from weft.runtime.values import KvHandle, Value
 from weft.serve.dispatch import Dispatcher
 from weft.serve.hints import NO_HINTS, RunHints
-from weft.serve.live_node import LiveNode
+from weft.serve.ids import own_trace
+from weft.serve.live_node import Booking, LiveNode
 from weft.serve.prompts import USUAL_REPLY, model_request, prompt_bytes
+from weft.serve.repeats import is_read_only, may_run_twice
 from weft.serve.replies import NO_TERMS, NOBODYS, Terms
 from weft.serve.stream_log import LoggedChoice
 
 ATTEMPTS = 4  # of one step: the first, and as many deaths in a row as a run is expected to live through
-READ_ONLY = (
-    StepKind.APPLY,
-    StepKind.CHOOSE,
-    StepKind.SEARCH,
-    StepKind.EMBED,
-    StepKind.MEMORY_SEARCH,
-    StepKind.RECALL,
-)
-
-Piece = Token | bytes
-OnPiece = Callable[[Ready, Piece], None]
-OnStart = Callable[[NodeClient], None]
+OnToken = Callable[[Ready, Token], None]
+"""A visit of a step, and a token of its: what streams to thousands makes no event of each."""
+OnSound = Callable[[Ready, bytes], None]
+OnStart = Callable[[Ready, NodeClient], None]
 Done = tuple[NodeClient, CallResult]
 _Visit = tuple[str, int]
 
@@ -58,45 +54,55 @@ class _Reply:
     mending: Ready | None = None
     log: LoggedChoice | None = None
 
-    def is_news(self, token: Token) -> bool:
-        """Notes a token. The rest of a text is told once, whoever says it."""
-        if token.token == NO_TOKEN and self.rest_told:
-            return False
-        if token.token == NO_TOKEN:
-            self.rest_told = True
-        else:
-            self.told.append(token.token)
-        if self.log is not None:
-            self.log.add(self.prefill.step.name, self.prefill.visit, token.token, token.text)
-        return True
 
-
-@dataclass(frozen=True, slots=True)
-class _Cache:
-    """Where a handle comes from; `said` was told before its prefill, `goal` is who was chosen to decode it."""
+class _Cache(NamedTuple):
+    """Where a handle comes from; `said` was told before its prefill, `goal` is at who was chosen to decode it."""
 
     made_by: Ready
     reply: _Reply
     said: tuple[int, ...]
-    goal: LiveNode | None = None
+    goal: Booking | None = None
+
+    def let_go(self) -> None:
+        if self.goal is not None:
+            self.goal.end()
 
 
 class Calls:
-    """`on_piece` hears tokens and speech, each once, with the step that they belong to; without `stream` no tokens.
-    `terms`, by step: they stand above its attributes."""
+    """`on_token` and `on_sound` hear tokens and speech, each once, with the step that they belong to; without `stream`
+    no tokens. `first_s`: when the first of them came. `terms`, by step: they stand above its attributes."""
+
+    __slots__ = (
+        "_begun",
+        "_caches",
+        "_caller",
+        "_dispatcher",
+        "_hints",
+        "_on_sound",
+        "_on_token",
+        "_replies",
+        "_sounds",
+        "_stream",
+        "_terms",
+        "_trace",
+        "_until_s",
+        "first_s",
+    )
 
     def __init__(
         self,
         dispatcher: Dispatcher,
-        on_piece: OnPiece,
-        trace: str = "",
+        on_token: OnToken,
+        on_sound: OnSound,
         hints: RunHints = NO_HINTS,
         terms: Mapping[str, Terms] = NOBODYS,
         stream: bool = True,
     ) -> None:
+        self.first_s: dict[Ready, float] = {}
         self._dispatcher = dispatcher
-        self._on_piece = on_piece
-        self._trace = trace
+        self._on_token = on_token
+        self._on_sound = on_sound
+        self._trace = hints.trace or own_trace()
         self._hints = hints
         self._until_s = None if hints.within_s is None else time.monotonic() + hints.within_s
         self._terms = terms
@@ -127,7 +133,8 @@ class Calls:
         for handle, begun in self._begun.items():
             if (node := self._dispatcher.at(handle.address)) is not None:
                 await node.client.give_up(begun)
-        for handle in self._caches:
+        for handle, cache in self._caches.items():
+            cache.let_go()
             await self._let_go(handle)
 
     # one attempt, by kind of step
@@ -148,6 +155,35 @@ class Calls:
         prompt = prompt_bytes(ready.inputs)
         request = self._request(ready.step, prompt, len(said))
         node, goal = await dispatcher.choose_pair(ready.step, request)
+        booked = None if goal is None else Booking(goal)
+        try:
+            result = await self._read(node, goal, reply, said, request, asked)
+        except BaseException:
+            if booked is not None:
+                booked.end()
+            raise
+        if not said:
+            dispatcher.sizes.counted(prompt, result.metrics.input_tokens)
+        if result.blocks:
+            dispatcher.feed.learn(request.hashes, result.blocks)
+        for value in result.outputs:
+            if isinstance(value, KvHandle):
+                self._caches[value] = _Cache(ready, reply, said, booked)
+                if result.begun is not None:
+                    self._begun[value] = result.begun
+        return node.client, result
+
+    async def _read(
+        self,
+        node: LiveNode,
+        goal: LiveNode | None,
+        reply: _Reply,
+        said: tuple[int, ...],
+        request: Request,
+        asked: "_Asked",
+    ) -> CallResult:
+        """A prompt, on a node; `goal` will be asked to take its cache over."""
+        ready, dispatcher = reply.prefill, self._dispatcher
         node.cache.touch(request.hashes)
         tally, tokens, s_per_token = node.tally, request.prompt, node.told.s_per_input_token
         predicted_s = (tally.queued_tokens + tokens) * s_per_token
@@ -166,26 +202,22 @@ class Calls:
             tally.queued_tokens -= tokens
             tally.waiting -= 1
         dispatcher.learned(node, news=node.prefilled(predicted_s, time.monotonic() - began_s))
-        if not said:
-            dispatcher.sizes.counted(prompt, result.metrics.input_tokens)
-        if result.blocks:
-            dispatcher.feed.learn(request.hashes, result.blocks)
-        for value in result.outputs:
-            if isinstance(value, KvHandle):
-                self._caches[value] = _Cache(ready, reply, said, goal)
-                if result.begun is not None:
-                    self._begun[value] = result.begun
-        return node.client, result
+        return result
 
     async def _transfer(self, ready: Ready, handle: KvHandle, asked: "_Asked") -> Done:
         cache = self._caches.get(handle)
-        node = None if cache is None else cache.goal
-        if node is None or not node.takes_work:
+        goal = None if cache is None else cache.goal
+        node = None if goal is None else goal.node
+        if node is None or not node.answers:
             node = await self._dispatcher.choose(ready.step, Request(handle.tokens, USUAL_REPLY))
+            if cache is not None:
+                cache.let_go()
+                goal = Booking(node)
+                cache = self._caches[handle] = cache._replace(goal=goal)
         result = await self._ask(node, asked, ready, ready.step)
         for value in result.outputs:
             if isinstance(value, KvHandle) and cache is not None:
-                self._caches[value] = _Cache(ready, cache.reply, cache.said)
+                self._caches[value] = _Cache(ready, cache.reply, cache.said, goal)
         return node.client, result
 
     async def _decode(self, ready: Ready, handle: KvHandle, asked: "_Asked") -> Done:
@@ -195,6 +227,8 @@ class Calls:
                 subject=f"node at {handle.address}", problem="has gone with a cache", way_out="read the prompt again"
             )
         said = () if cache is None else cache.said
+        if cache is not None:
+            cache.let_go()
         node.tally.running += 1
         together = node.tally.running
         node.streaming += self._stream
@@ -253,32 +287,12 @@ class Calls:
         *,
         blocks: bool = False,
     ) -> CallResult:
-        asked.of(node)
+        asked.of(ready, node)
         self._dispatcher.retries.called()
-        on_piece, pieces = self._on_piece, 0
-
-        def tell(piece: Piece) -> None:
-            nonlocal pieces
-            if isinstance(piece, Token):
-                node.said += 1
-                if reply is not None and not reply.is_news(piece):
-                    return
-            else:
-                pieces += 1
-                if not self._is_new_sound(ready, pieces):
-                    return
-            on_piece(ready if reply is None else reply.mending or ready, piece)
-
-        within_s = self._left_s(ready.step)
+        self._dispatcher.silence.begin()
+        tell = self._sounds_of(ready) if reply is None else self._tokens_of(node, ready, reply)
         try:
-            begun = self._begun.pop(handle, None) if (handle := _handle_of(ready)) is not None else None
-            if begun is not None:
-                result = await node.client.join(begun, tell)
-            else:
-                values, trace, stream = _values(ready), self._trace, self._stream
-                result = await node.client.call(
-                    step, values, tell, trace, within_s, then=then, stream=stream, blocks=blocks
-                )
+            result = await self._answer(node, ready, step, tell, then, blocks=blocks)
         except OverloadError:
             self._dispatcher.failed(node)
             raise
@@ -291,6 +305,57 @@ class Calls:
             self._dispatcher.measured(node, result.metrics.passes)
         return result
 
+    async def _answer(
+        self, node: LiveNode, ready: Ready, step: Step, tell: OnStream, then: Step | None, *, blocks: bool
+    ) -> CallResult:
+        """Of a call that its node has begun by itself, or of a new one."""
+        within_s, handle = self._left_s(ready.step), _handle_of(ready)
+        begun = None if handle is None else self._begun.pop(handle, None)
+        if begun is not None:
+            return await node.client.join(begun, tell)
+        values, trace, stream = _values(ready), self._trace, self._stream
+        return await node.client.call(step, values, tell, trace, within_s, then=then, stream=stream, blocks=blocks)
+
+    def _tokens_of(self, node: LiveNode, ready: Ready, reply: _Reply) -> OnStream:
+        """One function from the node's frames to who wants the tokens: it remembers them, and tells each once. The rest
+        of a text comes once, whoever says it."""
+        first_s, on_token, remember, log = self.first_s, self._on_token, reply.told.append, reply.log
+        prefill = reply.prefill
+
+        def tell(token: Token | bytes) -> None:
+            assert isinstance(token, Token), "a model call makes no sound"
+            node.said += 1
+            if token.token != NO_TOKEN:
+                remember(token.token)
+            elif reply.rest_told:
+                return
+            else:
+                reply.rest_told = True
+            if log is not None:
+                log.add(prefill.step.name, prefill.visit, token.token, token.text)
+            whose = reply.mending or ready
+            if whose not in first_s:
+                first_s[whose] = time.monotonic()
+            on_token(whose, token)
+
+        return tell
+
+    def _sounds_of(self, ready: Ready) -> OnStream:
+        """Of one attempt those that no attempt has told before."""
+        visit, number = (ready.step.name, ready.visit), 0
+
+        def tell(sound: Token | bytes) -> None:
+            nonlocal number
+            number += 1
+            if number <= self._sounds.get(visit, 0):
+                return
+            self._sounds[visit] = number
+            self.first_s.setdefault(ready, time.monotonic())
+            if isinstance(sound, bytes):
+                self._on_sound(ready, sound)
+
+        return tell
+
     # when it went wrong
 
     async def _mended(self, ready: Ready, error: RunError, node: LiveNode | None) -> bool:
@@ -301,8 +366,7 @@ class Calls:
             return node is not None and self._dispatcher.retries.may_retry()
         handle, died = _handle_of(ready), isinstance(error, NodeDiedError)
         if ready.step.kind is StepKind.KV_TRANSFER and handle in self._caches:
-            taker_died = died and node is not None and node.client.died.done()
-            return taker_died or await self._remade(ready, handle)
+            return (died and node is not None) or await self._remade(ready, handle)
         if not died or (node is None and ready.step.kind is not StepKind.DECODE):
             return False
         if ready.step.kind is StepKind.DECODE:
@@ -312,10 +376,13 @@ class Calls:
     async def _remade(self, ready: Ready, handle: KvHandle) -> bool:
         """Puts a new cache in the place of one that is gone: the prompt and what was told are read again, and moved."""
         cache = self._caches.pop(handle)
+        cache.let_go()
         await self._let_go(handle)
         cache.reply.mending = ready
-        _, result = await self.run(cache.reply.prefill, _nobody)
-        cache.reply.mending = None
+        try:
+            _, result = await self.run(cache.reply.prefill, _nobody)
+        finally:
+            cache.reply.mending = None
         fresh = _made_in(result)
         if cache.made_by.step.kind is StepKind.KV_TRANSFER:
             moving = cache.made_by
@@ -349,22 +416,16 @@ class Calls:
         return request
 
     def _asked_for(self, step: Step, said: tuple[int, ...]) -> Step:
-        """As the caller wants it drawn, after what it was told already; kept while a tool runs after it."""
+        """As the caller wants it drawn, kept while a tool runs after it. What goes on after what was told of it goes
+        before what begins: somebody has stopped reading."""
         terms, keep_s = self._terms.get(step.name, NO_TERMS), self._dispatcher.tool_waits.get(step.name)
         if not terms and not said and not self._caller and keep_s is None:
             return step
         kept = {} if keep_s is None else {KEEP_S: keep_s}
         attributes = {**kept, **step.attributes, **terms, **self._caller}
         if said:
-            attributes["said"] = msgspec.json.encode(said).decode()
+            attributes |= {"said": msgspec.json.encode(said).decode(), RANK: self._hints.rank - PATIENCE_S}
         return Step(step.name, step.kind, step.inputs, step.outputs, attributes)
-
-    def _is_new_sound(self, ready: Ready, number: int) -> bool:
-        """Whether the piece of this number has not come from anybody yet."""
-        visit = (ready.step.name, ready.visit)
-        fresh = number > self._sounds.get(visit, 0)
-        self._sounds[visit] = max(self._sounds.get(visit, 0), number)
-        return fresh
 
     def _left_s(self, step: Step) -> float | None:
         if self._until_s is None:
@@ -379,26 +440,15 @@ class Calls:
 class _Asked:
     """Who was asked in one attempt."""
 
+    __slots__ = ("_on_start", "node")
+
     def __init__(self, on_start: OnStart) -> None:
         self.node: LiveNode | None = None
         self._on_start = on_start
 
-    def of(self, node: LiveNode) -> None:
+    def of(self, ready: Ready, node: LiveNode) -> None:
         self.node = node
-        self._on_start(node.client)
-
-
-def is_read_only(step: Step) -> bool:
-    if step.kind is StepKind.TOOL:
-        return step.attributes.get("effect") in ("none", "reads") or step.attributes.get(PART) == LOOKUP
-    return step.kind in READ_ONLY
-
-
-def may_run_twice(step: Step) -> bool:
-    """Whether it may run again when nobody knows if it has run: not a tool that writes, nor a memory."""
-    if step.kind is StepKind.TOOL:
-        return is_read_only(step) or step.attributes.get("effect") == "idempotent"
-    return step.kind is not StepKind.REMEMBER
+        self._on_start(ready, node.client)
 
 
 async def _first_to_succeed(
@@ -413,7 +463,7 @@ async def _first_to_succeed(
                 return task.result()
 
 
-def _nobody(_: NodeClient) -> None: ...
+def _nobody(_: Ready, __: NodeClient) -> None: ...
 
 
 def _handle_of(ready: Ready) -> KvHandle | None:

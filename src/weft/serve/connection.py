@@ -15,9 +15,10 @@ from http import HTTPStatus
 from typing import Protocol, cast
 
 from weft.serve.api.errors import ApiError
-from weft.serve.api.http import Answers, Limits, Stream, Whole, refused, told, too_slow
+from weft.serve.api.http import Answers, Limits, Reply, Stream, Whole, refused, told, too_slow
+from weft.serve.ids import fresh
 from weft.serve.incoming import Incoming, Parsed
-from weft.serve.sink import SocketSink
+from weft.serve.sink import Outbox, SocketSink
 
 LINGER_S = 2.0
 """Who was refused while it sends may take so long to read why: closing at once would reset what is on its way."""
@@ -32,6 +33,7 @@ class House(Protocol):
     limits: Limits
     closing: bool
     date: bytes
+    outbox: Outbox
     connections: "set[HttpConnection]"
 
 
@@ -140,7 +142,10 @@ class HttpConnection(asyncio.Protocol):
     async def _respond(self, parsed: Parsed) -> None:
         try:
             reply = await self._house.app.answer(parsed.request)
-            if isinstance(reply, Stream):
+            if parsed.request.method == "HEAD":
+                self._send_head(reply)
+                reply = None
+            elif isinstance(reply, Stream):
                 reply = await self._tell(reply, parsed)
             if reply is not None:
                 self._send(reply)
@@ -153,7 +158,8 @@ class HttpConnection(asyncio.Protocol):
         self._keep = self._keep and parsed.chunks
         framing = "transfer-encoding: chunked\r\n" if parsed.chunks else ""
         head = self._head(200, stream.content_type, stream.headers, framing)
-        self._sink = sink = SocketSink(self._transport, head, self._limits.behind_bytes, chunks=parsed.chunks)
+        outbox, behind_bytes = self._house.outbox, self._limits.behind_bytes
+        self._sink = sink = SocketSink(self._transport, outbox, head, behind_bytes, chunks=parsed.chunks)
         failed = await told(stream, sink, parsed.request.id)
         if failed is None:
             sink.end()
@@ -188,14 +194,22 @@ class HttpConnection(asyncio.Protocol):
 
     def _last(self, error: ApiError) -> None:
         self._keep, self._deaf = False, True
-        self._send(refused(error, ""))
+        self._send(refused(error, fresh()))
         self._transport.resume_reading()  # to nobody: so that the client may finish, and read
         self._transport.write_eof()
         self.deadline_s = self._loop.time() + LINGER_S
 
     def _send(self, reply: Whole) -> None:
-        framing = f"content-length: {len(reply.body)}\r\n"
-        self._transport.write(self._head(reply.status, reply.content_type, reply.headers, framing) + reply.body)
+        self._transport.write(self._whole_head(reply) + reply.body)
+
+    def _send_head(self, reply: Reply) -> None:
+        """Of what a GET would get. A client that reads no body would take one for the next answer."""
+        whole = isinstance(reply, Whole)
+        head = self._whole_head(reply) if whole else self._head(200, reply.content_type, reply.headers, "")
+        self._transport.write(head)
+
+    def _whole_head(self, reply: Whole) -> bytes:
+        return self._head(reply.status, reply.content_type, reply.headers, f"content-length: {len(reply.body)}\r\n")
 
     def _head(self, status: int, content_type: str, headers: Mapping[str, str], framing: str) -> bytes:
         lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])

@@ -29,7 +29,9 @@ from weft.serve.live_node import LiveNode, Speed, speed_of
 from weft.serve.paces import Paces
 from weft.serve.passes import Passes
 from weft.serve.prompts import BLOCK_TOKENS, PromptSizes
+from weft.serve.repeats import may_run_twice
 from weft.serve.replies import reply_steps
+from weft.serve.silence import Silence
 
 ASSUMED_TOKENS = 65536  # that a node of unknown memory holds
 REPLICA = "#"  # POOL, POOL#1, POOL#2, …
@@ -74,6 +76,8 @@ class Dispatcher:
         self._pairs: dict[str, PairRouter] = {}
         self._hedging: dict[str, Hedging] = {}
         self.paces = Paces(deployment, lambda: self.nodes.values(), self._suspend)
+        again = frozenset(step.name for step in deployment.program.steps if may_run_twice(step))
+        self.silence = Silence(lambda: self.nodes.values(), self._suspend, again)
         self._last: dict[str, NodeClient] = {}
         self._joined = asyncio.Event()
         self._pools_of = _pools_of(deployment)
@@ -134,11 +138,13 @@ class Dispatcher:
     async def choose(self, step: Step, request: Request) -> LiveNode:
         """For a step that may run anywhere in its pools."""
         group = await self._peopled(step)
-        return group if isinstance(group, LiveNode) else group.choose(request, self._clock())
+        return group if isinstance(group, LiveNode) else group.choose(request, self._clock)
 
     async def choose_pair(self, step: Step, request: Request) -> tuple[LiveNode, LiveNode | None]:
         """For a prefill: who does it, and who takes its cache over, where that was decided with it."""
         router = self._pairs.get(step.name)
+        if router is None and (group := self._groups.get(self._pools_of.get(step.name, ()))) and group.peopled:
+            return group.choose(request, self._clock), None
         if router is not None and all(each.candidates.workers for each in self._sides(step.name)):
             prefills, decodes = self._sides(step.name)
             pair = router.route(request)
@@ -148,7 +154,7 @@ class Dispatcher:
     def another(self, node: LiveNode) -> LiveNode | None:
         """The least busy other replica of its pool, for a call that is asked twice."""
         others = [] if node.pool is None else [each for each in self.members(node.pool.name) if each is not node]
-        return min(others, key=lambda each: each.under_way, default=None)
+        return min((each for each in others if each.answers), key=lambda each: each.under_way, default=None)
 
     def predicted(self, step: str, request: Request) -> tuple[float, float] | None:
         """TTFT and finish of a model call, at the node that would be soonest; None where nobody is there."""
@@ -253,7 +259,7 @@ class Dispatcher:
             for node in self.nodes.values() if kinds <= set(LLM_KINDS) else ():
                 info = node.client.info
                 same = (info.model_hash, info.emulated) == (dead.model_hash, dead.emulated)
-                if node.takes_work and same and kinds <= set(info.kinds):
+                if node.answers and same and kinds <= set(info.kinds):
                     return node
         return None
 
@@ -275,7 +281,7 @@ class Dispatcher:
             load=tally,
         )
         cache = AssumedCache(self._index, number, max(1, tokens // BLOCK_TOKENS))
-        return LiveNode(pool, client, worker, speed, cache, tally)
+        return LiveNode(pool, client, worker, cache, tally)
 
     def _take_out(self, node: LiveNode) -> None:
         for group in self._groups.values():
@@ -341,13 +347,17 @@ class _Group:
             self._suspended[node.number] = node
             self.candidates.remove(node.number)
 
-    def choose(self, request: Request, now_s: float) -> LiveNode:
+    def choose(self, request: Request, clock: Callable[[], float]) -> LiveNode:
         """Somebody is here."""
+        if self._suspended:
+            self._let_try(clock())
+        return self.members[self._router.choose(request)]
+
+    def _let_try(self, now_s: float) -> None:
         for node in list(self._suspended.values()):
             if node.circuit.allows(now_s) or not self.candidates.workers:
                 del self._suspended[node.number]
                 self.candidates.add(node.told)
-        return self.members[self._router.choose(request)]
 
     def predicted(self, request: Request) -> tuple[float, float] | None:
         if not self.candidates.workers:

@@ -2,12 +2,13 @@
 
 from collections.abc import Callable
 from typing import NamedTuple
-from urllib.parse import unquote
+from urllib.parse import urlsplit
 
 import httptools
 
 from weft.serve.api.errors import ApiError
 from weft.serve.api.http import Limits, Request, too_large
+from weft.serve.api.routes import canonical
 from weft.serve.ids import request_id
 
 CHUNK_OVERHEAD = 8
@@ -53,6 +54,7 @@ class Incoming:
         self._headers: dict[bytes, bytes] = {}
         self._body: list[bytes] = []
         self._size = self._raw = self._head = 0
+        self._new = True  # HTTP/1.1
         self.in_head = True
         self.begun = False
 
@@ -80,12 +82,15 @@ class Incoming:
 
     def on_headers_complete(self) -> None:
         self.in_head = False
-        headers, new = self._headers, self._parser.get_http_version() != "1.0"
+        headers = self._headers
+        self._new = new = self._parser.get_http_version() != "1.0"
         length = headers.get(b"content-length", b"")
         if length.isdigit() and int(length) > self._limits.body_bytes:
             raise too_large(self._limits)
         if new and b"host" not in headers:
             raise malformed("it has no Host")
+        if headers.get(b"content-encoding", b"identity") != b"identity":
+            raise ApiError(415, "the body is compressed: send it as it is", code="unsupported_content_encoding")
         expected = headers.get(b"expect") if new else None
         if expected is not None and expected.lower() != b"100-continue":
             raise ApiError(417, "nothing but 100-continue can be expected here", code="expectation_failed")
@@ -100,11 +105,11 @@ class Incoming:
     def on_message_complete(self) -> None:
         parser, headers, parts = self._parser, self._headers, self._body
         path, _, query = self._url.decode("latin-1").partition("?")
-        if "%" in path:
-            path = unquote(path, errors="replace")
+        if path[:1] != "/":  # the absolute form, which proxies send
+            path = urlsplit(path).path or "/" if "://" in path else path
         body = parts[0] if len(parts) == 1 else b"".join(parts)
-        method, chunks = parser.get_method().decode(), parser.get_http_version() != "1.0"
-        request = Request(method, path, query, headers, body, request_id(headers))
+        method, chunks = parser.get_method().decode(), self._new
+        request = Request(method, canonical(path), query, headers, body, request_id(headers))
         keep = parser.should_keep_alive() and not parser.should_upgrade()
         self._begin()
         self._take(Parsed(request, keep, chunks))

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from weft.core.deployment import Deployment, Pool
 from weft.policy.circuit import Circuit
 from weft.policy.prefix_index import AssumedCache
+from weft.policy.silence import Patience
 from weft.policy.workers import Tally, Worker
 from weft.runtime.client import NodeClient
 
@@ -24,23 +25,22 @@ class Speed:
     s_per_step: float
     s_per_sequence: float
 
-    def step_s(self, together: float) -> float:
-        """A decode step of so many sequences."""
-        return self.s_per_step + self.s_per_sequence * together
-
 
 @dataclass(slots=True, eq=False)
 class LiveNode:
-    """`pool` is None for a spare that no pool of the plan names. `told` is what routers know of it now."""
+    """`pool` is None for a spare that no pool of the plan names. `planned` is what the plan says of it, `told` what
+    routers know of it now."""
 
     pool: Pool | None
     client: NodeClient
-    told: Worker
-    speed: Speed
+    planned: Worker
     cache: AssumedCache
     tally: Tally
     circuit: Circuit = field(default_factory=Circuit)
+    patience: Patience = field(default_factory=Patience)
     draining: bool = False
+    silent: bool = False
+    """It was asked, and has not answered yet."""
     streaming: int = 0
     """Replies that it writes now, token by token."""
     said: int = 0
@@ -50,10 +50,14 @@ class LiveNode:
     _told_prefill_log: float = 0.0
     _told_step_log: float = 0.0
     _calls: int = 0
+    told: Worker = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.told = self.planned
 
     @property
     def number(self) -> int:
-        return self.told.number
+        return self.planned.number
 
     @property
     def under_way(self) -> int:
@@ -62,6 +66,11 @@ class LiveNode:
     @property
     def takes_work(self) -> bool:
         return not self.draining and not self.client.died.done()
+
+    @property
+    def answers(self) -> bool:
+        """It takes work, and is not silent now: that is for moments, so it still counts as one of its pool."""
+        return self.takes_work and not self.silent
 
     @property
     def slow(self) -> float:
@@ -77,9 +86,15 @@ class LiveNode:
     def decoded(self, together: float, s_per_token: float) -> bool:
         """Time from token to token of a reply, beside so many in the mean, itself included. Not the wait for a place:
         that is the queue's, which routers count; learned as slowness it sends all to and fro between two nodes."""
-        predicted_s = self.speed.step_s(min(together, self.told.places)) * math.exp(self._step_log)
+        predicted_s = self.planned.step_s(together) * math.exp(self._step_log)
         self._step_log = _nearer(self._step_log, predicted_s, s_per_token)
         return self._tell()
+
+    def promised(self, within_s: float) -> float:
+        """Tokens that the plan has in that time for the replies that it tells; those beyond its places wait."""
+        together = max(self.tally.running, self.streaming)
+        written = self.streaming * min(1.0, self.planned.places / max(1, together))
+        return written * within_s / self.planned.step_s(together)
 
     def slowed(self, pace: float) -> None:
         """It was seen to write at this share of the plan's pace."""
@@ -99,18 +114,33 @@ class LiveNode:
         return self._tell()
 
     def _tell(self) -> bool:
-        prefill_log, step_log, speed = self._prefill_log, self._step_log, self.speed
+        prefill_log, step_log, planned = self._prefill_log, self._step_log, self.planned
         if abs(prefill_log - self._told_prefill_log) < NEWS and abs(step_log - self._told_step_log) < NEWS:
             return False
         self._told_prefill_log, self._told_step_log = prefill_log, step_log
         now, step = math.exp(prefill_log), math.exp(step_log)
         self.told = replace(
             self.told,
-            s_per_input_token=speed.s_per_input_token * now,
-            s_per_step=speed.s_per_step * step,
-            s_per_sequence=speed.s_per_sequence * step,
+            s_per_input_token=planned.s_per_input_token * now,
+            s_per_step=planned.s_per_step * step,
+            s_per_sequence=planned.s_per_sequence * step,
         )
         return True
+
+
+class Booking:
+    """A reply that will be written here once its prompt is read elsewhere. It counts from the moment that its node is
+    chosen: else all that come at one moment would choose the same."""
+
+    def __init__(self, node: LiveNode) -> None:
+        self.node = node
+        self._open = True
+        node.tally.waiting += 1
+
+    def end(self) -> None:
+        """It came, or never will."""
+        self.node.tally.waiting -= self._open
+        self._open = False
 
 
 def _nearer(log: float, predicted_s: float, actual_s: float) -> float:

@@ -52,7 +52,7 @@ class Paces:
             if node in before and node.pool is not None:
                 pools.setdefault(node.pool.name, {})[node.client.name] = node
         for name, members in pools.items():
-            seen = {each: _look_of(node, before[node]) for each, node in members.items()}
+            seen = {each: Look(node.said - before[node], node.promised(LOOK_S)) for each, node in members.items()}
             slow = self._slowness(name).look(seen)
             if slow is not None:
                 self._move(members[slow], seen[slow].pace)
@@ -81,8 +81,3 @@ def longest_pass_s(deployment: Deployment, pool: Pool) -> float:
     pace, kinds = pool.engine.pace, {step.name: step.kind for step in deployment.program.steps}
     reads = any(kinds[route.step] is StepKind.PREFILL for route in deployment.routes if route.pool == pool.name)
     return pace.prompt_at(pool.engine.step_tokens) if reads else pace.decode_at(pool.batch_limit)
-
-
-def _look_of(node: LiveNode, before: int) -> Look:
-    step_s = node.speed.step_s(max(node.tally.running, node.streaming))
-    return Look(node.said - before, node.streaming * LOOK_S / step_s)

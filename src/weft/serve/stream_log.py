@@ -136,7 +136,7 @@ class StreamLog:
     def _sweep(self) -> None:
         """Forgets streams that nobody has asked for again."""
         now_s = time.time()
-        if now_s - self._swept_s < self.keep_s / 10:
+        if abs(now_s - self._swept_s) < self.keep_s / 10:  # a clock may jump back
             return
         self._swept_s = now_s
         for entry in os.scandir(self.folder):

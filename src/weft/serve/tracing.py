@@ -25,13 +25,14 @@ class RunSpans:
 
     @contextlib.contextmanager
     def run(self, agent: str, below: str = "") -> Generator[str, None, None]:
-        """Around one run, which is a part of the W3C traceparent `below`; gives the one that its steps are told."""
+        """Around one run, which is a part of the W3C traceparent `below` and sampled as that is; gives the one that
+        its steps are told."""
         told = {"gen_ai.operation.name": "invoke_agent", "gen_ai.agent.name": agent, "gen_ai.provider.name": "weft"}
         parent = TraceContextTextMapPropagator().extract({"traceparent": below})
         span = self._tracer.start_span(f"invoke_agent {agent}", parent, attributes=told)
         about = span.get_span_context()
         try:
-            yield f"00-{about.trace_id:032x}-{about.span_id:016x}-01"
+            yield f"00-{about.trace_id:032x}-{about.span_id:016x}-{about.trace_flags:02x}"
         except BaseException as error:
             span.set_attribute("error.type", type(error).__name__)
             span.set_status(trace.StatusCode.ERROR)

@@ -20,10 +20,11 @@ from weft.core.errors import (
     WeftError,
 )
 from weft.runtime.client import NodeClient
-from weft.serve.api.app import App
+from weft.serve.api.app import ROUTES, App
 from weft.serve.api.errors import as_api_error
 from weft.serve.api.http import Limits
-from weft.serve.api.keys import Keys, digest_of
+from weft.serve.api.keys import Caller, Keys, digest_of
+from weft.serve.api.routes import canonical
 from weft.serve.server import Address, check_open
 
 CHAT = {"model": "chat", "messages": [{"role": "user", "content": "hello"}]}
@@ -111,6 +112,41 @@ async def test_paths_and_methods(app: App) -> None:
     assert (await ask(app, "GET", "/v1/nothing"))[0] == 404
     assert (await ask(app, "GET", "/healthz"))[:2] == (200, {"status": "ok"})
     assert (await ask(app, "GET", "/openapi.json"))[1]["openapi"] == "3.1.0"
+
+
+async def test_a_path_has_one_spelling(app: App) -> None:
+    assert (await ask(app, "GET", "/v1/models/chat"))[0] == (await ask(app, "HEAD", "/v1/models"))[0] == 200
+    for path in ("/v1%2Fmodels", "//v1/models", "/v1/models/", "/v1/../metrics", "/V1/models", "*"):
+        assert (await ask(app, "GET", path))[0] == 404
+    assert canonical("/v1/%72uns/a%2Fb") == "/v1/runs/a%2Fb"
+    assert ROUTES.find(canonical("/v1/%72uns/a%2Fb%25"), "GET")[1] == {"run": "a/b%"}
+
+
+@pytest.mark.parametrize(
+    ("origin", "status"),
+    [
+        ("https://evil.example", 403),
+        ("null", 403),
+        ("http://[", 403),
+        ("http://localhost:3000", 200),
+        ("http://chat.corp", 200),
+    ],
+)
+async def test_pages_of_others_need_a_key(app: App, origin: str, status: int) -> None:
+    """A browser sends this without asking, where the body calls itself text."""
+    headers = {"origin": origin, "host": "chat.corp", "content_type": "text/plain"}
+    body = json.dumps({**LOOP, "messages": [{"role": "user", "content": "a"}]}).encode()
+    assert (await ask(app, "POST", "/v1/chat/completions", body, **headers))[0] == status
+    app.guard.keys = Keys({digest_of(KEY): Caller("a", "a")})
+    assert (await ask(app, "GET", "/v1/models", authorization="Bearer " + KEY, **headers))[0] == 200
+
+
+async def test_each_answer_has_the_name_of_its_request(app: App) -> None:
+    for path in ("/v1/models", "/v1/nothing", "/v1/responses/x"):
+        assert (await ask(app, "GET", path, x_request_id="mine"))[2]["x-request-id"] == "mine"
+    body = b"\xef\xbb\xbf" + json.dumps({**LOOP, "messages": [{"role": "user", "content": "a"}]}).encode()
+    status, _, headers = await ask(app, "POST", "/v1/chat/completions", body, x_request_id="mine")
+    assert (status, headers["x-request-id"]) == (200, "mine")  # some systems put a mark before all they write
 
 
 async def test_large_and_slow_bodies_are_cut(app: App) -> None:

@@ -14,6 +14,7 @@ from weft.runtime.conversations.sqlite import SqliteDatabase
 from weft.serve.api.app import App
 from weft.serve.api.audit import Audit
 from weft.serve.api.errors import ApiError
+from weft.serve.api.http import Request, Stream
 from weft.serve.api.keys import Caller, Keys, digest_of
 from weft.serve.api.ledger import Ledger
 from weft.serve.api.spending import Spending
@@ -126,6 +127,38 @@ async def test_a_request_that_is_sent_again_is_not_run_again(app: App) -> None:
     answers = await asyncio.gather(*slow)
     assert {answer["id"] for _, answer, _ in answers} == {answers[0][1]["id"]}
     assert app.agents.by_name["loop"].ended == 3
+
+
+async def test_who_hangs_up_pays_what_was_used(app: App, tmp_path: Path) -> None:
+    keys(app, tmp_path / "keys", "tokens_per_minute=100000 usd_per_day=1")
+    app.guard.audit = Audit.open(tmp_path / "audit.jsonl")
+    body = json.dumps({**CHAT, "stream": True}).encode()
+    reply = await app.answer(
+        Request("POST", "/v1/chat/completions", "", {b"authorization": BEARER["authorization"].encode()}, body, "r")
+    )
+    assert isinstance(reply, Stream)
+
+    class Gone:
+        """A client that reads a little."""
+
+        started, told = True, 0
+
+        def write(self, data: bytes) -> None:
+            self.told += 1
+            if self.told == 3:
+                telling.cancel()
+
+        async def drain(self) -> None: ...
+
+    telling = asyncio.ensure_future(reply.tell(Gone()))
+    with pytest.raises(asyncio.CancelledError):
+        await telling
+    app.guard.audit.close()
+    line = json.loads((tmp_path / "audit.jsonl").read_text())
+    prompt = (await ask(app, "POST", "/v1/chat/completions", json.dumps(CHAT).encode(), **BEARER))[1]["usage"]
+    assert line["status"] == 499
+    assert prompt["prompt_tokens"] < line["tokens"] < prompt["total_tokens"]
+    assert line["usd"] == pytest.approx((line["tokens"] - 1) * 2e-6)  # the first token comes with the prompt
 
 
 async def test_a_refused_request_may_be_sent_again_with_its_key(app: App) -> None:

@@ -152,6 +152,7 @@ HEAD = b"POST / HTTP/1.1\r\nhost: x\r\n"
         (HEAD + b"content-length: -1\r\n\r\n", 400),
         (HEAD + b"x: a\r\n b\r\n\r\n", 400),
         (HEAD + b"transfer-encoding: chunked\r\n\r\nzz\r\n", 400),
+        (HEAD + b"content-encoding: gzip\r\n\r\n", 415),
         (HEAD + b"expect: a-miracle\r\n\r\n", 417),
         (HEAD + b"content-length: 10001\r\n\r\n", 413),
         (HEAD + b"transfer-encoding: chunked\r\n\r\n2711\r\n" + bytes(10_001), 413),
@@ -198,6 +199,24 @@ async def test_a_client_of_1_0_gets_no_chunks(echo: Echo) -> None:
             head, _, rest = (await asyncio.wait_for(reader.read(), 5)).partition(b"\r\n\r\n")
             assert b"connection: close" in head and b"chunked" not in head
             assert rest == body
+
+
+async def test_a_head_has_no_body_that_the_next_answer_could_be_taken_for(echo: Echo) -> None:
+    async with opened(echo) as (reader, writer):
+        for path in (b"/hello", b"/events"):
+            writer.write(GET.replace(b"GET", b"HEAD").replace(b"/hello", path))
+            head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)
+            assert head.startswith(b"HTTP/1.1 200 OK")
+        writer.write(GET)
+        assert (await read_answer(reader))[2] == b"GET /hello "
+
+
+async def test_paths_are_told_apart_as_they_were_sent(echo: Echo) -> None:
+    async with opened(echo) as (reader, writer):
+        for path in (b"http://x/hello?a=b", b"/a%2Fb%25/%63", b"/%C3%A9"):
+            writer.write(b"GET " + path + b" HTTP/1.1\r\nhost: x\r\n\r\n")
+            await read_answer(reader)
+    assert echo.asked == ["/hello", "/a%2Fb%25/c", "/é"]
 
 
 async def test_errors_of_streams(echo: Echo) -> None:

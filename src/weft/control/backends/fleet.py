@@ -13,9 +13,11 @@ from weft.core.errors import WeftError
 from weft.runtime.client import NodeClient
 from weft.runtime.spec import NodeSpec
 from weft.runtime.transport.tcp import TcpTransport
+from weft.serve.dispatch import pool_of
 
 READY_TIMEOUT_S = 120.0
 RESTART_S, RESTART_LIMIT_S = 0.05, 30.0  # before a node that died starts again, doubled while it dies at once
+OTHERS_FIRST_S = 0.5  # others of its pool take its work over meanwhile: to start is seconds of a processor
 LIVED_S = 10.0  # a node that lived so long did not die at once
 
 _log = logging.getLogger(__name__)
@@ -116,11 +118,15 @@ class Fleet(Generic[N]):
                 _log.warning("%s; it starts again", node.client.died.result())
             await node.stop()
             pause_s = RESTART_S if loop.time() - began_s > LIVED_S else min(2 * pause_s, RESTART_LIMIT_S)
-            await asyncio.sleep(pause_s)
+            await asyncio.sleep(max(pause_s, OTHERS_FIRST_S) if self._has_others(node.spec.name) else pause_s)
             with contextlib.suppress(WeftError):  # then it is tried again, later
                 self._nodes[node.spec.name] = node = await self._spawn(node.spec)
                 on_join(await self._connect(node))
                 self.restarts += 1
+
+    def _has_others(self, name: str) -> bool:
+        """Whether somebody else of its pool is there."""
+        return any(other != name and pool_of(other) == pool_of(name) for other in self._nodes.keys() - self.absent)
 
     async def _stop(self) -> None:
         keeping, self._keeping = list(self._keeping.values()), {}

@@ -38,6 +38,7 @@ class Kept:
     """A node of a gateway that was killed: `report` is the line in which it said where it is; `stdin` keeps it alive,
     on `stderr` it tells its troubles."""
 
+    name: str
     digest: str
     pid: int
     report: bytes
@@ -51,30 +52,36 @@ class Kept:
 
 @dataclass(slots=True)
 class Keeper:
-    """As its gateway sees it: what the last one left, and whom to tell of nodes that start and end. A keeper that has
-    died is no reason to end."""
+    """As its gateway sees it: what the last one left, by process, and whom to tell of nodes that start and end. Nodes
+    of two agents may have one name. A keeper that has died is no reason to end."""
 
     line: socket.socket
-    left: dict[str, Kept] = field(default_factory=dict[str, Kept])
+    left: dict[int, Kept] = field(default_factory=dict[int, Kept])
+    again: bool = field(init=False)
+    """Whether there was a gateway before this one."""
+
+    def __post_init__(self) -> None:
+        self.again = bool(self.left)
 
     def take(self, spec: NodeSpec) -> Kept | None:
         """The node that runs already as `spec` has it."""
-        kept = self.left.get(spec.name)
-        return self.left.pop(spec.name) if kept is not None and kept.digest == digest_of(spec) else None
+        wanted = spec.name, digest_of(spec)
+        pid = next((pid for pid, kept in self.left.items() if (kept.name, kept.digest) == wanted), None)
+        return None if pid is None else self.left.pop(pid)
 
     def keep(self, spec: NodeSpec, pid: int, report: bytes, pipes: tuple[int, int]) -> None:
         message = {"name": spec.name, "digest": digest_of(spec), "pid": pid, "report": report.decode()}
         self._tell(message, pipes)
 
-    def forget(self, name: str) -> None:
+    def forget(self, pid: int) -> None:
         """It is ended by its gateway."""
-        self._tell({"name": name})
+        self._tell({"pid": pid})
 
     def settle(self) -> None:
         """Nodes that nobody took are let go."""
-        for name, kept in self.left.items():
+        for pid, kept in self.left.items():
             kept.close()
-            self.forget(name)
+            self.forget(pid)
         self.left.clear()
 
     def _tell(self, message: Mapping[str, object], pipes: tuple[int, ...] = ()) -> None:
@@ -90,7 +97,7 @@ def kept_up(serve: Callable[[Keeper], None]) -> int:
     """Runs `serve` in a child, again each time that it is killed by a signal that nobody sends who wants it to stop.
     Returns the exit code of the last one, as a shell has it. In the child it does not return where `serve` raises."""
     ctypes.CDLL(None).prctl(SUBREAPER, 1, 0, 0, 0)
-    nodes, pause_s = dict[str, Kept](), 0.0
+    nodes, pause_s = dict[int, Kept](), 0.0
     gc.collect()
     gc.freeze()  # what is loaded is shared with each child
     while True:
@@ -115,18 +122,19 @@ def kept_up(serve: Callable[[Keeper], None]) -> int:
         time.sleep(pause_s)
 
 
-def _minded(child: int, line: socket.socket, nodes: dict[str, Kept]) -> int:
+def _minded(child: int, line: socket.socket, nodes: dict[int, Kept]) -> int:
     """Hears of nodes until the child has ended; how it ended. Signals are passed on: it knows how to stop."""
     forward = {each: signal.signal(each, lambda number, _: os.kill(child, number)) for each in _ENDS}
     try:
         with line:
             while message := _received(line):
                 told, pipes = message
-                if (gone := nodes.pop(str(told["name"]), None)) is not None:
+                pid = int(str(told["pid"]))
+                if (gone := nodes.pop(pid, None)) is not None:
                     gone.close()
                 if pipes:
                     report = str(told["report"]).encode()
-                    nodes[str(told["name"])] = Kept(str(told["digest"]), int(str(told["pid"])), report, *pipes)
+                    nodes[pid] = Kept(str(told["name"]), str(told["digest"]), pid, report, *pipes)
                 _bury(child)
         return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     finally:

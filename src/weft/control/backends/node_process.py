@@ -16,6 +16,7 @@ from weft.runtime.stderr import read_lines
 from weft.runtime.threads import in_thread
 
 EXIT_GRACE_S = 2.0
+EXPLAIN_S = 0.1  # runs wait for the reason before they go on elsewhere; a process that was killed is gone by then
 
 
 class Process(Protocol):
@@ -124,7 +125,7 @@ class NodeProcess(SupervisedNode):
             self.process.kill()  # it hangs: no use to wait for it
         await self.disconnect()
         if self._keeper is not None:
-            self._keeper.forget(self.spec.name)
+            self._keeper.forget(self.process.pid)
         os.close(self._stdin)
         try:
             await asyncio.wait_for(self.process.wait(), EXIT_GRACE_S)
@@ -142,7 +143,7 @@ class NodeProcess(SupervisedNode):
 
     async def explain(self) -> str:
         try:
-            code = await asyncio.wait_for(asyncio.shield(self.process.wait()), 0.5)
+            code = await asyncio.wait_for(asyncio.shield(self.process.wait()), EXPLAIN_S)
         except TimeoutError:
             return how_it_ended(None)
         return "has ended" if isinstance(self.process, TakenOver) else how_it_ended(code)

@@ -12,9 +12,9 @@ from weft.core.errors import RunError
 from weft.policy import sequence as policy
 from weft.policy.sequence import Stage
 from weft.runtime.engines.executor import Executor
+from weft.runtime.engines.growth import Growths
 from weft.runtime.engines.paged_kv import HostKv
 from weft.runtime.engines.sequences import Sequences
-from weft.runtime.engines.spool import Spools
 from weft.runtime.engines.track import Track
 
 Lost = tuple[Track, RunError]
@@ -26,15 +26,11 @@ class Caches:
 
     def __init__(self, sequences: Sequences, executor: Executor, spill_bytes: int) -> None:
         self.spill_bytes = spill_bytes
-        self.spools = Spools(executor)
+        self.growths = Growths(executor)
         self._sequences = sequences
         self._executor = executor
         self._resting: dict[policy.Sequence, Track] = {}
         self._waiting: dict[Track, None] = {}  # for blocks to put their caches in
-
-    @property
-    def room_bytes(self) -> int:
-        return self.spill_bytes - self._held_bytes
 
     def rest(self, track: Track, served: policy.Sequence) -> None:
         """Between two requests: in its blocks, until somebody needs them."""
@@ -65,7 +61,7 @@ class Caches:
 
     def lose_blocks(self) -> None:
         """Nobody knows any more what is in them."""
-        self.spools.end_all()
+        self.growths.end_all()
         self._resting.clear()
         self._waiting.clear()
 
@@ -75,11 +71,13 @@ class Caches:
         for served, track in [each for each in self._resting.items() if each[0].stage is Stage.ENDED]:
             if track.active is None or track.active.continues is not served or track.active.stage is Stage.WAITING:
                 del self._resting[served]
+                self.growths.end(track.id)
                 track.kept, kv = None, self._executor.read(track.blocks, track.stored)
                 if not self.spill(track, kv) and track.active is not None:  # nobody waits: it is computed again
                     yield track, self.no_room(track, kv)
         for served in iteration.preempted:
             track = self._sequences.active[served]
+            self.growths.lose(track.id)
             if not track.known:
                 yield from self._set_aside(track, served)
         for track, served in [(each, each.active) for each in self._waiting]:
@@ -91,7 +89,7 @@ class Caches:
         """Keeps a cache in main memory: if need be in place of those, oldest first, that can be computed again."""
         tracks = [*self._sequences.tracks.values(), *self._sequences.arriving.values()]
         held = {each: each.host.size_bytes for each in tracks if each.host is not None}
-        over = sum(held.values()) + self.spools.size_bytes + kv.size_bytes - self.spill_bytes
+        over = sum(held.values()) + kv.size_bytes - self.spill_bytes
         for each in [other for other in held if other.known and other.active is None and not other.borrowed]:
             if over <= 0:
                 break
@@ -103,18 +101,12 @@ class Caches:
         return True
 
     def no_room(self, track: Track, kv: HostKv) -> RunError:
-        held = self._held_bytes
+        held = sum(each.host.size_bytes for each in self._sequences.tracks.values() if each.host)
         return RunError(
             subject=f"KV cache of sequence {track.id}",
             problem=f"has {kv.size_bytes:,} bytes, of {self.spill_bytes:,} in main memory {held:,} are taken",
             way_out="wait until other replies have ended, or give the node more (kv_spill_gib)",
         )
-
-    @property
-    def _held_bytes(self) -> int:
-        """In main memory."""
-        tracks = self._sequences.tracks.values()
-        return self.spools.size_bytes + sum(each.host.size_bytes for each in tracks if each.host)
 
     def _set_aside(self, track: Track, served: policy.Sequence) -> Iterator[Lost]:
         """The cache of a preempted sequence that cannot be computed again."""

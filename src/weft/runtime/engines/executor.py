@@ -1,7 +1,7 @@
 # pyright: standard
 """What the scheduler drives: passes of the model, and the store that its caches lie in. One process or several."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -12,6 +12,9 @@ from weft.runtime.engines.batch import Piece, build_batch
 from weft.runtime.engines.config import ModelConfig
 from weft.runtime.engines.llama import Llama
 from weft.runtime.engines.paged_kv import HostKv, PagedKv, Rows
+
+Stored = Callable[[int], object]
+"""Gets a layer, in the midst of a pass: K and V of all its new tokens are stored. It must return at once."""
 
 
 class Executor(Protocol):
@@ -29,8 +32,8 @@ class Executor(Protocol):
         """Room in main memory for a cache, with all KV heads of the model."""
         ...
 
-    def logits(self, pieces: Sequence[Piece]) -> Tensor:
-        """(wanted rows, vocab); K and V of all the new tokens are stored."""
+    def logits(self, pieces: Sequence[Piece], stored: Stored | None = None) -> Tensor:
+        """(wanted rows, vocab); K and V of all the new tokens are stored: if `in_place`, `stored` hears of it."""
         ...
 
     def read(self, blocks: np.ndarray, tokens: int) -> HostKv:
@@ -64,8 +67,8 @@ class LocalExecutor:
         self._model = model
         self._kv = kv
 
-    def logits(self, pieces: Sequence[Piece]) -> Tensor:
+    def logits(self, pieces: Sequence[Piece], stored: Stored | None = None) -> Tensor:
         batch = build_batch(pieces, self._kv, self.config.window)
-        return self._model.logits(self._model.forward(batch, self._kv))
+        return self._model.logits(self._model.forward(batch, self._kv, stored))
 
     def close(self) -> None: ...

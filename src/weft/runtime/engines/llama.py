@@ -73,12 +73,14 @@ class Llama:
         self._head = Linear(self._embedding) if config.tied_embeddings else joined(weights, ["lm_head"])
         self._frequencies = rope_frequencies(config.rope, config.head_dim).to(self._embedding.device)
 
-    def forward(self, batch: Batch, kv: PagedKv) -> Tensor:
-        """Hidden states (wanted rows, d_model); K and V of all rows are stored in `kv`."""
+    def forward(self, batch: Batch, kv: PagedKv, stored: Callable[[int], object] | None = None) -> Tensor:
+        """Hidden states (wanted rows, d_model); K and V of all rows are stored in `kv`, of which `stored` hears."""
         rotation = self._rotation(batch.positions)
         x, add = self._embed(batch.tokens), self._ranks.sum
         for index, layer in enumerate(self._layers):
             attended = self._attend(layer, index, self._normed(x, layer.input_norm), rotation, batch, kv)
+            if stored is not None:
+                stored(index)
             if index + 1 == len(self._layers):  # nobody attends to what comes out of this one
                 x, attended = x[batch.wanted], attended[batch.wanted]
                 if not len(x):

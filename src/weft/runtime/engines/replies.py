@@ -66,7 +66,7 @@ class Replies:
             self._caches.rest(track, served)
             self._offers.offer(track, served)
         else:
-            self._caches.spools.end(track.id)
+            self._caches.growths.end(track.id)
             if not served.keep:
                 del self._sequences.tracks[track.id]
         told(listener, how)

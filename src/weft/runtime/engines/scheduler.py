@@ -24,6 +24,7 @@ from weft.runtime.engines.batch import Piece
 from weft.runtime.engines.caches import Caches
 from weft.runtime.engines.emulated import Pacer
 from weft.runtime.engines.executor import Executor
+from weft.runtime.engines.kept import KeptPrefixes
 from weft.runtime.engines.loans import Loans
 from weft.runtime.engines.offers import Offers
 from weft.runtime.engines.pass_meter import PassMeter
@@ -53,6 +54,7 @@ class Scheduler:
         self.caches = Caches(self.sequences, executor, spill_bytes)
         self.loans = Loans(self.sequences, self.caches, executor)
         self.offers = Offers(pool.block_size)
+        self.kept = KeptPrefixes(pool)
         self.pacer: Pacer | None = None
         self.meter: PassMeter | None = None
         self.computing: Callable[[], AbstractContextManager[None]] = nullcontext
@@ -80,12 +82,16 @@ class Scheduler:
         track = self.sequences.get(id)
         said = list(request.terms.said)
         _check_resumable(track, said, request)
-        self.caches.spools.end(id)
+        self.caches.growths.end(id)
         request.terms.tell_constraint(track.tokens[-1])
         if request.terms.constraint is not None and request.terms.constraint.finished:
             told(listener, Finish.STOP)
             return
         self._submit(track, request, listener, [*said, track.tokens[-1]], keep=True)
+
+    def keep(self, hashes: Sequence[int], for_s: float) -> None:
+        """While a tool runs its conversation's prefix is the last to go."""
+        self.kept.keep(hashes, self._clock() + for_s)
 
     def cancel(self, id: int) -> None:
         """Ends what is under way for a sequence, at once. One that is not there is fine."""
@@ -95,7 +101,7 @@ class Scheduler:
 
     def release(self, id: int) -> None:
         self.cancel(id)
-        self.caches.spools.end(id)
+        self.caches.growths.end(id)
         track = self.sequences.tracks.pop(id, None)
         if track is not None and not track.borrowed:
             self.caches.drop(track)
@@ -125,6 +131,7 @@ class Scheduler:
 
     def step(self) -> bool:
         """One pass of the model; False if there was nothing to do."""
+        self.kept.expire(self._clock())
         iteration = self.sequences.batcher.plan()
         for track, error in self.caches.move(iteration):
             self._replies.fail(track, error)
@@ -134,7 +141,7 @@ class Scheduler:
         try:
             pieces, tracks = self._pieces(iteration)
             with self.computing():
-                logits = self._executor.logits(pieces)
+                logits = self._executor.logits(pieces, self.caches.growths.listener())
                 drawn = draw(logits, [_row(track) for track in tracks]) if tracks else []
                 if self.pacer is not None:
                     paced_s = self.pacer.hold(iteration, began_s)
@@ -188,6 +195,9 @@ class Scheduler:
             served, end = chunk.sequence, chunk.start + chunk.tokens
             track = active[served]
             track.blocks = np.array(served.table.ids)
+            self.caches.growths.begin(track, served, end)
+            if chunk.start == served.hits:
+                self.kept.went_on(served.hashes)
             last = end == served.to_compute
             pieces.append(Piece(track.tokens[chunk.start : end], chunk.start, track.blocks, int(last)))
             if last:
@@ -216,7 +226,7 @@ class Scheduler:
                 track.blocks = np.array(served.table.ids)
             if served.stage in (Stage.DECODING, Stage.KEPT):
                 self.offers.offer(track, served)
-            self.caches.spools.grow(track, served, self.caches.room_bytes)
+            self.caches.growths.complete(track, served)
 
     def _give_up(self, iteration: policy.Iteration, error: Exception) -> None:
         """The pass failed: nobody in it can go on, everybody else can."""

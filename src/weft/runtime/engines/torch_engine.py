@@ -23,6 +23,7 @@ from weft.runtime.engines.checkpoint import hash_model, read_config
 from weft.runtime.engines.config import ModelConfig
 from weft.runtime.engines.executor import Executor, LocalExecutor
 from weft.runtime.engines.generation import Generation
+from weft.runtime.engines.growth import GrowthSource
 from weft.runtime.engines.kv_moves import BlockSink, BlockSource, checked
 from weft.runtime.engines.loading import dtype_of, load_rank
 from weft.runtime.engines.paged_kv import block_bytes
@@ -40,13 +41,13 @@ from weft.runtime.engines.requests import (
 )
 from weft.runtime.engines.scheduler import Scheduler
 from weft.runtime.engines.shards import Share, local_config
-from weft.runtime.engines.spool import SpoolSource
 from weft.runtime.engines.step_loop import StepLoop
 from weft.runtime.engines.tiered import PrefixTiers
 from weft.runtime.engines.tp_executor import TpExecutor
 from weft.runtime.engines.tp_wire import RankSpec
 from weft.runtime.kv.cache import KvCache, KvShape
 from weft.runtime.kv.ports import KvSink, KvSource
+from weft.runtime.transport.buffers import BufferPool
 
 BLOCK_SIZE = 16  # tokens
 CPU_LIMITS = Limits(sequences=64, tokens=512)
@@ -88,6 +89,7 @@ class TorchEngine:
         self._config = executor.config
         self._model_hash = model_hash
         self._dtype = dtype
+        self._copies = BufferPool()
         self._ids = itertools.count(secrets.randbits(FIRST_BITS))
         self._loop = StepLoop("torch engine", torch.inference_mode()(scheduler.step), scheduler.recover)
         scheduler.computing = self._loop.computing
@@ -161,13 +163,15 @@ class TorchEngine:
         return PrefixMoves(self._loop, pool, store, self.scheduler.offers)
 
     def pin(self, sequence: int, for_s: float) -> None:
-        """Keeps what is cached below of a sequence while a tool runs. Nobody waits for it."""
+        """Keeps what is cached of a sequence, here and below, while a tool runs. Nobody waits for it."""
         sequences, tiers = self.scheduler.sequences, self.scheduler.offers.tiers
 
         def pin() -> None:
-            track = sequences.tracks.get(sequence)
-            if track is not None and tiers is not None:
-                tiers.pin(track.hash_known(track.stored, BLOCK_SIZE), for_s, track.salt)
+            if (track := sequences.tracks.get(sequence)) is not None:
+                hashes = track.hash_known(track.stored, BLOCK_SIZE)
+                self.scheduler.keep(hashes, for_s)
+                if tiers is not None:
+                    tiers.pin(hashes, for_s, track.salt)
 
         self._loop.post(pin)
 
@@ -256,8 +260,8 @@ class TorchEngine:
             return BlockSource(track, rows, shape, lambda: self._loop.post(lambda: loans.give_back(track)))
 
         loans = self.scheduler.loans
-        if (spool := self.scheduler.caches.spools.get(sequence)) is not None:
-            return SpoolSource(spool, self._shape(len(spool.prompt)))
+        if (growth := self.scheduler.caches.growths.get(sequence)) is not None:
+            return GrowthSource(growth, self._shape(len(growth.prompt)), self._copies)
         return (self._loop.aside if self._executor.in_place else self._loop.call)(borrow)
 
     def open_import(self, shape: KvShape, prompt: Sequence[int] = (), salt: str = "") -> KvSink:

@@ -21,6 +21,7 @@ from torch import Tensor
 from weft.core.errors import CheckpointError, NodeDiedError, RunError
 from weft.runtime.engines import tp_wire
 from weft.runtime.engines.batch import Piece, build_batch
+from weft.runtime.engines.executor import Stored
 from weft.runtime.engines.loading import load_rank
 from weft.runtime.engines.paged_kv import HostKv, Rows
 from weft.runtime.engines.shards import Share, kv_part, whole_kv
@@ -61,7 +62,7 @@ class TpExecutor:
     def dtype(self) -> torch.dtype:
         return self._kv.keys.dtype
 
-    def logits(self, pieces: Sequence[Piece]) -> Tensor:
+    def logits(self, pieces: Sequence[Piece], stored: Stored | None = None) -> Tensor:
         batch = build_batch(pieces, self._kv, self.config.window)
         told = tuple(
             tp_wire.WirePiece(tuple(each.tokens), each.start, tp_wire.ids(each.blocks), each.wanted) for each in pieces

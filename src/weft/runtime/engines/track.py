@@ -32,7 +32,7 @@ class Track:
     request: Request | None = None
     listener: Listener | None = None
     begun: Begun | None = None
-    """Hears of the first part of a prompt that others may read, if that is not all of it."""
+    """Hears that its prompt is being computed, and may be read as it comes."""
     history: History | None = None
     hashes: SessionHashes | None = None
     rank: float | None = None

@@ -23,7 +23,8 @@ class KvSource(Protocol):
         ...
 
     def ready(self, beyond: int) -> int:
-        """How many tokens of every layer can be read; waits until it is more than `beyond`."""
+        """How many tokens of the first layer can be read; waits until it is more than `beyond`. Further layers may
+        come later: `read` waits for them."""
         ...
 
     def read(self, layer: int, first: int, end: int) -> tuple[Buffer, ...]:

@@ -23,6 +23,10 @@ class Place(NamedTuple):
     layer: int = 0
     end: int = 0
 
+    def of(self, layer: int) -> int:
+        """Tokens of a layer."""
+        return self.end if self.end and layer < self.layer else self.tokens
+
 
 def checked_place(place: Place, shape: KvShape) -> Place:
     """What a peer asks for."""

@@ -53,8 +53,12 @@ class Audio:
             wav.setnchannels(1)
             wav.setsampwidth(2)
             wav.setframerate(self.rate_hz)
-            wav.writeframes(np.clip(np.round(self.samples * 32768), -32768, 32767).astype("<i2").tobytes())
+            wav.writeframes(self.to_pcm_bytes())
         return buffer.getvalue()
+
+    def to_pcm_bytes(self) -> bytes:
+        """The samples alone: 16 bit, little-endian."""
+        return np.clip(np.round(self.samples * 32768), -32768, 32767).astype("<i2").tobytes()
 
     def resample(self, rate_hz: int) -> "Audio":
         """The same sound at another rate: the spectrum is cut or padded, which is exact for band-limited sound."""

@@ -151,7 +151,7 @@ class FramedConnection(asyncio.BufferedProtocol):
 
     def _flush(self) -> None:
         small, self._small = self._small, []
-        if small and self._transport is not None:
+        if small and self._transport is not None and not self._transport.is_closing():
             self._transport.write(small[0] if len(small) == 1 else b"".join(small))
 
     def _check_open(self) -> asyncio.Transport:

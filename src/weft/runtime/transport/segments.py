@@ -29,6 +29,8 @@ OPENED, COLLECTED, RELEASED = b"O", b"C", b"R"
 FRAMES_AHEAD = 4
 """So many payloads may wait for a receiver that is behind; then it holds the sender. Each is one more segment, and to
 touch one for the first time takes nine times as long as to use it again."""
+SPLIT_BYTES = 4 * 1024**2
+"""From this size on two threads copy."""
 TICKET = struct.Struct("<Q")
 SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW
 
@@ -57,7 +59,7 @@ class Segments:
         if name is None:
             return None
         target = np.frombuffer(self._own[name], np.uint8)
-        await in_thread(lambda: fill(target, parts))
+        await _fill(target, parts, size)
         return TICKET.pack(name)
 
     async def deliver(self, parts: Sequence[Buffer], size: int) -> None:
@@ -161,6 +163,20 @@ class Segments:
                 raise _refusal(f"the peer opened more than {LIMIT_BYTES} bytes")
         else:
             raise _refusal(f"record {kind!r} {name} makes no sense here")
+
+
+async def _fill(target: np.ndarray, parts: Sequence[Buffer], size: int) -> None:
+    """One thread does not use all that memory can take."""
+    if size < SPLIT_BYTES:
+        return await in_thread(lambda: fill(target, parts))
+    half = left = size // 2
+    first: list[Buffer] = []
+    second: list[Buffer] = []
+    for part in map(memoryview, parts):
+        first.append(part[:left])
+        second.append(part[left:])
+        left = max(0, left - len(part))
+    await asyncio.gather(in_thread(lambda: fill(target, first)), in_thread(lambda: fill(target[half:], second)))
 
 
 def _mapped(descriptor: int) -> mmap.mmap:

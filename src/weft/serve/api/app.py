@@ -5,10 +5,12 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from functools import partial
 
+import msgspec
+
 from weft.serve.agents import Agents, ServedAgent
-from weft.serve.api import runs
+from weft.serve.api import runs, stored_responses
 from weft.serve.api.asgi import Receive, Scope, Send, serve_asgi
-from weft.serve.api.audio import SpeechRequest, speaking, transcribing, transcription_request
+from weft.serve.api.audio import SpeechRequest, as_asked, heard, speaking, transcribing, transcription_request
 from weft.serve.api.chat import ChatRun
 from weft.serve.api.completions import CompletionRequest, CompletionRun
 from weft.serve.api.costs import told
@@ -31,17 +33,18 @@ from weft.serve.api.http import (
 )
 from weft.serve.api.keys import Keys
 from weft.serve.api.openapi import document
+from weft.serve.api.origin import ORIGIN, check_origin
 from weft.serve.api.reply import total
-from weft.serve.api.response_schema import ResponseRequest
-from weft.serve.api.responses import ResponseRun
 from weft.serve.api.resuming import may_resume, resuming
 from weft.serve.api.routes import Routes
 from weft.serve.api.schema import ChatRequest, ModelCard, ModelList
 from weft.serve.metrics import exposition
+from weft.serve.response_store import MemoryResponses, ResponseStore
 from weft.serve.runs.runs import Runs
 from weft.serve.status import status_of
 from weft.serve.stream_log import StreamLog
 
+ID = "x-request-id"
 Endpoint = Callable[["App", Request], Awaitable[Reply]]
 
 
@@ -55,6 +58,7 @@ class App:
     limits: Limits = field(default_factory=Limits)
     at_once: int = 1024
     runs: Runs | None = None
+    responses: ResponseStore = field(default_factory=MemoryResponses)
     streams: StreamLog | None = None
     """Where named streams are kept, so that they can be asked for again; None: nowhere."""
     draining: bool = False
@@ -73,8 +77,10 @@ class App:
     async def answer(self, request: Request) -> Reply:
         try:
             endpoint, request.named = ROUTES.find(request.path, request.method)
+            if ORIGIN in request.headers and not self.guard.keys.callers:
+                check_origin(request)
             if request.path.startswith("/v1/"):
-                return await self.guard.answer(request, partial(endpoint, self))
+                return _with_id(await self.guard.answer(request, partial(endpoint, self)), request)
             return await endpoint(self, request)
         except Exception as error:
             return refused(error, request.id)
@@ -87,14 +93,6 @@ class App:
             return Stream(resuming(agent, asked, request, hints, self.streams).tell, uncached(request))
         return await _said(ChatRun.begun(agent, asked, request.bill, hints), asked.stream, request)
 
-    async def responses(self, request: Request) -> Reply:
-        asked = parsed(request.body, ResponseRequest)
-        request.bill.model = asked.model
-        run = ResponseRun.begun(self.admitted(asked.model), asked, request.bill, hints_of(request, None))
-        if asked.stream:
-            return events(run.events(), uncached(request))
-        return json_reply(await run.response(), told(run.reply.usage, request))
-
     async def completions(self, request: Request) -> Reply:
         asked = parsed(request.body, CompletionRequest)
         request.bill.model = asked.model
@@ -104,14 +102,16 @@ class App:
     async def embeddings(self, request: Request) -> Reply:
         asked = parsed(request.body, EmbeddingRequest)
         request.bill.model = asked.model
-        replies = embedding(self.admitted(asked.model), asked, request.bill)
+        replies = embedding(self.admitted(asked.model), asked, request.bill, hints_of(request, None))
         answer = await embedded(asked, replies)
         return json_reply(answer, told(total([reply.usage for reply in replies]), request))
 
     async def transcriptions(self, request: Request) -> Reply:
         asked = transcription_request(header(request, b"content-type") or "", request.body)
-        reply = transcribing(self.admitted(asked.model), asked.wav)
+        reply = transcribing(self.admitted(asked.model), asked.wav, hints_of(request, None))
         reply.bill, request.bill.model = request.bill, asked.model
+        if asked.stream:
+            return events(heard(reply), uncached(request))
         answer = await reply.whole()
         text = reply.words if isinstance(answer, bytes) else str(answer)
         if asked.response_format == "text":
@@ -120,12 +120,18 @@ class App:
 
     async def speech(self, request: Request) -> Reply:
         asked = parsed(request.body, SpeechRequest)
-        reply = speaking(self.admitted(asked.model), asked.input)
+        reply = speaking(self.admitted(asked.model), asked.input, hints_of(request, None))
         reply.bill, request.bill.model = request.bill, asked.model
         answer = await reply.whole()
         if not isinstance(answer, bytes):
             raise invalid(f"agent {asked.model!r} writes: it does not speak", "model")
-        return Whole(200, answer, "audio/wav", told(reply.usage, request))
+        return Whole(200, *as_asked(asked, answer), told(reply.usage, request))
+
+    async def model(self, request: Request) -> Reply:
+        name = request.named["model"]
+        if name not in self.agents.by_name:
+            raise self._no_model(name)
+        return json_reply(ModelCard(name, self.created))
 
     async def models(self, request: Request) -> Reply:
         return json_reply(ModelList([ModelCard(name, self.created) for name in self.agents.by_name]))
@@ -150,16 +156,25 @@ class App:
     def admitted(self, name: str) -> ServedAgent:
         agent = self.agents.by_name.get(name)
         if agent is None:
-            known = ", ".join(self.agents.by_name)
-            raise ApiError(404, f"there is no model {name!r}; there is {known}", code="model_not_found", param="model")
+            raise self._no_model(name)
         if self.draining:
             raise ApiError(503, "this server is about to stop; try another", code="draining")
         if self.agents.running >= self.at_once:
             raise ApiError(429, f"{self.at_once} runs are under way, the most at once; try again", code="overloaded")
         return agent
 
+    def _no_model(self, name: str) -> ApiError:
+        known = ", ".join(self.agents.by_name)
+        return ApiError(404, f"there is no model {name!r}; there is {known}", code="model_not_found", param="model")
 
-async def _said(run: ChatRun | CompletionRun, stream: bool, request: Request) -> Reply:
+
+def _with_id(reply: Reply, request: Request) -> Reply:
+    if isinstance(reply, Stream) or ID in reply.headers:
+        return reply
+    return msgspec.structs.replace(reply, headers={**reply.headers, ID: request.id})
+
+
+async def _said(run: ChatRun | CompletionRun, stream: bool | None, request: Request) -> Reply:
     if stream:
         return Stream(run.tell, uncached(request))
     return json_reply(await run.completion(), told(run.usage, request))
@@ -170,7 +185,10 @@ ROUTES = Routes[Endpoint](
         "/v1/chat/completions": {"POST": App.chat},
         "/v1/completions": {"POST": App.completions},
         "/v1/embeddings": {"POST": App.embeddings},
-        "/v1/responses": {"POST": App.responses},
+        "/v1/responses": {"POST": stored_responses.create},
+        "/v1/responses/{response}": {"GET": stored_responses.find, "DELETE": stored_responses.forget},
+        "/v1/responses/{response}/cancel": {"POST": stored_responses.cancel},
+        "/v1/responses/{response}/input_items": {"GET": stored_responses.input_items},
         "/v1/audio/transcriptions": {"POST": App.transcriptions},
         "/v1/audio/speech": {"POST": App.speech},
         "/v1/runs": {"POST": runs.submit, "GET": runs.listed},
@@ -181,6 +199,7 @@ ROUTES = Routes[Endpoint](
         "/v1/sessions": {"GET": runs.sessions},
         "/v1/sessions/{session}": {"GET": runs.session, "DELETE": runs.forget_session},
         "/v1/models": {"GET": App.models},
+        "/v1/models/{model}": {"GET": App.model},
         "/healthz": {"GET": App.health},
         "/readyz": {"GET": App.ready},
         "/metrics": {"GET": App.metrics},

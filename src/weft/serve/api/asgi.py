@@ -7,6 +7,7 @@ from typing import Any
 
 from weft.serve.api.errors import ApiError
 from weft.serve.api.http import Answers, Limits, Reply, Request, Stream, Whole, refused, told, too_large, too_slow
+from weft.serve.api.routes import canonical
 from weft.serve.ids import request_id
 
 Scope = MutableMapping[str, Any]
@@ -37,7 +38,8 @@ async def _respond(
 ) -> None:
     body = await _read_body(headers, receive, app.limits)
     query = scope.get("query_string", b"").decode("latin-1")
-    request = Request(scope["method"], scope["path"], query, headers, body, id)
+    raw = scope.get("raw_path") or scope["path"].replace("%", "%25").encode()
+    request = Request(scope["method"], canonical(raw.decode("latin-1")), query, headers, body, id)
     work = asyncio.ensure_future(_answer(app, request, send))
     gone = asyncio.create_task(_disconnected(receive))
     try:

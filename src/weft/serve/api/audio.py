@@ -1,17 +1,22 @@
 """/v1/audio/*: an agent that hears and writes is a transcription model; one that reads and speaks is a voice."""
 
+from collections.abc import AsyncIterator
 from typing import Literal
 
 from msgspec import Struct
 from python_multipart import FormParser
 from python_multipart.multipart import Field, File, parse_options_header
 
+from weft.runtime.steps.audio import Audio
 from weft.runtime.values import Value
 from weft.serve.agents import ServedAgent
 from weft.serve.api.errors import invalid
+from weft.serve.api.http import not_taken
 from weft.serve.api.reply import Reply
+from weft.serve.hints import RunHints
 
 FORMATS = ("json", "text")
+PCM_HZ = 24_000
 
 
 class SpeechRequest(Struct, frozen=True, forbid_unknown_fields=True):
@@ -19,18 +24,20 @@ class SpeechRequest(Struct, frozen=True, forbid_unknown_fields=True):
 
     model: str
     input: str
-    voice: str | None = None
-    response_format: Literal["wav"] = "wav"
+    voice: str | dict[str, str] | None = None
+    response_format: Literal["wav", "pcm"] = "wav"
+    stream_format: Literal["audio"] | None = None
 
 
 class TranscriptionRequest(Struct, frozen=True):
     model: str
     wav: bytes
     response_format: str
+    stream: bool
 
 
 def transcription_request(content_type: str, body: bytes) -> TranscriptionRequest:
-    """Reads a multipart form: `file`, `model`, `response_format`. Raises ApiError 400."""
+    """Reads a multipart form: `file`, `model`, `response_format`, `stream`. Raises ApiError 400."""
     kind, options = parse_options_header(content_type)
     if kind != b"multipart/form-data" or b"boundary" not in options:
         raise invalid("send multipart/form-data with `file` and `model`", code="invalid_form")
@@ -53,34 +60,52 @@ def transcription_request(content_type: str, body: bytes) -> TranscriptionReques
 
 
 def _checked(fields: dict[str, str], files: dict[str, bytes]) -> TranscriptionRequest:
-    for name in fields.keys() - {"model", "response_format"}:
-        raise invalid(f"{name} is not taken here: leave it out", name, "unknown_parameter")
+    for name in fields.keys() - {"model", "response_format", "stream"}:
+        raise not_taken(name)
     for name, given in (("model", fields), ("file", files)):
         if name not in given:
             raise invalid(f"the form has no {name}", name)
     wanted = fields.get("response_format", "json")
     if wanted not in FORMATS:
-        raise invalid(f"{wanted!r} is not given here: choose one of {', '.join(FORMATS)}", "response_format")
-    return TranscriptionRequest(fields["model"], files["file"], wanted)
+        message = f"{wanted!r} is not given here, as agents tell no times: choose one of {', '.join(FORMATS)}"
+        raise invalid(message, "response_format")
+    return TranscriptionRequest(fields["model"], files["file"], wanted, fields.get("stream") == "true")
 
 
-def transcribing(agent: ServedAgent, wav: bytes) -> Reply:
+def transcribing(agent: ServedAgent, wav: bytes, hints: RunHints) -> Reply:
     """Raises ApiError 400 where the agent does not listen."""
-    return _reply(agent, "audio", "listen", wav)
+    return _reply(agent, "audio", "listen", wav, hints)
 
 
-def speaking(agent: ServedAgent, text: str) -> Reply:
+async def heard(reply: Reply) -> AsyncIterator[dict[str, object]]:
+    """What is heard as it is written, then all of it."""
+    said = ""
+    async for piece in reply.pieces():
+        if isinstance(piece, str):
+            said += piece
+            yield {"type": "transcript.text.delta", "delta": piece}
+    yield {"type": "transcript.text.done", "text": said or reply.words}
+
+
+def as_asked(request: SpeechRequest, wav: bytes) -> tuple[bytes, str]:
+    """The sound and its content type: as it was made, or bare samples as OpenAI's are, 16 bits little-endian."""
+    if request.response_format == "wav":
+        return wav, "audio/wav"
+    return Audio.from_wav_bytes(wav).resample(PCM_HZ).to_pcm_bytes(), "audio/pcm"
+
+
+def speaking(agent: ServedAgent, text: str, hints: RunHints) -> Reply:
     """Raises ApiError 400 where the agent does not read."""
     if not text:
         raise invalid("there is nothing to say", "input")
-    return _reply(agent, "text", "read", text)
+    return _reply(agent, "text", "read", text, hints)
 
 
-def _reply(agent: ServedAgent, kind: str, does: str, value: Value) -> Reply:
+def _reply(agent: ServedAgent, kind: str, does: str, value: Value, hints: RunHints) -> Reply:
     program = agent.deployment.program
     if program.input_types != (kind,):
         raise invalid(f"agent {agent.name!r} does not {does}: it takes {', '.join(program.input_types)}", "model")
-    return Reply(agent, {program.entry.parameters[0]: value})
+    return Reply(agent, {program.entry.parameters[0]: value}, hints=hints)
 
 
 def _name(name: bytes | None) -> str:

@@ -4,7 +4,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Struct
@@ -28,10 +28,12 @@ class CompletionRequest(Struct, frozen=True, forbid_unknown_fields=True):
 
     model: str
     prompt: str | list[str]
-    stream: bool = False
+    stream: bool | None = None
     stream_options: StreamOptions | None = None
     n: Annotated[int, msgspec.Meta(ge=1, le=MOST_CHOICES)] | None = None
     user: str | None = None
+    echo: Literal[False] | None = None
+    best_of: Literal[1] | None = None
     max_tokens: PositiveInt | None = None
     temperature: float | None = None
     top_p: float | None = None

@@ -2,7 +2,7 @@
 
 import base64
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, TypeGuard
 
 import numpy as np
 from msgspec import Struct
@@ -14,6 +14,7 @@ from weft.serve.api.bill import Bill
 from weft.serve.api.errors import invalid
 from weft.serve.api.reply import Reply, all_of, total
 from weft.serve.api.schema import PositiveInt, StepUsage
+from weft.serve.hints import RunHints
 
 MOST_INPUTS = 256
 
@@ -22,7 +23,7 @@ class EmbeddingRequest(Struct, frozen=True, forbid_unknown_fields=True):
     """What /v1/embeddings takes. `dimensions` must be the model's own: vectors are not cut."""
 
     model: str
-    input: str | list[str]
+    input: str | list[str | int | list[int]]
     encoding_format: Literal["float", "base64"] = "float"
     dimensions: PositiveInt | None = None
     user: str | None = None
@@ -50,15 +51,22 @@ class Embeddings(Struct, frozen=True):
     object: str = "list"
 
 
-def embedding(agent: ServedAgent, request: EmbeddingRequest, bill: Bill) -> list[Reply]:
+def embedding(agent: ServedAgent, request: EmbeddingRequest, bill: Bill, hints: RunHints) -> list[Reply]:
     """A run for each text: those that wait for the model go in one batch. Raises ApiError 400."""
     texts = [request.input] if isinstance(request.input, str) else request.input
+    if not _are_texts(texts):
+        message = "tokens are another model's words: give texts (LangChain: check_embedding_ctx_length=False)"
+        raise invalid(message, "input")
     if not texts or len(texts) > MOST_INPUTS or not all(texts):
         raise invalid(f"give from 1 to {MOST_INPUTS} texts that are not empty", "input")
     program = agent.deployment.program
     if program.input_types != ("text",) or not any(step.kind is StepKind.EMBED for step in program.steps):
         raise invalid(f"agent {agent.name!r} does not embed", "model")
-    return [Reply(agent, {program.entry.parameters[0]: text}, bill=bill) for text in texts]
+    return [Reply(agent, {program.entry.parameters[0]: text}, bill=bill, hints=hints) for text in texts]
+
+
+def _are_texts(given: Sequence[object]) -> TypeGuard[list[str]]:
+    return all(isinstance(each, str) for each in given)
 
 
 async def embedded(request: EmbeddingRequest, replies: Sequence[Reply]) -> Embeddings:

@@ -4,6 +4,7 @@ An endpoint is one function from `Request` to `Reply`. It knows neither sockets 
 protocol on a socket) and asgi.py (any ASGI server) both call `Answers.answer` (docs/decisions/0018-the-door.md).
 """
 
+import codecs
 import functools
 import logging
 import re
@@ -117,11 +118,11 @@ def uncached(request: Request) -> Mapping[str, str]:
 def parsed(body: bytes, kind: type[T]) -> T:
     """Raises ApiError 400 that names the field."""
     try:
-        return _decoder(kind).decode(body)
+        return _decoder(kind).decode(body if body[:3] != codecs.BOM_UTF8 else body[3:])
     except msgspec.ValidationError as error:
         raise _invalid(str(error)) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise invalid(f"the body is not JSON: {error}", code="invalid_json") from None
+        raise invalid(f"the body is not JSON in UTF-8: {error}", code="invalid_json") from None
 
 
 def json_reply(body: object, headers: Mapping[str, str] = NOTHING, status: int = 200) -> Whole:
@@ -173,9 +174,32 @@ def too_slow(limit_s: float) -> ApiError:
     return ApiError(408, f"the request was not there after {limit_s:g} s", code="request_timeout")
 
 
+def not_taken(name: str) -> ApiError:
+    return invalid(f"{name} is not taken here: {WAYS_OUT.get(name, 'leave it out')}", name, "unknown_parameter")
+
+
 @functools.cache
 def _decoder(kind: type[T]) -> "msgspec.json.Decoder[T]":
     return msgspec.json.Decoder(kind)
+
+
+WAYS_OUT = {
+    "functions": "give tools",
+    "function_call": "give tool_choice",
+    "conversation": "go on from a response with previous_response_id, or give /v1/runs a session",
+    "prompt": "give instructions and input",
+    "reasoning": "leave it out, and let instructions say how to think",
+    "reasoning_effort": "leave it out, and let a system message say how to think",
+    "echo": "leave it out, and put the prompt in front yourself",
+    "suffix": "leave it out: nothing is written before a given end",
+    "best_of": "leave it out, ask for n and choose",
+    "language": "leave it out: the agent hears what it was made for",
+    "store": "leave it out, and ask /v1/responses for what is to be kept",
+    "service_tier": "leave it out, and say in X-Agent-Hints how urgent it is",
+    "truncation": "leave it out: what is beyond the context is refused",
+    "speed": "leave it out: an agent speaks at its own pace",
+}
+"""Of fields of OpenAI's API that are not taken here, or not with each value; others are best left out."""
 
 
 def _invalid(message: str) -> ApiError:
@@ -184,5 +208,7 @@ def _invalid(message: str) -> ApiError:
     inner, unknown = path.rstrip("`"), re.search(r"unknown field `([^`]*)`", text)
     if unknown:
         name = f"{inner}.{unknown[1]}" if inner else unknown[1]
-        return invalid(f"{name} is not taken here: leave it out", name, "unknown_parameter")
+        return not_taken(name)
+    if inner in WAYS_OUT and text.startswith("Invalid enum"):
+        return not_taken(inner)
     return invalid(f"{inner or 'the body'}: {text}", inner or None)

@@ -36,10 +36,15 @@ _FORM = {
         "file": {"type": "string", "contentMediaType": "audio/wav"},
         "model": {"type": "string"},
         "response_format": {"enum": ["json", "text"]},
+        "stream": {"enum": ["true", "false"]},
     },
 }
 _EVENTS = {"application/json": {"schema": {"type": "object"}}, "text/event-stream": {"schema": {"type": "object"}}}
-_TEXT = {"application/json": {"schema": {"type": "object", "required": ["text"]}}, "text/plain": {}}
+_TEXT = {
+    "application/json": {"schema": {"type": "object", "required": ["text"]}},
+    "text/plain": {},
+    "text/event-stream": {},
+}
 
 
 _RUN_REFUSALS = ("400", "401", "403", "404", "408", "409", "413", "429", "500", "503")
@@ -76,10 +81,13 @@ def document(agents: Iterable[str]) -> dict[str, Any]:
         "paths": {
             "/v1/chat/completions": {"post": _run("One agent run, whole or as events.", of[ChatRequest], _chat(of))},
             "/v1/completions": {"post": _run("The same for a prompt.", of[CompletionRequest], _text(of))},
-            "/v1/responses": {"post": _run("The same, as a response.", of[ResponseRequest], _EVENTS)},
+            **_response_paths(of),
             "/v1/embeddings": {"post": _run("Texts as vectors.", of[EmbeddingRequest], _whole(of[Embeddings]))},
             "/v1/audio/transcriptions": {"post": _run("What an agent hears.", _FORM, _TEXT, "multipart/form-data")},
-            "/v1/audio/speech": {"post": _run("What an agent says.", of[SpeechRequest], {"audio/wav": {}})},
+            "/v1/audio/speech": {
+                "post": _run("What an agent says.", of[SpeechRequest], {"audio/wav": {}, "audio/pcm": {}})
+            },
+            "/v1/models/{model}": {"parameters": [_parameter("model")], "get": _about("One of them.", _plainly())},
             "/v1/models": {"get": {"summary": "The agents.", "responses": {**_ok(of[ModelList]), **_refusals("401")}}},
             **_run_paths(of),
             "/healthz": {"get": _plain("The server answers.", "200")},
@@ -95,11 +103,26 @@ def document(agents: Iterable[str]) -> dict[str, Any]:
     }
 
 
+def _response_paths(of: Mapping[type, object]) -> dict[str, object]:
+    """Responses, and what is kept of them."""
+    id, response = [_parameter("response")], _plainly()
+    return {
+        "/v1/responses": {"post": _run("The same, as a response.", of[ResponseRequest], _EVENTS)},
+        "/v1/responses/{response}": {
+            "parameters": id,
+            "get": _about("One that is kept.", response),
+            "delete": _about("Forgets it.", response),
+        },
+        "/v1/responses/{response}/cancel": {"parameters": id, "post": _about("Stops every step.", response)},
+        "/v1/responses/{response}/input_items": {"parameters": id, "get": _about("What it answers.", response)},
+    }
+
+
 def _run_paths(of: Mapping[type, object]) -> dict[str, object]:
     """Durable runs and their sessions."""
     run, id = {"200": _json("The run.", of[RunAnswer])}, [_parameter("run")]
     anything: dict[str, object] = {}
-    plain = {"200": {"description": "As asked.", "content": {"application/json": anything}}}
+    plain = _plainly()
     stream = {"200": {"description": "Events.", "content": {"text/event-stream": anything}}}
     begin = _run("Begins a run that nobody has to wait for.", of[RunRequest], {})
     begin["responses"] = {"202": _json("It is kept.", of[RunAnswer]), **_refusals(*_RUN_REFUSALS, "501")}
@@ -122,6 +145,11 @@ def _run_paths(of: Mapping[type, object]) -> dict[str, object]:
             "delete": _about("Forgets it.", plain),
         },
     }
+
+
+def _plainly() -> dict[str, object]:
+    anything: dict[str, object] = {}
+    return {"200": {"description": "As asked.", "content": {"application/json": anything}}}
 
 
 def _about(summary: str, answers: Mapping[str, object]) -> dict[str, object]:

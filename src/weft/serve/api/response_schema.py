@@ -1,10 +1,12 @@
 """What /v1/responses takes, as OpenAI's newer API spells it, and as a chat request says the same."""
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Struct
 
+from weft.serve.api.response_items import Item, as_messages
 from weft.serve.api.schema import (
     ChatMessage,
     ChatRequest,
@@ -13,51 +15,13 @@ from weft.serve.api.schema import (
     PositiveInt,
     SchemaFormat,
     TextFormat,
-    TextPart,
+    Tier,
 )
-from weft.serve.api.tool_schema import CalledFunction, FunctionSpec, Name, NamedFunction, NamedTool, Tool, ToolCallPart
+from weft.serve.api.tool_schema import FunctionSpec, Name, NamedFunction, NamedTool, Tool
 
-
-class InputText(Struct, frozen=True, tag="input_text"):
-    text: str
-
-
-class OutputText(Struct, frozen=True, tag="output_text"):
-    text: str
-
-
-class InputMessage(Struct, frozen=True):
-    role: Literal["system", "developer", "user", "assistant"]
-    content: str | list[InputText | OutputText]
-    type: Literal["message"] = "message"
-
-    def as_chat(self) -> ChatMessage:
-        parts = self.content if isinstance(self.content, list) else [InputText(self.content)]
-        return ChatMessage(self.role, [TextPart(part.text) for part in parts])
-
-
-class ToolCallItem(Struct, frozen=True):
-    """A call that the model made earlier."""
-
-    call_id: str
-    name: str
-    arguments: str
-    type: Literal["function_call"] = "function_call"
-
-    def as_chat(self) -> ChatMessage:
-        call = ToolCallPart(self.call_id, CalledFunction(self.name, self.arguments))
-        return ChatMessage("assistant", tool_calls=[call])
-
-
-class ToolOutputItem(Struct, frozen=True):
-    """What came of it."""
-
-    call_id: str
-    output: str
-    type: Literal["function_call_output"] = "function_call_output"
-
-    def as_chat(self) -> ChatMessage:
-        return ChatMessage("tool", self.output, tool_call_id=self.call_id)
+LOGPROBS = "message.output_text.logprobs"
+Included = Literal["message.output_text.logprobs", "reasoning.encrypted_content"]
+"""The second is of items that no agent here writes: it asks for nothing."""
 
 
 class ResponseTool(Struct, frozen=True, tag="function"):
@@ -87,50 +51,65 @@ class TextConfig(Struct, frozen=True, forbid_unknown_fields=True):
     format: TextFormat | JsonFormat | ResponseSchema | None = None
 
 
+class StreamTold(Struct, frozen=True, forbid_unknown_fields=True):
+    """Nothing is added to hide the lengths of what is said."""
+
+    include_obfuscation: Literal[False] | None = None
+
+
 class ResponseRequest(Struct, frozen=True, forbid_unknown_fields=True):
-    """What /v1/responses takes. Nothing is stored: `store` is taken, and means nothing here."""
+    """What /v1/responses takes. It is kept, unless `store` says false; `background` makes it a durable run. Who it is
+    for, the name of its cache and how many tools the server may call change nothing here."""
 
     model: str
     input: str | list[dict[str, Any]]
     instructions: str | None = None
-    stream: bool = False
+    previous_response_id: str | None = None
     store: bool | None = None
+    background: bool | None = None
+    stream: bool | None = None
+    stream_options: StreamTold | None = None
     metadata: dict[str, str] | None = None
     user: str | None = None
+    safety_identifier: str | None = None
+    prompt_cache_key: str | None = None
+    service_tier: Tier | None = None
     max_output_tokens: PositiveInt | None = None
+    max_tool_calls: PositiveInt | None = None
     temperature: float | None = None
     top_p: float | None = None
+    top_logprobs: Annotated[int, msgspec.Meta(ge=0, le=20)] | None = None
     tools: list[ResponseTool] | None = None
     tool_choice: Literal["none", "auto", "required"] | ChosenTool | None = None
     parallel_tool_calls: bool | None = None
     text: TextConfig | None = None
-    include: Annotated[list[str], msgspec.Meta(max_length=0)] | None = None
+    include: list[Included] | None = None
     truncation: Literal["disabled"] | None = None
 
-    def as_chat(self) -> ChatRequest:
-        """Raises msgspec.ValidationError where an item of the input is none that is known."""
-        choice = self.tool_choice
+    @property
+    def kept(self) -> bool:
+        return self.store is not False
+
+    @property
+    def logprobs(self) -> bool:
+        return LOGPROBS in (self.include or ())
+
+    def as_chat(self, items: Sequence[Item]) -> ChatRequest:
+        """`items`: the whole conversation."""
+        choice, said = self.tool_choice, as_messages(items)
         return ChatRequest(
             model=self.model,
-            messages=self._messages,
+            messages=[ChatMessage("system", self.instructions), *said] if self.instructions else said,
             max_tokens=self.max_output_tokens,
             temperature=self.temperature,
             top_p=self.top_p,
+            logprobs=self.logprobs or None,
+            top_logprobs=self.top_logprobs,
             tools=[tool.as_chat() for tool in self.tools] if self.tools else None,
             tool_choice=NamedTool(NamedFunction(choice.name)) if isinstance(choice, ChosenTool) else choice,
+            parallel_tool_calls=self.parallel_tool_calls,
             response_format=self._format,
         )
-
-    @property
-    def _messages(self) -> list[ChatMessage]:
-        if isinstance(self.input, str):
-            said = [ChatMessage("user", self.input)]
-        else:
-            items = [
-                msgspec.convert(each, _ITEMS.get(str(each.get("type", "message")), InputMessage)) for each in self.input
-            ]
-            said = _joined([item.as_chat() for item in items])
-        return [ChatMessage("system", self.instructions), *said] if self.instructions else said
 
     @property
     def _format(self) -> TextFormat | JsonFormat | SchemaFormat | None:
@@ -138,23 +117,3 @@ class ResponseRequest(Struct, frozen=True, forbid_unknown_fields=True):
         if isinstance(wanted, ResponseSchema):
             return SchemaFormat(JsonSchema(wanted.name, wanted.schema, wanted.description, wanted.strict))
         return wanted
-
-
-_ITEMS: dict[str, type[InputMessage | ToolCallItem | ToolOutputItem]] = {
-    "message": InputMessage,
-    "function_call": ToolCallItem,
-    "function_call_output": ToolOutputItem,
-}
-
-
-def _joined(messages: list[ChatMessage]) -> list[ChatMessage]:
-    """Calls that follow one another are one turn of the assistant, with what it said before."""
-    joined = list[ChatMessage]()
-    for each in messages:
-        last = joined[-1] if joined else None
-        if each.tool_calls and last is not None and last.role == "assistant":
-            calls = [*(last.tool_calls or ()), *each.tool_calls]
-            joined[-1] = msgspec.structs.replace(last, tool_calls=calls)
-        else:
-            joined.append(each)
-    return joined

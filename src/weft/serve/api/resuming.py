@@ -18,8 +18,8 @@ from weft.serve.api.http import Request, Sink, header
 from weft.serve.api.numbered import LAST, Numbered, Place, nowhere, places_in
 from weft.serve.api.schema import ChatRequest, Delta
 from weft.serve.api.tools import MUST_CALL
-from weft.serve.calls import may_run_twice
 from weft.serve.hints import RunHints
+from weft.serve.repeats import may_run_twice
 from weft.serve.stream_log import LoggedStream, StreamLog
 
 KEY = b"idempotency-key"

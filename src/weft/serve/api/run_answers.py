@@ -5,14 +5,19 @@ from collections.abc import Iterable
 
 import msgspec
 
+from weft.runtime.messages import Ending
 from weft.runtime.values import Value, as_text, plain
-from weft.serve.api.schema import RunAnswer, RunError, StepUsage, Usage
+from weft.serve.api.reply import step_usage
+from weft.serve.api.reply import usage_of as of_steps
+from weft.serve.api.schema import RunAnswer, RunError, Usage
+from weft.serve.api.tool_schema import ToolCallPart
+from weft.serve.api.tools import calls_in
 from weft.serve.runs.journal import Delta, Told
 from weft.serve.runs.run import Kind, LogEvent, Run, Status
 
 
 def run_answer(run: Run, events: Iterable[LogEvent] | None = None) -> RunAnswer:
-    """With `events` also what it cost and what it waits for."""
+    """With `events` also what it cost, the tools that it calls and what it waits for."""
     given = tuple(events or ())
     value = run.values[0] if run.values else None
     return RunAnswer(
@@ -25,6 +30,7 @@ def run_answer(run: Run, events: Iterable[LogEvent] | None = None) -> RunAnswer:
         metadata=dict(run.metadata),
         output=None if value is None else _said(value),
         audio=base64.b64encode(value).decode("ascii") if isinstance(value, bytes) else None,
+        tool_calls=calls_of(run, given) or None,
         error=RunError(run.error, run.status) if run.error else None,
         required_action=_waiting(given) if run.status is Status.REQUIRES_ACTION else None,
         usage=None if events is None else usage_of(given),
@@ -33,13 +39,21 @@ def run_answer(run: Run, events: Iterable[LogEvent] | None = None) -> RunAnswer:
 
 def usage_of(events: Iterable[LogEvent]) -> Usage:
     """Of all steps that ran, those that a crash made run again too."""
-    ended = [(each.record, each.usd) for each in events if each.kind is Kind.STEP_ENDED and each.record is not None]
-    steps = [
-        StepUsage(of.step, of.node, of.device, round(of.duration_s, 6), of.input_tokens, of.output_tokens, usd)
-        for of, usd in ended
-    ]
-    prompt, said = sum(each.input_tokens for each in steps), sum(each.output_tokens for each in steps)
-    return Usage(prompt, said, prompt + said, sum(each.usd for each in steps), steps)
+    return of_steps([step_usage(each.record, each.usd) for each in events if each.record is not None])
+
+
+def ending_of(events: Iterable[LogEvent]) -> Ending | None:
+    """Of the last reply that a model wrote."""
+    return next((each.ending for each in reversed(tuple(events)) if each.ending is not None), None)
+
+
+def calls_of(run: Run, events: Iterable[LogEvent]) -> list[ToolCallPart]:
+    """Of a run that has ended, whoever asks with the same ids."""
+    if "tools" not in run.terms or not run.values:
+        return []
+    found = calls_in(run.terms, ending_of(events), as_text(run.values[0]) or "")
+    own = run.id.rpartition("_")[2]
+    return [msgspec.structs.replace(call, id=f"call_{own}{at:02}") for at, call in enumerate(found)]
 
 
 def event_bytes(told: Told) -> bytes:

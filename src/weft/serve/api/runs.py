@@ -5,7 +5,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import aclosing
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import parse_qs
 
 import msgspec
@@ -15,14 +15,16 @@ from weft.core.errors import InputError, WeftError
 from weft.core.message import Message
 from weft.runtime.conversations.store import ConversationStore, check_names
 from weft.runtime.values import Value
+from weft.serve.agents import ServedAgent
 from weft.serve.api.conversation import agent_inputs, said_by
 from weft.serve.api.errors import ApiError, as_api_error, invalid
 from weft.serve.api.http import EVENTS, Reply, Request, Sink, Stream, header, json_reply, parsed, uncached
 from weft.serve.api.run_answers import event_bytes, run_answer
 from weft.serve.api.schema import RunRequest
 from weft.serve.api.terms import terms_of
+from weft.serve.api.trace import trace_of
 from weft.serve.ids import fresh
-from weft.serve.runs.journal import Told, thread_of
+from weft.serve.runs.journal import thread_of
 from weft.serve.runs.log import KeyReusedError
 from weft.serve.runs.replay import fingerprint
 from weft.serve.runs.run import ENDED, Run, Status
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
 
 PAGE, LONGEST_PAGE = 20, 100
 LONGEST_NUMBER = 18  # digits of what fits into 64 bits
+T = TypeVar("T")
 PING_S = 15.0
 PING = b": still here\n\n"
 
@@ -50,10 +53,8 @@ async def submit(app: "App", request: Request) -> Reply:
     asked = parsed(request.body, RunRequest)
     request.bill.model = asked.model
     agent = app.admitted(asked.model)
-    if agent.driver is not None and not agent.driver.keeps:
-        message = f"{asked.model!r} drives itself, and nothing of it is kept here: ask /v1/chat/completions"
-        raise invalid(message, "model", "agent_drives_itself")
-    runs = _runs(app)
+    check_durable(agent)
+    runs = runs_of(app)
     try:
         if asked.webhook:
             _webhooks(runs).check(asked.webhook)
@@ -68,11 +69,11 @@ async def submit(app: "App", request: Request) -> Reply:
 
 async def find(app: "App", request: Request) -> Reply:
     run = await _found(app, request)
-    return json_reply(run_answer(run, await asyncio.to_thread(_runs(app).log.events, run.id)))
+    return json_reply(run_answer(run, await asyncio.to_thread(runs_of(app).log.events, run.id)))
 
 
 async def listed(app: "App", request: Request) -> Reply:
-    runs, asked = _runs(app), {name: values[0] for name, values in parse_qs(request.query).items()}
+    runs, asked = runs_of(app), {name: values[0] for name, values in parse_qs(request.query).items()}
     try:
         most = min(LONGEST_PAGE, int(asked.get("limit", PAGE)))
         status = Status(asked["status"]) if "status" in asked else None
@@ -91,14 +92,14 @@ async def listed(app: "App", request: Request) -> Reply:
 
 async def follow(app: "App", request: Request) -> Reply:
     """Server-sent events. With Last-Event-ID they go on after that one."""
-    run, runs = await _found(app, request), _runs(app)
+    run, runs = await _found(app, request), runs_of(app)
     last = header(request, b"last-event-id") or "-1"
     if not last.removeprefix("-").isdecimal() or len(last) > LONGEST_NUMBER:
         raise invalid("Last-Event-ID is the number of an event", "Last-Event-ID")
 
     async def tell(sink: Sink) -> None:
         async with aclosing(runs.follow(run, int(last))) as following:
-            async for told in _with_pings(following):
+            async for told in with_pings(following):
                 sink.write(PING if told is None else event_bytes(told))
                 await sink.drain()
         if not sink.started:
@@ -109,14 +110,14 @@ async def follow(app: "App", request: Request) -> Reply:
 
 async def cancel(app: "App", request: Request) -> Reply:
     """Once it is answered, no step of the run goes on."""
-    return json_reply(run_answer(await _runs(app).cancel(await _found(app, request))))
+    return json_reply(run_answer(await runs_of(app).cancel(await _found(app, request))))
 
 
 async def resume(app: "App", request: Request) -> Reply:
     said = parsed(request.body, Answer)
     run = await _found(app, request)
     try:
-        return json_reply(run_answer(await _runs(app).answer(run, said.answer, said.step)))
+        return json_reply(run_answer(await runs_of(app).answer(run, said.answer, said.step)))
     except InputError as error:
         raise ApiError(409, str(error), code="nothing_waits") from None
 
@@ -125,7 +126,7 @@ async def forget(app: "App", request: Request) -> Reply:
     run = await _found(app, request)
     if run.status not in ENDED:
         raise ApiError(409, f"run {run.id} is {run.status}: cancel it first", code="run_has_not_ended")
-    await asyncio.to_thread(_runs(app).log.forget, run.id)
+    await asyncio.to_thread(runs_of(app).log.forget, run.id)
     return json_reply({"id": run.id, "object": "run", "deleted": True})
 
 
@@ -178,6 +179,7 @@ async def _run_of(app: "App", request: Request, asked: RunRequest, runs: Runs, p
         said=said_by(asked.messages) if name else (),
         webhook=asked.webhook or "",
         metadata=asked.metadata or {},
+        trace=trace_of(request),
     )
 
 
@@ -186,7 +188,7 @@ def _after(before: tuple[Message, ...], said: Value) -> Value:
     return (*before, *said)
 
 
-async def _with_pings(following: AsyncIterator[Told]) -> AsyncIterator[Told | None]:
+async def with_pings(following: AsyncIterator[T]) -> AsyncIterator[T | None]:
     """None where nothing has happened for a while: connections that are silent are cut on the way."""
     pending = asyncio.ensure_future(anext(following, None))
     try:
@@ -204,7 +206,13 @@ async def _with_pings(following: AsyncIterator[Told]) -> AsyncIterator[Told | No
         await asyncio.gather(pending, return_exceptions=True)
 
 
-def _runs(app: "App") -> Runs:
+def check_durable(agent: ServedAgent) -> None:
+    if agent.driver is not None and not agent.driver.keeps:
+        message = f"{agent.name!r} drives itself, and nothing of it is kept here: ask /v1/chat/completions"
+        raise invalid(message, "model", "agent_drives_itself")
+
+
+def runs_of(app: "App") -> Runs:
     if app.runs is None:
         message = "this server keeps no runs: start it with --runs FILE"
         raise ApiError(501, message, code="runs_are_not_kept")
@@ -214,7 +222,7 @@ def _runs(app: "App") -> Runs:
 async def _found(app: "App", request: Request) -> Run:
     """The caller's own: of others' runs not even their being is told."""
     id = request.named["run"]
-    run = await _runs(app).find(request.caller.tenant, id)
+    run = await runs_of(app).find(request.caller.tenant, id)
     if run is None:
         raise ApiError(404, f"there is no run {id!r}", code="run_not_found")
     return run

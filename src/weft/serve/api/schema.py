@@ -11,6 +11,8 @@ MOST_CHOICES = 16
 MOST = 2**31 - 1
 PositiveInt = Annotated[int, msgspec.Meta(ge=1, le=MOST)]
 CountInt = Annotated[int, msgspec.Meta(ge=0, le=MOST)]
+Tier = Literal["auto", "default"]
+"""How soon a request is served is said by its hints."""
 Seed = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 
 
@@ -50,7 +52,17 @@ class NvExt(Struct, frozen=True):
 
 
 class StreamOptions(Struct, frozen=True, forbid_unknown_fields=True):
+    """Nothing is added to hide the lengths of what is said."""
+
     include_usage: bool = False
+    include_obfuscation: Literal[False] | None = None
+
+
+class SpokenAs(Struct, frozen=True, forbid_unknown_fields=True):
+    """The voice is the agent's own: the client's types ask for one, and get it."""
+
+    format: Literal["wav"]
+    voice: str | dict[str, str] | None = None
 
 
 class JsonSchema(Struct, frozen=True, forbid_unknown_fields=True):
@@ -71,16 +83,22 @@ class SchemaFormat(Struct, frozen=True, tag="json_schema"):
 
 
 class ChatRequest(Struct, frozen=True, forbid_unknown_fields=True):
-    """What /v1/chat/completions takes. `modalities` is what the caller can use: text alone leaves speech out. What
-    stands below `metadata` is for agents whose reply is a call's: others say themselves how they draw."""
+    """What /v1/chat/completions takes. `modalities` is what the caller can use: text alone leaves speech out. Who it is
+    for and the name of its cache change nothing here; what is to be kept is asked of /v1/responses. What stands below
+    `metadata` is for agents whose reply is a call's: others say themselves how they draw."""
 
     model: str
     messages: list[ChatMessage]
-    stream: bool = False
+    stream: bool | None = None
     stream_options: StreamOptions | None = None
     modalities: list[Literal["text", "audio"]] | None = None
+    audio: SpokenAs | None = None
     n: Annotated[int, msgspec.Meta(ge=1, le=MOST_CHOICES)] | None = None
     user: str | None = None
+    safety_identifier: str | None = None
+    prompt_cache_key: str | None = None
+    service_tier: Tier | None = None
+    store: Literal[False] | None = None
     metadata: dict[str, str] | None = None
     max_tokens: PositiveInt | None = None
     max_completion_tokens: PositiveInt | None = None
@@ -119,12 +137,19 @@ class StepUsage(Struct, frozen=True):
     input_tokens: int
     output_tokens: int
     usd: float
+    cached_tokens: int = 0
+    """Of the input, what was not computed again."""
+
+
+class PromptDetails(Struct, frozen=True):
+    cached_tokens: int
 
 
 class Usage(Struct, frozen=True):
     prompt_tokens: int
     completion_tokens: int
     total_tokens: int
+    prompt_tokens_details: PromptDetails
     usd: float
     steps: list[StepUsage]
 
@@ -201,6 +226,7 @@ class RunAnswer(Struct, frozen=True):
     metadata: dict[str, str]
     output: str | None
     audio: str | None
+    tool_calls: list[ToolCallPart] | None
     error: RunError | None
     required_action: dict[str, Any] | None
     usage: Usage | None

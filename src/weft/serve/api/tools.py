@@ -8,7 +8,7 @@ import msgspec
 from llguidance import LLMatcher
 
 from weft.runtime.messages import Ending, TokenLogprob
-from weft.runtime.reply_terms import MUST_CALL
+from weft.runtime.reply_terms import MUST_CALL, ONE_CALL
 from weft.serve.api.errors import invalid
 from weft.serve.api.tool_schema import (
     CalledFunction,
@@ -27,9 +27,9 @@ Terms = dict[str, str | int | float]
 ANY_ARGUMENTS: dict[str, Any] = {"type": "object"}
 
 
-def tool_terms(tools: Sequence[Tool], choice: ToolChoice | None) -> Terms:
-    """A call that must come is a JSON object by grammar; one that may come is the model's own to write. Raises ApiError
-    400 that names the field."""
+def tool_terms(tools: Sequence[Tool], choice: ToolChoice | None, parallel: bool = True) -> Terms:
+    """A call that must come is a JSON object by grammar; one that may come is the model's own to write, of several that
+    come only the first unless they may be `parallel`. Raises ApiError 400 that names the field."""
     if not tools and choice is None:
         return {}
     specs = [tool.function for tool in tools]
@@ -41,6 +41,8 @@ def tool_terms(tools: Sequence[Tool], choice: ToolChoice | None) -> Terms:
             raise invalid("there are no tools to choose from", "tool_choice")
         return {}
     terms: Terms = {"tools": msgspec.json.encode(list(tools)).decode()}
+    if not parallel:
+        terms[ONE_CALL] = 1
     if wanted := _wanted(specs, choice):
         calls = [_call_schema(spec) for spec in wanted]
         terms[MUST_CALL] = 1
@@ -51,7 +53,8 @@ def tool_terms(tools: Sequence[Tool], choice: ToolChoice | None) -> Terms:
 def calls_in(terms: Mapping[str, object], ending: Ending | None, text: str) -> list[ToolCallPart]:
     """The calls of a reply. One that had to come is the whole text where the node did not take it for a call."""
     if ending is not None and ending.tool_calls:
-        return [_part(call.name, call.arguments) for call in ending.tool_calls]
+        most = 1 if ONE_CALL in terms else None
+        return [_part(call.name, call.arguments) for call in ending.tool_calls[:most]]
     if MUST_CALL not in terms:
         return []
     try:

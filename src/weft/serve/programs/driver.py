@@ -22,7 +22,7 @@ from weft.serve.agents import ServedAgent
 from weft.serve.api.tool_schema import CalledFunction, ToolCallPart
 from weft.serve.dispatch import Dispatcher
 from weft.serve.hints import RunHints
-from weft.serve.ids import fresh
+from weft.serve.ids import fresh, own_trace
 from weft.serve.model_calls import model_calls
 from weft.serve.programs.program_run import ProgramRun
 from weft.serve.programs.wire import (
@@ -43,7 +43,7 @@ from weft.serve.programs.wire import (
     encode,
     from_program,
 )
-from weft.serve.run import AskPerson, OnEvent, RunOutcome, StepLog
+from weft.serve.run import Asked, RunOutcome
 
 SCHEME = "langgraph:"
 LOAD_S = 60.0
@@ -74,6 +74,12 @@ class ProgramDriver:
     @property
     def keeps(self) -> bool:
         return self._kept is not None
+
+    async def loaded(self) -> None:
+        """Starts it where it does not run; whoever needs it first."""
+        async with self._starting:
+            if self._process is None or self._process.returncode is not None:
+                await self.start()
 
     async def start(self) -> None:
         """Waits until the program is loaded. Raises ProgramError where it cannot be."""
@@ -110,24 +116,15 @@ class ProgramDriver:
             await self._process.wait()
         await asyncio.gather(*self._reading)
 
-    async def run(
-        self,
-        inputs: Mapping[str, Value],
-        hints: RunHints,
-        on_event: OnEvent,
-        *,
-        steps: StepLog | None = None,
-        ask: AskPerson | None = None,
-        stream: bool = True,
-    ) -> RunOutcome:
+    async def run(self, asked: Asked) -> RunOutcome:
         """With `steps` it goes on where it was. Raises InputError for what the graph does not take, RunError for what
         went wrong in it, NodeDiedError where its process died."""
-        ended = asyncio.get_running_loop().create_future()
-        hints = hints if hints.trace else replace(hints, trace=f"00-{fresh()}-{fresh()[:16]}-01")
-        id, calls = steps.run_id if steps else fresh(), self._calls
-        run = ProgramRun(id, self._name, calls, hints, on_event, steps, ask, stream, ended)
+        ended, steps = asyncio.get_running_loop().create_future(), asked.steps
+        hints = asked.hints if asked.hints.trace else replace(asked.hints, trace=own_trace())
+        id = steps.run_id if steps else fresh()
+        run = ProgramRun(id, self._name, self._calls, hints, asked.on_event, steps, asked.ask, asked.stream, ended)
         async with self._alone(steps.thread if steps else ""):
-            text = await self._to_its_end(run, _messages(inputs))
+            text = await self._to_its_end(run, _messages(asked.inputs))
         run.tell_rest(text)
         record = RequestRecord(self._name, tuple(run.records), run.now_s)
         return RunOutcome((text,), record, {})
@@ -148,9 +145,7 @@ class ProgramDriver:
         return f"{self._name}/{thread}" if thread else ""
 
     async def _to_its_end(self, run: ProgramRun, messages: list[dict[str, object]]) -> str:
-        async with self._starting:
-            if self._process is None or self._process.returncode is not None:
-                await self.start()
+        await self.loaded()
         self._runs[run.id] = run
         thread = self._own(run.log.thread if run.log else "")
         try:
@@ -241,13 +236,18 @@ class ProgramDriver:
 
 @contextlib.asynccontextmanager
 async def driving(
-    deployment: Deployment, dispatcher: Dispatcher, kept: Path | None = None
+    deployment: Deployment, dispatcher: Dispatcher, kept: Path | None = None, *, wait: bool = True
 ) -> AsyncGenerator[ProgramDriver]:
+    """Without `wait` it loads meanwhile, and its runs wait for that: who was served before must not wait for it."""
     driver = ProgramDriver(deployment, dispatcher, kept)
+    loading = asyncio.create_task(driver.loaded())
     try:
-        await driver.start()
+        if wait:
+            await loading
         yield driver
     finally:
+        loading.cancel()
+        await asyncio.gather(loading, return_exceptions=True)
         await driver.stop()
 
 

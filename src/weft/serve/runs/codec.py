@@ -6,6 +6,7 @@ import msgspec
 
 from weft.core.message import Message
 from weft.core.metrics import StepRecord
+from weft.runtime.messages import Ending as ReplyEnding
 from weft.runtime.values import Value, WireValue, pack, unpack
 from weft.serve.runs.run import Kind, LogEvent, Run, Status
 
@@ -25,6 +26,7 @@ class _Event(msgspec.Struct, frozen=True, omit_defaults=True):
     record: StepRecord | None = None
     usd: float = 0.0
     text: str = ""
+    ending: ReplyEnding | None = None
 
 
 class _Run(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -44,6 +46,7 @@ class _Run(msgspec.Struct, frozen=True, omit_defaults=True):
     session: str = ""
     said: tuple[Message, ...] = ()
     webhook: str = ""
+    trace: str = ""
 
 
 class Ending(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -65,15 +68,24 @@ def unpacked(of: Packed) -> tuple[Value, ...]:
 def encode_event(event: LogEvent) -> str:
     values = packed(event.values)
     row = _Event(
-        event.number, event.kind, event.at_s, event.step, event.visit, values, event.record, event.usd, event.text
+        event.number,
+        event.kind,
+        event.at_s,
+        event.step,
+        event.visit,
+        values,
+        event.record,
+        event.usd,
+        event.text,
+        event.ending,
     )
     return msgspec.json.encode(row).decode()
 
 
 def decode_event(body: str) -> LogEvent:
     row = _event.decode(body)
-    values = unpacked(row.values)
-    return LogEvent(row.number, row.kind, row.at_s, row.step, row.visit, values, row.record, row.usd, row.text)
+    values, ended = unpacked(row.values), (row.record, row.usd, row.text, row.ending)
+    return LogEvent(row.number, row.kind, row.at_s, row.step, row.visit, values, *ended)
 
 
 def encode_run(run: Run) -> str:
@@ -92,6 +104,7 @@ def encode_run(run: Run) -> str:
         session=run.session,
         said=run.said,
         webhook=run.webhook,
+        trace=run.trace,
     )
     return msgspec.json.encode(row).decode()
 
@@ -114,6 +127,7 @@ def decode_run(status: str, ended_s: float | None, body: str, ending: str) -> Ru
         said=row.said,
         webhook=row.webhook,
         metadata=row.metadata,
+        trace=row.trace,
         ended_s=ended_s,
         values=unpacked(end.values),
         error=end.error,

@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from weft.core.deployment import Deployment
 from weft.core.metrics import StepRecord
 from weft.policy.agent_run import Completed, Ready
+from weft.runtime.messages import Ending
 from weft.runtime.values import Value
-from weft.serve.calls import may_run_twice
 from weft.serve.cost import step_usd
-from weft.serve.events import RunEvent, TokenPiece
+from weft.serve.events import RunEvent, StepEnded, TokenPiece
+from weft.serve.repeats import may_run_twice
 from weft.serve.runs.log import Call, Entry
 from weft.serve.runs.replay import Replay, completions, replay
 from weft.serve.runs.run import Kind, LogEvent, Run, Status
@@ -44,8 +45,8 @@ def thread_of(tenant: str, session: str) -> str:
 
 @dataclass(slots=True)
 class Journal:
-    """`events`: what the log has of the run. `said` so far by steps that are under way; `waiting` for a person.
-    `drives_itself`: its program does, so its steps are folded by nobody here."""
+    """`events`: what the log has of the run. `said` so far by steps that are under way, `endings` of those that are
+    about to end; `waiting` for a person. `drives_itself`: its program does, so its steps are folded by nobody here."""
 
     run: Run
     deployment: Deployment
@@ -58,6 +59,7 @@ class Journal:
     followers: set["asyncio.Queue[Told | None]"] = field(default_factory=set["asyncio.Queue[Told | None]"])
     under_way: dict[tuple[str, int], None] = field(default_factory=dict[tuple[str, int], None])
     waiting: set[str] = field(default_factory=set[str])
+    endings: dict[tuple[str, int], Ending] = field(default_factory=dict[tuple[str, int], Ending])
     drives_itself: bool = False
     _next: int = 0
     _status: Status = Status.QUEUED
@@ -104,7 +106,8 @@ class Journal:
         if record is not None:
             usd = step_usd(self.deployment, record)
             self.used(self.run.tenant, record.input_tokens + record.output_tokens, usd)
-        told = self.tell(Kind.STEP_ENDED, step=step, visit=visit, values=values, record=record, usd=usd)
+        how = self.endings.pop((step, visit), None)
+        told = self.tell(Kind.STEP_ENDED, step=step, visit=visit, values=values, record=record, usd=usd, ending=how)
         await asyncio.shield(told)
         self.said.pop((step, visit), None)
         self.under_way.pop((step, visit), None)
@@ -114,6 +117,8 @@ class Journal:
             before = self.said.get((event.step, event.visit), "")
             self.said[event.step, event.visit] = before + event.text
             self._publish((Delta(event.step, event.visit, len(before), event.text),))
+        elif isinstance(event, StepEnded) and event.ending is not None:
+            self.endings[event.record.step, event.record.visit] = event.ending
 
     def tell(
         self,
@@ -125,10 +130,11 @@ class Journal:
         record: StepRecord | None = None,
         usd: float = 0.0,
         text: str = "",
+        ending: Ending | None = None,
         call: Callable[[LogEvent], Call | None] | None = None,
     ) -> "asyncio.Future[None]":
         """Logs an event; followers hear of it once it is durable."""
-        event = LogEvent(self._next, kind, self.clock(), step, visit, values, record, usd, text)
+        event = LogEvent(self._next, kind, self.clock(), step, visit, values, record, usd, text, ending)
         self._next += 1
         status = Status.REQUIRES_ACTION if self.waiting else Status.IN_PROGRESS
         changed, self._status = status if status != self._status else None, status

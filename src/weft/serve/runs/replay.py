@@ -13,7 +13,7 @@ import msgspec
 from weft.core.program import Program
 from weft.policy.agent_run import AgentRun, Completed, Ready
 from weft.runtime.values import KvHandle
-from weft.serve.calls import may_run_twice
+from weft.serve.repeats import may_run_twice
 from weft.serve.runs.run import Kind, LogEvent
 
 

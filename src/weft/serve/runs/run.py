@@ -6,6 +6,7 @@ from enum import StrEnum
 
 from weft.core.message import Message
 from weft.core.metrics import StepRecord
+from weft.runtime.messages import Ending
 from weft.runtime.values import Value
 from weft.serve.replies import Terms
 
@@ -28,7 +29,8 @@ ENDED = frozenset({Status.COMPLETED, Status.FAILED, Status.CANCELLED, Status.UNS
 @dataclass(frozen=True, slots=True)
 class Run:
     """`fingerprint` of the program that it runs. `key`: the caller's idempotency key; `asked` the digest of what was
-    asked with it. `session`: the conversation that its answer is added to, after `said`."""
+    asked with it. `session`: the conversation that its answer is added to, after `said`. `trace`: the W3C traceparent
+    of what it is a part of."""
 
     id: str
     tenant: str
@@ -44,6 +46,7 @@ class Run:
     said: tuple[Message, ...] = ()
     webhook: str = ""
     metadata: Mapping[str, str] = field(default_factory=dict[str, str])
+    trace: str = ""
     ended_s: float | None = None
     values: tuple[Value, ...] = ()
     error: str = ""
@@ -72,7 +75,7 @@ ENDS = {
 @dataclass(frozen=True, slots=True)
 class LogEvent:
     """`number` counts a run's events from 0. `values`: what a step gave, what a person is shown, what the run came to.
-    `record` and `usd` of a step that ended; `text` says why a run ended badly."""
+    `record` and `usd` of a step that ended, `ending` of the reply that it wrote; `text` says why a run ended badly."""
 
     number: int
     kind: Kind
@@ -83,3 +86,4 @@ class LogEvent:
     record: StepRecord | None = None
     usd: float = 0.0
     text: str = ""
+    ending: Ending | None = None

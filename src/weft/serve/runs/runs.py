@@ -26,7 +26,7 @@ class RunLimits:
     at_once: int = 256
     waiting: int = 10_000
     run_s: float = 600.0
-    keep_s: float = 7 * 86_400.0
+    keep_s: float = 30 * 86_400.0
 
 
 @dataclass(slots=True)
@@ -49,7 +49,6 @@ class Runs:
 
     async def open(self) -> int:
         """Goes on with all runs that have not ended; how many."""
-        await asyncio.to_thread(self.log.expire, self.limits.keep_s)
         unfinished = await asyncio.to_thread(self.log.unfinished)
         known = [run for run in unfinished if run.agent in self.agents]
         for run in known:

@@ -72,9 +72,11 @@ class Webhooks:
             await asyncio.gather(self._task, return_exceptions=True)
 
     async def _work(self, log: RunLog) -> None:
+        """One that is due later than the longest wait is due now: the clock has jumped back."""
         while True:
             try:
-                due = [call for call in await asyncio.to_thread(log.calls) if call.due_s <= log.clock()]
+                calls, now_s = await asyncio.to_thread(log.calls), log.clock()
+                due = [call for call in calls if not now_s < call.due_s <= now_s + LONGEST_RETRY_S]
                 await asyncio.gather(*(self._deliver(log, call) for call in due))
             except CacheError as error:
                 _log.error("webhooks wait: %s", error)
