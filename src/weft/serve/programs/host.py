@@ -36,7 +36,9 @@ if TYPE_CHECKING:
     from weft.serve.programs.graph_run import GraphRun
     from weft.serve.programs.hook import ModelCall
 
-THREADS = 1024  # nodes of graphs that wait for a model at once, and writes of their states, which must not wait for them
+THREADS = (
+    1024  # nodes of graphs that wait for a model at once, and writes of their states, which must not wait for them
+)
 KEYS = ("OPENAI", "ANTHROPIC", "AZURE_OPENAI", "GOOGLE", "MISTRAL", "GROQ", "COHERE", "TOGETHER", "FIREWORKS")
 """Providers whose classes want a key when they are made; none is ever called."""
 
