@@ -34,6 +34,7 @@ from weft.core.message import Message
 from weft.serve.agents import ServedAgent
 from weft.serve.dispatch import Dispatcher
 from weft.serve.live_node import LiveNode
+from weft.serve.run import Asked
 
 SMALL = 80 * 1024**2
 H100, GAUDI = {"h100-sxm": 1.0}, {"gaudi3": 1.0}
@@ -84,7 +85,7 @@ class Bench:
             stream.at_s.append(time.monotonic())
 
         terms = {"max_tokens": TOKENS, "temperature": 1.0, "seed": number}
-        outcome = await self.agent.run({"conversation": CHAT}, lambda _: None, terms, on_token=on_token)
+        outcome = await self.agent.run(Asked({"conversation": CHAT}, lambda _: None, terms, on_token=on_token))
         stream.said = str(outcome.values[0])
 
     async def all(self) -> list[Stream]:
