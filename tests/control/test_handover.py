@@ -28,7 +28,7 @@ from weft.runtime.spec import NodeSpec
 from weft.runtime.transport.choose import node_transport
 from weft.serve.agents import ServedAgent
 from weft.serve.dispatch import Dispatcher
-from weft.serve.run import run_agent
+from weft.serve.run import Asked, run_agent
 
 FIRST = Message("user", "What does an H100 cost? " + "Think of the sea and of the mountains. " * 3)
 PLAN = whole_calls()
@@ -142,7 +142,7 @@ async def test_a_conversation_goes_along_when_its_agent_moves_to_another_plan(pa
     agent, crossing = ServedAgent(PLAN, dispatcher), Crossing([dispatcher])
 
     async def cached(*said: Message) -> int:
-        outcome = await agent.run({"chat": said}, lambda _: None, {})
+        outcome = await agent.run(Asked({"chat": said}, lambda _: None))
         assert {step.node for step in outcome.record.steps} == {agent.dispatcher.deployment.pools[0].name}
         return outcome.record.steps[0].cached_tokens
 
