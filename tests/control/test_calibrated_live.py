@@ -34,6 +34,7 @@ from weft.serve.agents import Agents, ServedAgent
 from weft.serve.dispatch import Dispatcher
 from weft.serve.metrics import exposition
 from weft.serve.passes import EMULATED, Passes, PassNews, seen
+from weft.serve.run import Asked
 
 CHAT = (Message("user", "What does an H100 cost?"),)
 PACE = flat_pace(decode_s=2e-4, token_s=1e-6)
@@ -69,7 +70,7 @@ async def test_what_emulated_devices_take_is_learned(tmp_path: Path) -> None:
     agent = ServedAgent(plan, dispatcher)
     loop = Loop(agent, PythonFleet(str, dispatcher.join), {}, scaling_of(plan, ScalingConfig()))
     for _ in range(16):
-        await agent.run({"chat": CHAT}, lambda _: None, {})
+        await agent.run(Asked({"chat": CHAT}, lambda _: None))
         loop.look()
     assert loop.calibration.factors == {DECODE: pytest.approx(1.5)}, "of prompts there were too few passes yet"
     known = loop.calibration.known[PREFILL]

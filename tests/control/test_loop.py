@@ -14,6 +14,7 @@ from weft.runtime.services import PYTHON_KINDS
 from weft.runtime.spec import NodeSpec
 from weft.serve.agents import ServedAgent
 from weft.serve.dispatch import Dispatcher
+from weft.serve.run import Asked
 
 TERMS = ScalingConfig(quick_s=0.05, slow_s=0.1, settle_s=0.2, cool_down_s=0.1, start_s=0.0, clear_s=1.0, most=3)
 
@@ -42,7 +43,7 @@ async def test_nodes_come_and_go_with_the_load_and_the_dead_are_replaced() -> No
         return await asyncio.gather(*asked)
 
     async def one() -> str:
-        return str((await agent.run({"text": "a"}, lambda _: None, {})).values[0])
+        return str((await agent.run(Asked({"text": "a"}, lambda _: None))).values[0])
 
     async def until(count: int) -> None:
         async with asyncio.timeout(5):

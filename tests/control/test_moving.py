@@ -24,6 +24,7 @@ from weft.runtime.spec import NodeSpec
 from weft.serve.agents import ServedAgent
 from weft.serve.dispatch import Dispatcher
 from weft.serve.model_calls import with_models
+from weft.serve.run import Asked
 
 TERMS = ScalingConfig(quick_s=0.05, slow_s=0.1, settle_s=60.0, cool_down_s=60.0, most=3)
 EAGER = ReplanConfig(drift=0.5, settle_s=0.0, every_s=60.0)
@@ -100,7 +101,7 @@ class Moving:
         return said
 
     async def one(self) -> str:
-        return str((await self.agent.run({"text": "a"}, lambda _: None, {})).values[0])
+        return str((await self.agent.run(Asked({"text": "a"}, lambda _: None))).values[0])
 
     async def close(self) -> None:
         for client in list(self.agent.dispatcher.nodes):
@@ -130,7 +131,7 @@ async def test_models_by_name_move_with_their_agent() -> None:
     assert model.dispatcher is old
     target = named_beside(plan, replace(plan, pools=tuple(replace(pool, device="another") for pool in plan.pools)))
     fresh = Dispatcher(target)
-    running = asyncio.create_task(model.run({"prompt": (Message("user", "?"),)}, lambda _: None, {}))  # it waits
+    running = asyncio.create_task(model.run(Asked({"prompt": (Message("user", "?"),)}, lambda _: None)))  # it waits
     await asyncio.sleep(0)
     agent.switch(target, fresh)
     assert model.dispatcher is fresh and {pool.name for pool in model.deployment.pools} == {"P~2", "D~2"}

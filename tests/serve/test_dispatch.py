@@ -148,6 +148,6 @@ async def test_prompts_that_begin_alike_go_to_one_node() -> None:
 async def test_a_tool_that_writes_is_not_run_twice() -> None:
     writes = one_step(effect="writes")
     async with fleet(str.upper, "python", "python#1") as (_, dispatcher):
-        calls = Calls(dispatcher, lambda *_: None)
-        result = await calls.run(Ready(writes.program.steps[0], 0, ("a",)), lambda _: None)
+        calls = Calls(dispatcher, lambda *_: None, lambda *_: None)
+        result = await calls.run(Ready(writes.program.steps[0], 0, ("a",)), lambda *_: None)
         assert result[1].outputs == ("A",)

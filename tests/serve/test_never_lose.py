@@ -22,12 +22,12 @@ from weft.policy.agent_run import AgentRun, Completed, Ready
 from weft.runtime.client import NodeClient
 from weft.runtime.engines.chat import Chat
 from weft.runtime.engines.torch_engine import TorchEngine
-from weft.runtime.messages import NO_TOKEN
+from weft.runtime.messages import NO_TOKEN, Token
 from weft.runtime.node import Node
 from weft.runtime.services import Services
 from weft.runtime.spec import NodeSpec
 from weft.runtime.transport.choose import node_transport
-from weft.serve.calls import Calls, Piece
+from weft.serve.calls import Calls
 from weft.serve.dispatch import Dispatcher
 from weft.serve.events import RunEvent, StepEnded, StepStarted, TokenPiece
 from weft.serve.hints import RunHints
@@ -155,23 +155,23 @@ async def test_who_reads_the_prompt_again_after_a_mending_that_failed_speaks_for
     async with fleet(model_dir, ["P", "D", "P spare"]) as (_, clients):
         gone = NodeDiedError(subject="D", problem="is gone", way_out="none")
 
-        def hear(ready: Ready, _: Piece) -> None:
+        def hear(ready: Ready, _: Token) -> None:
             told.append(ready.step.name)
             if ready.step.name == "answer.decode":
                 for name in ("P", "D"):
                     clients[name].fail(gone)
 
         dispatcher = Dispatcher(plan, [clients["P"], clients["D"]])
-        run, calls = AgentRun(plan.program, {"chat": CHAT}), Calls(dispatcher, hear)
+        run, calls = AgentRun(plan.program, {"chat": CHAT}), Calls(dispatcher, hear, lambda *_: None)
         (prefill,) = run.start()
         ready = prefill
         with pytest.raises(NodeDiedError):
             while True:
-                _, result = await calls.run(ready, lambda _: None)
+                _, result = await calls.run(ready, lambda *_: None)
                 (ready,) = run.complete(Completed(ready.step.name, ready.visit, result.outputs))
         assert told[-1] == ready.step.name == "answer.decode"
         dispatcher.join(clients["P spare"])
-        await calls.run(prefill, lambda _: None)
+        await calls.run(prefill, lambda *_: None)
         assert told[-1] == "answer.prefill"
 
 

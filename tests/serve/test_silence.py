@@ -87,8 +87,8 @@ async def test_what_must_not_run_twice_waits_for_its_node() -> None:
     async with fleet() as (links, dispatcher):
         dispatcher.silence.__init__(lambda: dispatcher.nodes.values(), lambda _: None, frozenset())
         links[0].hold()
-        calls = [Calls(dispatcher, lambda _, __: None) for _ in range(6)]
-        asked = [each.run(Ready(once.program.steps[0], 0, ("a",)), lambda _: None) for each in calls]
+        calls = [Calls(dispatcher, lambda _, __: None, lambda _, __: None) for _ in range(6)]
+        asked = [each.run(Ready(once.program.steps[0], 0, ("a",)), lambda _, __: None) for each in calls]
         done = asyncio.gather(*asked)
         while not dispatcher.silence.left:
             await asyncio.sleep(0.01)

@@ -20,6 +20,7 @@ from weft.core.workload import Slo
 from weft.serve.agents import Agents, ServedAgent
 from weft.serve.dispatch import Dispatcher
 from weft.serve.metrics import exposition
+from weft.serve.run import Asked
 from weft.serve.sla import in_time, kinds_of
 from weft.serve.status import Status, status_of
 
@@ -33,7 +34,7 @@ async def served(runs: int) -> tuple[Agents, PythonFleet]:
     await fleet.start("python", "python#1")
     agent = ServedAgent(plan, dispatcher, controlled=True)
     for _ in range(runs):
-        await agent.run({"text": "a"}, lambda _: None, {})
+        await agent.run(Asked({"text": "a"}, lambda _: None))
     agent.history.decided("python", "start", 2, "they wait")
     return Agents({"worker": agent}), fleet
 
@@ -75,6 +76,16 @@ async def test_a_model_is_shown_below_the_agent_whose_nodes_it_is_on() -> None:
     ]
     assert sum(each.usd_per_hour for each in told.agents) == len(fleet.nodes) * worker.deployment.pools[0].usd_per_hour
     assert "\n  model" in drawn(told)
+    await ended(agents, fleet)
+
+
+async def test_pools_of_one_name_are_told_apart_by_their_agents() -> None:
+    agents, fleet = await served(0)
+    worker = status_of(agents).agents[0]
+    both = Status(0.0, (worker, structs.replace(worker, name="other")))
+    shown = drawn(both)
+    assert "worker/python" in shown and "other/python" in shown
+    assert "worker/python" not in drawn(status_of(agents))
     await ended(agents, fleet)
 
 

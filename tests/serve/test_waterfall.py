@@ -16,6 +16,7 @@ from weft.serve.agents import Agents, ServedAgent
 from weft.serve.api.app import App
 from weft.serve.api.http import Request
 from weft.serve.api.trace import trace_of
+from weft.serve.run import Asked
 from weft.serve.tracing import RunSpans
 
 CALLERS = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -60,7 +61,7 @@ async def test_the_spans_of_a_run_are_one_tree_over_all_devices() -> None:
     spans = RunSpans(exporters[2])
     agent = ServedAgent(deployment(program, (route("hear", "A"), route("speak", "B"))), clients, spans=spans)
     for _ in range(2):
-        await agent.run({"text": "a"}, lambda _: None, {})
+        await agent.run(Asked({"text": "a"}, lambda _: None))
     app = App(Agents({"voice": agent}))
     for header in (CALLERS, UNSAMPLED, "00-0-0-01"):
         body = b'{"model": "voice", "messages": [{"role": "user", "content": "a"}]}'

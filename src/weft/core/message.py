@@ -1,10 +1,9 @@
 """One message of a chat, as models and agents exchange it."""
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 
-@dataclass(frozen=True, slots=True)
-class Called:
+class Called(Struct, frozen=True):
     """A tool call that a model wrote; `arguments` is JSON."""
 
     id: str
@@ -12,8 +11,7 @@ class Called:
     arguments: str
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(Struct, frozen=True):
     """`role` is "system", "user", "assistant" or "tool" (the result of the call `call_id`)."""
 
     role: str

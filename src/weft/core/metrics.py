@@ -1,10 +1,12 @@
-"""What happened in a run, simulated or live. Times are seconds since the run began."""
+"""What happened in a run, simulated or live. Times are seconds since the run began.
 
-from dataclasses import dataclass
+Structs, not dataclasses: thousands are made each second, in a tenth of the time.
+"""
+
+from msgspec import Struct
 
 
-@dataclass(frozen=True, slots=True)
-class StepRecord:
+class StepRecord(Struct, frozen=True):
     """One visit of one step. `first_output_s` is when the first token or audio left; None where it does not stream.
     The first token of a reply counts as the prefill's output, the rest as the decode's. `label`: what a choice gave."""
 
@@ -27,8 +29,7 @@ class StepRecord:
         return self.ended_s - self.started_s
 
 
-@dataclass(frozen=True, slots=True)
-class RequestRecord:
+class RequestRecord(Struct, frozen=True):
     """One agent run; `refused`: at the door, at `ended_s`."""
 
     agent: str

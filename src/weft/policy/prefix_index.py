@@ -118,6 +118,8 @@ class AssumedCache:
         for hash_ in reversed(hashes):
             order[hash_] = None
             order.move_to_end(hash_)
+        if not fresh:
+            return
         self._index.add(self._worker, fresh)
         excess = len(order) - self._blocks
         if excess > 0 and not self.fed:

@@ -25,7 +25,7 @@ from weft.core.program import Step
 from weft.policy.prefix_feed import Announcement, decode
 from weft.runtime import messages
 from weft.runtime.kv.pull import KvPull
-from weft.runtime.messages import Ending, NodeInfo, StepMetrics, Token
+from weft.runtime.messages import Adopted, Ending, NodeInfo, StepMetrics, Token
 from weft.runtime.threads import in_thread
 from weft.runtime.transport.base import Buffer, Connection, Frame, Transport
 from weft.runtime.values import Value, WireValue, pack, unpack
@@ -63,42 +63,44 @@ class CallResult(msgspec.Struct, frozen=True):
 
 
 class _Visit:
-    """A call under way: what is done with each frame of its answer. Nothing here waits, and no task stands between."""
+    """A call under way. `tell` gets each piece of its answer: nothing waits in it, and no task stands between. Until
+    somebody joins, what comes is kept."""
 
-    __slots__ = ("_early", "_on_stream", "over", "step")
+    __slots__ = ("_early", "over", "step", "tell")
 
-    def __init__(self, step: str, over: "asyncio.Future[Frame | RunError]", on_stream: OnStream | None) -> None:
+    def __init__(self, step: str, over: "asyncio.Future[Frame | RunError]", tell: OnStream | None) -> None:
         self.step = step
         self.over = over
-        self._on_stream = on_stream
         self._early: list[Token | bytes] = []
+        self.tell: OnStream = tell or self._early.append
 
     def take(self, frame: Frame) -> None:
         if isinstance(frame.message, messages.Chunk):
-            self.piece(bytes(frame.data))
+            try:
+                self.tell(bytes(frame.data))
+            except Exception as error:
+                self.fail(error)
         else:
             self.end(frame)
 
-    def piece(self, piece: Token | bytes) -> None:
-        if self._on_stream is None:
-            self._early.append(piece)
-            return
-        try:
-            self._on_stream(piece)
-        except Exception as error:  # the caller's to know, and no other's
-            if not self.over.done():
-                self.over.set_exception(error)
+    def fail(self, error: Exception) -> None:
+        """Whoever hears its pieces raised this: the caller's to know, and no other's."""
+        if not self.over.done():
+            self.over.set_exception(error)
 
     def end(self, how: Frame | RunError) -> None:
         if not self.over.done():
             self.over.set_result(how)
 
-    def join(self, on_stream: OnStream) -> None:
+    def join(self, tell: OnStream) -> None:
         """What came before somebody listened comes first."""
-        self._on_stream, early = on_stream, self._early
+        self.tell, early = tell, self._early
         self._early = []
         for piece in early:
-            self.piece(piece)
+            try:
+                tell(piece)
+            except Exception as error:
+                self.fail(error)
 
 
 class _Queued:
@@ -113,11 +115,14 @@ class _Queued:
 
     def take(self, frame: Frame) -> None:
         self._frames.put_nowait(frame)
-        if isinstance(frame.message, messages.KvLayer) and self._frames.qsize() >= KV_AHEAD and not self._holds:
+        bulk = isinstance(frame.message, messages.KvLayer | messages.PrefixBlocks)
+        if bulk and self._frames.qsize() >= KV_AHEAD and not self._holds:
             self._holds = True
             self._connection.hold()
 
-    def piece(self, piece: Token | bytes) -> None: ...
+    def tell(self, piece: Token | bytes) -> None: ...
+
+    def fail(self, error: Exception) -> None: ...
 
     async def get(self) -> Frame | RunError:
         answer = await self._frames.get()
@@ -270,6 +275,33 @@ class NodeClient:
                     raise _unexpected(self.name, frame.message)
                 yield decode(bytes(frame.data))
 
+    async def adopt(self, address: str, bytes_per_s: float, within_s: float, younger_s: float | None) -> Adopted:
+        """Has the node take over prefixes of another; see messages.PrefixAdopt."""
+
+        def ask(id: int) -> messages.PrefixAdopt:
+            return messages.PrefixAdopt(id, address, bytes_per_s, within_s, younger_s)
+
+        async with self._exchange("prefixes", ask) as next_frame:
+            answer = (await next_frame()).message
+            if not isinstance(answer, Adopted):
+                raise _unexpected(self.name, answer)
+            return answer
+
+    async def fetch_prefixes(self, asked: messages.PrefixAdopt) -> AsyncGenerator[Frame, None]:
+        """Frames of PrefixBlocks, and Adopted as the last."""
+
+        def ask(id: int) -> messages.PrefixFetch:
+            return messages.PrefixFetch(id, asked.bytes_per_s, asked.within_s, asked.younger_s)
+
+        async with self._exchange("prefixes", ask) as next_frame:
+            while True:
+                frame = await asyncio.wait_for(next_frame(), KV_STALL_S)
+                if not isinstance(frame.message, messages.PrefixBlocks | Adopted):
+                    raise _unexpected(self.name, frame.message)
+                yield frame
+                if isinstance(frame.message, Adopted):
+                    return
+
     def offer_kv(self, address: str, sequence: int, *, withdrawn: bool = False) -> None:
         """See messages.KvOffer. Nobody waits for it, and a node that has gone need not hear of it."""
         if not self.died.done():
@@ -350,7 +382,10 @@ class NodeClient:
         if isinstance(message, messages.Tokens):
             for token in message.tokens:
                 if (answer := answers.get(token.id)) is not None:
-                    answer.piece(token)
+                    try:
+                        answer.tell(token)
+                    except Exception as error:
+                        answer.fail(error)
         elif (answer := answers.get(message.id)) is not None:
             answer.take(frame)
 
@@ -397,5 +432,7 @@ def _call(
     then: messages.Call | None,
     blocks: bool = False,
 ) -> messages.Call:
-    told, outputs = dict(step.attributes), len(step.outputs)
-    return messages.Call(id, step.name, step.kind, told, inputs, outputs, trace, within_s, stream, then, blocks)
+    told = step.attributes
+    attributes = told if isinstance(told, dict) else dict(told)
+    outputs = len(step.outputs)
+    return messages.Call(id, step.name, step.kind, attributes, inputs, outputs, trace, within_s, stream, then, blocks)

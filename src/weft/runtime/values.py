@@ -81,10 +81,14 @@ def pack(values: Iterable[Value]) -> tuple[tuple[WireValue, ...], tuple[bytes, .
     """Values as a header shows them, and the audio for the payload, in the same order."""
     values = tuple(values)
     audio = tuple([value for value in values if isinstance(value, bytes)])
+    if not audio:
+        return cast("tuple[WireValue, ...]", values), ()
     return tuple([AudioSize(len(value)) if isinstance(value, bytes) else value for value in values]), audio
 
 
-def unpack(header: Iterable[WireValue], payload: memoryview) -> tuple[Value, ...]:
+def unpack(header: tuple[WireValue, ...], payload: memoryview) -> tuple[Value, ...]:
+    if not payload and not [value for value in header if isinstance(value, AudioSize)]:
+        return cast("tuple[Value, ...]", header)
     values: list[Value] = []
     start = 0
     for value in header:

@@ -1,11 +1,12 @@
 """The agents that a server offers, each a deployment on live nodes: run by name, and counted."""
 
 import asyncio
-import contextlib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
+
+import msgspec
 
 from weft.core.deployment import Deployment
 from weft.core.errors import RunError
@@ -15,10 +16,10 @@ from weft.serve.admitting import Door
 from weft.serve.cost import run_usd
 from weft.serve.deadlines import Deadlines
 from weft.serve.dispatch import Dispatcher
-from weft.serve.hints import EVERYBODY, NO_HINTS, RunHints
+from weft.serve.hints import EVERYBODY
 from weft.serve.history import History
-from weft.serve.replies import Terms, reply_limits
-from weft.serve.run import AskPerson, OnEvent, OnToken, RunOutcome, StepLog, run_agent
+from weft.serve.replies import reply_limits
+from weft.serve.run import Asked, LiveRun, RunOutcome
 
 if TYPE_CHECKING:
     from weft.serve.tracing import RunSpans
@@ -32,16 +33,7 @@ class Drives(Protocol):
         """Whether its runs may be durable."""
         ...
 
-    async def run(
-        self,
-        inputs: Mapping[str, Value],
-        hints: RunHints,
-        on_event: OnEvent,
-        *,
-        steps: StepLog | None = None,
-        ask: AskPerson | None = None,
-        stream: bool = True,
-    ) -> RunOutcome: ...
+    def run(self, asked: Asked) -> Coroutine[Any, Any, RunOutcome]: ...
 
     def forget(self, thread: str) -> None:
         """What it keeps of a run or a session."""
@@ -114,51 +106,46 @@ class ServedAgent:
         if self.door is not None:
             self.door.admit(inputs, tenant)
 
-    async def run(
-        self,
-        inputs: Mapping[str, Value],
-        on_event: OnEvent,
-        terms: Terms,
-        hints: RunHints = NO_HINTS,
-        *,
-        steps: StepLog | None = None,
-        ask: AskPerson | None = None,
-        stream: bool = True,
-        on_token: OnToken | None = None,
-    ) -> RunOutcome:
+    async def run(self, asked: Asked) -> RunOutcome:
         """One run, to its end; cancelling it cancels its steps on their nodes. Raises RunError after `run_s`, unless
-        it is logged: who logs it limits it too. Without `stream` nobody hears tokens."""
+        it is logged: who logs it limits it too."""
         plan, dispatcher = self.deployment, self.dispatcher  # it stays there, whatever plan comes meanwhile
-        promised = None if self.door is None else self.door.promised_s(inputs, hints.tenant)
+        promised = None if self.door is None else self.door.promised_s(asked.inputs, asked.hints.tenant)
         self._count(dispatcher, +1)
         self.history.began()
         try:
-            with (
-                contextlib.nullcontext(hints.trace)
-                if self.spans is None
-                else self.spans.run(self.name, hints.trace) as trace
-            ):
-                if self.driver is not None:
-                    told = replace(hints, trace=trace)
-                    running = self.driver.run(inputs, told, on_event, steps=steps, ask=ask, stream=stream)
-                else:
-                    live, drawn = (plan, dispatcher, inputs, on_event, ask), (terms, stream, trace)
-                    running = run_agent(*live, *drawn, hints=hints, steps=steps, on_token=on_token)
-                outcome = await (running if steps else self._deadlines.within(self.run_s, running))
+            where = plan, dispatcher, asked
+            running = self._running(*where) if self.spans is None else self._traced(self.spans, *where)
+            outcome = await (running if asked.steps else self._deadlines.within(self.run_s, running))
         except BaseException as error:
-            self.cancelled += isinstance(error, asyncio.CancelledError)
-            self.failed += not isinstance(error, asyncio.CancelledError)
-            if isinstance(error, TimeoutError):
-                raise _late(self.name, self.run_s) from None
+            self._broke_off(error)
             raise
         finally:
             self._count(dispatcher, -1)
+        self._ended(plan, outcome, promised)
+        return outcome
+
+    def _running(self, plan: Deployment, dispatcher: Dispatcher, asked: Asked) -> Coroutine[Any, Any, RunOutcome]:
+        return self.driver.run(asked) if self.driver else LiveRun(plan, dispatcher, asked).outcome()
+
+    async def _traced(self, spans: "RunSpans", plan: Deployment, dispatcher: Dispatcher, asked: Asked) -> RunOutcome:
+        with spans.run(self.name, asked.hints.trace) as trace:
+            below = msgspec.structs.replace(asked, hints=replace(asked.hints, trace=trace))
+            return await self._running(plan, dispatcher, below)
+
+    def _broke_off(self, error: BaseException) -> None:
+        """Raises what a caller should see in its place."""
+        self.cancelled += isinstance(error, asyncio.CancelledError)
+        self.failed += not isinstance(error, asyncio.CancelledError)
+        if isinstance(error, TimeoutError):
+            raise _late(self.name, self.run_s) from None
+
+    def _ended(self, plan: Deployment, outcome: RunOutcome, promised: tuple[float, float] | None) -> None:
         if self.door is not None and promised is not None:
             self.door.turned_out(promised[0], outcome.record)
         self.ended += 1
         self.history.ended(plan, outcome.record)
         self.usd += run_usd(plan, outcome.record)
-        return outcome
 
     def _count(self, dispatcher: Dispatcher, runs: int) -> None:
         """Of those under way."""

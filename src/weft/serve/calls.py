@@ -11,7 +11,7 @@ import time
 from array import array
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -27,6 +27,7 @@ from weft.runtime.reply_terms import RANK
 from weft.runtime.values import KvHandle, Value
 from weft.serve.dispatch import Dispatcher
 from weft.serve.hints import NO_HINTS, RunHints
+from weft.serve.ids import own_trace
 from weft.serve.live_node import Booking, LiveNode
 from weft.serve.prompts import USUAL_REPLY, model_request, prompt_bytes
 from weft.serve.repeats import is_read_only, may_run_twice
@@ -34,9 +35,10 @@ from weft.serve.replies import NO_TERMS, NOBODYS, Terms
 from weft.serve.stream_log import LoggedChoice
 
 ATTEMPTS = 4  # of one step: the first, and as many deaths in a row as a run is expected to live through
-Piece = Token | bytes
-OnPiece = Callable[[Ready, Piece], None]
-OnStart = Callable[[NodeClient], None]
+OnToken = Callable[[Ready, Token], None]
+"""A visit of a step, and a token of its: what streams to thousands makes no event of each."""
+OnSound = Callable[[Ready, bytes], None]
+OnStart = Callable[[Ready, NodeClient], None]
 Done = tuple[NodeClient, CallResult]
 _Visit = tuple[str, int]
 
@@ -52,21 +54,8 @@ class _Reply:
     mending: Ready | None = None
     log: LoggedChoice | None = None
 
-    def is_news(self, token: Token) -> bool:
-        """Notes a token. The rest of a text is told once, whoever says it."""
-        if token.token == NO_TOKEN and self.rest_told:
-            return False
-        if token.token == NO_TOKEN:
-            self.rest_told = True
-        else:
-            self.told.append(token.token)
-        if self.log is not None:
-            self.log.add(self.prefill.step.name, self.prefill.visit, token.token, token.text)
-        return True
 
-
-@dataclass(frozen=True, slots=True)
-class _Cache:
+class _Cache(NamedTuple):
     """Where a handle comes from; `said` was told before its prefill, `goal` is at who was chosen to decode it."""
 
     made_by: Ready
@@ -80,21 +69,40 @@ class _Cache:
 
 
 class Calls:
-    """`on_piece` hears tokens and speech, each once, with the step that they belong to; without `stream` no tokens.
-    `terms`, by step: they stand above its attributes."""
+    """`on_token` and `on_sound` hear tokens and speech, each once, with the step that they belong to; without `stream`
+    no tokens. `first_s`: when the first of them came. `terms`, by step: they stand above its attributes."""
+
+    __slots__ = (
+        "_begun",
+        "_caches",
+        "_caller",
+        "_dispatcher",
+        "_hints",
+        "_on_sound",
+        "_on_token",
+        "_replies",
+        "_sounds",
+        "_stream",
+        "_terms",
+        "_trace",
+        "_until_s",
+        "first_s",
+    )
 
     def __init__(
         self,
         dispatcher: Dispatcher,
-        on_piece: OnPiece,
-        trace: str = "",
+        on_token: OnToken,
+        on_sound: OnSound,
         hints: RunHints = NO_HINTS,
         terms: Mapping[str, Terms] = NOBODYS,
         stream: bool = True,
     ) -> None:
+        self.first_s: dict[Ready, float] = {}
         self._dispatcher = dispatcher
-        self._on_piece = on_piece
-        self._trace = trace
+        self._on_token = on_token
+        self._on_sound = on_sound
+        self._trace = hints.trace or own_trace()
         self._hints = hints
         self._until_s = None if hints.within_s is None else time.monotonic() + hints.within_s
         self._terms = terms
@@ -205,7 +213,7 @@ class Calls:
             if cache is not None:
                 cache.let_go()
                 goal = Booking(node)
-                cache = self._caches[handle] = replace(cache, goal=goal)
+                cache = self._caches[handle] = cache._replace(goal=goal)
         result = await self._ask(node, asked, ready, ready.step)
         for value in result.outputs:
             if isinstance(value, KvHandle) and cache is not None:
@@ -279,10 +287,10 @@ class Calls:
         *,
         blocks: bool = False,
     ) -> CallResult:
-        asked.of(node)
+        asked.of(ready, node)
         self._dispatcher.retries.called()
         self._dispatcher.silence.begin()
-        tell = self._teller(node, ready, reply)
+        tell = self._sounds_of(ready) if reply is None else self._tokens_of(node, ready, reply)
         try:
             result = await self._answer(node, ready, step, tell, then, blocks=blocks)
         except OverloadError:
@@ -308,21 +316,43 @@ class Calls:
         values, trace, stream = _values(ready), self._trace, self._stream
         return await node.client.call(step, values, tell, trace, within_s, then=then, stream=stream, blocks=blocks)
 
-    def _teller(self, node: LiveNode, ready: Ready, reply: _Reply | None) -> OnStream:
-        """What hears the pieces of one attempt, and tells on those that are news."""
-        on_piece, pieces = self._on_piece, 0
+    def _tokens_of(self, node: LiveNode, ready: Ready, reply: _Reply) -> OnStream:
+        """One function from the node's frames to who wants the tokens: it remembers them, and tells each once. The rest
+        of a text comes once, whoever says it."""
+        first_s, on_token, remember, log = self.first_s, self._on_token, reply.told.append, reply.log
+        prefill = reply.prefill
 
-        def tell(piece: Piece) -> None:
-            nonlocal pieces
-            if isinstance(piece, Token):
-                node.said += 1
-                if reply is not None and not reply.is_news(piece):
-                    return
+        def tell(token: Token | bytes) -> None:
+            assert isinstance(token, Token), "a model call makes no sound"
+            node.said += 1
+            if token.token != NO_TOKEN:
+                remember(token.token)
+            elif reply.rest_told:
+                return
             else:
-                pieces += 1
-                if not self._is_new_sound(ready, pieces):
-                    return
-            on_piece(ready if reply is None else reply.mending or ready, piece)
+                reply.rest_told = True
+            if log is not None:
+                log.add(prefill.step.name, prefill.visit, token.token, token.text)
+            whose = reply.mending or ready
+            if whose not in first_s:
+                first_s[whose] = time.monotonic()
+            on_token(whose, token)
+
+        return tell
+
+    def _sounds_of(self, ready: Ready) -> OnStream:
+        """Of one attempt those that no attempt has told before."""
+        visit, number = (ready.step.name, ready.visit), 0
+
+        def tell(sound: Token | bytes) -> None:
+            nonlocal number
+            number += 1
+            if number <= self._sounds.get(visit, 0):
+                return
+            self._sounds[visit] = number
+            self.first_s.setdefault(ready, time.monotonic())
+            if isinstance(sound, bytes):
+                self._on_sound(ready, sound)
 
         return tell
 
@@ -397,13 +427,6 @@ class Calls:
             attributes |= {"said": msgspec.json.encode(said).decode(), RANK: self._hints.rank - PATIENCE_S}
         return Step(step.name, step.kind, step.inputs, step.outputs, attributes)
 
-    def _is_new_sound(self, ready: Ready, number: int) -> bool:
-        """Whether the piece of this number has not come from anybody yet."""
-        visit = (ready.step.name, ready.visit)
-        fresh = number > self._sounds.get(visit, 0)
-        self._sounds[visit] = max(self._sounds.get(visit, 0), number)
-        return fresh
-
     def _left_s(self, step: Step) -> float | None:
         if self._until_s is None:
             return None
@@ -417,13 +440,15 @@ class Calls:
 class _Asked:
     """Who was asked in one attempt."""
 
+    __slots__ = ("_on_start", "node")
+
     def __init__(self, on_start: OnStart) -> None:
         self.node: LiveNode | None = None
         self._on_start = on_start
 
-    def of(self, node: LiveNode) -> None:
+    def of(self, ready: Ready, node: LiveNode) -> None:
         self.node = node
-        self._on_start(node.client)
+        self._on_start(ready, node.client)
 
 
 async def _first_to_succeed(
@@ -438,7 +463,7 @@ async def _first_to_succeed(
                 return task.result()
 
 
-def _nobody(_: NodeClient) -> None: ...
+def _nobody(_: Ready, __: NodeClient) -> None: ...
 
 
 def _handle_of(ready: Ready) -> KvHandle | None:

@@ -18,7 +18,7 @@ from weft.serve.api.errors import ApiError
 from weft.serve.api.http import Answers, Limits, Reply, Stream, Whole, refused, told, too_slow
 from weft.serve.ids import fresh
 from weft.serve.incoming import Incoming, Parsed
-from weft.serve.sink import SocketSink
+from weft.serve.sink import Outbox, SocketSink
 
 LINGER_S = 2.0
 """Who was refused while it sends may take so long to read why: closing at once would reset what is on its way."""
@@ -33,6 +33,7 @@ class House(Protocol):
     limits: Limits
     closing: bool
     date: bytes
+    outbox: Outbox
     connections: "set[HttpConnection]"
 
 
@@ -157,7 +158,8 @@ class HttpConnection(asyncio.Protocol):
         self._keep = self._keep and parsed.chunks
         framing = "transfer-encoding: chunked\r\n" if parsed.chunks else ""
         head = self._head(200, stream.content_type, stream.headers, framing)
-        self._sink = sink = SocketSink(self._transport, head, self._limits.behind_bytes, chunks=parsed.chunks)
+        outbox, behind_bytes = self._house.outbox, self._limits.behind_bytes
+        self._sink = sink = SocketSink(self._transport, outbox, head, behind_bytes, chunks=parsed.chunks)
         failed = await told(stream, sink, parsed.request.id)
         if failed is None:
             sink.end()

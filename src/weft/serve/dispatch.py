@@ -138,11 +138,13 @@ class Dispatcher:
     async def choose(self, step: Step, request: Request) -> LiveNode:
         """For a step that may run anywhere in its pools."""
         group = await self._peopled(step)
-        return group if isinstance(group, LiveNode) else group.choose(request, self._clock())
+        return group if isinstance(group, LiveNode) else group.choose(request, self._clock)
 
     async def choose_pair(self, step: Step, request: Request) -> tuple[LiveNode, LiveNode | None]:
         """For a prefill: who does it, and who takes its cache over, where that was decided with it."""
         router = self._pairs.get(step.name)
+        if router is None and (group := self._groups.get(self._pools_of.get(step.name, ()))) and group.peopled:
+            return group.choose(request, self._clock), None
         if router is not None and all(each.candidates.workers for each in self._sides(step.name)):
             prefills, decodes = self._sides(step.name)
             pair = router.route(request)
@@ -345,13 +347,17 @@ class _Group:
             self._suspended[node.number] = node
             self.candidates.remove(node.number)
 
-    def choose(self, request: Request, now_s: float) -> LiveNode:
+    def choose(self, request: Request, clock: Callable[[], float]) -> LiveNode:
         """Somebody is here."""
+        if self._suspended:
+            self._let_try(clock())
+        return self.members[self._router.choose(request)]
+
+    def _let_try(self, now_s: float) -> None:
         for node in list(self._suspended.values()):
             if node.circuit.allows(now_s) or not self.candidates.workers:
                 del self._suspended[node.number]
                 self.candidates.add(node.told)
-        return self.members[self._router.choose(request)]
 
     def predicted(self, request: Request) -> tuple[float, float] | None:
         if not self.candidates.workers:

@@ -6,6 +6,7 @@ from email.utils import formatdate
 
 from weft.serve.api.http import Answers, Limits
 from weft.serve.connection import HttpConnection
+from weft.serve.sink import Outbox
 
 LOOK_S = 1.0
 """How often deadlines are looked at, so that no connection needs a timer of its own."""
@@ -21,6 +22,7 @@ class Door:
         self.date = b""
         self.connections: set[HttpConnection] = set()
         self._loop = asyncio.get_running_loop()
+        self.outbox = Outbox(self._loop)
         self._look_s = look_s
         self._look()
 

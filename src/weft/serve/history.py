@@ -14,6 +14,9 @@ from weft.serve.sla import in_time, kinds_of
 LATELY = 200
 """Runs of which the share in time is told."""
 
+AT_ONCE = 64
+"""Runs that are looked through together, at the latest."""
+
 RATE_S = 60.0
 SEEN = 20
 """Visits after which their mean sizes are believed."""
@@ -49,15 +52,25 @@ class Mean:
 
 
 @dataclass(slots=True)
-class History:
-    clock: Callable[[], float] = time.monotonic
+class Totals:
+    """Of all runs that ended."""
+
     in_time: int = 0
     input_tokens: int = 0
     cached_tokens: int = 0
     output_tokens: int = 0
+
+
+@dataclass(slots=True)
+class History:
+    """Runs are looked through some at a time, or when somebody asks: not each while its caller waits."""
+
+    clock: Callable[[], float] = time.monotonic
     actions: Counter[tuple[str, str]] = field(default_factory=Counter[tuple[str, str]])
     """By pool and change, replicas."""
     decisions: deque[Decided] = field(default_factory=lambda: deque[Decided](maxlen=20))
+    _unread: list[tuple[Deployment, RequestRecord]] = field(default_factory=list[tuple[Deployment, RequestRecord]])
+    _totals: Totals = field(default_factory=Totals)
     _lately: deque[bool] = field(default_factory=lambda: deque[bool](maxlen=LATELY))
     _began: deque[float] = field(default_factory=deque[float])
     _since_s: float = 0.0
@@ -76,15 +89,30 @@ class History:
         self._forget(now)
 
     def ended(self, plan: Deployment, record: RequestRecord) -> None:
+        self._unread.append((plan, record))
+        if len(self._unread) >= AT_ONCE:
+            self._read()
+
+    @property
+    def totals(self) -> Totals:
+        self._read()
+        return self._totals
+
+    def _read(self) -> None:
+        unread, self._unread = self._unread, []
+        for plan, record in unread:
+            self._read_one(plan, record)
+
+    def _read_one(self, plan: Deployment, record: RequestRecord) -> None:
         if plan is not self._plan:
             self._plan, self._kinds, self._labels = plan, kinds_of(plan), _ways(plan)
-        good = in_time(record, self._kinds, plan.slo)
-        self.in_time += good
+        good, totals = in_time(record, self._kinds, plan.slo), self._totals
+        totals.in_time += good
         self._lately.append(good)
         for step in record.steps:
-            self.input_tokens += step.input_tokens
-            self.cached_tokens += step.cached_tokens
-            self.output_tokens += step.output_tokens
+            totals.input_tokens += step.input_tokens
+            totals.cached_tokens += step.cached_tokens
+            totals.output_tokens += step.output_tokens
             self._size(step)
 
     def _size(self, step: StepRecord) -> None:
@@ -101,12 +129,16 @@ class History:
                 self._mean(step.step, f"{CHANCE}{label}").add(float(label == step.label))
 
     def _mean(self, step: str, attribute: str) -> Mean:
-        return self._seen.setdefault((step, attribute), Mean())
+        mean = self._seen.get((step, attribute))
+        if mean is None:
+            mean = self._seen[step, attribute] = Mean()
+        return mean
 
     @property
     def sizes(self) -> Mapping[str, Mapping[str, float]]:
         """Mean sizes of steps, as a Workload has them: of model calls tokens, of choices the chance of each label, of
         tools and speech the time of a visit. Of what was seen often enough."""
+        self._read()
         known: dict[str, dict[str, float]] = {}
         for (step, attribute), mean in self._seen.items():
             if mean.count >= SEEN and not (attribute == "core_s" and mean.value < LEAST_S):
@@ -120,6 +152,7 @@ class History:
     @property
     def attainment(self) -> float | None:
         """Of the last runs that ended; None: none has."""
+        self._read()
         return sum(self._lately) / len(self._lately) if self._lately else None
 
     @property

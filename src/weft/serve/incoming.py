@@ -54,6 +54,7 @@ class Incoming:
         self._headers: dict[bytes, bytes] = {}
         self._body: list[bytes] = []
         self._size = self._raw = self._head = 0
+        self._new = True  # HTTP/1.1
         self.in_head = True
         self.begun = False
 
@@ -81,7 +82,8 @@ class Incoming:
 
     def on_headers_complete(self) -> None:
         self.in_head = False
-        headers, new = self._headers, self._parser.get_http_version() != "1.0"
+        headers = self._headers
+        self._new = new = self._parser.get_http_version() != "1.0"
         length = headers.get(b"content-length", b"")
         if length.isdigit() and int(length) > self._limits.body_bytes:
             raise too_large(self._limits)
@@ -106,7 +108,7 @@ class Incoming:
         if path[:1] != "/":  # the absolute form, which proxies send
             path = urlsplit(path).path or "/" if "://" in path else path
         body = parts[0] if len(parts) == 1 else b"".join(parts)
-        method, chunks = parser.get_method().decode(), parser.get_http_version() != "1.0"
+        method, chunks = parser.get_method().decode(), self._new
         request = Request(method, canonical(path), query, headers, body, request_id(headers))
         keep = parser.should_keep_alive() and not parser.should_upgrade()
         self._begin()

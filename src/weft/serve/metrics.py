@@ -42,9 +42,10 @@ class _Runs(Collector):
             running.add_metric((name,), agent.running)
             usd.add_metric((name,), agent.usd)
             seen = agent.history
-            kept.add_metric((name,), seen.in_time)
+            totals = seen.totals
+            kept.add_metric((name,), totals.in_time)
             for direction in ("input", "cached", "output"):
-                tokens.add_metric((name, direction), getattr(seen, f"{direction}_tokens"))
+                tokens.add_metric((name, direction), getattr(totals, f"{direction}_tokens"))
             if id(agent.dispatcher) in told:  # a model of an agent that was told
                 continue
             told.add(id(agent.dispatcher))

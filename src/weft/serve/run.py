@@ -6,24 +6,23 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, cast
 
+import msgspec
+
 from weft.core.deployment import Deployment
 from weft.core.errors import InputError
 from weft.core.metrics import RequestRecord, StepRecord
-from weft.core.program import Program, StepKind
+from weft.core.program import StepKind
 from weft.policy.agent_run import AgentRun, Completed, Ready
 from weft.runtime.client import CallResult, NodeClient
 from weft.runtime.messages import StepMetrics, Token
 from weft.runtime.values import Value
-from weft.serve.calls import Calls
+from weft.serve.calls import Calls, OnToken
 from weft.serve.dispatch import Dispatcher
 from weft.serve.events import AudioPiece, RunEvent, StepEnded, StepStarted, TokenPiece
 from weft.serve.hints import NO_HINTS, RunHints
-from weft.serve.ids import fresh
 from weft.serve.replies import NO_TERMS, NOBODYS, Terms, reply_steps
 
 OnEvent = Callable[[RunEvent], None]
-OnToken = Callable[[str, Token], None]
-"""A step and a token of its: what streams to thousands makes no event of each."""
 AskPerson = Callable[[str, Value], Awaitable[Value]]
 """A step that waits for a person, and what it shows → what the person makes of it."""
 
@@ -62,6 +61,22 @@ class RunOutcome:
     late_s: Mapping[str, float]
 
 
+class Asked(msgspec.Struct):
+    """What is asked of one run, and who hears of it. `ask` answers its interrupts; without it the first one fails the
+    run. With `steps` it goes on where it was, and logs what it does. Without `stream` no tokens are told; `on_token`
+    hears them in the place of TokenPieces. The steps are below `hints.trace`; where that is empty, below one of the
+    run's own."""
+
+    inputs: Mapping[str, Value]
+    on_event: OnEvent
+    terms: Terms = NO_TERMS
+    hints: RunHints = NO_HINTS
+    stream: bool = True
+    on_token: OnToken | None = None
+    ask: AskPerson | None = None
+    steps: StepLog | None = None
+
+
 async def run_agent(
     deployment: Deployment,
     clients: Mapping[str, NodeClient] | Dispatcher,
@@ -69,149 +84,122 @@ async def run_agent(
     on_event: OnEvent,
     ask: AskPerson | None = None,
     terms: Terms = NO_TERMS,
-    stream: bool = True,
-    trace: str = "",
     *,
     hints: RunHints = NO_HINTS,
-    steps: StepLog | None = None,
-    on_token: OnToken | None = None,
 ) -> RunOutcome:
-    """Runs the agent once, its reply drawn on `terms`. Independent ready steps run side by side. What a node has under
-    way when it dies goes on at another that can do it; without one the run fails at once, with the node's name. A
-    Dispatcher remembers from run to run; nodes alone get one for this run. `ask` answers its interrupts; without it
-    the first one fails the run. With `steps` it goes on where it was, and logs what it does. Without `stream` no
-    tokens are told; `on_token` hears them in the place of TokenPieces. `trace`: the W3C traceparent below which its
-    steps are; empty: a trace of its own."""
+    """Runs an agent once, on a Dispatcher that remembers from run to run; nodes alone get one for this run."""
     dispatcher = clients if isinstance(clients, Dispatcher) else Dispatcher(deployment, clients.values())
-    live = _LiveRun(deployment.program, inputs, on_event, ask, steps, on_token)
-    trace = trace or f"00-{(own := fresh())}-{own[:16]}-01"  # the steps of a run are one trace
-    return await live.finish(
-        Calls(dispatcher, live.tell, trace, hints, _by_step(deployment, dispatcher, terms), stream)
+    return await LiveRun(deployment, dispatcher, Asked(inputs, on_event, terms, hints, ask=ask)).outcome()
+
+
+class LiveRun:
+    """One run under way. Independent ready steps run side by side. What a node has under way when it dies goes on at
+    another that can do it; without one the run fails at once, with the node's name."""
+
+    __slots__ = (
+        "_agent",
+        "_asked",
+        "_calls",
+        "_first",
+        "_late_s",
+        "_records",
+        "_run",
+        "_started_s",
+        "_tasks",
+        "_zero_s",
     )
 
-
-def _by_step(deployment: Deployment, dispatcher: Dispatcher, terms: Terms) -> Mapping[str, Terms]:
-    """For the calls whose reply is the agent's; of an agent that shares another's dispatcher, its own."""
-    if not terms:
-        return NOBODYS
-    shares = deployment is not dispatcher.deployment
-    return dict.fromkeys(reply_steps(deployment.program) if shares else dispatcher.reply_steps, terms)
-
-
-class _LiveRun:
-    def __init__(
-        self,
-        program: Program,
-        inputs: Mapping[str, Value],
-        on_event: OnEvent,
-        ask: AskPerson | None,
-        steps: StepLog | None,
-        on_token: OnToken | None,
-    ) -> None:
-        self._on_token = on_token
-        self._agent = program.name
-        self._on_event = on_event
-        self._ask = ask
-        self._steps = steps
-        self._run, self._first = AgentRun.resume(program, inputs, steps.done if steps else ())
+    def __init__(self, deployment: Deployment, dispatcher: Dispatcher, asked: Asked) -> None:
+        done = asked.steps.done if asked.steps is not None else ()
+        self._agent = deployment.program.name
+        self._asked = asked
+        self._run, self._first = AgentRun.resume(deployment.program, asked.inputs, done)
+        terms = _by_step(deployment, dispatcher, asked.terms)
+        self._calls = Calls(dispatcher, asked.on_token or self._tell, self._sound, asked.hints, terms, asked.stream)
         self._tasks: set[asyncio.Task[Completed]] = set()
         self._records: list[StepRecord] = []
         self._late_s: dict[str, float] = {}
-        self._first_s: dict[Ready, float] = {}
-        self._began_s = time.monotonic()
+        self._started_s: dict[Ready, float] = {}
+        self._zero_s = time.monotonic()
 
-    async def finish(self, calls: Calls) -> RunOutcome:
-        self._calls = calls
+    async def outcome(self) -> RunOutcome:
+        run, ready = self._run, self._first
         try:
-            ready = self._first
-            while self._run.result is None:
+            while run.result is None:
                 if len(ready) == 1 and not self._tasks:  # alone: it needs no task of its own
-                    ready = self._run.complete(await self._run_step(ready[0]))
+                    ready = run.complete(await self._step(ready[0]))
                     continue
-                self._start(ready)
+                self._tasks.update(asyncio.create_task(self._step(each)) for each in ready)
                 completions = await self._next_completions()
-                ready = [step for completed in completions for step in self._run.complete(completed)]
+                ready = [step for completed in completions for step in run.complete(completed)]
         except BaseException:
             await self._clean_up()
             raise
         record = RequestRecord(self._agent, tuple(self._records), self._now_s())
-        return RunOutcome(cast("tuple[Value, ...]", self._run.result), record, self._late_s)
-
-    def _start(self, ready_steps: list[Ready]) -> None:
-        self._tasks.update(asyncio.create_task(self._run_step(ready)) for ready in ready_steps)
+        return RunOutcome(cast("tuple[Value, ...]", run.result), record, self._late_s)
 
     async def _next_completions(self) -> list[Completed]:
         ended, self._tasks = await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
         return [task.result() for task in ended]
 
-    async def _run_step(self, ready: Ready) -> Completed:
-        step = ready.step
-        if self._steps is not None:
-            await self._steps.starting(ready)
-        if step.kind is StepKind.INTERRUPT:
-            if self._ask is None:
-                raise _nobody_answers(step.name)
-            return await self._interrupt(ready, self._ask)
-        started_s = list[float]()
-
-        def on_start(client: NodeClient) -> None:
-            if not started_s:  # else it goes on elsewhere
-                started_s.append(self._now_s())
-                told = StepStarted(step.name, ready.visit, client.name, client.info.device, started_s[0])
-                self._on_event(told)
-
-        client, result = await self._calls.run(ready, on_start)
-        record = self._record(ready, client, result, started_s[0], self._first_s.get(ready))
-        return await self._logged(ready, result, record)
-
-    async def _interrupt(self, ready: Ready, ask: AskPerson) -> Completed:
-        step, started_s = ready.step, self._now_s()
-        client = await self._calls.place(step)
-        self._on_event(StepStarted(step.name, ready.visit, client.name, client.info.device, started_s))
-        answer = await ask(step.name, cast("tuple[Value, ...]", ready.inputs)[0])
-        result = CallResult((answer,), StepMetrics())
-        return await self._logged(ready, result, self._record(ready, client, result, started_s, None))
-
-    async def _logged(self, ready: Ready, result: CallResult, record: StepRecord) -> Completed:
+    async def _step(self, ready: Ready) -> Completed:
+        steps = self._asked.steps
+        if steps is not None:
+            await steps.starting(ready)
+        if ready.step.kind is StepKind.INTERRUPT:
+            client, result = await self._interrupt(ready)
+        else:
+            client, result = await self._calls.run(ready, self._started)
+        record = self._recorded(ready, client, result)
         completed = Completed(ready.step.name, ready.visit, result.outputs)
-        if self._steps is not None:
-            await self._steps.ended(completed, result.outputs, record)
+        if steps is not None:
+            await steps.ended(completed, result.outputs, record)
         return completed
 
-    def tell(self, ready: Ready, piece: Token | bytes) -> None:
-        step, visit = ready.step.name, ready.visit
-        if ready not in self._first_s:
-            self._first_s[ready] = self._now_s()
-        if not isinstance(piece, Token):
-            self._on_event(AudioPiece(step, visit, piece))
-        elif self._on_token is not None:
-            self._on_token(step, piece)
-        else:
-            self._on_event(TokenPiece(step, visit, piece.token, piece.text, piece.logprobs))
+    async def _interrupt(self, ready: Ready) -> tuple[NodeClient, CallResult]:
+        ask = self._asked.ask
+        if ask is None:
+            raise _nobody_answers(ready.step.name)
+        client = await self._calls.place(ready.step)
+        self._started(ready, client)
+        answer = await ask(ready.step.name, cast("tuple[Value, ...]", ready.inputs)[0])
+        return client, CallResult((answer,), StepMetrics())
 
-    def _record(
-        self, ready: Ready, client: NodeClient, result: CallResult, started_s: float, first_output_s: float | None
-    ) -> StepRecord:
-        metrics, name = result.metrics, ready.step.name
+    def _started(self, ready: Ready, client: NodeClient) -> None:
+        """It has; or it goes on elsewhere, which is not told again."""
+        if ready not in self._started_s:
+            self._started_s[ready] = now_s = self._now_s()
+            self._asked.on_event(StepStarted(ready.step.name, ready.visit, client.name, client.info.device, now_s))
+
+    def _tell(self, ready: Ready, token: Token) -> None:
+        event = TokenPiece(ready.step.name, ready.visit, token.token, token.text, token.logprobs)
+        self._asked.on_event(event)
+
+    def _sound(self, ready: Ready, wav: bytes) -> None:
+        self._asked.on_event(AudioPiece(ready.step.name, ready.visit, wav))
+
+    def _recorded(self, ready: Ready, client: NodeClient, result: CallResult) -> StepRecord:
+        metrics, name, zero_s = result.metrics, ready.step.name, self._zero_s
+        first_s = self._calls.first_s.get(ready)
         record = StepRecord(
-            step=name,
-            visit=ready.visit,
-            node=client.name,
-            device=client.info.device,
-            started_s=started_s,
-            ended_s=self._now_s(),
-            first_output_s=first_output_s,
-            input_tokens=metrics.input_tokens,
-            output_tokens=metrics.output_tokens,
-            bytes_moved=metrics.bytes_moved,
-            emulated=metrics.emulated,
-            cached_tokens=metrics.cached_tokens,
-            label=_label(ready, result),
+            name,
+            ready.visit,
+            client.name,
+            client.info.device,
+            self._started_s[ready],
+            self._now_s(),
+            None if first_s is None else first_s - zero_s,
+            metrics.input_tokens,
+            metrics.output_tokens,
+            metrics.bytes_moved,
+            metrics.emulated,
+            metrics.cached_tokens,
+            _label(ready, result),
         )
         self._records.append(record)
         if metrics.late_s > 0:
             self._late_s[name] = self._late_s.get(name, 0.0) + metrics.late_s
-        self._on_event(StepEnded(record, metrics, result.outputs, result.ending))
+        self._asked.on_event(StepEnded(record, metrics, result.outputs, result.ending))
         return record
 
     async def _clean_up(self) -> None:
@@ -222,7 +210,15 @@ class _LiveRun:
         await self._calls.release()
 
     def _now_s(self) -> float:
-        return time.monotonic() - self._began_s
+        return time.monotonic() - self._zero_s
+
+
+def _by_step(deployment: Deployment, dispatcher: Dispatcher, terms: Terms) -> Mapping[str, Terms]:
+    """For the calls whose reply is the agent's; of an agent that shares another's dispatcher, its own."""
+    if not terms:
+        return NOBODYS
+    shares = deployment is not dispatcher.deployment
+    return dict.fromkeys(reply_steps(deployment.program) if shares else dispatcher.reply_steps, terms)
 
 
 def _nobody_answers(step: str) -> InputError:

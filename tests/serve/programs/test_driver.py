@@ -21,6 +21,7 @@ from weft.serve.model_calls import model_calls, with_models, without_own_steps
 from weft.serve.programs.driver import drives_itself, driving
 from weft.serve.programs.program_run import call_of
 from weft.serve.programs.wire import Ask
+from weft.serve.run import Asked
 
 if find_spec("langchain_openai") is None:  # importing it here would take seconds
     pytest.skip("needs langchain-openai", allow_module_level=True)
@@ -117,13 +118,13 @@ async def goes_with_a_new_plan(agent: ServedAgent, clients: dict[str, NodeClient
     routes = tuple(replace(each, pool="large") for each in plan.routes)
     target = replace(plan, routes=routes, pools=tuple(pool for pool in plan.pools if pool.name == "large"))
     agent.switch(target, Dispatcher(target, [clients["large"]]))
-    outcome = await agent.run(said("GPUs"), lambda _: None, {})
+    outcome = await agent.run(Asked(said("GPUs"), lambda _: None))
     assert {record.node for record in outcome.record.steps} == {"large"}
 
 
 async def runs_side_by_side(agent: ServedAgent) -> None:
     outcomes = await asyncio.gather(
-        *(agent.run(said(topic), lambda _: None, {}) for topic in ("GPUs", '{"topic": "CPUs"}'))
+        *(agent.run(Asked(said(topic), lambda _: None)) for topic in ("GPUs", '{"topic": "CPUs"}'))
     )
     for outcome in outcomes:
         state = json.loads(str(outcome.values[0]))
@@ -141,19 +142,19 @@ async def runs_side_by_side(agent: ServedAgent) -> None:
 
 async def tells_what_goes_wrong(agent: ServedAgent) -> None:
     with pytest.raises(RunError, match="ValueError: no such topic"):
-        await agent.run(said("fail"), lambda _: None, {})
+        await agent.run(Asked(said("fail"), lambda _: None))
     with pytest.raises(InputError, match="'colour'"):
-        await agent.run(said('{"colour": "red"}'), lambda _: None, {})
+        await agent.run(Asked(said('{"colour": "red"}'), lambda _: None))
     with pytest.raises(DeadlineError, match=r"0\.001 s"):
-        await agent.run(said("GPUs"), lambda _: None, {}, RunHints(within_s=0.001))
-    late = asyncio.create_task(agent.run(said("GPUs"), lambda _: None, {}))
+        await agent.run(Asked(said("GPUs"), lambda _: None, hints=RunHints(within_s=0.001)))
+    late = asyncio.create_task(agent.run(Asked(said("GPUs"), lambda _: None)))
     await asyncio.sleep(0.01)
     late.cancel()
     with pytest.raises(asyncio.CancelledError):
         await late
     with pytest.raises(NodeDiedError, match="exit code 7"):
-        await agent.run(said("die"), lambda _: None, {})
-    assert (await agent.run(said("GPUs"), lambda _: None, {})).values  # it was started again
+        await agent.run(Asked(said("die"), lambda _: None))
+    assert (await agent.run(Asked(said("GPUs"), lambda _: None))).values  # it was started again
 
 
 async def waits_in_many_nodes_at_once(agent: ServedAgent) -> None:

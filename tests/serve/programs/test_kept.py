@@ -9,14 +9,13 @@ from pathlib import Path
 import pytest
 
 from tests.serve.programs.conftest import MODEL, planned, said
+from tests.serve.runs.opening import opened_runs
 from weft.core.message import Message
 from weft.runtime.client import NodeClient
-from weft.runtime.conversations.opening import open_conversations, open_database
 from weft.serve.agents import ServedAgent
 from weft.serve.dispatch import Dispatcher
 from weft.serve.model_calls import without_own_steps
 from weft.serve.programs.driver import driving
-from weft.serve.runs.log import RunLog
 from weft.serve.runs.replay import fingerprint
 from weft.serve.runs.run import ENDED, Kind, Run, Status
 from weft.serve.runs.runs import Runs
@@ -80,17 +79,10 @@ class Server:
     async def opened(self, *, wait: bool = True) -> AsyncGenerator[Runs]:
         whole = without_own_steps(self.plan)
         dispatcher = Dispatcher(whole, self._clients.values())
-        address = str(self._folder / "runs.db")
-        log, sessions = RunLog(open_database(address, "runs")), open_conversations(address)
         async with driving(self.plan, dispatcher, self._folder / "graphs.db", wait=wait) as driver:
-            runs = Runs({"graph": ServedAgent(whole, dispatcher, driver=driver)}, log, sessions)
-            await runs.open()
-            try:
+            agents = {"graph": ServedAgent(whole, dispatcher, driver=driver)}
+            async with opened_runs(agents, str(self._folder / "runs.db")) as runs:
                 yield runs
-            finally:
-                await runs.close()
-                log.close()
-                sessions.close()
 
     def wanted(self, id: str, text: str) -> Run:
         program = without_own_steps(self.plan).program

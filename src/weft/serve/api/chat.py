@@ -77,7 +77,7 @@ class ChatRun:
     async def _tell(self, at: int, reply: Reply, sink: Sink) -> None:
         before, after = self._around_text(at)
         begin, told = self.chunk(at, Delta(role="assistant", content="")), 0
-        held = MUST_CALL in reply.terms
+        held, write = MUST_CALL in reply.terms, sink.write
 
         def on_piece(piece: str | bytes) -> None:
             nonlocal begin, told
@@ -89,7 +89,7 @@ class ChatRun:
             else:
                 said = before + encode(piece) + after
             if said and not held:
-                sink.write(begin + said)
+                write(begin + said)
                 begin = b""
 
         await reply.say(on_piece)

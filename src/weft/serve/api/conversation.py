@@ -30,10 +30,11 @@ def said_by(messages: list[ChatMessage]) -> tuple[Message, ...]:
 
 
 def _message(said: ChatMessage, text: str) -> Message:
-    calls = ()
-    if said.tool_calls:
-        calls = tuple(Called(each.id, each.function.name, each.function.arguments) for each in said.tool_calls)
-    return Message("system" if said.role == "developer" else said.role, text, calls, said.tool_call_id or "")
+    role = "system" if said.role == "developer" else said.role
+    if not said.tool_calls:
+        return Message(role, text, (), said.tool_call_id or "")
+    calls = tuple(Called(each.id, each.function.name, each.function.arguments) for each in said.tool_calls)
+    return Message(role, text, calls, said.tool_call_id or "")
 
 
 def _words(message: ChatMessage) -> str:
@@ -55,9 +56,10 @@ def _value(kind: str, messages: list[ChatMessage]) -> Value:
 
 
 def _text(message: ChatMessage, at: int) -> str:
-    if isinstance(message.content, str) and message.content:
-        return message.content
-    parts = message.content if isinstance(message.content, list) else [TextPart(message.content or "")]
+    content = message.content
+    if isinstance(content, str) and content:
+        return content
+    parts = content if isinstance(content, list) else [TextPart(content or "")]
     if any(isinstance(part, AudioPart) for part in parts):
         raise invalid("this agent reads text: it does not listen", f"messages[{at}].content")
     text = "".join(part.text for part in parts if isinstance(part, TextPart))

@@ -15,6 +15,7 @@ from weft.serve.api.spending import Spending
 
 Endpoint = Callable[[Request], Awaitable[Reply]]
 HUNG_UP = 499
+ONCE = b"idempotency-key"
 _SCOPES = (
     ("/v1/audio/", "audio"),
     ("/v1/embeddings", "embeddings"),
@@ -35,8 +36,12 @@ class Guard:
         """Raises ApiError 401, 403, 409, 429, and what the endpoint raises."""
         began_s = time.monotonic()
         try:
-            request.caller = self.keys.caller(header(request, b"authorization"))
-            reply = await self._entered(request, endpoint, began_s)
+            request.caller = caller = self.keys.caller(header(request, b"authorization"))
+            _check_scope(caller, request)
+            if request.method == "POST" and (caller.limited or ONCE in request.headers):
+                reply = await self._counted(request, endpoint, began_s)
+            else:
+                reply = await endpoint(request)
         except BaseException as error:
             self._failed(request, began_s, error)
             raise
@@ -48,15 +53,13 @@ class Guard:
             return reply
         return Whole(reply.status, reply.body, reply.content_type, {**reply.headers, **request.told})
 
-    async def _entered(self, request: Request, endpoint: Endpoint, began_s: float) -> Reply:
-        _check_scope(request.caller, request)
-        if request.method == "POST":
-            if request.caller.limited:
-                self.spending.enter(request.caller, began_s)
-                request.told = self.spending.headers(request.caller, began_s)
-            key = header(request, b"idempotency-key")
-            if key and not request.path.startswith("/v1/runs"):  # runs keep their keys in their log
-                return await self.once.answer(key, request, lambda: endpoint(request))
+    async def _counted(self, request: Request, endpoint: Endpoint, began_s: float) -> Reply:
+        if request.caller.limited:
+            self.spending.enter(request.caller, began_s)
+            request.told = self.spending.headers(request.caller, began_s)
+        key = header(request, ONCE)
+        if key and not request.path.startswith("/v1/runs"):  # runs keep their keys in their log
+            return await self.once.answer(key, request, lambda: endpoint(request))
         return await endpoint(request)
 
     async def _told(self, request: Request, stream: Stream, sink: Sink, began_s: float) -> None:
@@ -81,26 +84,28 @@ class Guard:
             self._over(request, began_s, 500 if isinstance(error, Exception) else HUNG_UP, type(error).__name__)
 
     def _over(self, request: Request, began_s: float, status: int, problem: str = "") -> None:
-        caller, bill, now_s = request.caller, request.bill, time.monotonic()
-        if caller.limited:
-            self.spending.charge(caller, bill.tokens, bill.usd, now_s)
-        if self.audit is None:
-            return
-        line = AuditLine(
-            at=datetime.now(UTC).isoformat(timespec="milliseconds"),
-            request=request.id,
-            caller=caller.name,
-            tenant=caller.tenant,
-            method=request.method,
-            path=request.path,
-            status=status,
-            took_s=round(now_s - began_s, 6),
-            model=bill.model,
-            tokens=bill.tokens,
-            usd=bill.usd,
-            problem=problem,
-        )
-        self.audit.write(line)
+        if request.caller.limited:
+            self.spending.charge(request.caller, request.bill.tokens, request.bill.usd, time.monotonic())
+        if self.audit is not None:
+            self.audit.write(_line(request, began_s, status, problem))
+
+
+def _line(request: Request, began_s: float, status: int, problem: str) -> AuditLine:
+    caller, bill = request.caller, request.bill
+    return AuditLine(
+        at=datetime.now(UTC).isoformat(timespec="milliseconds"),
+        request=request.id,
+        caller=caller.name,
+        tenant=caller.tenant,
+        method=request.method,
+        path=request.path,
+        status=status,
+        took_s=round(time.monotonic() - began_s, 6),
+        model=bill.model,
+        tokens=bill.tokens,
+        usd=bill.usd,
+        problem=problem,
+    )
 
 
 def _check_scope(caller: Caller, request: Request) -> None:

@@ -36,10 +36,11 @@ class Caller:
     tokens_per_minute: int | None = None
     usd_per_day: float | None = None
 
-    @property
-    def limited(self) -> bool:
+    limited: bool = field(init=False)
+
+    def __post_init__(self) -> None:
         limits = (self.requests_per_minute, self.tokens_per_minute, self.usd_per_day)
-        return limits != (None, None, None)
+        object.__setattr__(self, "limited", limits != (None, None, None))
 
 
 ANYONE = Caller("anyone", EVERYBODY)
@@ -73,9 +74,9 @@ class Keys:
 
     def caller(self, authorization: str | None) -> Caller:
         """Raises ApiError 401."""
-        self._read_again()
-        if not self.callers and self.path is None:
+        if self.path is None and not self.callers:
             return ANYONE
+        self._read_again()
         scheme, _, key = (authorization or "").partition(" ")
         if scheme.lower() != "bearer" or not key.strip():
             raise ApiError(401, "give an API key: Authorization: Bearer KEY", code="missing_api_key")

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from weft.core.deployment import Deployment
 from weft.core.errors import WeftError
 from weft.core.metrics import StepRecord
+from weft.policy.agent_run import Ready
 from weft.runtime.messages import Ending, Token, TokenLogprob
 from weft.runtime.values import Value
 from weft.serve.agents import ServedAgent
@@ -20,11 +21,12 @@ from weft.serve.api.errors import as_api_error
 from weft.serve.api.schema import PromptDetails, StepUsage, Usage
 from weft.serve.api.tool_schema import ToolCallPart
 from weft.serve.api.tools import calls_in
+from weft.serve.calls import OnToken
 from weft.serve.cost import step_usd
 from weft.serve.events import AudioPiece, ReplyPiece, RunEvent, StepEnded
 from weft.serve.hints import NO_HINTS, RunHints
 from weft.serve.replies import Terms
-from weft.serve.run import OnEvent, OnToken, RunOutcome
+from weft.serve.run import Asked, OnEvent, RunOutcome
 
 T = TypeVar("T")
 OnPiece = Callable[[str | bytes], None]
@@ -69,11 +71,11 @@ class Reply:
         """Runs the agent: text as it is said, sentences as wav files; at least one piece. Raises ApiError."""
         streamed, told = self.agent.reply_limits, int(self.resumed)
 
-        def on_token(step: str, token: Token) -> None:
+        def on_token(ready: Ready, token: Token) -> None:
             nonlocal told
             if token.logprobs:
                 self.logprobs.append(token.logprobs)
-            if token.text and step in streamed:
+            if token.text and ready.step.name in streamed:
                 told += 1
                 on_piece(token.text)
 
@@ -145,9 +147,9 @@ class Reply:
         return usage
 
     async def _run(self, on_event: OnEvent, on_token: OnToken, *, stream: bool = True) -> Value:
-        asked = self.inputs, on_event, self.terms, self.hints
+        asked = Asked(self.inputs, on_event, self.terms, self.hints, stream, on_token)
         try:
-            self.outcome = await self.agent.run(*asked, stream=stream, on_token=on_token)
+            self.outcome = await self.agent.run(asked)
         except WeftError as error:
             raise as_api_error(error) from error
         self.bill.add(self.usage.total_tokens, self.usage.usd)
@@ -173,7 +175,7 @@ class Reply:
                     self.words = value
                     break
 
-    def _note_token(self, _: str, token: Token) -> None:
+    def _note_token(self, _: Ready, token: Token) -> None:
         if token.logprobs:
             self.logprobs.append(token.logprobs)
 

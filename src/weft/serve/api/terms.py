@@ -2,6 +2,7 @@
 
 import json
 import secrets
+from operator import attrgetter
 
 import msgspec
 
@@ -11,14 +12,25 @@ from weft.runtime.reply_terms import DRAWN, sampling_of
 from weft.serve.api.errors import invalid
 from weft.serve.api.schema import ChatRequest, JsonFormat, SchemaFormat
 from weft.serve.api.tools import check_schema, tool_terms
-from weft.serve.replies import Terms, reply_steps
+from weft.serve.replies import NO_TERMS, Terms, reply_steps
 
 ANY_JSON = "{}"
 CHOICES_APART = 1_000_003
+_TERMS = (
+    *(name for name in DRAWN if name in ChatRequest.__struct_fields__),
+    *("max_completion_tokens", "max_tokens", "stop", "response_format", "logprobs", "top_logprobs"),
+    *("tools", "tool_choice"),
+)
+_said_of = attrgetter(*_TERMS)
+_NOTHING_SAID = (None,) * len(_TERMS)
 
 
 def terms_of(program: Program, request: ChatRequest) -> Terms:
     """Raises ApiError 400 that names the field where the agent draws its replies itself, or a value is out of range."""
+    return NO_TERMS if _said_of(request) == _NOTHING_SAID else _terms_of(program, request)
+
+
+def _terms_of(program: Program, request: ChatRequest) -> Terms:
     terms: dict[str, str | int | float] = {
         name: value for name in DRAWN if (value := getattr(request, name, None)) is not None
     }

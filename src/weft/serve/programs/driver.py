@@ -22,7 +22,7 @@ from weft.serve.agents import ServedAgent
 from weft.serve.api.tool_schema import CalledFunction, ToolCallPart
 from weft.serve.dispatch import Dispatcher
 from weft.serve.hints import RunHints
-from weft.serve.ids import fresh
+from weft.serve.ids import fresh, own_trace
 from weft.serve.model_calls import model_calls
 from weft.serve.programs.program_run import ProgramRun
 from weft.serve.programs.wire import (
@@ -43,7 +43,7 @@ from weft.serve.programs.wire import (
     encode,
     from_program,
 )
-from weft.serve.run import AskPerson, OnEvent, RunOutcome, StepLog
+from weft.serve.run import Asked, RunOutcome
 
 SCHEME = "langgraph:"
 LOAD_S = 60.0
@@ -116,24 +116,15 @@ class ProgramDriver:
             await self._process.wait()
         await asyncio.gather(*self._reading)
 
-    async def run(
-        self,
-        inputs: Mapping[str, Value],
-        hints: RunHints,
-        on_event: OnEvent,
-        *,
-        steps: StepLog | None = None,
-        ask: AskPerson | None = None,
-        stream: bool = True,
-    ) -> RunOutcome:
+    async def run(self, asked: Asked) -> RunOutcome:
         """With `steps` it goes on where it was. Raises InputError for what the graph does not take, RunError for what
         went wrong in it, NodeDiedError where its process died."""
-        ended = asyncio.get_running_loop().create_future()
-        hints = hints if hints.trace else replace(hints, trace=f"00-{fresh()}-{fresh()[:16]}-01")
-        id, calls = steps.run_id if steps else fresh(), self._calls
-        run = ProgramRun(id, self._name, calls, hints, on_event, steps, ask, stream, ended)
+        ended, steps = asyncio.get_running_loop().create_future(), asked.steps
+        hints = asked.hints if asked.hints.trace else replace(asked.hints, trace=own_trace())
+        id = steps.run_id if steps else fresh()
+        run = ProgramRun(id, self._name, self._calls, hints, asked.on_event, steps, asked.ask, asked.stream, ended)
         async with self._alone(steps.thread if steps else ""):
-            text = await self._to_its_end(run, _messages(inputs))
+            text = await self._to_its_end(run, _messages(asked.inputs))
         run.tell_rest(text)
         record = RequestRecord(self._name, tuple(run.records), run.now_s)
         return RunOutcome((text,), record, {})

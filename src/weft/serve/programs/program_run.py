@@ -151,7 +151,7 @@ class ProgramRun:
         for step in steps:
             first_s = None if step.first_output_s is None else step.first_output_s + at_s
             times = {"started_s": step.started_s + at_s, "ended_s": step.ended_s + at_s, "first_output_s": first_s}
-            record = replace(step, visit=visit, **times)
+            record = msgspec.structs.replace(step, visit=visit, **times)
             self.records.append(record)
             if self.log is not None:
                 values = (value,) if step is steps[-1] else ()

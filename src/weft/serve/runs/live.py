@@ -10,6 +10,7 @@ from weft.runtime.conversations.store import ConversationStore
 from weft.runtime.values import Value, as_text
 from weft.serve.agents import ServedAgent
 from weft.serve.hints import RunHints
+from weft.serve.run import Asked
 from weft.serve.runs.journal import Journal
 from weft.serve.runs.log import LostLogError
 from weft.serve.runs.replay import fingerprint
@@ -119,7 +120,8 @@ class LiveRun:
         run, journal = self.journal.run, self.journal
         try:
             hints = RunHints(run.session or None, trace=run.trace, tenant=run.tenant)
-            outcome = await self.agent.run(run.inputs, journal.on_event, run.terms, hints, steps=journal, ask=self._ask)
+            asked = Asked(run.inputs, journal.on_event, run.terms, hints, ask=self._ask, steps=journal)
+            outcome = await self.agent.run(asked)
         except (LostLogError, NodeDiedError):
             raise
         except WeftError as error:
