@@ -31,9 +31,11 @@ from weft.compiler.request import Aim, CompileRequest, Needs, Rules
 from weft.control.backends.fleet import Fleet
 from weft.core.deployment import Deployment
 from weft.core.message import Message
+from weft.policy.agent_run import Ready
 from weft.serve.agents import ServedAgent
 from weft.serve.dispatch import Dispatcher
 from weft.serve.live_node import LiveNode
+from weft.serve.run import Asked
 
 SMALL = 80 * 1024**2
 H100, GAUDI = {"h100-sxm": 1.0}, {"gaudi3": 1.0}
@@ -80,11 +82,11 @@ class Bench:
     undisturbed: list[str] = field(default_factory=list[str])
 
     async def one(self, number: int, stream: Stream) -> None:
-        def on_token(_: str, __: object) -> None:
+        def on_token(_: Ready, __: object) -> None:
             stream.at_s.append(time.monotonic())
 
         terms = {"max_tokens": TOKENS, "temperature": 1.0, "seed": number}
-        outcome = await self.agent.run({"conversation": CHAT}, lambda _: None, terms, on_token=on_token)
+        outcome = await self.agent.run(Asked({"conversation": CHAT}, lambda _: None, terms, on_token=on_token))
         stream.said = str(outcome.values[0])
 
     async def all(self) -> list[Stream]:

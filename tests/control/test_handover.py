@@ -2,7 +2,7 @@
 
 import asyncio
 import secrets
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +13,8 @@ from tests.runtime import checkpoints
 from tests.serve.python_nodes import PythonFleet
 from weft.control.handover import hand_over
 from weft.control.loop import Loop
+from weft.control.moving import Crossing, Mover
+from weft.core.deployment import Deployment, Pool
 from weft.core.hardware import Link, Source
 from weft.core.message import Message
 from weft.core.workload import Workload
@@ -26,7 +28,7 @@ from weft.runtime.spec import NodeSpec
 from weft.runtime.transport.choose import node_transport
 from weft.serve.agents import ServedAgent
 from weft.serve.dispatch import Dispatcher
-from weft.serve.run import run_agent
+from weft.serve.run import Asked, run_agent
 
 FIRST = Message("user", "What does an H100 cost? " + "Think of the sea and of the mountains. " * 3)
 PLAN = whole_calls()
@@ -111,3 +113,49 @@ async def test_a_node_that_control_drains_hands_its_conversations_over_before_it
     (told,) = [each.why for each in agent.history.decisions if each.change == "hand over"]
     assert "went to S#1" in told
     assert (await turn(staying, FIRST))[1] > 48
+
+
+class Other:
+    """Nodes, of which one more is there: the next that is asked for is that."""
+
+    absent: frozenset[str] = frozenset()
+
+    def __init__(self, crossing: Crossing, client: NodeClient) -> None:
+        self.removed = list[str]()
+        self._crossing, self._client = crossing, client
+
+    def expect(self, pools: Iterable[Pool]) -> None: ...
+
+    async def add(self, spec: NodeSpec) -> NodeClient:
+        self._client.name = spec.name
+        self._crossing.join(self._client)
+        return self._client
+
+    async def remove(self, name: str) -> None:
+        self.removed.append(name)
+
+
+async def test_a_conversation_goes_along_when_its_agent_moves_to_another_plan(pair: Pair) -> None:
+    (old, _), (leaving, staying) = pair
+    old.scheduler.offers.s_per_token = 0.01
+    dispatcher = Dispatcher(PLAN, [leaving])
+    agent, crossing = ServedAgent(PLAN, dispatcher), Crossing([dispatcher])
+
+    async def cached(*said: Message) -> int:
+        outcome = await agent.run(Asked({"chat": said}, lambda _: None))
+        assert {step.node for step in outcome.record.steps} == {agent.dispatcher.deployment.pools[0].name}
+        return outcome.record.steps[0].cached_tokens
+
+    await cached(FIRST)
+    old.scheduler.offers.s_per_token = 0.01
+    target = replace(PLAN, pools=(replace(PLAN.pools[0], device="another"),))
+    fleet = Other(crossing, staying)
+
+    def specs(plan: Deployment) -> list[NodeSpec]:
+        return [NodeSpec(pool.name, pool.device, KINDS) for pool in plan.pools]
+
+    await Mover(agent, fleet, crossing, specs, "").move(target)
+    assert fleet.removed == ["S"] and agent.deployment.pools[0].name == "S~2"
+    told = [each.why for each in agent.history.decisions if each.change == "hand over"]
+    assert "went to S~2" in told[0] and "0 of 0" in told[1]
+    assert await cached(FIRST, Message("assistant", "x"), Message("user", "And two?")) > 48

@@ -149,7 +149,7 @@ async def test_a_deployment_grows_and_shrinks_as_its_plan_says_and_no_run_is_los
 
         async def asking() -> None:
             while not ended.is_set():
-                said.append((await agent.run({"chat": CHAT}, lambda _: None, {})).values)
+                said.append((await agent.run(Asked({"chat": CHAT}, lambda _: None))).values)
 
         async def until(count: int) -> None:
             async with asyncio.timeout(60):

@@ -80,8 +80,7 @@ def present_usd_per_hour(agent: ServedAgent) -> float:
 
 
 def _agent(agent: ServedAgent, of: str) -> AgentStatus:
-    plan, seen = agent.deployment, agent.history
-    totals = seen.totals
+    plan, seen, totals = agent.deployment, agent.history, agent.history.totals
     return AgentStatus(
         name=agent.name,
         of=of,
