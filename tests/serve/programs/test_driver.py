@@ -158,7 +158,7 @@ async def tells_what_goes_wrong(agent: ServedAgent) -> None:
 
 
 async def waits_in_many_nodes_at_once(agent: ServedAgent) -> None:
-    runs = (agent.run(said("together"), lambda _: None, {}) for _ in range(AT_ONCE))
+    runs = (agent.run(Asked(said("together"), lambda _: None)) for _ in range(AT_ONCE))
     ends = await asyncio.gather(*runs, return_exceptions=True)
     assert all("all were there" in str(each) for each in ends), ends[0]
 
