@@ -20,6 +20,7 @@ from weft.runtime.spec import NodeSpec
 from weft.serve.agents import ServedAgent
 from weft.serve.dispatch import Dispatcher, pool_of
 from weft.serve.placement import LocalModels, node_specs
+from weft.serve.run import Asked
 from weft.serve.sla import Call, calls_of, kinds_of
 
 LOOK_S = 0.5
@@ -143,7 +144,7 @@ class _Work:
 
     async def _run(self, at_s: float, wav: bytes) -> Run:
         try:
-            outcome = await self._agent.run({self._parameter: wav}, lambda _: None, {})
+            outcome = await self._agent.run(Asked({self._parameter: wav}, lambda _: None))
         except Exception as error:  # told, and counted as out of time
             return Run(at_s, self.now_s() - at_s, error=f"{type(error).__name__}: {error}")
         calls = calls_of(outcome.record, self._kinds)

@@ -8,18 +8,20 @@ from collections.abc import AsyncGenerator, Iterator, Mapping
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import pytest
 
 from tests.runtime import checkpoints
 from tests.serve.deployments import split_llm
+from weft.control.loop import Loop
 from weft.control.moving import Crossing, Mover
 from weft.core.deployment import Deployment
 from weft.core.errors import CheckpointError, InputError, NodeDiedError
 from weft.core.message import Message
 from weft.core.program import StepKind
+from weft.policy.scaling import Scaling, ScalingConfig
 from weft.runtime.client import NodeClient
 from weft.runtime.spec import NodeSpec
 from weft.runtime.transport.choose import node_transport
@@ -121,6 +123,65 @@ async def test_a_fleet_moves_to_other_machines_and_no_run_is_lost(
         async with asyncio.timeout(10):
             while available_resources().get("gaudi-3") != 1:  # its place was given back
                 await asyncio.sleep(0.1)
+
+
+async def test_a_deployment_grows_and_shrinks_as_its_plan_says_and_no_run_is_lost(
+    ray: RayCluster, machines: tuple[Any, list[Any]], model_dir: Path
+) -> None:
+    """As `weft serve --ray --control` does it: a plan by which the decodes need two nodes, then one by which one does.
+    The rate stands still here, so that how busy this machine is decides nothing."""
+    secret, base = secrets.token_bytes(32), split_llm()
+    devices = {"P": "h100-sxm", "D": "gaudi-3"}
+
+    def planned(utilisation: float) -> Deployment:
+        pools = (replace(pool, device=devices[pool.name], utilisation=0.5) for pool in base.pools)
+        return replace(base, pools=tuple(replace(p, utilisation=utilisation) if p.name == "D" else p for p in pools))
+
+    terms = ScalingConfig(quick_s=1e9, slow_s=1e9, clear_s=1e9, settle_s=0.0, cool_down_s=0.0, start_s=0.0, most=2)
+    plan, before = planned(0.5), keepers()
+    dispatcher, ended, said = Dispatcher(plan, revival_s=5.0), asyncio.Event(), list[object]()
+    specs = [spec(pool.name, secret, model_dir) for pool in plan.pools]
+    async with RayFleet(specs, plan.pools, ray, emulated=True, on_join=dispatcher.join) as fleet:
+        agent = ServedAgent(plan, dispatcher)
+        first = {each.name: each for each in fleet.specs}
+        loop = Loop(agent, fleet, first, Scaling(planned(1.5), terms), every_s=0.05)
+        assert len(keepers() - before) == 2
+
+        async def asking() -> None:
+            while not ended.is_set():
+                said.append((await agent.run(Asked({"chat": CHAT}, lambda _: None))).values)
+
+        async def until(count: int) -> None:
+            async with asyncio.timeout(60):
+                while len(dispatcher.members("D")) != count or len(keepers() - before) != 1 + count:
+                    await asyncio.sleep(0.05)
+            since = len(said)
+            while len(said) < since + 4:
+                await asyncio.sleep(0.01)
+
+        asked = [asyncio.create_task(asking()) for _ in range(2)]
+        running = asyncio.create_task(loop.run())
+        await until(2)
+        assert set(fleet.clients) == {"P", "D", "D#1"}
+        places = [await node.machine() for name, node in fleet._nodes.items() if name != "P"]  # pyright: ignore
+        assert len(set(places)) == 2, "each on a machine of its own"
+        loop.scaling = Scaling(planned(0.5), terms)
+        await until(1)
+        ended.set()
+        await asyncio.gather(*asked)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        assert len(set(said)) == 1 and agent.failed == 0
+        assert set(agent.history.actions.items()) == {(("D", "start"), 1), (("D", "drain"), 1)}
+    assert keepers() == before, "all was given back"
+
+
+def keepers() -> set[str]:
+    """Ray's actors that live and keep a node."""
+    from ray._private.state import actors
+
+    known = cast("dict[str, dict[str, str]]", actors())
+    return {key for key, each in known.items() if (each["State"], each["ActorClassName"]) == ("ALIVE", "NodeKeeper")}
 
 
 async def test_a_lost_machine_is_found_and_its_node_placed_anew(

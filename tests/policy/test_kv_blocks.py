@@ -10,6 +10,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invaria
 from tests.effort import cases
 from weft.core.errors import CapacityError
 from weft.policy.kv_blocks import BlockPool, Table
+from weft.policy.segments import Segment
 
 SIZE, BLOCKS = 4, 24
 
@@ -26,6 +27,7 @@ class Blocks(RuleBasedStateMachine):
     """Tokens are 0 or 1, so prefixes meet often. `content` is what a device would hold in each block."""
 
     tables = Bundle("tables")
+    pins = Bundle("pins")
 
     def __init__(self) -> None:
         super().__init__()
@@ -34,15 +36,20 @@ class Blocks(RuleBasedStateMachine):
         self.names: dict[Table, tuple[int, ...]] = {}  # the published hashes that a table holds
         self.idle: list[int] = []  # hashes that nobody holds, least recently used first
         self.touched: tuple[int, ...] = ()
+        self.pinned: list[list[int]] = []  # what is left of each pin
         self.text: dict[Table, tuple[int, ...]] = {}
         self.content: dict[int, tuple[int, ...]] = {}
         self.reserved = 0
 
     def _evicted(self, hashes: Sequence[int]) -> None:
-        oldest = [hash_ for hash_ in self.idle if hash_ not in self.touched][: len(hashes)]
+        kept = {hash_ for pin in self.pinned for hash_ in pin}
+        last = sorted(self.idle, key=lambda hash_: hash_ in kept)
+        oldest = [hash_ for hash_ in last if hash_ not in self.touched][: len(hashes)]
         assert list(hashes) == oldest or sorted(hashes) == sorted(oldest)
         self.idle = [hash_ for hash_ in self.idle if hash_ not in hashes]
         self.known.difference_update(hashes)
+        for pin in self.pinned:
+            pin[:] = [hash_ for hash_ in pin if hash_ not in hashes]
 
     def _held(self, table: Table, hashes: tuple[int, ...]) -> None:
         self.names[table] = hashes
@@ -109,6 +116,27 @@ class Blocks(RuleBasedStateMachine):
         mine = self.names.pop(table)
         others = {hash_ for names in self.names.values() for hash_ in names}
         self.idle += [hash_ for hash_ in reversed(mine) if hash_ not in others]
+
+    @rule(target=pins, text=st.lists(st.integers(0, 1), min_size=SIZE, max_size=30))
+    def pin(self, text: list[int]) -> object:
+        hashes = _chain(tuple(text))
+        known = list(hashes[: self.pool.match(hashes)])
+        leaf = self.pool.pin(hashes)
+        assert (leaf is None) == (not known)
+        self.pinned.append(known)
+        self._let_go(known)
+        return leaf, known
+
+    @rule(pin=consumes(pins))
+    def unpin(self, pin: tuple[Segment | None, list[int]]) -> None:
+        leaf, left = pin
+        self.pool.unpin(leaf)
+        self.pinned = [each for each in self.pinned if each is not left]
+        self._let_go(left)
+
+    def _let_go(self, hashes: list[int]) -> None:
+        again = [hash_ for hash_ in reversed(hashes) if hash_ in self.idle]
+        self.idle = [hash_ for hash_ in self.idle if hash_ not in again] + again
 
     @rule(count=st.integers(0, 3))
     def reserve(self, count: int) -> None:

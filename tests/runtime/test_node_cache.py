@@ -17,10 +17,12 @@ from weft.core.errors import InputError
 from weft.core.message import Message
 from weft.core.program import Step, StepKind
 from weft.policy.block_hash import block_hashes
+from weft.policy.kv_blocks import BlockPool
 from weft.policy.prefix_feed import SharedPrefixes
 from weft.runtime.cache.node import NodeCache, open_tiers
 from weft.runtime.client import NodeClient
 from weft.runtime.engines.chat import Chat
+from weft.runtime.engines.kept import KeptPrefixes
 from weft.runtime.engines.torch_engine import TorchEngine
 from weft.runtime.node import Node
 from weft.runtime.services import LLM_KINDS, Services
@@ -184,6 +186,45 @@ def test_what_waits_for_a_tool_stays_until_it_goes_on(model_dir: Path) -> None:
         _, cached_tokens = reply(engine, [*PROMPT, *said, 7], salt="a")
         assert cached_tokens == 64
         assert tiers.stats()["pins"] == 0
+
+
+def test_on_the_device_too_it_is_the_last_to_go(model_dir: Path) -> None:
+    engine = TorchEngine.load(model_dir, cache_tokens=160)
+    pin = Services(NodeSpec("n", "cpu", LLM_KINDS), engine).pin
+    assert pin is not None
+    prefilled = engine.prefill(PROMPT)
+    said = [prefilled.first_token, *tokens_of(engine.decode(prefilled.sequence, STEPS))]
+    pin(prefilled.sequence, 60.0)
+    engine.release(prefilled.sequence)
+    for other in OTHERS:  # more than the device holds
+        reply(engine, other)
+    assert len(engine.scheduler.kept) == 1
+    assert reply(engine, [*PROMPT, *said, 7])[1] == 64
+    assert len(engine.scheduler.kept) == 0  # it went on
+    for other in OTHERS:
+        reply(engine, other)
+    assert engine.held.on_device(block_hashes(PROMPT, 16)) == 0
+
+
+def test_what_is_kept_ends_in_time_and_leaves_half_to_others() -> None:
+    pool = BlockPool(8, 1)
+    kept, prefixes = KeptPrefixes(pool), [(10, 11), (20, 21), (30, 31)]
+    for at, hashes in enumerate(prefixes):
+        table = pool.allocate(2, hashes)
+        assert table is not None
+        pool.publish(table, hashes, 2)
+        pool.release(table)
+        kept.keep(hashes, 60.0 - at)
+        kept.keep(hashes, 60.0 - at)  # again is the same
+    kept.keep((9,), 60.0)  # which nobody knows
+    kept.keep(tuple(range(5)), 60.0)  # more than half
+    assert len(kept) == 2
+    pool.allocate(4)  # two are free: the first prefix, which is kept no longer, goes
+    assert [pool.match(hashes) for hashes in prefixes] == [0, 2, 2]
+    kept.expire(58.5)
+    assert len(kept) == 1
+    pool.allocate(2)
+    assert [pool.match(hashes) for hashes in prefixes] == [0, 2, 0]
 
 
 SCHEMA = {"type": "object", "properties": {"name": {"const": "f"}, "parameters": {"const": {}}}}

@@ -8,7 +8,7 @@ import pytest
 
 from tests.runtime.conversations.conftest import database as database
 from tests.runtime.conversations.conftest import postgres as postgres
-from weft.core.errors import CacheError
+from weft.core.errors import CacheError, CapacityError
 from weft.runtime.conversations.database import Database
 from weft.runtime.conversations.sqlite import SqliteDatabase
 from weft.serve.response_store import DatabaseResponses, MemoryResponses, ResponseLimits, ResponseStore, StoredResponse
@@ -56,7 +56,7 @@ async def keeps_the_newest(opened: Opened) -> None:
     assert await store.find("alice", "resp_4") == later
     assert not await store.forget("bob", "resp_4") and await store.forget("alice", "resp_4")
     assert await store.find("alice", "resp_4") is None
-    with pytest.raises(CacheError, match="1000 are the most"):
+    with pytest.raises(CapacityError, match="1000 are the most"):
         await store.keep(response("alice", 9, "x" * 1000))
     clock.now_s = 102.5
     assert await store.find("alice", "resp_2") is None and await store.find("alice", "resp_3")

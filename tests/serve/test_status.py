@@ -79,6 +79,16 @@ async def test_a_model_is_shown_below_the_agent_whose_nodes_it_is_on() -> None:
     await ended(agents, fleet)
 
 
+async def test_pools_of_one_name_are_told_apart_by_their_agents() -> None:
+    agents, fleet = await served(0)
+    worker = status_of(agents).agents[0]
+    both = Status(0.0, (worker, structs.replace(worker, name="other")))
+    shown = drawn(both)
+    assert "worker/python" in shown and "other/python" in shown
+    assert "worker/python" not in drawn(status_of(agents))
+    await ended(agents, fleet)
+
+
 async def test_it_has_room_in_a_terminal_of_eighty_by_twenty_four() -> None:
     agents, fleet = await served(1)
     (agent,) = status_of(agents).agents

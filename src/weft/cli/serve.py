@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import os
 import secrets
 import signal
@@ -267,7 +268,8 @@ async def _served(
     fleet = await stack.enter_async_context(start(deployment, crossing.join))
     agent = ServedAgent(deployment, dispatcher, run_s)
     if drives_itself(planned):
-        driver = await stack.enter_async_context(driving(planned, dispatcher, graphs))
+        anew = nodes.keeper is None or not nodes.keeper.again
+        driver = await stack.enter_async_context(driving(planned, dispatcher, graphs, wait=anew))
         agent.driver = driver
         agent.followers.append(driver)
     agent.door = Door(planned, dispatcher) if here.admission else None
@@ -321,8 +323,8 @@ def _banner(console: Console, app: App, names: Sequence[str], address: Address, 
         table.add_row(
             name, takes, f"{len(agent.dispatcher.nodes)} ({planned})", devices, f"{deployment.answer.usd_per_hour:.2f}"
         )
-    pace = "emulated, at the planned pace" if nodes.emulate else "not here, not emulated: times are this CPU's"
-    who = "API keys" if app.guard.keys.callers else "no key (loopback only)"
+    pace = "emulated, at the planned pace" if nodes.emulate else "not emulated: times are this machine's"
+    who = "API keys" if app.guard.keys.callers else "no key, loopback only"
     console.print(f"[bold]Weft serves {address.url}/v1[/] ({who}); planned devices are {pace}")
     console.print(table)
     if by_name := ", ".join(sorted(app.agents.by_name.keys() - set(names))):
@@ -333,7 +335,19 @@ def _banner(console: Console, app: App, names: Sequence[str], address: Address, 
         console.print(f"runs, sessions and responses are kept; {len(app.runs.live)} runs go on", style="dim")
     else:
         console.print("no runs are kept, and responses in memory alone: give --runs FILE to keep them", style="dim")
+    if asked := _first_request(app, names, address):
+        console.print(asked, style="dim", markup=False, highlight=False, soft_wrap=True)
     console.print(f"OpenAPI {address.url}/openapi.json, metrics {address.url}/metrics; stop with Ctrl-C", style="dim")
+
+
+def _first_request(app: App, names: Sequence[str], address: Address) -> str:
+    """To be pasted; nothing where all agents listen."""
+    reads = (("text",), ("messages",))
+    name = next((each for each in names if app.agents.by_name[each].deployment.program.input_types in reads), None)
+    if name is None:
+        return ""
+    key = "-H 'Authorization: Bearer KEY' " if app.guard.keys.callers else ""
+    return f"try: curl {address.url}/v1/responses {key}-d '{json.dumps({'model': name, 'input': 'hello'})}'"
 
 
 def _make_key(name: str, path: Path | None) -> None:

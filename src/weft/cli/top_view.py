@@ -25,8 +25,8 @@ def view(status: Status, url: str, lines: int | None = None) -> RenderableType:
     """Where `lines` have no room for every node, one line a pool; None: as many as there are."""
     fleets = [agent for agent in status.agents if agent.pools]
     decisions = list(_decisions(fleets))
-    pools = [pool for agent in fleets for pool in agent.pools]
-    rows = sum(max(1, len(pool.nodes)) for pool in pools)
+    pools = _named(fleets)
+    rows = sum(max(1, len(pool.nodes)) for _, pool in pools)
     whole = lines is None or ABOVE + len(status.agents) + rows + len(decisions) <= lines
     return Group(_title(status, url), _agents(status), Text(""), _fleet(pools, whole=whole), *decisions)
 
@@ -78,19 +78,26 @@ def _attained(agent: AgentStatus) -> Text:
     return Text(f"{agent.attainment:.1%}", style=style)
 
 
-def _fleet(pools: Sequence[PoolStatus], *, whole: bool) -> Table:
+def _named(fleets: Sequence[AgentStatus]) -> list[tuple[str, PoolStatus]]:
+    """Pools of one name are told apart by their agents."""
+    named = [(agent.name, pool) for agent in fleets for pool in agent.pools]
+    count = Counter(pool.name for _, pool in named)
+    return [(f"{agent}/{pool.name}" if count[pool.name] > 1 else pool.name, pool) for agent, pool in named]
+
+
+def _fleet(pools: Sequence[tuple[str, PoolStatus]], *, whole: bool) -> Table:
     table = _table(["pool", "device"], ["nodes", "node", "state", "running", "queued", "slow"])
-    for pool in pools:
+    for name, pool in pools:
         rows = [_node(pool, node) for node in pool.nodes] if whole else [_together(pool)] if pool.nodes else []
         for number, row in enumerate(rows or [["", Text("nobody", style="red"), "", str(pool.waiting), ""]]):
-            table.add_row(*(["", "", ""] if number else _pool(pool)), *row)
+            table.add_row(*(["", "", ""] if number else _pool(name, pool)), *row)
     return table
 
 
-def _pool(pool: PoolStatus) -> list[Cell]:
+def _pool(name: str, pool: PoolStatus) -> list[Cell]:
     short = len(pool.nodes) < pool.planned
     nodes = Text(f"{len(pool.nodes)}/{pool.planned}", style="yellow" if short else "")
-    return [_name(pool.name), _name(pool.nodes[0].device if pool.nodes else pool.device), nodes]
+    return [_name(name), _name(pool.nodes[0].device if pool.nodes else pool.device), nodes]
 
 
 def _node(pool: PoolStatus, node: NodeStatus) -> list[Cell]:

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from weft.control.handover import hand_over
 from weft.control.moving import Nodes
 from weft.control.replanning import Replans
 from weft.core.errors import WeftError
@@ -19,6 +20,7 @@ from weft.policy.scaling import Action, Change, Decision, PoolSeen, Scaling, Sna
 from weft.runtime.spec import NodeSpec
 from weft.serve.agents import ServedAgent
 from weft.serve.dispatch import pool_of, replica_name
+from weft.serve.live_node import LiveNode
 from weft.serve.passes import PassNews
 from weft.serve.status import waiting_in
 
@@ -147,15 +149,20 @@ class Loop:
         name = least.client.name
         self.agent.dispatcher.drain(name)
         self._of(self._draining, pool).add(name)
-        return self._drained(pool, name, lambda: least.under_way)
+        return self._drained(pool, least)
 
-    async def _drained(self, pool: str, name: str, under_way: Callable[[], int]) -> None:
+    async def _drained(self, pool: str, node: LiveNode) -> None:
+        name, agent = node.client.name, self.agent
         try:
             async with asyncio.timeout(self.drain_s):
-                while under_way():
+                while node.under_way:
                     await asyncio.sleep(0.05)
         except TimeoutError:
-            _log.warning("%s is ended with %d calls under way: they go on elsewhere", name, under_way())
+            _log.warning("%s is ended with %d calls under way: they go on elsewhere", name, node.under_way)
+        told = await hand_over(node, agent.dispatcher.members(pool), agent.deployment)
+        if told:
+            _log.warning("%s", told)
+            agent.history.decided(pool, "hand over", 0, told)
         await self.fleet.remove(name)
         self._of(self._draining, pool).discard(name)
 

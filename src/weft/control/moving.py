@@ -11,6 +11,7 @@ from typing import Protocol
 
 import msgspec
 
+from weft.control.handover import hand_over
 from weft.control.replan import named_beside
 from weft.core.deployment import Deployment, Pool
 from weft.core.errors import WeftError
@@ -18,6 +19,7 @@ from weft.runtime.client import NodeClient
 from weft.runtime.spec import NodeSpec
 from weft.serve.agents import ServedAgent
 from weft.serve.dispatch import Dispatcher, pool_of
+from weft.serve.live_node import LiveNode
 
 _log = logging.getLogger(__name__)
 
@@ -72,16 +74,21 @@ class Mover:
         specs = [msgspec.structs.replace(spec, secret=self.secret) for spec in self.specs_of(target)]
         had = {pool.name for pool in agent.deployment.pools}
         fresh = Dispatcher(target, revival_s=old.revival_s)
-        fresh.passes = old.passes
+        fresh.passes, fresh.feed.names = old.passes, old.feed.names
         for pool in target.pools:
             for node in old.members(pool.name) if pool.name in had else ():
                 fresh.join(node.client)
         self.crossing.dispatchers.append(fresh)
         self.fleet.expect(target.pools)
         await self._started([spec for spec in specs if pool_of(spec.name) not in had], fresh)
+        kept = {pool.name for pool in target.pools}
+        gone = [node for node in old.nodes.values() if pool_of(node.client.name) not in kept]
+        handed_s = await self._hand_over(gone, fresh)
         agent.switch(target, fresh)
         _log.warning("runs begin on the new plan: %s", ", ".join(f"{p.replicas} × {p.name}" for p in target.pools))
-        await self._ended(old, {pool.name for pool in target.pools})
+        await self._ended(old)
+        await self._hand_over(gone, fresh, handed_s)
+        await self._remove(gone, old)
         return target, {spec.name: spec for spec in specs if pool_of(spec.name) == spec.name}
 
     async def _started(self, specs: Sequence[NodeSpec], fresh: Dispatcher) -> None:
@@ -94,8 +101,19 @@ class Mover:
                     await self.fleet.remove(spec.name)
             raise failed[0]
 
-    async def _ended(self, old: Dispatcher, kept: set[str]) -> None:
-        """Nodes of pools that are no more end when the last run that may need them has."""
+    async def _hand_over(self, gone: Sequence[LiveNode], fresh: Dispatcher, since_s: float | None = None) -> float:
+        """Twice: before runs begin on the new plan, and what the old ones used since then. Returns when it began."""
+        now_s = asyncio.get_running_loop().time()
+        younger_s = None if since_s is None else now_s - since_s
+        for node in gone:
+            told = await hand_over(node, fresh.nodes.values(), fresh.deployment, younger_s)
+            if told:
+                _log.warning("%s", told)
+                self.agent.history.decided(pool_of(node.client.name), "hand over", 0, told)
+        return now_s
+
+    async def _ended(self, old: Dispatcher) -> None:
+        """Until the last run that may need its nodes has ended."""
         try:
             async with asyncio.timeout(self.end_s):
                 while self.agent.runs_on(old):
@@ -103,8 +121,9 @@ class Mover:
         except TimeoutError:
             _log.warning("%d runs on the old plan have not ended in %g s", self.agent.runs_on(old), self.end_s)
         self.crossing.dispatchers.remove(old)
-        gone = [node.client.name for node in old.nodes.values() if pool_of(node.client.name) not in kept]
-        for name in gone:
+
+    async def _remove(self, gone: Sequence[LiveNode], old: Dispatcher) -> None:
+        for name in [node.client.name for node in gone if node.client in old.nodes]:
             old.drain(name)
             try:
                 await self.fleet.remove(name)

@@ -8,7 +8,8 @@ Time, and 64 random bits where a policy wants them, are arguments; ties are brok
     prefix_index   which workers hold which prefix (`prefix_feed`: how nodes tell, and messages get lost;
                   `prompt_feed`: for a router without a tokenizer)
     block_value    which cached block goes first; how much of a prefix is worth fetching
-    circuit        when to stop asking what does not answer
+    circuit        when to stop asking what does not answer (`silence`: how long a question may wait; `slowness`: who is
+                  far behind its pool)
     router         which worker gets a request (`workers`: what is predicted of it; `baseline_routers`: to compare with)
     pairs          which prefill and which decode replica, when the cache moves between them
     priority       which step of which run goes first

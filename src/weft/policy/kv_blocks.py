@@ -2,7 +2,7 @@
 
 A `Table` lists the blocks of one sequence. Full blocks may be published under chained hashes (each stands for the whole
 prefix up to its block), and another sequence with the same prefix then shares them. When nobody holds a published block
-it stays cached until its place is needed, least recently used first. At all times
+it stays cached until its place is needed, least recently used first, those that are pinned last. At all times
 
     allocated + free + cached = blocks
 
@@ -90,6 +90,20 @@ class BlockPool:
     def match(self, hashes: Sequence[int]) -> int:
         """How many leading blocks of a prefix are known."""
         return self._segments.find(hashes, len(hashes))[1]
+
+    def pin(self, hashes: Sequence[int]) -> Segment | None:
+        """What is known of a prefix goes after all that nobody pins, until `unpin` gets what this gives; None: nothing
+        is known of it."""
+        leaf = self._segments.at(hashes)
+        self._segments.pin(leaf, 1)
+        return leaf
+
+    def unpin(self, pinned: Segment | None) -> None:
+        self._segments.pin(pinned, -1)
+
+    def prefixes(self) -> list[tuple[tuple[int, ...], int]]:
+        """All published blocks, in runs: the hashes of a prefix, and how many at its end are the run's own."""
+        return [(tuple(self._segments.hashes(segment)), len(segment.ids)) for segment in self._segments.all]
 
     def allocate(self, tokens: int, hashes: Sequence[int] = (), spare: int = 0) -> Table | None:
         """Blocks for `tokens`, known ones shared; None (and no change) unless `spare` blocks are left after it.

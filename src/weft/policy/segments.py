@@ -3,7 +3,8 @@
 Each segment knows its parent, and a dictionary leads from the hash of its first block to it; since hashes are chained,
 that is all the tree there is. A prefix that ends inside a segment splits it. Who holds a segment holds its parents.
 Segments that nobody holds wait in order of release, the end of a prefix before its start, and are evicted in that order
-from their last block backwards: block for block the least recently used, at the price of a step per segment.
+from their last block backwards: block for block the least recently used, at the price of a step per segment. Those that
+somebody pins go after all others.
 """
 
 from bisect import bisect_left
@@ -19,13 +20,14 @@ Listener = Callable[[Sequence[int]], None]
 class Segment:
     """`ids[i]` holds the block of `hashes[i]`. Without hashes it is shared by a fork, but not published."""
 
-    __slots__ = ("hashes", "holders", "ids", "parent")
+    __slots__ = ("hashes", "holders", "ids", "parent", "pins")
 
     def __init__(self, parent: Self | None, hashes: list[int], ids: list[int], holders: int) -> None:
         self.parent = parent
         self.hashes = hashes
         self.ids = ids
         self.holders = holders
+        self.pins = 0
 
 
 class Segments:
@@ -35,14 +37,27 @@ class Segments:
         self.idle = 0
         self._first: dict[int, Segment] = {}
         self._order: OrderedDict[Segment, None] = OrderedDict()  # those that nobody holds, oldest first
+        self._pinned: OrderedDict[Segment, None] = OrderedDict()  # the same, of those that are pinned
         self._on_published = on_published
         self._on_evicted = on_evicted
 
     def clear(self) -> None:
         known = [hash_ for segment in self._first.values() for hash_ in segment.hashes]
-        self._first, self._order, self.idle = {}, OrderedDict(), 0
+        self._first, self._order, self._pinned, self.idle = {}, OrderedDict(), OrderedDict(), 0
         if known:
             self._on_evicted(known)
+
+    @property
+    def all(self) -> list[Segment]:
+        return list(self._first.values())
+
+    def hashes(self, segment: Segment) -> list[int]:
+        """Of the whole prefix that ends with it."""
+        parts, each = list[list[int]](), segment
+        while each is not None:
+            parts.append(each.hashes)
+            each = each.parent
+        return [hash_ for part in reversed(parts) for hash_ in part]
 
     def find(self, hashes: Sequence[int], limit: int) -> tuple[list[Segment], int]:
         """The segments of the longest known prefix of at most `limit` blocks, and how many blocks of them it is."""
@@ -73,7 +88,7 @@ class Segments:
     def hold_one(self, segment: Segment) -> None:
         if not segment.holders:
             self.idle -= len(segment.ids)
-            self._order.pop(segment, None)
+            self._queue(segment).pop(segment, None)
         segment.holders += 1
 
     def drop(self, leaf: Segment | None) -> list[int]:
@@ -83,7 +98,7 @@ class Segments:
             leaf.holders -= 1
             if not leaf.holders:
                 if leaf.hashes:
-                    self._order[leaf] = None
+                    self._queue(leaf)[leaf] = None
                     self.idle += len(leaf.ids)
                 else:
                     free += leaf.ids
@@ -115,10 +130,11 @@ class Segments:
         gone: list[int] = []
         self.idle -= blocks
         while blocks:
-            segment = next(iter(self._order))
+            queue = self._order or self._pinned
+            segment = next(iter(queue))
             take = min(blocks, len(segment.ids))
             if take == len(segment.ids):
-                del self._order[segment], self._first[segment.hashes[0]]
+                del queue[segment], self._first[segment.hashes[0]]
             free += segment.ids[-take:]
             gone += segment.hashes[-take:]
             del segment.ids[-take:], segment.hashes[-take:]
@@ -126,12 +142,40 @@ class Segments:
         self._on_evicted(gone)
         return free
 
+    def at(self, hashes: Sequence[int]) -> Segment | None:
+        """What is known of a prefix ends with this segment."""
+        path, blocks = self.find(hashes, len(hashes))
+        beyond = sum(len(segment.ids) for segment in path) - blocks
+        if not beyond:
+            return path[-1] if path else None
+        last = path[-1]
+        start = self._split(last, len(last.ids) - beyond)
+        if not last.holders:
+            self._queue(start)[start] = None
+        return start
+
+    def pin(self, leaf: Segment | None, count: int) -> None:
+        """So many pins more on a segment and all before it, as far as they are still known. Where nobody holds them it
+        is as if they were let go now."""
+        while leaf is not None:
+            queue = self._queue(leaf)
+            leaf.pins += count
+            if leaf in queue:
+                del queue[leaf]
+                self._queue(leaf)[leaf] = None
+            leaf = leaf.parent
+
+    def _queue(self, segment: Segment) -> "OrderedDict[Segment, None]":
+        """Where it is while nobody holds it."""
+        return self._pinned if segment.pins else self._order
+
     def _split(self, segment: Segment, at: int) -> Segment:
-        """The first `at` blocks become a segment of their own, which is returned and about to be held; tables and
+        """The first `at` blocks become a segment of their own, which is returned and in no queue yet; tables and
         children that point to the whole now point to the rest, and find the new one as its parent."""
         if segment.hashes[at] in self._first:
             raise _unchained(segment.hashes[at])
         start = Segment(segment.parent, segment.hashes[:at], segment.ids[:at], segment.holders)
+        start.pins = segment.pins
         self._first[start.hashes[0]] = start
         segment.parent = start
         del segment.hashes[:at], segment.ids[:at]

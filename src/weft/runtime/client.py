@@ -25,7 +25,7 @@ from weft.core.program import Step
 from weft.policy.prefix_feed import Announcement, decode
 from weft.runtime import messages
 from weft.runtime.kv.pull import KvPull
-from weft.runtime.messages import Ending, NodeInfo, StepMetrics, Token
+from weft.runtime.messages import Adopted, Ending, NodeInfo, StepMetrics, Token
 from weft.runtime.threads import in_thread
 from weft.runtime.transport.base import Buffer, Connection, Frame, Transport
 from weft.runtime.values import Value, WireValue, pack, unpack
@@ -115,7 +115,8 @@ class _Queued:
 
     def take(self, frame: Frame) -> None:
         self._frames.put_nowait(frame)
-        if isinstance(frame.message, messages.KvLayer) and self._frames.qsize() >= KV_AHEAD and not self._holds:
+        bulk = isinstance(frame.message, messages.KvLayer | messages.PrefixBlocks)
+        if bulk and self._frames.qsize() >= KV_AHEAD and not self._holds:
             self._holds = True
             self._connection.hold()
 
@@ -273,6 +274,33 @@ class NodeClient:
                 if not isinstance(frame.message, messages.KvNews):
                     raise _unexpected(self.name, frame.message)
                 yield decode(bytes(frame.data))
+
+    async def adopt(self, address: str, bytes_per_s: float, within_s: float, younger_s: float | None) -> Adopted:
+        """Has the node take over prefixes of another; see messages.PrefixAdopt."""
+
+        def ask(id: int) -> messages.PrefixAdopt:
+            return messages.PrefixAdopt(id, address, bytes_per_s, within_s, younger_s)
+
+        async with self._exchange("prefixes", ask) as next_frame:
+            answer = (await next_frame()).message
+            if not isinstance(answer, Adopted):
+                raise _unexpected(self.name, answer)
+            return answer
+
+    async def fetch_prefixes(self, asked: messages.PrefixAdopt) -> AsyncGenerator[Frame, None]:
+        """Frames of PrefixBlocks, and Adopted as the last."""
+
+        def ask(id: int) -> messages.PrefixFetch:
+            return messages.PrefixFetch(id, asked.bytes_per_s, asked.within_s, asked.younger_s)
+
+        async with self._exchange("prefixes", ask) as next_frame:
+            while True:
+                frame = await asyncio.wait_for(next_frame(), KV_STALL_S)
+                if not isinstance(frame.message, messages.PrefixBlocks | Adopted):
+                    raise _unexpected(self.name, frame.message)
+                yield frame
+                if isinstance(frame.message, Adopted):
+                    return
 
     def offer_kv(self, address: str, sequence: int, *, withdrawn: bool = False) -> None:
         """See messages.KvOffer. Nobody waits for it, and a node that has gone need not hear of it."""

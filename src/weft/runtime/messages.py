@@ -220,6 +220,45 @@ class KvNews(msgspec.Struct, frozen=True, tag="kv_news"):
     id: int
 
 
+class PrefixAdopt(msgspec.Struct, frozen=True, tag="prefix_adopt"):
+    """Take over what prefixes the node at `address` has that are worth it on a line of so many bytes a second, within
+    so long. `younger_s`: only those that were used since then; None: all."""
+
+    id: int
+    address: str
+    bytes_per_s: float
+    within_s: float
+    younger_s: float | None = None
+
+
+class PrefixFetch(msgspec.Struct, frozen=True, tag="prefix_fetch"):
+    """The same, to that node itself."""
+
+    id: int
+    bytes_per_s: float
+    within_s: float
+    younger_s: float | None = None
+
+
+class PrefixBlocks(msgspec.Struct, frozen=True, tag="prefix_blocks"):
+    """The payload is the last blocks of the prefix `hashes`, one for each of `checks`, as the engine keeps them."""
+
+    id: int
+    model_hash: str
+    hashes: tuple[int, ...] = ()
+    checks: tuple[int, ...] = ()
+
+
+class Adopted(msgspec.Struct, frozen=True, tag="adopted"):
+    """The end of PrefixBlocks, and the answer to PrefixAdopt: `cached` blocks were there, `worth` moving, `taken`."""
+
+    id: int
+    cached: int
+    worth: int
+    taken: int = 0
+    taken_bytes: int = 0
+
+
 class Release(msgspec.Struct, frozen=True, tag="release"):
     id: int
     sequence: int
@@ -229,8 +268,8 @@ class Shutdown(msgspec.Struct, frozen=True, tag="shutdown"):
     id: int
 
 
-Request = Hello | Ping | Call | Cancel | KvFetch | KvOffer | KvWatch | Release | Shutdown
-Reply = Ready | Pong | Tokens | Chunk | Result | Failure | KvHeader | KvLayer | KvNews
+Request = Hello | Ping | Call | Cancel | KvFetch | KvOffer | KvWatch | PrefixAdopt | PrefixFetch | Release | Shutdown
+Reply = Ready | Pong | Tokens | Chunk | Result | Failure | KvHeader | KvLayer | KvNews | PrefixBlocks | Adopted
 Wire = Request | Reply
 
 _decoder = msgspec.msgpack.Decoder(Wire)

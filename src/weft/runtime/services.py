@@ -67,7 +67,7 @@ class Services:
 
     @property
     def pin(self) -> "Callable[[int, float], None] | None":
-        return None if self.tiers is None else self.tiers.engine.pin
+        return self.engine.pin if isinstance(self.engine, CachingEngine) else None
 
     @property
     def model_hash(self) -> str | None:

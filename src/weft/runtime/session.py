@@ -14,8 +14,9 @@ from weft.runtime.handlers import Job, run_job
 from weft.runtime.job import Done
 from weft.runtime.kv.pull import KvPull, Place, checked_place, encoded_ahead
 from weft.runtime.kv.wire import encode_prelude
-from weft.runtime.messages import Call, KvFetch, NodeInfo
+from weft.runtime.messages import Call, KvFetch, NodeInfo, PrefixAdopt, PrefixFetch
 from weft.runtime.peers import Peers
+from weft.runtime.prefix_session import adopt, give
 from weft.runtime.services import Services
 from weft.runtime.threads import in_thread
 from weft.runtime.transport.base import Connection, Frame
@@ -76,8 +77,8 @@ class Session:
                 await self._connection.send(Frame(messages.Pong(id)))
             case Call() as call:
                 self._begin(self._run_steps(call, frame.data), *_ids(call))
-            case KvFetch() as fetch:
-                self._begin(self._guard(fetch.id, self._send_kv(fetch)), fetch.id)
+            case KvFetch() | PrefixFetch() | PrefixAdopt() as asked:
+                self._begin(self._guard(asked.id, self._move(asked)), asked.id)
             case messages.KvWatch(id):
                 self._begin(self._guard(id, self._tell_prefixes(id)), id)
             case messages.Cancel(id):
@@ -201,6 +202,16 @@ class Session:
                     await self._connection.send(Frame(messages.KvLayer(fetch.id), chunk))
         finally:
             source.close()
+
+    async def _move(self, asked: KvFetch | PrefixFetch | PrefixAdopt) -> None:
+        """Caches that leave, or come from elsewhere."""
+        match asked:
+            case KvFetch():
+                await self._send_kv(asked)
+            case PrefixFetch():
+                await give(asked, self._services, self._connection.send)
+            case PrefixAdopt():
+                await self._connection.send(Frame(await adopt(asked, self._services, self._peers)))
 
     def _hear(self, news: messages.KvOffer | messages.Release) -> None:
         engine = self._services.engine

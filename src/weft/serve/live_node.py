@@ -65,7 +65,12 @@ class LiveNode:
 
     @property
     def takes_work(self) -> bool:
-        return not (self.draining or self.silent or self.client.died.done())
+        return not self.draining and not self.client.died.done()
+
+    @property
+    def answers(self) -> bool:
+        """It takes work, and is not silent now: that is for moments, so it still counts as one of its pool."""
+        return self.takes_work and not self.silent
 
     @property
     def slow(self) -> float:

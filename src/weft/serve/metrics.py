@@ -23,6 +23,9 @@ class _Runs(Collector):
         usd = CounterMetricFamily("weft_usd", "US dollars of the runs that ended, planned prices.", labels=("agent",))
         live = GaugeMetricFamily("weft_nodes", "Nodes that take work.", labels=("agent", "pool"))
         died = CounterMetricFamily("weft_node_deaths", "Nodes that died while they took work.", labels=("agent",))
+        left = CounterMetricFamily(
+            "weft_nodes_left", "Times that a living node's work went on elsewhere.", labels=("agent", "reason")
+        )
         dead = GaugeMetricFamily("weft_nodes_dead", "Pools that nobody serves now.")
         kept = CounterMetricFamily("weft_runs_in_time", "Agent runs that kept the objective.", labels=("agent",))
         price = GaugeMetricFamily("weft_usd_per_hour", "Price of the nodes that take work.", labels=("agent",))
@@ -47,6 +50,8 @@ class _Runs(Collector):
                 continue
             told.add(id(agent.dispatcher))
             died.add_metric((name,), agent.dispatcher.deaths)
+            left.add_metric((name, "slow"), agent.dispatcher.paces.moved)
+            left.add_metric((name, "silent"), agent.dispatcher.silence.left)
             for pool in agent.deployment.pools:
                 live.add_metric((name, pool.name), len(agent.dispatcher.members(pool.name)))
                 queue.add_metric((name, pool.name), waiting_in(agent, pool.name))
@@ -54,7 +59,7 @@ class _Runs(Collector):
             for (pool_name, change), count in seen.actions.items():
                 done.add_metric((name, pool_name, change), count)
         dead.add_metric((), len(self._agents.dead_nodes))
-        yield from (runs, running, usd, live, died, dead, kept, price, queue, tokens, done)
+        yield from (runs, running, usd, live, died, left, dead, kept, price, queue, tokens, done)
         yield from _passes(self._agents)
 
 

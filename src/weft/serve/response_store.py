@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from weft.core.errors import CacheError
+from weft.core.errors import CacheError, CapacityError
 from weft.runtime.conversations.database import Database, Run
 
 DAY_S = 86_400.0
@@ -54,7 +54,7 @@ class StoredResponse(msgspec.Struct, frozen=True):
 
 
 class ResponseStore(Protocol):
-    """Raises CacheError where it cannot be reached, or takes no more."""
+    """Raises CacheError where it cannot be reached, CapacityError where a response is too large."""
 
     async def keep(self, stored: StoredResponse) -> None:
         """As durable as it gets once this returns. The same id again takes the place of the former."""
@@ -74,7 +74,7 @@ def _encoded(stored: StoredResponse, limits: ResponseLimits) -> bytes:
     body = msgspec.json.encode(stored)
     if len(body) > limits.each_bytes:
         problem = f"has {len(body)} bytes with its conversation, {limits.each_bytes} are the most that is kept of one"
-        raise CacheError(subject=f"response {stored.id}", problem=problem, way_out="send the whole conversation anew")
+        raise CapacityError(subject=f"response {stored.id}", problem=problem, way_out="give store: false")
     return body
 
 

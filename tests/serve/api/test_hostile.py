@@ -152,6 +152,12 @@ async def test_headers_may_be_anything(keeping: App) -> None:
             assert reply.status < 500, (name, value)
     for query in ("limit=" + "9" * 5000, "limit=-1", "after=x", "status=x", "limit=%00", "&&==", "limit=1&limit=2"):
         assert (await answered(keeping, "GET", "/v1/runs", query=query)).status < 500
+    body = json.dumps(BODIES["/v1/responses"]).encode()
+    id = json.loads((await answered(keeping, "POST", "/v1/responses", body)).body)["id"]
+    for after in ("9" * 18, "9" * 5000, "-1", "²", "", "%00"):
+        for query in (f"stream=true&starting_after={after}", f"limit={after}", f"after={after}", f"order={after}"):
+            for path in (f"/v1/responses/{id}", f"/v1/responses/{id}/input_items"):
+                assert (await answered(keeping, "GET", path, query=query)).status < 500
 
 
 ANY = st.recursive(

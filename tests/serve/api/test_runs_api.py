@@ -15,13 +15,11 @@ import pytest
 
 from tests.serve.api.test_app import ask
 from tests.serve.runs.conftest import reviewed
+from tests.serve.runs.opening import opened_runs
 from weft.runtime.client import NodeClient
-from weft.runtime.conversations.opening import open_conversations, open_database
 from weft.serve.agents import ServedAgent
 from weft.serve.api.app import App
 from weft.serve.api.keys import Caller, Keys, digest_of
-from weft.serve.runs.log import RunLog
-from weft.serve.runs.runs import Runs
 from weft.serve.runs.webhooks import Webhooks
 
 SECRET = "whsec_" + base64.b64encode(b"s" * 24).decode()
@@ -33,14 +31,9 @@ async def keeping(app: App, clients: dict[str, NodeClient], tmp_path: Path) -> A
     """The application, with a log of runs."""
     agents = {**app.agents.by_name, "reviewed": ServedAgent(reviewed(), clients)}
     app.agents = type(app.agents)(agents)
-    address = str(tmp_path / "runs.db")
-    log = RunLog(open_database(address, "runs"))
     webhooks = Webhooks(b"s" * 24, frozenset({"127.0.0.1"}), first_retry_s=0.05)
-    app.runs = Runs(agents, log, open_conversations(address), webhooks)
-    await app.runs.open()
-    yield app
-    await app.runs.close()
-    log.close()
+    async with opened_runs(agents, str(tmp_path / "runs.db"), webhooks=webhooks) as app.runs:
+        yield app
 
 
 def body(model: str, text: str, **more: object) -> bytes:

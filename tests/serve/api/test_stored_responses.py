@@ -19,6 +19,7 @@ from weft.serve.api.app import App
 from weft.serve.api.keys import Caller, Keys, digest_of
 from weft.serve.response_store import DatabaseResponses, MemoryResponses, StoredResponse
 
+FOUR = ("created", "in_progress", "output_item.added", "content_part.added")
 FIRST, SECOND = "What does an H100 cost?", "And a B200?"
 
 
@@ -133,6 +134,45 @@ async def test_a_background_response_is_a_durable_run(keeping: App, connected: C
         assert failed.status == "failed" and "not welcome" in failed.error.message
 
 
+def text_of(events: list[Any]) -> str:
+    return "".join(each.delta for each in events if each.type == "response.output_text.delta")
+
+
+async def test_a_background_stream_goes_on_after_any_of_its_events(keeping: App, connected: Connect) -> None:
+    asked: Any = {"model": "chat", "input": ASK, "max_output_tokens": 12}
+    tools: Any = {"tools": [FLAT], "tool_choice": "required", "max_output_tokens": 80}
+    async with connected(keeping) as client:
+
+        async def told(id: str, after: int) -> list[Any]:
+            stream = await client.responses.retrieve(id, stream=True, starting_after=after)
+            return [each async for each in stream]
+
+        async with client.responses.stream(**asked, background=True) as stream:
+            events = [each async for each in stream]
+        final = events[-1].response
+        kinds = [each.type for each in events]
+        assert kinds[:4] == [f"response.{kind}" for kind in FOUR] and kinds[-1] == f"response.{final.status}"
+        numbers = [each.sequence_number for each in events]
+        assert numbers == sorted(set(numbers))
+        assert text_of(events) == final.output_text == (await client.responses.create(**asked)).output_text
+        for after in (0, 3, 4, 6, numbers[-3], numbers[-2]):  # also in the midst of a piece of text
+            rest = await told(final.id, after)
+            assert text_of(rest) == final.output_text[max(0, after - 3) :]
+            assert rest[-1].response.output == final.output
+        assert await told(final.id, numbers[-1]) == []
+        waited = await client.responses.create(**asked)
+        assert text_of(await told(waited.id, -1 + 1)) == waited.output_text  # any that is kept
+        events = [each async for each in await client.responses.create(**asked | tools, background=True, stream=True)]
+        assert "response.function_call_arguments.done" in [each.type for each in events]
+        events = [
+            each
+            async for each in await client.responses.create(model="loop", input="fail", background=True, stream=True)
+        ]
+        assert events[-1].type == "response.failed" and "not welcome" in events[-1].response.error.message
+        with pytest.raises(openai.BadRequestError, match="starting_after"):
+            await told(final.id, -2)
+
+
 async def test_a_background_response_is_cancelled(keeping: App, connected: Connect) -> None:
     async with connected(keeping) as client:
         begun = await client.responses.create(model="loop", input="hang", background=True)
@@ -148,9 +188,8 @@ async def test_a_background_response_is_cancelled(keeping: App, connected: Conne
 
 async def test_what_the_background_cannot_do_is_refused(keeping: App, connected: Connect) -> None:
     async with connected(keeping) as client:
-        for more, way_out in (({"stream": True}, "poll it"), ({"store": False}, "leave store out")):
-            with pytest.raises(openai.BadRequestError, match=way_out):
-                await client.responses.create(model="loop", input="x", background=True, **more)  # pyright: ignore
+        with pytest.raises(openai.BadRequestError, match="leave store out"):
+            await client.responses.create(model="loop", input="x", background=True, store=False)
         key = {"Idempotency-Key": "k"}
         twice = [
             await client.responses.create(model="loop", input="ab", background=True, extra_headers=key)

@@ -9,14 +9,13 @@ from pathlib import Path
 import pytest
 
 from tests.serve.programs.conftest import MODEL, planned, said
+from tests.serve.runs.opening import opened_runs
 from weft.core.message import Message
 from weft.runtime.client import NodeClient
-from weft.runtime.conversations.opening import open_conversations, open_database
 from weft.serve.agents import ServedAgent
 from weft.serve.dispatch import Dispatcher
 from weft.serve.model_calls import without_own_steps
 from weft.serve.programs.driver import driving
-from weft.serve.runs.log import RunLog
 from weft.serve.runs.replay import fingerprint
 from weft.serve.runs.run import ENDED, Kind, Run, Status
 from weft.serve.runs.runs import Runs
@@ -77,20 +76,13 @@ class Server:
         return self.program.with_suffix(".ran").read_text().split()
 
     @contextlib.asynccontextmanager
-    async def opened(self) -> AsyncGenerator[Runs]:
+    async def opened(self, *, wait: bool = True) -> AsyncGenerator[Runs]:
         whole = without_own_steps(self.plan)
         dispatcher = Dispatcher(whole, self._clients.values())
-        address = str(self._folder / "runs.db")
-        log, sessions = RunLog(open_database(address, "runs")), open_conversations(address)
-        async with driving(self.plan, dispatcher, self._folder / "graphs.db") as driver:
-            runs = Runs({"graph": ServedAgent(whole, dispatcher, driver=driver)}, log, sessions)
-            await runs.open()
-            try:
+        async with driving(self.plan, dispatcher, self._folder / "graphs.db", wait=wait) as driver:
+            agents = {"graph": ServedAgent(whole, dispatcher, driver=driver)}
+            async with opened_runs(agents, str(self._folder / "runs.db")) as runs:
                 yield runs
-            finally:
-                await runs.close()
-                log.close()
-                sessions.close()
 
     def wanted(self, id: str, text: str) -> Run:
         program = without_own_steps(self.plan).program
@@ -121,7 +113,7 @@ async def test_a_program_goes_on_where_it_was(tmp_path: Path, clients: dict[str,
         run = await until(runs, (await runs.submit(server.wanted("run_1", "Hello"))).id, Status.REQUIRES_ACTION)
         assert run.status is Status.REQUIRES_ACTION and server.ran == ["write", "check", "check"]
         ((shown, _),) = runs.live["run_1"].asked.values()
-    async with server.opened() as runs:  # whoever waits for a person waits for the next server too
+    async with server.opened(wait=False) as runs:  # whoever waits for a person waits for the next server too
         await answered(runs, run, '{"go": "yes"}')
         await answered(runs, run, "")  # the program stops before its last node
         run = await until(runs, "run_1", Status.COMPLETED)

@@ -1,7 +1,7 @@
 """Durable runs on nodes in this process, over logs of both kinds."""
 
 import contextlib
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,13 +14,12 @@ from tests.serve.api.conftest import clients as clients
 from tests.serve.api.conftest import model_dir as model_dir
 from tests.serve.api.conftest import services as services
 from tests.serve.deployments import deployment, route, step
+from tests.serve.runs.opening import opened_runs
 from weft.core.deployment import Deployment
 from weft.core.program import Block, Program, StepKind, Terminator
 from weft.runtime.client import NodeClient
-from weft.runtime.conversations.sqlite import SqliteDatabase
 from weft.runtime.values import Value
 from weft.serve.agents import ServedAgent
-from weft.serve.runs.log import RunLog
 from weft.serve.runs.replay import fingerprint
 from weft.serve.runs.run import Run
 from weft.serve.runs.runs import Runs
@@ -64,17 +63,9 @@ Opened = Callable[..., contextlib.AbstractAsyncContextManager[Runs]]
 def opened(clients: dict[str, NodeClient], tmp_path: Path) -> Opened:
     """`async with opened() as runs`: over the same log each time."""
 
-    @contextlib.asynccontextmanager
-    async def opening(**fields: object) -> AsyncGenerator[Runs]:
+    def opening(**fields: object) -> contextlib.AbstractAsyncContextManager[Runs]:
         deployments = (chat(), loop(), reviewed(), acting())
         agents = {each.program.name: ServedAgent(each, clients) for each in deployments}
-        log = RunLog(SqliteDatabase(tmp_path / "runs.db", "runs"))
-        runs = Runs(agents, log, **fields)  # pyright: ignore[reportArgumentType]
-        await runs.open()
-        try:
-            yield runs
-        finally:
-            await runs.close()
-            log.close()
+        return opened_runs(agents, str(tmp_path / "runs.db"), **fields)
 
     return opening

@@ -57,6 +57,11 @@ class Keeper:
 
     line: socket.socket
     left: dict[int, Kept] = field(default_factory=dict[int, Kept])
+    again: bool = field(init=False)
+    """Whether there was a gateway before this one."""
+
+    def __post_init__(self) -> None:
+        self.again = bool(self.left)
 
     def take(self, spec: NodeSpec) -> Kept | None:
         """The node that runs already as `spec` has it."""

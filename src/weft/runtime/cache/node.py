@@ -65,7 +65,6 @@ class OpenTiers:
     """The tiers of a node whose engine uses them."""
 
     manager: CacheManager
-    engine: CachingEngine
     saver: Closable
 
     def stats(self) -> dict[str, float]:
@@ -89,4 +88,4 @@ def open_tiers(cache: NodeCache, node: str, engine: CachingEngine) -> OpenTiers:
 
     manager = open_cache(cache.spec(node), changed)
     savers.append(engine.keep_below(ModelCache(manager, engine.block_format)))
-    return OpenTiers(manager, engine, savers[0])
+    return OpenTiers(manager, savers[0])

@@ -63,6 +63,7 @@ class LocalExecutor:
         self.read, self.write, self.copy, self.clear = kv.read, kv.write, kv.copy, kv.clear
         self.rows, self.host = kv.rows, kv.host
         self.get_block, self.put_block = kv.get_block, kv.put_block
+        self.block_bytes = kv.size_of_block
         self._model = model
         self._kv = kv
 

@@ -135,6 +135,11 @@ class PagedKv:
         for store, source in ((self.keys, kv.keys), (self.values, kv.values)):
             store.index_copy_(1, slots, source[:, start:].to(store.device))
 
+    @property
+    def size_of_block(self) -> int:
+        """Bytes of K and V of all layers."""
+        return 2 * self.keys[:, : self.block_size].nbytes
+
     def get_block(self, block: int) -> np.ndarray:
         """A copy of K and V of all layers, as bytes."""
         rows = slice(block * self.block_size, (block + 1) * self.block_size)

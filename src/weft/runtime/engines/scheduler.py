@@ -24,6 +24,7 @@ from weft.runtime.engines.batch import Piece
 from weft.runtime.engines.caches import Caches
 from weft.runtime.engines.emulated import Pacer
 from weft.runtime.engines.executor import Executor
+from weft.runtime.engines.kept import KeptPrefixes
 from weft.runtime.engines.loans import Loans
 from weft.runtime.engines.offers import Offers
 from weft.runtime.engines.pass_meter import PassMeter
@@ -53,6 +54,7 @@ class Scheduler:
         self.caches = Caches(self.sequences, executor, spill_bytes)
         self.loans = Loans(self.sequences, self.caches, executor)
         self.offers = Offers(pool.block_size)
+        self.kept = KeptPrefixes(pool)
         self.pacer: Pacer | None = None
         self.meter: PassMeter | None = None
         self.computing: Callable[[], AbstractContextManager[None]] = nullcontext
@@ -86,6 +88,10 @@ class Scheduler:
             told(listener, Finish.STOP)
             return
         self._submit(track, request, listener, [*said, track.tokens[-1]], keep=True)
+
+    def keep(self, hashes: Sequence[int], for_s: float) -> None:
+        """While a tool runs its conversation's prefix is the last to go."""
+        self.kept.keep(hashes, self._clock() + for_s)
 
     def cancel(self, id: int) -> None:
         """Ends what is under way for a sequence, at once. One that is not there is fine."""
@@ -125,6 +131,7 @@ class Scheduler:
 
     def step(self) -> bool:
         """One pass of the model; False if there was nothing to do."""
+        self.kept.expire(self._clock())
         iteration = self.sequences.batcher.plan()
         for track, error in self.caches.move(iteration):
             self._replies.fail(track, error)
@@ -189,6 +196,8 @@ class Scheduler:
             track = active[served]
             track.blocks = np.array(served.table.ids)
             self.caches.growths.begin(track, served, end)
+            if chunk.start == served.hits:
+                self.kept.went_on(served.hashes)
             last = end == served.to_compute
             pieces.append(Piece(track.tokens[chunk.start : end], chunk.start, track.blocks, int(last)))
             if last:

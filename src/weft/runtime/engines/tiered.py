@@ -25,6 +25,9 @@ REMEMBERED = 1 << 16  # blocks that were offered lately, and pins, whatever beca
 class BlockStore(Protocol):
     """Where the device keeps its blocks."""
 
+    @property
+    def block_bytes(self) -> int: ...
+
     def get_block(self, block: int) -> np.ndarray:
         """A copy of K and V of all layers, as bytes."""
         ...
@@ -71,20 +74,8 @@ class PrefixTiers:
 
     def insert(self, fetched: Fetched) -> None:
         """Makes them known to the pool, with nobody who holds them: the prompt that comes next finds them."""
-        hashes, pool = fetched.hashes, self._pool
-        table = pool.allocate(len(hashes) * pool.block_size, hashes)
-        if table is None:
-            return
-        blocks = table.ids
-        whole = table.hits >= fetched.known and all(
-            self._store.put_block(blocks[at], payload)
-            for at, payload in enumerate(fetched.payloads, start=fetched.known)
-            if at >= table.hits
-        )
-        if whole:
+        if put_fetched(fetched, self._pool, self._store):
             self.fetched_blocks += len(fetched.payloads)
-            pool.publish(table, hashes, len(hashes) * pool.block_size)
-        pool.release(table)
 
     def offer(self, hashes: Sequence[int], blocks: Sequence[int], s_per_block: float, tenant: str) -> None:
         """Published blocks. Those that the tiers lack are copied now and saved behind the engine's back."""
@@ -130,3 +121,21 @@ class PrefixTiers:
             pin = self._pins.pop(hash_, None)
             if pin is not None:
                 self._cache.unpin(pin)
+
+
+def put_fetched(fetched: Fetched, pool: BlockPool, store: BlockStore) -> bool:
+    """Into blocks that nobody holds; False where there is no room, or what precedes them is not there."""
+    hashes = fetched.hashes
+    table = pool.allocate(len(hashes) * pool.block_size, hashes)
+    if table is None:
+        return False
+    blocks = table.ids
+    whole = table.hits >= fetched.known and all(
+        store.put_block(blocks[at], payload)
+        for at, payload in enumerate(fetched.payloads, start=fetched.known)
+        if at >= table.hits
+    )
+    if whole:
+        pool.publish(table, hashes, len(hashes) * pool.block_size)
+    pool.release(table)
+    return whole

@@ -27,6 +27,7 @@ from weft.runtime.engines.growth import GrowthSource
 from weft.runtime.engines.kv_moves import BlockSink, BlockSource, checked
 from weft.runtime.engines.loading import dtype_of, load_rank
 from weft.runtime.engines.paged_kv import block_bytes
+from weft.runtime.engines.prefix_moves import PrefixMoves
 from weft.runtime.engines.requests import (
     PLAIN,
     Emitted,
@@ -153,14 +154,24 @@ class TorchEngine:
         self.scheduler.offers.tiers = PrefixTiers(cache, self.held, store, self.scheduler.sequences.batcher.pool)
         return self.scheduler.offers.tiers
 
+    @property
+    def prefixes(self) -> PrefixMoves | None:
+        """None for several ranks: each has a part of a block."""
+        store, pool = self._executor, self.scheduler.sequences.batcher.pool
+        if not isinstance(store, LocalExecutor):
+            return None
+        return PrefixMoves(self._loop, pool, store, self.scheduler.offers)
+
     def pin(self, sequence: int, for_s: float) -> None:
-        """Keeps what is cached below of a sequence while a tool runs. Nobody waits for it."""
+        """Keeps what is cached of a sequence, here and below, while a tool runs. Nobody waits for it."""
         sequences, tiers = self.scheduler.sequences, self.scheduler.offers.tiers
 
         def pin() -> None:
-            track = sequences.tracks.get(sequence)
-            if track is not None and tiers is not None:
-                tiers.pin(track.hash_known(track.stored, BLOCK_SIZE), for_s, track.salt)
+            if (track := sequences.tracks.get(sequence)) is not None:
+                hashes = track.hash_known(track.stored, BLOCK_SIZE)
+                self.scheduler.keep(hashes, for_s)
+                if tiers is not None:
+                    tiers.pin(hashes, for_s, track.salt)
 
         self._loop.post(pin)
 

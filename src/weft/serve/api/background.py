@@ -1,6 +1,7 @@
 """Responses that nobody waits for: each is a durable run (/v1/runs) of the same id, told as a response."""
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -30,29 +31,39 @@ if TYPE_CHECKING:
 UNDER_WAY = ("queued", "in_progress")
 
 
-async def begin(app: "App", request: Request, asked: ResponseRequest, items: list[Json]) -> Json:
+async def begin(app: "App", request: Request, asked: ResponseRequest, items: list[Json]) -> StoredResponse:
     """Kept before it begins, so that what runs can be found. With Idempotency-Key it is not begun twice."""
-    if asked.stream:
-        message = "what is made in the background is not streamed: poll it, or follow /v1/runs/{id}/events"
-        raise invalid(message, "stream")
     if not asked.kept:
         raise invalid("what is made in the background has to be kept: leave store out", "store")
     runs, run = runs_of(app), _run_of(app, request, asked, items)
     response = begun(asked, run.id, int(run.created_s), asked.model)
+    stored = StoredResponse(run.id, run.tenant, run.created_s, items, response)
     try:
-        await app.responses.keep(StoredResponse(run.id, run.tenant, run.created_s, items, response))
+        await app.responses.keep(stored)
         kept = await runs.submit(run)
         if kept.id != run.id:
             await app.responses.forget(run.tenant, run.id)
+            response = {**response, "id": kept.id, "created_at": int(kept.created_s)}
+            stored = msgspec.structs.replace(stored, id=kept.id, created_s=kept.created_s, response=response)
     except KeyReusedError as error:
         raise ApiError(409, str(error), code="idempotency_key_reused") from None
     except WeftError as error:
         raise as_api_error(error) from None
-    return {**response, "id": kept.id, "created_at": int(kept.created_s)}
+    return stored
 
 
-async def state(app: "App", stored: StoredResponse) -> Json:
-    """What its run has come to."""
+async def as_it_is(app: "App", stored: StoredResponse) -> StoredResponse:
+    """Of any response what it is now; how it ended is kept."""
+    if stored.response["status"] not in UNDER_WAY:
+        return stored
+    now = msgspec.structs.replace(stored, response=await _state(app, stored))
+    if now.response["status"] not in UNDER_WAY:
+        with contextlib.suppress(WeftError):  # its run tells it again
+            await app.responses.keep(now)
+    return now
+
+
+async def _state(app: "App", stored: StoredResponse) -> Json:
     run = await app.runs.find(stored.tenant, stored.id) if app.runs is not None else None
     if run is None:
         return failed(stored.response, "its run is not in this server's log")
@@ -68,9 +79,7 @@ async def cancel(app: "App", stored: StoredResponse) -> Json:
     run = await runs.find(stored.tenant, stored.id)
     if run is not None:
         await runs.cancel(run)
-    response = await state(app, stored)
-    await app.responses.keep(msgspec.structs.replace(stored, response=response))
-    return response
+    return (await as_it_is(app, stored)).response
 
 
 async def forget(app: "App", stored: StoredResponse) -> None:

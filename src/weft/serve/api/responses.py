@@ -79,7 +79,7 @@ class ResponseRun:
                 yield event(**begin)
             yield event("output_text.delta", delta=said, logprobs=[], **place)
         items = self._items(said)
-        for each in _told_at_the_end(items, place):
+        for each in told_at_the_end(items, place):
             yield event(**each)
         response = await self._ended(items)
         yield event(response["status"], response=response)
@@ -108,7 +108,7 @@ class ResponseRun:
         return logprobs_of(self.reply.logprobs) if self.request.logprobs else None
 
 
-def _told_at_the_end(items: list[Json], place: dict[str, object]) -> Iterator[dict[str, Any]]:
+def told_at_the_end(items: list[Json], place: dict[str, object]) -> Iterator[dict[str, Any]]:
     """A call is told whole: its arguments are one delta."""
     for at, item in enumerate(items):
         if item["type"] == "message":

@@ -5,7 +5,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import aclosing
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import parse_qs
 
 import msgspec
@@ -24,7 +24,7 @@ from weft.serve.api.schema import RunRequest
 from weft.serve.api.terms import terms_of
 from weft.serve.api.trace import trace_of
 from weft.serve.ids import fresh
-from weft.serve.runs.journal import Told, thread_of
+from weft.serve.runs.journal import thread_of
 from weft.serve.runs.log import KeyReusedError
 from weft.serve.runs.replay import fingerprint
 from weft.serve.runs.run import ENDED, Run, Status
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 PAGE, LONGEST_PAGE = 20, 100
 LONGEST_NUMBER = 18  # digits of what fits into 64 bits
+T = TypeVar("T")
 PING_S = 15.0
 PING = b": still here\n\n"
 
@@ -98,7 +99,7 @@ async def follow(app: "App", request: Request) -> Reply:
 
     async def tell(sink: Sink) -> None:
         async with aclosing(runs.follow(run, int(last))) as following:
-            async for told in _with_pings(following):
+            async for told in with_pings(following):
                 sink.write(PING if told is None else event_bytes(told))
                 await sink.drain()
         if not sink.started:
@@ -187,7 +188,7 @@ def _after(before: tuple[Message, ...], said: Value) -> Value:
     return (*before, *said)
 
 
-async def _with_pings(following: AsyncIterator[Told]) -> AsyncIterator[Told | None]:
+async def with_pings(following: AsyncIterator[T]) -> AsyncIterator[T | None]:
     """None where nothing has happened for a while: connections that are silent are cut on the way."""
     pending = asyncio.ensure_future(anext(following, None))
     try:

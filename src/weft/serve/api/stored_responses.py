@@ -7,10 +7,9 @@ import logging
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs
 
-import msgspec
-
-from weft.core.errors import CacheError
+from weft.core.errors import CacheError, CapacityError
 from weft.serve.api import background
+from weft.serve.api.background_stream import streamed
 from weft.serve.api.costs import told
 from weft.serve.api.errors import ApiError, invalid
 from weft.serve.api.hints import hints_of
@@ -18,6 +17,7 @@ from weft.serve.api.http import Reply, Request, events, json_reply, parsed, unca
 from weft.serve.api.response_items import Json, read_items
 from weft.serve.api.response_schema import ResponseRequest
 from weft.serve.api.responses import Keep, ResponseRun, nobody_keeps
+from weft.serve.api.runs import LONGEST_NUMBER
 from weft.serve.response_store import StoredResponse
 
 if TYPE_CHECKING:
@@ -35,7 +35,8 @@ async def create(app: "App", request: Request) -> Reply:
     new = [each.as_kept() for each in read_items(asked.input)]
     items = [*before, *new]
     if asked.background:
-        return json_reply(await background.begin(app, request, asked, items))
+        stored = await background.begin(app, request, asked, items)
+        return streamed(app, request, stored, -1) if asked.stream else json_reply(stored.response)
     run = ResponseRun.of(agent, asked, read_items(items), request.bill, hints_of(request, None))
     run.keep = _keeper(app, request, items) if asked.kept else nobody_keeps
     if asked.stream:
@@ -45,10 +46,14 @@ async def create(app: "App", request: Request) -> Reply:
 
 
 async def find(app: "App", request: Request) -> Reply:
-    if _asked(request).get("stream") == "true":
-        message = "a response that is kept is not streamed: ask without stream, or follow /v1/runs/{id}/events"
-        raise invalid(message, "stream")
-    return json_reply((await _found(app, request)).response)
+    """With stream=true as a stream, from after the event `starting_after`."""
+    asked, stored = _asked(request), await _found(app, request)
+    if asked.get("stream") != "true":
+        return json_reply(stored.response)
+    after = asked.get("starting_after", "")
+    if after and not (after.isascii() and after.isdigit() and len(after) <= LONGEST_NUMBER):
+        raise invalid("starting_after is the number of an event", "starting_after")
+    return streamed(app, request, stored, int(after or -1))
 
 
 async def forget(app: "App", request: Request) -> Reply:
@@ -109,7 +114,7 @@ def _keeper(app: "App", request: Request, items: list[Json]) -> Keep:
         try:
             stored = StoredResponse(response["id"], tenant, float(response["created_at"]), items, response)
             await app.responses.keep(stored)
-        except CacheError as error:
+        except (CacheError, CapacityError) as error:
             _log.error("%s is not kept: %s", response["id"], error)
             return {**response, "store": False}
         return response
@@ -126,18 +131,11 @@ async def _found(app: "App", request: Request) -> StoredResponse:
 
 
 async def _kept(app: "App", tenant: str, id: str) -> StoredResponse | None:
-    """As it is now, also where it is made in the background."""
     try:
         stored = await app.responses.find(tenant, id)
-        if stored is None or stored.response["status"] not in background.UNDER_WAY:
-            return stored
-        response = await background.state(app, stored)
-        now = msgspec.structs.replace(stored, response=response)
-        if response["status"] not in background.UNDER_WAY:
-            await app.responses.keep(now)
+        return stored if stored is None else await background.as_it_is(app, stored)
     except CacheError as error:
         raise ApiError(503, str(error), code="responses_cannot_be_read") from None
-    return now
 
 
 def _asked(request: Request) -> dict[str, str]:

@@ -75,6 +75,12 @@ class ProgramDriver:
     def keeps(self) -> bool:
         return self._kept is not None
 
+    async def loaded(self) -> None:
+        """Starts it where it does not run; whoever needs it first."""
+        async with self._starting:
+            if self._process is None or self._process.returncode is not None:
+                await self.start()
+
     async def start(self) -> None:
         """Waits until the program is loaded. Raises ProgramError where it cannot be."""
         self._process = process = await asyncio.create_subprocess_exec(
@@ -139,9 +145,7 @@ class ProgramDriver:
         return f"{self._name}/{thread}" if thread else ""
 
     async def _to_its_end(self, run: ProgramRun, messages: list[dict[str, object]]) -> str:
-        async with self._starting:
-            if self._process is None or self._process.returncode is not None:
-                await self.start()
+        await self.loaded()
         self._runs[run.id] = run
         thread = self._own(run.log.thread if run.log else "")
         try:
@@ -232,13 +236,18 @@ class ProgramDriver:
 
 @contextlib.asynccontextmanager
 async def driving(
-    deployment: Deployment, dispatcher: Dispatcher, kept: Path | None = None
+    deployment: Deployment, dispatcher: Dispatcher, kept: Path | None = None, *, wait: bool = True
 ) -> AsyncGenerator[ProgramDriver]:
+    """Without `wait` it loads meanwhile, and its runs wait for that: who was served before must not wait for it."""
     driver = ProgramDriver(deployment, dispatcher, kept)
+    loading = asyncio.create_task(driver.loaded())
     try:
-        await driver.start()
+        if wait:
+            await loading
         yield driver
     finally:
+        loading.cancel()
+        await asyncio.gather(loading, return_exceptions=True)
         await driver.stop()
 
 
