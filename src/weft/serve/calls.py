@@ -322,8 +322,7 @@ class Calls:
         first_s, on_token, remember, log = self.first_s, self._on_token, reply.told.append, reply.log
         prefill = reply.prefill
 
-        def tell(token: Token | bytes) -> None:
-            assert isinstance(token, Token), "a model call makes no sound"
+        def tell(token: Any) -> None:  # a Token: model calls make no sound
             node.said += 1
             if token.token != NO_TOKEN:
                 remember(token.token)

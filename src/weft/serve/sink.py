@@ -8,8 +8,8 @@ class Outbox:
     once, and to change between telling and sending with each token costs more than either."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
         self._waiting: list[SocketSink] = []
+        self._loop = loop
 
     def add(self, sink: "SocketSink") -> None:
         if not self._waiting:

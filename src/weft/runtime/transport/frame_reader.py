@@ -15,6 +15,7 @@ from weft.runtime.transport.buffers import BufferPool
 from weft.runtime.transport.framing import PREFIX_BYTES
 
 ROOM_BYTES = 64 * 1024
+_NOTHING = memoryview(b"")
 
 
 class Arrived(msgspec.Struct, frozen=True):
@@ -63,7 +64,7 @@ class FrameReader:
         if there < PREFIX_BYTES:
             self._move_to_front()
             return None
-        sizes = framing.read_prefix(self._room[start : start + PREFIX_BYTES])
+        sizes = framing.read_prefix(self._room, start)
         header_bytes, ticket_bytes, payload_bytes = sizes
         body_bytes = ticket_bytes + header_bytes + (0 if ticket_bytes else payload_bytes)
         if there < PREFIX_BYTES + body_bytes:
@@ -72,9 +73,9 @@ class FrameReader:
             else:
                 self._move_to_front()
             return None
-        prefix, body = self._room[start : start + PREFIX_BYTES], self._room[start + PREFIX_BYTES :][:body_bytes]
-        self._start = start + PREFIX_BYTES + body_bytes
-        return self._arrived(prefix, body, sizes, keep=False)
+        begin = start + PREFIX_BYTES
+        self._start = end = begin + body_bytes
+        return self._arrived(self._room[start:begin], self._room[begin:end], sizes, keep=False)
 
     def _begin_large(self, sizes: tuple[int, int, int], body_bytes: int) -> None:
         prefix_end = self._start + PREFIX_BYTES
@@ -96,6 +97,8 @@ class FrameReader:
         """`keep`: the body is the frame's own, its payload need not be copied."""
         framing.check(prefix, body, self._sealer)
         header_bytes, ticket_bytes, payload_bytes = sizes
+        if not ticket_bytes and not payload_bytes:
+            return Arrived(messages.decode(body), _NOTHING, b"", 0)
         header_end = ticket_bytes + header_bytes
         message = messages.decode(body[ticket_bytes:header_end])
         payload = body[header_end:]

@@ -35,9 +35,8 @@ class Sealer:
     def mac(self, sizes: Buffer, parts: Iterable[Buffer]) -> bytes:
         """Of the next frame."""
         digest = self._keyed.copy()
-        digest.update(_COUNT.pack(self._count))
+        digest.update(_COUNT.pack(self._count) + sizes)
         self._count += 1
-        digest.update(sizes)
         for part in parts:
             digest.update(part)
         return digest.digest()
@@ -54,17 +53,17 @@ def encode(frame: Frame, sealer: Sealer, ticket: bytes = b"") -> tuple[Buffer, .
     return (sizes + mac + ticket + header, *payload)
 
 
-def read_prefix(prefix: Buffer) -> tuple[int, int, int]:
+def read_prefix(prefix: Buffer, at: int = 0) -> tuple[int, int, int]:
     """(header, ticket, payload) bytes, refused before anything is allocated for them."""
-    header_bytes, ticket_bytes, payload_bytes = SIZES.unpack_from(prefix)
-    _check_sizes(header_bytes, ticket_bytes, payload_bytes)
-    return header_bytes, ticket_bytes, payload_bytes
+    sizes = SIZES.unpack_from(prefix, at)
+    _check_sizes(*sizes)
+    return sizes
 
 
 def check(prefix: Buffer, body: memoryview, sealer: Sealer) -> None:
     """`body` is what followed the prefix; refused before it reaches a parser."""
-    view = memoryview(prefix)
-    if not hmac.compare_digest(sealer.mac(view[: SIZES.size], (body,)), view[SIZES.size : PREFIX_BYTES]):
+    prefix = bytes(prefix)
+    if not hmac.compare_digest(sealer.mac(prefix[: SIZES.size], (body,)), prefix[SIZES.size :]):
         raise WireError(
             subject="frame",
             problem="is not the next one that this peer sent: changed, repeated or out of order",

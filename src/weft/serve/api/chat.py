@@ -89,7 +89,7 @@ class ChatRun:
             else:
                 said = before + encode(piece) + after
             if said and not held:
-                write(begin + said)
+                write(begin + said if begin else said)
                 begin = b""
 
         await reply.say(on_piece)
