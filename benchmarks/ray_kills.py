@@ -31,6 +31,7 @@ from weft.compiler.request import Aim, CompileRequest, Needs, Rules
 from weft.control.backends.fleet import Fleet
 from weft.core.deployment import Deployment
 from weft.core.message import Message
+from weft.policy.agent_run import Ready
 from weft.serve.agents import ServedAgent
 from weft.serve.dispatch import Dispatcher
 from weft.serve.live_node import LiveNode
@@ -82,7 +83,7 @@ class Bench:
     undisturbed: list[str] = field(default_factory=list[str])
 
     async def one(self, number: int, stream: Stream) -> None:
-        def on_token(_: object, __: object) -> None:
+        def on_token(_: Ready, __: object) -> None:
             stream.at_s.append(time.monotonic())
 
         terms = {"max_tokens": TOKENS, "temperature": 1.0, "seed": number}

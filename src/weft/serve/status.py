@@ -80,7 +80,7 @@ def present_usd_per_hour(agent: ServedAgent) -> float:
 
 
 def _agent(agent: ServedAgent, of: str) -> AgentStatus:
-    plan, seen = agent.deployment, agent.history
+    plan, seen, totals = agent.deployment, agent.history, agent.history.totals
     return AgentStatus(
         name=agent.name,
         of=of,
@@ -94,9 +94,9 @@ def _agent(agent: ServedAgent, of: str) -> AgentStatus:
         usd=agent.usd,
         usd_per_hour=0.0 if of else present_usd_per_hour(agent),
         planned_usd_per_hour=0.0 if of else plan.answer.usd_per_hour,
-        input_tokens=seen.input_tokens,
-        cached_tokens=seen.cached_tokens,
-        output_tokens=seen.output_tokens,
+        input_tokens=totals.input_tokens,
+        cached_tokens=totals.cached_tokens,
+        output_tokens=totals.output_tokens,
         deaths=0 if of else agent.dispatcher.deaths,
         controlled=agent.controlled,
         pools=() if of else tuple(_pool(agent, pool) for pool in plan.pools),

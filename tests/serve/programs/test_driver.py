@@ -26,14 +26,17 @@ from weft.serve.run import Asked
 if find_spec("langchain_openai") is None:  # importing it here would take seconds
     pytest.skip("needs langchain-openai", allow_module_level=True)
 
+AT_ONCE = 40  # more than the threads that asyncio would have by itself
 PROGRAM = """
-import os
+import os, threading
 from typing import TypedDict
 from langchain_openai import ChatOpenAI
 from langgraph.graph import END, START, MessagesState, StateGraph
 from pydantic import BaseModel
 
 small, large = ChatOpenAI(model="small", max_tokens=6), ChatOpenAI(model="large", max_tokens=40, temperature=0.0)
+
+together = threading.Barrier(AT_ONCE)
 
 class Verdict(BaseModel):
     good: bool
@@ -50,6 +53,9 @@ def write(state):                                   # a node that runs in a thre
         os._exit(7)
     if state["topic"] == "fail":
         raise ValueError("no such topic")
+    if state["topic"] == "together":
+        together.wait(30)
+        raise ValueError("all were there")
     return {"draft": small.invoke("write about " + state["topic"]).text}
 
 async def check(state):
@@ -72,7 +78,7 @@ chat = StateGraph(MessagesState).add_node(answer).add_edge(START, "answer").add_
 @pytest.fixture(scope="module")
 def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("programs") / "written.py"
-    path.write_text(PROGRAM)
+    path.write_text(PROGRAM.replace("AT_ONCE", str(AT_ONCE)))
     return path
 
 
@@ -101,6 +107,7 @@ async def test_a_program_runs_where_it_was_planned(program: Path, clients: dict[
         agent = ServedAgent(whole, dispatcher, driver=driver, followers=[driver])
         await runs_side_by_side(agent)
         await tells_what_goes_wrong(agent)
+        await waits_in_many_nodes_at_once(agent)
         await is_served_beside_its_models(agent)
         await goes_with_a_new_plan(agent, clients)
 
@@ -148,6 +155,12 @@ async def tells_what_goes_wrong(agent: ServedAgent) -> None:
     with pytest.raises(NodeDiedError, match="exit code 7"):
         await agent.run(Asked(said("die"), lambda _: None))
     assert (await agent.run(Asked(said("GPUs"), lambda _: None))).values  # it was started again
+
+
+async def waits_in_many_nodes_at_once(agent: ServedAgent) -> None:
+    runs = (agent.run(said("together"), lambda _: None, {}) for _ in range(AT_ONCE))
+    ends = await asyncio.gather(*runs, return_exceptions=True)
+    assert all("all were there" in str(each) for each in ends), ends[0]
 
 
 async def is_served_beside_its_models(agent: ServedAgent) -> None:

@@ -11,7 +11,7 @@ import itertools
 import os
 import sys
 import threading
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from weft.core.errors import InputError, WeftError
@@ -36,6 +36,9 @@ if TYPE_CHECKING:
     from weft.serve.programs.graph_run import GraphRun
     from weft.serve.programs.hook import ModelCall
 
+THREADS = (
+    1024  # nodes of graphs that wait for a model at once, and writes of their states, which must not wait for them
+)
 KEYS = ("OPENAI", "ANTHROPIC", "AZURE_OPENAI", "GOOGLE", "MISTRAL", "GROQ", "COHERE", "TOGETHER", "FIREWORKS")
 """Providers whose classes want a key when they are made; none is ever called."""
 
@@ -91,6 +94,7 @@ class Host:
     async def serve(self) -> None:
         """Until standard input ends. A thread reads it, so that an answer also comes while a node holds the loop."""
         self._loop, ended = asyncio.get_running_loop(), asyncio.Event()
+        self._loop.set_default_executor(ThreadPoolExecutor(THREADS))
         threading.Thread(target=self._read, args=(self._loop, ended), daemon=True).start()
         self.say(Loaded(inputs_of(self._graph)))
         await ended.wait()
