@@ -60,6 +60,7 @@ class Stream:
 
 @dataclass(frozen=True, slots=True)
 class Kill:
+    found_s: float
     silence_s: float
     answered_s: float
     back_s: float
@@ -101,7 +102,8 @@ class Bench:
         while min(len(each.at_s) for each in streams) < BEGUN:
             await asyncio.sleep(0.005)
         victim = max(self._decoding(), key=lambda node: node.streaming)
-        hit_s = time.monotonic()
+        hit_s, found = time.monotonic(), list[float]()
+        victim.client.died.add_done_callback(lambda _: found.append(time.monotonic() - hit_s))
         if machine:
             await self._lose_machine(victim)
         else:
@@ -118,7 +120,7 @@ class Bench:
         lost = sum(isinstance(each, BaseException) for each in failed)
         lost += sum(each.said != said for each, said in zip([*streams, after], self._expected, strict=True))
         silence_s = max(each.silence_s(hit_s) for each in streams)
-        return Kill(silence_s, answered_s, time.monotonic() - hit_s, lost)
+        return Kill(found[0], silence_s, answered_s, time.monotonic() - hit_s, lost)
 
     @property
     def _expected(self) -> list[str]:
@@ -169,6 +171,7 @@ def _rows(what: str, told: Sequence[Kill]) -> list[Measurement]:
         return Measurement(f"{what}: {name}", median(values), "s", goal, "lower", f"longest {max(values):.2f} s")
 
     return [
+        row("it is found", [each.found_s for each in told], GOAL_S),
         row("the longest silence of a reply", [each.silence_s for each in told], GOAL_S),
         row("a request that comes then is answered", [each.answered_s for each in told], None),
         row("all nodes are there again", [each.back_s for each in told], None),
