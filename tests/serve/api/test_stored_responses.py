@@ -188,8 +188,10 @@ async def test_a_background_response_is_cancelled(keeping: App, connected: Conne
 
 async def test_what_the_background_cannot_do_is_refused(keeping: App, connected: Connect) -> None:
     async with connected(keeping) as client:
-        with pytest.raises(openai.BadRequestError, match="leave store out"):
-            await client.responses.create(model="loop", input="x", background=True, store=False)
+        logprobs: Any = {"include": ["message.output_text.logprobs"]}
+        for more, way_out in (({"store": False}, "leave store out"), (logprobs, "leave them out")):
+            with pytest.raises(openai.BadRequestError, match=way_out):
+                await client.responses.create(model="chat", input="x", background=True, **more)
         key = {"Idempotency-Key": "k"}
         twice = [
             await client.responses.create(model="loop", input="ab", background=True, extra_headers=key)

@@ -35,6 +35,8 @@ async def begin(app: "App", request: Request, asked: ResponseRequest, items: lis
     """Kept before it begins, so that what runs can be found. With Idempotency-Key it is not begun twice."""
     if not asked.kept:
         raise invalid("what is made in the background has to be kept: leave store out", "store")
+    if asked.logprobs:
+        raise invalid("log-probabilities are not kept of what is made in the background: leave them out", "include")
     runs, run = runs_of(app), _run_of(app, request, asked, items)
     response = begun(asked, run.id, int(run.created_s), asked.model)
     stored = StoredResponse(run.id, run.tenant, run.created_s, items, response)
