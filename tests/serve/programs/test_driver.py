@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import sys
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,7 +21,7 @@ from weft.serve.hints import RunHints
 from weft.serve.model_calls import model_calls, with_models, without_own_steps
 from weft.serve.programs.driver import drives_itself, driving
 from weft.serve.programs.program_run import call_of
-from weft.serve.programs.wire import Ask
+from weft.serve.programs.wire import Ask, Begin, Loaded, encode, from_program
 from weft.serve.run import Asked
 
 if find_spec("langchain_openai") is None:  # importing it here would take seconds
@@ -203,3 +204,15 @@ def test_a_call_that_the_plan_does_not_know(program: Path) -> None:
     assert call_of(calls, Ask("r", 0, "elsewhere", "small", {})).name == "author/write"
     with pytest.raises(RunError, match="--trace"):
         call_of(calls, Ask("r", 0, "elsewhere", "huge", {}))
+
+
+async def test_a_program_ends_with_who_started_it_whatever_its_nodes_wait_for(program: Path) -> None:
+    command = sys.executable, "-m", "weft.serve.programs.host", f"{program}:graph", "graph"
+    pipe = asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe)
+    assert process.stdin is not None and process.stdout is not None
+    assert isinstance(from_program.decode(await process.stdout.readline()), Loaded)
+    process.stdin.write(encode(Begin("r", [{"role": "user", "content": "GPUs"}])) + b"\n")
+    assert isinstance(from_program.decode(await process.stdout.readline()), Ask)  # a thread waits for its answer
+    process.stdin.close()
+    assert await process.wait() == 0

@@ -59,7 +59,6 @@ def main() -> None:
         host.say(NotLoaded(f"{error.subject} {error.problem}", error.way_out))
         os._exit(error.exit_code)
     asyncio.run(host.serve())
-    os._exit(0)  # threads that the program left behind keep no one waiting
 
 
 class Host:
@@ -98,6 +97,7 @@ class Host:
         threading.Thread(target=self._read, args=(self._loop, ended), daemon=True).start()
         self.say(Loaded(inputs_of(self._graph)))
         await ended.wait()
+        os._exit(0)  # threads that the program left behind, or that wait for a model, keep no one waiting
 
     def _read(self, loop: asyncio.AbstractEventLoop, ended: asyncio.Event) -> None:
         for line in sys.stdin.buffer:
