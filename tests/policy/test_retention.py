@@ -12,7 +12,7 @@ from weft.policy.retention import Cache, RetentionConfig, Then, ToolTimes, retai
 CACHES = st.builds(
     Cache, st.floats(1e-4, 1), st.floats(1e-3, 1), st.floats(1e-4, 10) | st.just(math.inf), st.floats(1e-4, 10)
 )
-CONFIGS = st.builds(RetentionConfig, st.floats(0.05, 1), st.floats(0, 1), st.floats(0, 2))
+CONFIGS = st.builds(RetentionConfig, st.floats(0.05, 1), st.floats(0, 1), st.just(0.0) | st.floats(1e-9, 2))
 
 
 def _cost(cache: Cache, predicted_s: float, took_s: float, config: RetentionConfig) -> tuple[float, float]:

@@ -16,6 +16,7 @@ from weft.policy.kv_blocks import BlockPool
 from weft.policy.priority import PATIENCE_S
 from weft.runtime.engines.batch import Piece
 from weft.runtime.engines.config import parse_config
+from weft.runtime.engines.executor import Stored
 from weft.runtime.engines.paged_kv import HostKv, Rows
 from weft.runtime.engines.requests import Emitted, Event, Request, Terms
 from weft.runtime.engines.scheduler import Scheduler
@@ -33,7 +34,7 @@ class Blank:
     device = torch.device("cpu")
     in_place = True
 
-    def logits(self, pieces: Sequence[Piece]) -> torch.Tensor:
+    def logits(self, pieces: Sequence[Piece], stored: Stored | None = None) -> torch.Tensor:
         return torch.zeros(sum(piece.wanted for piece in pieces), VOCAB)
 
     def host(self, tokens: int) -> HostKv:
