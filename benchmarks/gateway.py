@@ -6,7 +6,8 @@ streams at a pace.
     python benchmarks/gateway.py --connections 10000
 
 Each runs on one core before two servers that cost next to nothing and give the same tokens at the same pace: the router
-before HTTP servers (gateway_backend.py), ours before nodes (gateway_node.py). Only the gateway's process is counted.
+before HTTP servers (gateway_backend.py), ours before nodes (gateway_node.py). Only the gateway's process is counted;
+load and servers stay off its core where there is another one: what they push out of its caches is no gateway's cost.
 Without --router (pip install sglang-router==0.3.2, in a venv of its own) it is left out. The floor (gateway_floor.py)
 is a proxy of the same parts as ours that only hands bytes on: less is not to be had in Python.
 """
@@ -306,6 +307,8 @@ def main() -> int:
     parser.add_argument("--pace", type=float, default=0.25, help="seconds a token of each held stream")
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
+    if others := os.sched_getaffinity(0) - {CORE}:
+        os.sched_setaffinity(0, others)
     if given.connections:
         return report(crowded(given.connections), json_output=given.json)
     if given.streams:
