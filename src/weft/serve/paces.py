@@ -11,7 +11,7 @@ from weft.core.program import StepKind
 from weft.policy.slowness import Look, Slowness, SlownessConfig
 from weft.serve.live_node import LiveNode
 
-LOOK_S = 0.25
+LOOK_S = 0.1
 PASSES = 4.0
 """Of the longest that a pool's device makes: so long a node may say nothing, whatever others of its pool do. A reply
 that has just come waits for the pass under way, then for its own."""
