@@ -1,5 +1,6 @@
 """What a node's plan promises of the replies that it writes: no more of them at once than it has places."""
 
+from types import SimpleNamespace
 from typing import cast
 
 import pytest
@@ -41,3 +42,16 @@ def test_what_is_learned_of_a_full_node_is_its_pace_not_its_queue() -> None:
         full.decoded(4, 0.03)
         over.decoded(9, 0.03)
     assert full.slow == over.slow == pytest.approx(1.0)
+
+
+def test_one_that_is_silent_or_was_found_slow_takes_work_but_is_not_fit_for_it_now() -> None:
+    asked = node(0, 0)
+    asked.client = cast("NodeClient", SimpleNamespace(died=SimpleNamespace(done=lambda: False)))
+    assert asked.is_fit
+    asked.silent = True
+    assert asked.takes_work and not asked.is_fit
+    asked.silent = False
+    asked.circuit.trip(0.0)
+    assert asked.takes_work and not asked.is_fit
+    asked.circuit.succeeded()
+    assert asked.is_fit

@@ -208,7 +208,7 @@ class Calls:
         cache = self._caches.get(handle)
         goal = None if cache is None else cache.goal
         node = None if goal is None else goal.node
-        if node is None or not node.answers:
+        if node is None or not node.is_fit:
             node = await self._dispatcher.choose(ready.step, Request(handle.tokens, USUAL_REPLY))
             if cache is not None:
                 cache.let_go()

@@ -154,7 +154,7 @@ class Dispatcher:
     def another(self, node: LiveNode) -> LiveNode | None:
         """The least busy other replica of its pool, for a call that is asked twice."""
         others = [] if node.pool is None else [each for each in self.members(node.pool.name) if each is not node]
-        return min((each for each in others if each.answers), key=lambda each: each.under_way, default=None)
+        return min((each for each in others if each.is_fit), key=lambda each: each.under_way, default=None)
 
     def predicted(self, step: str, request: Request) -> tuple[float, float] | None:
         """TTFT and finish of a model call, at the node that would be soonest; None where nobody is there."""
@@ -259,7 +259,7 @@ class Dispatcher:
             for node in self.nodes.values() if kinds <= set(LLM_KINDS) else ():
                 info = node.client.info
                 same = (info.model_hash, info.emulated) == (dead.model_hash, dead.emulated)
-                if node.answers and same and kinds <= set(info.kinds):
+                if node.is_fit and same and kinds <= set(info.kinds):
                     return node
         return None
 

@@ -68,9 +68,9 @@ class LiveNode:
         return not self.draining and not self.client.died.done()
 
     @property
-    def answers(self) -> bool:
-        """It takes work, and is not silent now: that is for moments, so it still counts as one of its pool."""
-        return self.takes_work and not self.silent
+    def is_fit(self) -> bool:
+        """It takes work, and is not silent, slow or failing now: that passes, so it still counts as one of its pool."""
+        return self.takes_work and not self.silent and not self.circuit.is_open
 
     @property
     def slow(self) -> float:
