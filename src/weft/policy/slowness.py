@@ -1,15 +1,14 @@
 """Which node of a pool is so much slower than the others that its replies had better go on there.
 
-    pace = tokens / (replies under way / what the plan promised one reply at this batch)   over the last `looks`
+    pace = tokens of a look / replies under way / what the plan promised one reply at this batch
 
-It is measured against the best of the pool in the same time, never against a clock or the promise alone: where the
-whole machine lags, or is no planned device at all, nobody is left. All looks count together, for one that gets a part
-of its machine now and then writes in bursts. After one was left nobody of the pool is for `rest` looks, so that replies
-do not go to and fro.
+It is measured against the best of the pool in the same look, never against a clock or the promise alone: where the
+whole machine lags, or is no planned device at all, nobody is left. A node has to be slow for `looks` looks in a row,
+and after one was left nobody of the pool is for `rest` looks, so that replies do not go to and fro.
 """
 
-from collections import deque
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from weft.core.errors import CapacityError
@@ -17,12 +16,12 @@ from weft.core.errors import CapacityError
 
 @dataclass(frozen=True, slots=True)
 class SlownessConfig:
-    """`share` of the best pace; `least`: tokens that the best has to show in its looks."""
+    """`share` of the best pace; `least`: replies times tokens that the best has to show in a look."""
 
     share: float = 0.2
-    looks: int = 6
-    rest: int = 100
-    least: float = 7.0
+    looks: int = 3
+    rest: int = 40
+    least: float = 3.0
 
     def __post_init__(self) -> None:
         if not 0 <= self.share < 1 or self.looks < 1 or self.rest < 0 or self.least <= 0:
@@ -50,30 +49,21 @@ class Slowness:
 
     def __init__(self, config: SlownessConfig | None = None) -> None:
         self._config = config or SlownessConfig()
-        self._seen: dict[str, deque[Look]] = {}
+        self._slow: Counter[str] = Counter()
         self._rest = 0
 
     def look(self, seen: Mapping[str, Look]) -> str | None:
         """Who is to be left now, of the nodes that had replies under way all the time."""
         config = self._config
-        self._seen = {name: self._seen.get(name, deque(maxlen=config.looks)) for name in seen}
-        for name, look in seen.items():
-            self._seen[name].append(look)
+        best = max((look.pace for look in seen.values() if look.tokens >= config.least), default=0.0)
+        slow = {name: look.pace for name, look in seen.items() if look.pace < config.share * best}
+        self._slow = Counter({name: self._slow[name] + 1 for name in slow})
         if self._rest:
             self._rest -= 1
             return None
-        lately = {name: _together(looks) for name, looks in self._seen.items() if len(looks) == config.looks}
-        best = max((each.pace for each in lately.values() if each.tokens >= config.least), default=0.0)
-        slow = {name: each.pace for name, each in lately.items() if each.pace < config.share * best}
-        if not slow:
+        due = [name for name in slow if self._slow[name] >= config.looks]
+        if not due:
             return None
         self._rest = config.rest
-        self._seen.clear()
-        return min(slow, key=lambda name: (slow[name], name))
-
-
-def _together(looks: Iterable[Look]) -> Look:
-    tokens, promised = 0, 0.0
-    for each in looks:
-        tokens, promised = tokens + each.tokens, promised + each.promised
-    return Look(tokens, promised)
+        self._slow.clear()
+        return min(due, key=lambda name: (slow[name], name))

@@ -11,10 +11,7 @@ from weft.core.program import StepKind
 from weft.policy.slowness import Look, Slowness, SlownessConfig
 from weft.serve.live_node import LiveNode
 
-LOOK_S = 0.1
-REPLYING = (StepKind.KV_TRANSFER, StepKind.DECODE)
-"""What a slow node is relieved of: replies, and the caches that it fetches for those to come."""
-
+LOOK_S = 0.25
 PASSES = 4.0
 """Of the longest that a pool's device makes: so long a node may say nothing, whatever others of its pool do. A reply
 that has just come waits for the pass under way, then for its own."""
@@ -32,7 +29,7 @@ class Paces:
     ) -> None:
         self.moved = 0
         self._deployment = deployment
-        self._replying = frozenset(step.name for step in deployment.program.steps if step.kind in REPLYING)
+        self._decodes = frozenset(step.name for step in deployment.program.steps if step.kind is StepKind.DECODE)
         self._members = members
         self._leave = leave
         self._config = config or SlownessConfig()
@@ -73,7 +70,7 @@ class Paces:
         self._leave(node)
         problem, way_out = "writes far slower than its pool", "look at what else its machine does"
         node.client.abandon(
-            self._replying, NodeDiedError(subject=f"node {node.client.name!r}", problem=problem, way_out=way_out)
+            self._decodes, NodeDiedError(subject=f"node {node.client.name!r}", problem=problem, way_out=way_out)
         )
 
 
